@@ -1,0 +1,142 @@
+"""What a client writes: events, batches, identifications and erasures."""
+
+import json
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    WithJsonSchema,
+)
+
+from millimetric_mcp.contract.validation import (
+    check_absolute_url,
+    compact_object,
+    format_timestamp,
+    parse_timestamp,
+)
+
+MAX_BATCH_EVENTS = 1000
+IDENTIFY_EVENT = "$identify"
+
+Timestamp = Annotated[
+    datetime,
+    BeforeValidator(parse_timestamp),
+    PlainSerializer(format_timestamp, when_used="json"),
+    WithJsonSchema({"type": "string", "format": "date-time"}),
+]
+"""A UTC time, read from ISO 8601 with an offset; milliseconds are kept."""
+
+CompactObject = Annotated[
+    str,
+    BeforeValidator(compact_object),
+    PlainSerializer(json.loads, when_used="json"),
+    WithJsonSchema({"type": "object"}),
+]
+"""A JSON object, held as its compact JSON text (at most 8192 bytes in UTF-8)."""
+
+EventName = Annotated[str, Field(min_length=1, max_length=128)]
+ShortId = Annotated[str, Field(min_length=1, max_length=128)]
+UserId = Annotated[str, Field(min_length=1, max_length=256)]
+AbsoluteUrl = Annotated[
+    str, Field(min_length=1, max_length=2048), AfterValidator(check_absolute_url)
+]
+LongText = Annotated[str, Field(max_length=2048)]
+
+
+class RequestBody(BaseModel):
+    """A request body: unknown fields, the server-made ones included, are ignored."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+class TrackEvent(RequestBody):
+    """One analytics event."""
+
+    event: Annotated[
+        EventName, Field(description="Event name; system events start with $, e.g. $pageview.")
+    ]
+    event_id: Annotated[ShortId | None, Field(description="Your stable id; not deduplicated.")] = (
+        None
+    )
+    timestamp: Annotated[
+        Timestamp | None, Field(description="ISO 8601 with offset; default: now.")
+    ] = None
+    anonymous_id: Annotated[
+        ShortId | None, Field(description="Visitor id; made up when absent.")
+    ] = None
+    user_id: Annotated[UserId | None, Field(description="Your id of a known person.")] = None
+    session_id: Annotated[
+        ShortId | None, Field(description="Default: visitor id and 30-minute slot.")
+    ] = None
+    url: Annotated[
+        AbsoluteUrl | None,
+        Field(description="Full page URL with utm_* and click ids; decides the attribution."),
+    ] = None
+    path: Annotated[LongText | None, Field(description="Default: the path of url.")] = None
+    referrer: Annotated[
+        LongText | None, Field(description="Full referrer URL; used for the attribution.")
+    ] = None
+    properties: Annotated[
+        CompactObject | None, Field(description="Free-form object, at most 8192 bytes of JSON.")
+    ] = None
+
+
+class BatchRequest(RequestBody):
+    """1 to 1000 events, stored all or not at all."""
+
+    events: Annotated[tuple[TrackEvent, ...], Field(min_length=1, max_length=MAX_BATCH_EVENTS)]
+
+
+class IdentifyRequest(RequestBody):
+    """Ties a visitor to a known person; stored as a ``$identify`` event, history stays."""
+
+    anonymous_id: Annotated[ShortId, Field(description="The visitor's id.")]
+    user_id: Annotated[UserId, Field(description="Your id of the person.")]
+    traits: Annotated[
+        CompactObject | None,
+        Field(description="What is known of the person, at most 8192 bytes of JSON."),
+    ] = None
+
+
+class ForgetRequest(RequestBody):
+    """Erases every event of one user of the key's project."""
+
+    user_id: Annotated[UserId, Field(description="The id whose every event is erased.")]
+
+
+class TrackResult(BaseModel):
+    """202: the event is durably stored."""
+
+    ok: Literal[True]
+    event_id: str | None
+
+
+class BatchResult(BaseModel):
+    """202: all ``count`` events are durably stored."""
+
+    ok: Literal[True]
+    count: Annotated[int, Field(ge=1, le=MAX_BATCH_EVENTS)]
+
+
+class IdentifyResult(BaseModel):
+    """200: the ``$identify`` event is durably stored."""
+
+    ok: Literal[True]
+
+
+class ForgetResult(BaseModel):
+    """200: the erasure is durably queued and completes by itself."""
+
+    ok: Literal[True]
+    queued: Literal[True]
+
+
+def dump_json(body: RequestBody) -> dict[str, Any]:
+    """The body as it travels: absent fields left out, times in the contract's form."""
+    return body.model_dump(mode="json", exclude_none=True)

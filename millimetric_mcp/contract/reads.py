@@ -1,0 +1,197 @@
+"""What a reader asks and gets: sources, stats and raw events over a window of time."""
+
+from enum import StrEnum
+from typing import Annotated, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
+from pydantic_core import PydanticCustomError
+
+from millimetric_mcp.contract.attribution import Confidence
+from millimetric_mcp.contract.events import Timestamp
+
+MAX_SOURCES_LIMIT = 200
+MAX_STATS_LIMIT = 1000
+MAX_QUERY_LIMIT = 1000
+
+
+class Breakdown(StrEnum):
+    """Whether a source's media are rows of their own."""
+
+    SOURCE_MEDIUM = "source_medium"
+    SOURCE = "source"
+
+
+class Metric(StrEnum):
+    """What is counted: events, or distinct visitors (``anonymous_id``, an estimate)."""
+
+    COUNT = "count"
+    UNIQUES = "uniques"
+
+
+class GroupColumn(StrEnum):
+    """A column that stats can be grouped by."""
+
+    SOURCE = "source"
+    MEDIUM = "medium"
+    CAMPAIGN = "campaign"
+    COUNTRY = "country"
+    DEVICE_TYPE = "device_type"
+    BROWSER = "browser"
+    OS = "os"
+    PATH = "path"
+    EVENT_NAME = "event_name"
+
+
+class Interval(StrEnum):
+    """The width of a bucket, in UTC; weeks start on Monday."""
+
+    HOUR = "hour"
+    DAY = "day"
+    WEEK = "week"
+    MONTH = "month"
+
+
+def _split_columns(value: object) -> object:
+    names = value.split(",") if isinstance(value, str) else value
+    if not isinstance(names, list | tuple):
+        return names
+    names = [name.strip() if isinstance(name, str) else name for name in names]
+    names = [name for name in names if name != ""]
+    if any(name not in list(GroupColumn) for name in names):
+        raise PydanticCustomError(
+            "group_by",
+            "must be a comma list of {allowed}",
+            {"allowed": ", ".join(GroupColumn)},
+        )
+    return tuple(dict.fromkeys(names))
+
+
+GroupBy = Annotated[
+    tuple[GroupColumn, ...],
+    BeforeValidator(_split_columns),
+    WithJsonSchema(
+        {
+            "type": "string",
+            "pattern": f"^({'|'.join(GroupColumn)})(,({'|'.join(GroupColumn)}))*$",
+        }
+    ),
+]
+"""Columns to group by, each once, in the order asked; read from a comma list."""
+
+
+class WindowParams(BaseModel):
+    """A window of time: ``from`` inclusive, ``to`` exclusive. Other parameters are ignored."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, validate_by_name=True)
+
+    from_: Annotated[Timestamp, Field(alias="from", description="Start, inclusive; ISO 8601.")]
+    to: Annotated[Timestamp, Field(description="End, exclusive; ISO 8601.")]
+
+    @model_validator(mode="after")
+    def _check_order(self) -> Self:
+        if self.from_ > self.to:
+            raise PydanticCustomError("window", "from must not be after to")
+        return self
+
+
+class SourcesParams(WindowParams):
+    """Events and visitors by source."""
+
+    breakdown: Breakdown = Breakdown.SOURCE_MEDIUM
+    limit: Annotated[int, Field(ge=1, le=MAX_SOURCES_LIMIT)] = 50
+
+
+class StatsParams(WindowParams):
+    """One metric, by columns and buckets of time."""
+
+    metric: Metric = Metric.COUNT
+    group_by: GroupBy = ()
+    interval: Interval | None = None
+    event: Annotated[str | None, Field(description="Only events of this name.")] = None
+    limit: Annotated[int, Field(ge=1, le=MAX_STATS_LIMIT)] = 100
+
+
+class QueryParams(WindowParams):
+    """Raw events, newest first."""
+
+    event: Annotated[str | None, Field(description="Only events of this name.")] = None
+    source: Annotated[str | None, Field(description="Only this source.")] = None
+    medium: Annotated[str | None, Field(description="Only this medium.")] = None
+    country: Annotated[str | None, Field(description="Only this ISO country code.")] = None
+    user_id: Annotated[str | None, Field(description="Only this user.")] = None
+    anonymous_id: Annotated[str | None, Field(description="Only this visitor.")] = None
+    limit: Annotated[int, Field(ge=1, le=MAX_QUERY_LIMIT)] = 100
+
+
+class SourceRow(BaseModel):
+    """One source (and medium): its events, visitors and the paid part of its events, 0 to 1."""
+
+    source: str
+    medium: str | None = None
+    events: Annotated[int, Field(ge=0)]
+    uniques: Annotated[int, Field(ge=0)]
+    paid_share: Annotated[float, Field(ge=0, le=1)]
+
+
+class SourcesResult(BaseModel):
+    """Rows by events, most first."""
+
+    breakdown: Breakdown
+    rows: list[SourceRow]
+
+
+class StatsRow(BaseModel):
+    """One group in one bucket: only the columns asked for are present."""
+
+    bucket: str | None = None
+    source: str | None = None
+    medium: str | None = None
+    campaign: str | None = None
+    country: str | None = None
+    device_type: str | None = None
+    browser: str | None = None
+    os: str | None = None
+    path: str | None = None
+    event_name: str | None = None
+    value: Annotated[int, Field(ge=0)]
+
+
+class StatsResult(BaseModel):
+    """Rows by bucket, then value descending, then the columns.
+
+    ``truncated`` is present and true where ``limit`` left rows out (ours).
+    """
+
+    metric: Metric
+    rows: list[StatsRow]
+    truncated: bool | None = None
+
+
+class EventRow(BaseModel):
+    """One stored event; ``properties`` is a JSON string, times are UTC."""
+
+    timestamp: str
+    event_name: str
+    event_id: str | None
+    anonymous_id: str
+    user_id: str | None
+    session_id: str
+    source: str
+    medium: str
+    campaign: str | None
+    source_confidence: Confidence
+    source_rule_id: str
+    referrer: str | None
+    url: str | None
+    path: str | None
+    country: str
+    device_type: str
+    browser: str
+    os: str
+    properties: str
+
+
+class QueryResult(BaseModel):
+    """Events, newest first."""
+
+    rows: list[EventRow]

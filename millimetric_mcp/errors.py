@@ -1,0 +1,149 @@
+"""Every exception of this package.
+
+MillimetricError
+├── SettingsError              a setting is missing or wrong; every fault is named at once
+├── RequestError               a request the API answers with an error body
+├── StoreError                 the event store
+│   ├── StoreUnavailable       nothing was stored: queue full, store down or refusing
+│   ├── StoreUncertain         it is not known whether the write happened
+│   └── DataDirectoryInUse     another process holds the embedded store's directory
+└── CallError                  the MCP half's call of the API failed
+    ├── ApiError               the API answered with one of the contract's error codes
+    ├── UpstreamError          no answer, or one that is not the contract's
+    ├── KeyMissing             the call needs a key that is not configured
+    └── UncertainWrite         a write was sent and no answer came: it may be stored
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from millimetric_mcp.contract.codes import ERRORS, ErrorCode
+from millimetric_mcp.contract.validation import Fault, details_of
+
+__all__ = [
+    "ApiError",
+    "CallError",
+    "DataDirectoryInUse",
+    "KeyMissing",
+    "MillimetricError",
+    "RequestError",
+    "SettingsError",
+    "StoreError",
+    "StoreUnavailable",
+    "StoreUncertain",
+    "UncertainWrite",
+    "UpstreamError",
+]
+
+
+class MillimetricError(Exception):
+    """Whatever this package raises on purpose; the text is fit for a person to read."""
+
+
+class SettingsError(MillimetricError):
+    """One or more settings are missing or wrong; secrets are named, never shown."""
+
+    def __init__(self, faults: Sequence[str]) -> None:
+        super().__init__("\n".join(faults))
+        self.faults = tuple(faults)
+
+
+class RequestError(MillimetricError):
+    """A request that the API refuses: the code is the contract, the rest explains it."""
+
+    def __init__(
+        self,
+        code: ErrorCode,
+        *,
+        status: int | None = None,
+        details: Mapping[str, Any] | None = None,
+        origin: str | None = None,
+        retry_after_s: int | None = None,
+    ) -> None:
+        super().__init__(ERRORS[code].meaning)
+        self.code = code
+        self.status = status or ERRORS[code].statuses[0]
+        self.details = details
+        self.origin = origin
+        self.retry_after_s = retry_after_s
+
+    @classmethod
+    def from_faults(cls, code: ErrorCode, faults: Sequence[Fault]) -> "RequestError":
+        """A refusal whose ``details`` name each fault's field."""
+        return cls(code, details=details_of(faults))
+
+    def body(self) -> dict[str, Any]:
+        """The error body of the contract."""
+        extras = {
+            "details": self.details,
+            "origin": self.origin,
+            "retry_after_s": self.retry_after_s,
+        }
+        present = {name: value for name, value in extras.items() if value is not None}
+        return {"error": self.code.value, **present}
+
+
+class StoreError(MillimetricError):
+    """The event store failed."""
+
+
+class StoreUnavailable(StoreError):
+    """Certainly nothing was stored; ``retry_after_s`` says when to try again."""
+
+    def __init__(self, message: str, *, retry_after_s: int = 1) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class StoreUncertain(StoreError):
+    """The store did not answer; whether the write happened is not known."""
+
+
+class DataDirectoryInUse(StoreError):
+    """Another process holds the embedded store's data directory."""
+
+
+class CallError(MillimetricError):
+    """A call of the Millimetric API failed."""
+
+
+class ApiError(CallError):
+    """The API refused the call with a code of the contract.
+
+    ``fields`` are the names our own models know among those that the API's details name;
+    nothing else of the answer's text is kept.
+    """
+
+    def __init__(
+        self,
+        code: ErrorCode,
+        *,
+        status: int,
+        fields: Sequence[str] = (),
+        retry_after_s: float | None = None,
+    ) -> None:
+        super().__init__(ERRORS[code].meaning)
+        self.code = code
+        self.status = status
+        self.fields = tuple(fields)
+        self.retry_after_s = retry_after_s
+
+
+class UpstreamError(CallError):
+    """The API could not be reached, or its answer is not the contract's."""
+
+
+class KeyMissing(CallError):
+    """The call needs a key that is not configured; ``variable`` names it."""
+
+    def __init__(self, variable: str) -> None:
+        super().__init__(f"{variable} is not set")
+        self.variable = variable
+
+
+class UncertainWrite(CallError):
+    """A write was sent and its fate is unknown; ``event_id`` finds it if it was stored."""
+
+    def __init__(self, message: str, *, event_id: str | None = None) -> None:
+        super().__init__(message)
+        self.event_id = event_id
