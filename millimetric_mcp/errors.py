@@ -7,6 +7,9 @@ MillimetricError
 │   ├── StoreUnavailable       nothing was stored: queue full, store down or refusing
 │   ├── StoreUncertain         it is not known whether the write happened
 │   └── DataDirectoryInUse     another process holds the embedded store's directory
+├── ToolRefusal                a tool call is refused before anything is sent
+│   ├── InvalidArguments       an argument is unknown, missing or wrong
+│   └── NotAllowed             the server's settings, or what the client can do, forbid it
 └── CallError                  the MCP half's call of the API failed
     ├── ApiError               the API answered with one of the contract's error codes
     ├── UpstreamError          no answer, or one that is not the contract's
@@ -24,13 +27,16 @@ __all__ = [
     "ApiError",
     "CallError",
     "DataDirectoryInUse",
+    "InvalidArguments",
     "KeyMissing",
     "MillimetricError",
+    "NotAllowed",
     "RequestError",
     "SettingsError",
     "StoreError",
     "StoreUnavailable",
     "StoreUncertain",
+    "ToolRefusal",
     "UncertainWrite",
     "UpstreamError",
 ]
@@ -101,6 +107,22 @@ class StoreUncertain(StoreError):
 
 class DataDirectoryInUse(StoreError):
     """Another process holds the embedded store's data directory."""
+
+
+class ToolRefusal(MillimetricError):
+    """A tool call is refused before anything is sent."""
+
+
+class InvalidArguments(ToolRefusal):
+    """Arguments are unknown, missing or wrong: a sentence for each, field first."""
+
+    def __init__(self, faults: Sequence[str]) -> None:
+        super().__init__("\n".join(faults))
+        self.faults = tuple(faults)
+
+
+class NotAllowed(ToolRefusal):
+    """The server's settings, or what the client can do, forbid the call."""
 
 
 class CallError(MillimetricError):
