@@ -1,0 +1,14 @@
+"""The event store: ClickHouse, in this process (chDB) or on a server or cluster."""
+
+from millimetric_mcp.api.store.base import EventStore, open_event_store
+from millimetric_mcp.api.store.dsn import StoreTarget, embedded_target, parse_store_dsn
+from millimetric_mcp.api.store.migrations import migrate
+
+__all__ = [
+    "EventStore",
+    "StoreTarget",
+    "embedded_target",
+    "migrate",
+    "open_event_store",
+    "parse_store_dsn",
+]

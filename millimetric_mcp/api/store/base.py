@@ -1,0 +1,129 @@
+"""The event store as the API sees it: asynchronous, bounded, and closed in order."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import date
+from functools import partial
+from typing import ParamSpec, TypeVar
+from zlib import crc32
+
+from millimetric_mcp.api.store.clickhouse import ClickHouse, Row
+from millimetric_mcp.api.store.clients import ClientPool
+from millimetric_mcp.api.store.commit import GroupCommitter
+from millimetric_mcp.api.store.dsn import StoreTarget
+from millimetric_mcp.api.store.migrations import migrate
+from millimetric_mcp.contract.reads import QueryParams, SourcesParams, StatsParams
+from millimetric_mcp.contract.stored import StoredEvent
+
+MAX_CONCURRENT_READS = 4
+
+P = ParamSpec("P")
+ResultT = TypeVar("ResultT")
+
+
+class EventStore:
+    """Writes in groups, reads in a few threads of their own, maintenance in one more.
+
+    Made by `open_event_store`; every method raises `StoreError`s only.
+    """
+
+    def __init__(self, clickhouse: ClickHouse, *, shards: int, max_queued_events: int) -> None:
+        self._clickhouse = clickhouse
+        self._readers = ThreadPoolExecutor(MAX_CONCURRENT_READS, thread_name_prefix="store-read")
+        self._upkeep = ThreadPoolExecutor(1, thread_name_prefix="store-upkeep")
+        self._writers = ThreadPoolExecutor(shards, thread_name_prefix="store-write")
+        self._lanes = [
+            GroupCommitter(self._inserter(shard), max_queued_events=max_queued_events)
+            for shard in range(1, shards + 1)
+        ]
+
+    def start(self) -> None:
+        """Begins accepting writes; needs a running event loop."""
+        for lane in self._lanes:
+            lane.start()
+
+    async def append(self, events: Sequence[StoredEvent]) -> None:
+        """Returns when all events of one request are durably stored, or raises and none is.
+
+        On a cluster a request lands whole on one shard, chosen by its first visitor.
+
+        Raises:
+            StoreUnavailable: none is stored.
+            StoreUncertain: it is not known whether they are.
+        """
+        lane = 0
+        if len(self._lanes) > 1:
+            lane = crc32(events[0].anonymous_id.encode()) % len(self._lanes)
+        await self._lanes[lane].commit(events)
+
+    async def sources(self, project_id: int, params: SourcesParams) -> list[Row]:
+        """Rows of ``/v1/sources``."""
+        return await self._read(self._clickhouse.sources, project_id, params)
+
+    async def stats(self, project_id: int, params: StatsParams) -> tuple[list[Row], bool]:
+        """Rows of ``/v1/stats``, and whether ``limit`` left some out."""
+        return await self._read(self._clickhouse.stats, project_id, params)
+
+    async def query(self, project_id: int, params: QueryParams) -> list[Row]:
+        """Rows of ``/v1/query``."""
+        return await self._read(self._clickhouse.query, project_id, params)
+
+    async def now_us(self) -> int:
+        """The store's clock, in microseconds since 1970 UTC."""
+        return await self._read(self._clickhouse.now_us)
+
+    async def ping(self) -> None:
+        """Returns when the store answers."""
+        await self._read(self._clickhouse.ping)
+
+    async def forget(
+        self, project_id: int, *, salt: bytes, user_hash: bytes, cutoff_us: int
+    ) -> None:
+        """Erases a user's events that had arrived by ``cutoff_us``; returns when it is done."""
+        forget = self._clickhouse.forget
+        await self._maintain(
+            partial(forget, project_id, salt=salt, user_hash=user_hash, cutoff_us=cutoff_us)
+        )
+
+    async def expire(self, project_id: int, *, first_day: date) -> int:
+        """Removes events from days before ``first_day`` and says how many there were."""
+        return await self._maintain(
+            partial(self._clickhouse.expire, project_id, first_day=first_day)
+        )
+
+    async def close(self) -> None:
+        """Writes what is queued, ends what runs, and lets go of the store."""
+        for lane in self._lanes:
+            await lane.close()
+        for executor in (self._writers, self._readers, self._upkeep):
+            await asyncio.to_thread(executor.shutdown)
+        await asyncio.to_thread(self._clickhouse.pool.close)
+
+    def _inserter(self, shard: int) -> Callable[[Sequence[StoredEvent]], Awaitable[None]]:
+        on_cluster = self._clickhouse.pool.target.cluster is not None
+        insert = partial(self._clickhouse.insert, shard=shard if on_cluster else None)
+
+        async def run(events: Sequence[StoredEvent]) -> None:
+            await asyncio.get_running_loop().run_in_executor(self._writers, insert, events)
+
+        return run
+
+    async def _read(self, work: Callable[P, ResultT], *args: P.args, **kwargs: P.kwargs) -> ResultT:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._readers, partial(work, *args, **kwargs))
+
+    async def _maintain(self, work: Callable[[], ResultT]) -> ResultT:
+        return await asyncio.get_running_loop().run_in_executor(self._upkeep, work)
+
+
+def open_event_store(target: StoreTarget, *, max_queued_events: int) -> EventStore:
+    """The store of a target, its schema brought up to date; blocks for about a second.
+
+    Raises:
+        StoreError: the store can't be reached, or refuses its schema.
+    """
+    clickhouse = ClickHouse(ClientPool(target))
+    migrate(clickhouse.pool)
+    shards = clickhouse.count_shards()
+    return EventStore(clickhouse, shards=shards, max_queued_events=max_queued_events)

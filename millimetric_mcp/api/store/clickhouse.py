@@ -1,0 +1,208 @@
+"""What the product asks of ClickHouse, as blocking calls; run them in threads."""
+
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime
+from typing import Any
+
+from millimetric_mcp.api.store.clients import ClientPool
+from millimetric_mcp.api.store.dsn import EVENTS
+from millimetric_mcp.api.store.statements import (
+    Window,
+    compose_for,
+    compose_query,
+    compose_sources,
+    compose_stats,
+    cut_window,
+    has_projection,
+    to_ms,
+)
+from millimetric_mcp.contract.reads import (
+    Breakdown,
+    QueryParams,
+    SourcesParams,
+    StatsParams,
+)
+from millimetric_mcp.contract.stored import StoredEvent
+from millimetric_mcp.contract.validation import format_timestamp
+
+Row = dict[str, Any]
+
+_TEXT = "String"
+_SMALL_SET = "LowCardinality(String)"
+_COLUMNS = {
+    "project_id": "UInt64",
+    "timestamp": "DateTime64(3, 'UTC')",
+    "event_name": _SMALL_SET,
+    "event_id": _TEXT,
+    "anonymous_id": _TEXT,
+    "user_id": _TEXT,
+    "session_id": _TEXT,
+    "source": _SMALL_SET,
+    "medium": _SMALL_SET,
+    "campaign": _SMALL_SET,
+    "source_confidence": _SMALL_SET,
+    "source_rule_id": _SMALL_SET,
+    "referrer": _TEXT,
+    "url": _TEXT,
+    "path": _TEXT,
+    "country": _SMALL_SET,
+    "device_type": _SMALL_SET,
+    "browser": _SMALL_SET,
+    "os": _SMALL_SET,
+    "properties": _TEXT,
+    "ip_hash": "FixedString(16)",
+}
+"""The columns of a write in `StoredEvent`'s order; named here, they need no look-up each time."""
+_EVENT_ROW = (
+    "timestamp",
+    "event_name",
+    "event_id",
+    "anonymous_id",
+    "user_id",
+    "session_id",
+    "source",
+    "medium",
+    "campaign",
+    "source_confidence",
+    "source_rule_id",
+    "referrer",
+    "url",
+    "path",
+    "country",
+    "device_type",
+    "browser",
+    "os",
+    "properties",
+)
+_NULL_WHEN_EMPTY = frozenset({"event_id", "user_id", "campaign", "referrer", "url", "path"})
+
+
+class ClickHouse:
+    """One project's questions and every project's writes, over a pool of clients.
+
+    Every method raises the errors of `ClientPool.run`.
+    """
+
+    def __init__(self, pool: ClientPool) -> None:
+        self.pool = pool
+
+    def insert(self, events: Sequence[StoredEvent], *, shard: int | None = None) -> None:
+        """Stores all events or none, durably; ``shard`` counts from 1, on a cluster only."""
+        columns = list(zip(*events, strict=True))
+        settings = {"insert_shard_id": shard} if shard else {}
+        self.pool.run(
+            lambda client: client.insert(
+                EVENTS,
+                columns,
+                column_names=list(_COLUMNS),
+                column_type_names=list(_COLUMNS.values()),
+                column_oriented=True,
+                settings=settings,
+            )
+        )
+
+    def sources(self, project_id: int, params: SourcesParams) -> list[Row]:
+        """Rows of ``/v1/sources``, most events first."""
+        window = cut_window(params.from_, params.to, by_day=True)
+        bound = _bind_window(window) | {
+            "project_id": project_id,
+            "event": "",
+            "limit": params.limit,
+        }
+        rows = self._query(compose_sources(params), bound)
+        columns = ["source"] if params.breakdown is Breakdown.SOURCE else ["source", "medium"]
+        names = [*columns, "events", "uniques", "paid_share"]
+        return [dict(zip(names, row, strict=True)) for row in rows]
+
+    def stats(self, project_id: int, params: StatsParams) -> tuple[list[Row], bool]:
+        """Rows of ``/v1/stats`` in their order, and whether ``limit`` left some out."""
+        by_day = has_projection(params.group_by, params.interval)
+        window = cut_window(params.from_, params.to, by_day=by_day)
+        bound = _bind_window(window) | {
+            "project_id": project_id,
+            "event": params.event or "",
+            "limit": params.limit + 1,
+        }
+        rows = self._query(compose_stats(params), bound)
+        names = [*(["bucket"] if params.interval else []), *params.group_by, "value"]
+        shown = [_label(names, row) for row in rows[: params.limit]]
+        return shown, len(rows) > params.limit
+
+    def query(self, project_id: int, params: QueryParams) -> list[Row]:
+        """Rows of ``/v1/query``, newest first."""
+        filters = params.model_dump(exclude={"from_", "to", "limit"})
+        bound = {name: value or "" for name, value in filters.items()} | {
+            "project_id": project_id,
+            "from_ms": to_ms(params.from_),
+            "to_ms": to_ms(params.to),
+            "limit": params.limit,
+        }
+        return [_label(_EVENT_ROW, row) for row in self._query(compose_query(), bound)]
+
+    def now_us(self) -> int:
+        """The store's clock, in microseconds since 1970 UTC."""
+        return int(self._query(compose_for("now", self.pool.target), {})[0][0])
+
+    def forget(self, project_id: int, *, salt: bytes, user_hash: bytes, cutoff_us: int) -> None:
+        """Erases the user's events that had arrived by ``cutoff_us``; returns when it is done."""
+        bound = {
+            "project_id": project_id,
+            "salt": salt.hex().upper(),
+            "user_hash": user_hash.hex().upper(),
+            "cutoff_us": cutoff_us,
+        }
+        self._command("forget", bound)
+
+    def expire(self, project_id: int, *, first_day: date) -> int:
+        """Removes events from days before ``first_day`` and says how many there were."""
+        bound = {"project_id": project_id, "first_day": first_day}
+        count = int(self._query(compose_for("expired", self.pool.target), bound)[0][0])
+        if count:
+            self._command("retention", bound)
+        return count
+
+    def count_shards(self) -> int:
+        """How many shards the cluster has; 1 without a cluster."""
+        cluster = self.pool.target.cluster
+        if cluster is None:
+            return 1
+        statement = compose_for("shards", self.pool.target)
+        return int(self._query(statement, {"cluster": cluster})[0][0]) or 1
+
+    def ping(self) -> None:
+        """Returns when the store answers."""
+        self.pool.run(lambda client: client.query("SELECT 1"))
+
+    def _query(self, statement: str, bound: Mapping[str, Any]) -> Sequence[Sequence[Any]]:
+        return self.pool.run(
+            lambda client: client.query(statement, parameters=dict(bound)).result_rows
+        )
+
+    def _command(self, name: str, bound: Mapping[str, Any]) -> None:
+        statement = compose_for(name, self.pool.target)
+        self.pool.run(lambda client: client.command(statement, parameters=dict(bound)))
+
+
+def _bind_window(window: Window) -> dict[str, Any]:
+    return {
+        "first_day": window.first_day,
+        "end_day": window.end_day,
+        "head_from_ms": window.head_ms[0],
+        "head_to_ms": window.head_ms[1],
+        "tail_from_ms": window.tail_ms[0],
+        "tail_to_ms": window.tail_ms[1],
+    }
+
+
+def _label(names: Sequence[str], row: Sequence[Any]) -> Row:
+    return {name: _present(name, value) for name, value in zip(names, row, strict=True)}
+
+
+def _present(name: str, value: object) -> object:
+    if isinstance(value, datetime):
+        return format_timestamp(value)
+    if isinstance(value, date):
+        return f"{value.isoformat()}T00:00:00.000Z"
+    if value == "" and name in _NULL_WHEN_EMPTY:
+        return None
+    return value

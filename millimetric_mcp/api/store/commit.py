@@ -1,0 +1,115 @@
+"""Group commit: many requests, one insert, each acknowledged only after it is stored.
+
+While one insert is under way the next group gathers, so the groups grow with the load and an
+idle store is written to at once.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+from millimetric_mcp.contract.stored import StoredEvent
+from millimetric_mcp.errors import StoreError, StoreRefused, StoreUnavailable
+
+MAX_GROUP_EVENTS = 20_000
+
+Insert = Callable[[Sequence[StoredEvent]], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    events: Sequence[StoredEvent]
+    stored: "asyncio.Future[None]"
+
+
+class GroupCommitter:
+    """Gathers requests into inserts; a bounded queue stands before it.
+
+    ``max_queued_events`` counts the events waiting or being written; a request beyond it is
+    refused, except that an empty queue takes a request of any size.
+    """
+
+    def __init__(self, insert: Insert, *, max_queued_events: int) -> None:
+        self._insert = insert
+        self._max_queued_events = max_queued_events
+        self._queue: deque[_Request] = deque()
+        self._queued_events = 0
+        self._wake = asyncio.Event()
+        self._closing = False
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begins writing; needs a running event loop."""
+        self._task = asyncio.get_running_loop().create_task(self._run())
+
+    async def commit(self, events: Sequence[StoredEvent]) -> None:
+        """Returns when all ``events`` are durably stored.
+
+        Raises:
+            StoreUnavailable: none is stored: the queue is full, or the store said so.
+            StoreUncertain: it is not known whether they are.
+        """
+        if self._closing:
+            raise StoreUnavailable("the server is stopping")
+        if self._queue and self._queued_events + len(events) > self._max_queued_events:
+            raise StoreUnavailable("too many events are waiting to be stored")
+        request = _Request(events, asyncio.get_running_loop().create_future())
+        self._queue.append(request)
+        self._queued_events += len(events)
+        self._wake.set()
+        await request.stored
+
+    async def close(self) -> None:
+        """Writes what is queued, then ends."""
+        self._closing = True
+        self._wake.set()
+        if self._task is not None:
+            await self._task
+
+    async def _run(self) -> None:
+        while self._queue or not self._closing:
+            if not self._queue:
+                self._wake.clear()
+                await self._wake.wait()
+                continue
+            await self._write(self._take_group())
+
+    def _take_group(self) -> list[_Request]:
+        group = [self._queue.popleft()]
+        size = len(group[0].events)
+        while self._queue and size + len(self._queue[0].events) <= MAX_GROUP_EVENTS:
+            group.append(self._queue.popleft())
+            size += len(group[-1].events)
+        return group
+
+    async def _write(self, group: Sequence[_Request]) -> None:
+        try:
+            await self._insert([event for request in group for event in request.events])
+        except StoreRefused as error:
+            if len(group) > 1:
+                await self._write_one_by_one(group)
+            else:
+                self._settle(group, error)
+        except StoreError as error:
+            self._settle(group, error)
+        except BaseException:
+            self._settle(group, StoreUnavailable("the event store failed"))
+            raise
+        else:
+            self._settle(group, None)
+
+    async def _write_one_by_one(self, group: Sequence[_Request]) -> None:
+        """So that nobody fails for a neighbour's events."""
+        for request in group:
+            await self._write([request])
+
+    def _settle(self, group: Sequence[_Request], error: StoreError | None) -> None:
+        for request in group:
+            self._queued_events -= len(request.events)
+            if request.stored.done():
+                continue
+            if error is None:
+                request.stored.set_result(None)
+            else:
+                request.stored.set_exception(error)

@@ -1,0 +1,13 @@
+-- Events, visitors and the paid share by source, and by medium where asked.
+SELECT
+    $columns,
+    sum(part_events) AS events,
+    uniqCombinedMerge(14)(part_visitors) AS uniques,
+    sumIf(part_events, medium = 'paid') / events AS paid_share
+FROM
+(
+$parts
+)
+GROUP BY $columns
+ORDER BY events DESC, $columns
+LIMIT {limit:UInt32}

@@ -1,0 +1,9 @@
+-- One metric, by columns and by bucket of time where asked.
+SELECT $keys $metric AS value
+FROM
+(
+$parts
+)
+GROUP BY ALL
+ORDER BY $order
+LIMIT {limit:UInt32}

@@ -1,0 +1,141 @@
+"""The statements under ``sql/`` with their table and column names filled in.
+
+Values are always bound; the names come from the contract's enums and the target alone.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from functools import cache
+from importlib import resources
+from string import Template
+
+from millimetric_mcp.api.store.dsn import EVENTS, StoreTarget
+from millimetric_mcp.contract.reads import (
+    Breakdown,
+    GroupColumn,
+    Interval,
+    Metric,
+    SourcesParams,
+    StatsParams,
+)
+
+_DAY_MS = 86_400_000
+_EPOCH_DAY = date(1970, 1, 1)
+_MAX_DAY = 65_535
+"""The last day of ClickHouse's Date, 2149-06-06, counted from 1970."""
+
+_PROJECTED = (
+    frozenset({GroupColumn.EVENT_NAME, GroupColumn.SOURCE, GroupColumn.MEDIUM}),
+    frozenset({GroupColumn.EVENT_NAME, GroupColumn.COUNTRY}),
+)
+"""The columns that each projection holds beside the day."""
+
+_BUCKETS = {
+    Interval.HOUR: "toStartOfHour(timestamp)",
+    Interval.DAY: "toDate(timestamp)",
+    Interval.WEEK: "toMonday(toDate(timestamp))",
+    Interval.MONTH: "toStartOfMonth(toDate(timestamp))",
+}
+_EVENTS_MEASURE = "count() AS part_events"
+_VISITORS_MEASURE = "uniqCombinedState(14)(anonymous_id) AS part_visitors"
+_METRICS = {
+    Metric.COUNT: (_EVENTS_MEASURE, "sum(part_events)"),
+    Metric.UNIQUES: (_VISITORS_MEASURE, "uniqCombinedMerge(14)(part_visitors)"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A window cut into its whole UTC days and what is left at its two ends.
+
+    Days are ``first_day`` (inclusive) to ``end_day`` (exclusive); the head and the tail are
+    half-open ranges of milliseconds since 1970. Any of the three may be empty.
+    """
+
+    first_day: date
+    end_day: date
+    head_ms: tuple[int, int]
+    tail_ms: tuple[int, int]
+
+
+def cut_window(start: datetime, end: datetime, *, by_day: bool) -> Window:
+    """The window's parts; without ``by_day`` it is one range of raw rows."""
+    start_ms, end_ms = to_ms(start), to_ms(end)
+    first_day, end_day = -(-start_ms // _DAY_MS), end_ms // _DAY_MS
+    if not by_day or first_day >= end_day:
+        return Window(_EPOCH_DAY, _EPOCH_DAY, (start_ms, end_ms), (0, 0))
+    return Window(
+        _day(first_day),
+        _day(end_day),
+        (start_ms, first_day * _DAY_MS),
+        (end_day * _DAY_MS, end_ms),
+    )
+
+
+def to_ms(time: datetime) -> int:
+    """Milliseconds since 1970, held within the days that the engine can tell apart."""
+    elapsed = time - datetime(1970, 1, 1, tzinfo=UTC)
+    return min(max(elapsed // timedelta(milliseconds=1), 0), _MAX_DAY * _DAY_MS)
+
+
+def _day(number: int) -> date:
+    return _EPOCH_DAY + timedelta(days=number)
+
+
+def has_projection(columns: Sequence[GroupColumn], interval: Interval | None) -> bool:
+    """Whether whole days of such a question need no raw rows."""
+    return interval is not Interval.HOUR and any(set(columns) <= held for held in _PROJECTED)
+
+
+def compose_sources(params: SourcesParams) -> str:
+    """The statement for ``/v1/sources``."""
+    columns = "source" if params.breakdown is Breakdown.SOURCE else "source, medium"
+    parts = _compose_parts("source, medium,", f"{_EVENTS_MEASURE}, {_VISITORS_MEASURE}")
+    return read_statement("sources").substitute(columns=columns, parts=parts)
+
+
+def compose_stats(params: StatsParams) -> str:
+    """The statement for ``/v1/stats``: bucket first, then the columns, then the value."""
+    names = [column.value for column in params.group_by]
+    keys = list(names)
+    outer = list(names)
+    order = ["value DESC", *names]
+    if params.interval:
+        keys.insert(0, f"{_BUCKETS[params.interval]} AS bucket")
+        outer.insert(0, "bucket")
+        order.insert(0, "bucket")
+    measure, metric = _METRICS[params.metric]
+    return read_statement("stats").substitute(
+        keys=_listed(outer),
+        metric=metric,
+        parts=_compose_parts(_listed(keys), measure),
+        order=", ".join(order),
+    )
+
+
+def _compose_parts(keys: str, measures: str) -> str:
+    return read_statement("parts").substitute(keys=keys, measures=measures, events=EVENTS)
+
+
+def _listed(names: Sequence[str]) -> str:
+    return "".join(f"{name}, " for name in names)
+
+
+def compose_query() -> str:
+    """The statement for ``/v1/query``."""
+    return read_statement("query").substitute(events=EVENTS)
+
+
+def compose_for(name: str, target: StoreTarget) -> str:
+    """A maintenance statement, addressed to the tables that hold the rows."""
+    on_cluster = f"ON CLUSTER '{target.cluster}'" if target.cluster else ""
+    return read_statement(name).substitute(
+        events=EVENTS, local=target.local_table, on_cluster=on_cluster
+    )
+
+
+@cache
+def read_statement(name: str) -> Template:
+    """A statement's text, from its file."""
+    return Template((resources.files(__package__) / "sql" / f"{name}.sql").read_text())
