@@ -1,9 +1,10 @@
-"""API keys: their written form, and what each kind may do."""
+"""API keys: their written form, their stored form, and what each kind may do."""
 
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from hashlib import sha256
 
 
 class KeyKind(StrEnum):
@@ -83,3 +84,28 @@ def parse_api_key(text: str) -> ApiKey | None:
         return None
     kind, env, prefix, secret = match.groups()
     return ApiKey(KeyKind(kind), KeyEnv(env), prefix, secret)
+
+
+def hash_secret(secret: str, *, pepper: bytes) -> bytes:
+    """What is stored of a key's secret: sha256(secret || pepper), 32 bytes."""
+    return sha256(secret.encode() + pepper).digest()
+
+
+_ORIGIN = re.compile(
+    r"(?P<scheme>[a-z][a-z0-9+.-]*)://"
+    r"(?P<host>[a-z0-9_-]+(?:\.[a-z0-9_-]+)*|\[[0-9a-f:.]+\])"
+    r"(?::(?P<port>[0-9]{1,5}))?"
+)
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+def normalise_origin(text: str) -> str | None:
+    """``text`` as browsers write an Origin: lower case, no default port; None if it is none."""
+    match = _ORIGIN.fullmatch(text.lower()) if text.isascii() else None
+    if match is None:
+        return None
+    scheme, host, port = match["scheme"], match["host"], int(match["port"] or 0)
+    if port > 65535:
+        return None
+    named = port and port != _DEFAULT_PORTS.get(scheme)
+    return f"{scheme}://{host}:{port}" if named else f"{scheme}://{host}"

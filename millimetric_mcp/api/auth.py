@@ -1,0 +1,97 @@
+"""Who calls, and may they: the checks of key, scope and origin, in this order.
+
+The secret is hashed once a request whatever was found, and compared in constant time, so
+that neither the answer nor its delay tells a wrong secret from an unknown or revoked key.
+"""
+
+from collections.abc import Awaitable, Callable
+from hmac import compare_digest
+from typing import Any
+
+from millimetric_mcp.contract.codes import ErrorCode
+from millimetric_mcp.contract.endpoints import Endpoint
+from millimetric_mcp.contract.keys import (
+    SCOPES,
+    ApiKey,
+    KeyKind,
+    KeyRecord,
+    Scope,
+    hash_secret,
+    normalise_origin,
+    parse_api_key,
+)
+from millimetric_mcp.errors import RequestError
+
+__all__ = ["FindKey", "authenticate", "authorise", "check_origin"]
+
+FindKey = Callable[[str], Awaitable[KeyRecord | None]]
+
+_SHOWN_ORIGIN_CHARS = 256
+_NO_HASH = bytes(32)
+
+
+async def authenticate(authorization: str | None, *, find: FindKey, pepper: bytes) -> KeyRecord:
+    """The record of the key in an ``Authorization`` header.
+
+    ``find`` gives the record of a prefix, or None where there is none or it is revoked; what
+    it raises passes through.
+
+    Raises:
+        RequestError: missing_bearer_token, malformed_api_key, invalid_api_key or
+            key_kind_mismatch.
+    """
+    key = parse_api_key(_read_bearer(authorization))
+    if key is None:
+        raise RequestError(ErrorCode.MALFORMED_API_KEY)
+    return _verify(key, await find(key.prefix), pepper)
+
+
+def _read_bearer(authorization: str | None) -> str:
+    scheme, _, token = (authorization or "").strip().partition(" ")
+    token = token.strip()
+    if not token or scheme.lower() != "bearer":
+        raise RequestError(ErrorCode.MISSING_BEARER_TOKEN)
+    return token
+
+
+def _verify(key: ApiKey, record: KeyRecord | None, pepper: bytes) -> KeyRecord:
+    sent_hash = hash_secret(key.secret, pepper=pepper)
+    is_right = compare_digest(sent_hash, record.secret_hash if record else _NO_HASH)
+    if record is None:
+        raise RequestError(ErrorCode.INVALID_API_KEY)
+    if record.kind is not key.kind:
+        raise RequestError(ErrorCode.KEY_KIND_MISMATCH)
+    if record.env is not key.env or not is_right:
+        raise RequestError(ErrorCode.INVALID_API_KEY)
+    return record
+
+
+def authorise(record: KeyRecord, endpoint: Endpoint[Any, Any]) -> None:
+    """Nothing, where the key's kind may call the endpoint.
+
+    Raises:
+        RequestError: forget_requires_secret_key or insufficient_scope.
+    """
+    if endpoint.scope in SCOPES[record.kind]:
+        return
+    if endpoint.scope is Scope.FORGET and record.kind is KeyKind.PK:
+        raise RequestError(ErrorCode.FORGET_REQUIRES_SECRET_KEY)
+    raise RequestError(ErrorCode.INSUFFICIENT_SCOPE)
+
+
+def check_origin(record: KeyRecord, origin: str | None) -> None:
+    """Nothing, where the key is bound to no origin or ``origin`` is on its allowlist.
+
+    Raises:
+        RequestError: origin_not_allowed, with the origin that was sent (empty without one).
+    """
+    if record.kind is not KeyKind.PK or origin in record.origins:
+        return
+    sent = origin or ""
+    if normalise_origin(sent) not in record.origins:
+        raise RequestError(ErrorCode.ORIGIN_NOT_ALLOWED, origin=_neutralise(sent))
+
+
+def _neutralise(origin: str) -> str:
+    shown = origin[:_SHOWN_ORIGIN_CHARS]
+    return "".join(char if char.isascii() and char.isprintable() else "?" for char in shown)

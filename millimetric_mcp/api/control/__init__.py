@@ -1,0 +1,27 @@
+"""Projects, their keys and the forget log: SQLite in the data directory, or PostgreSQL."""
+
+from millimetric_mcp.api.control.cache import KeyCache
+from millimetric_mcp.api.control.database import Control, KeySummary, NewKey, open_control
+from millimetric_mcp.api.control.datadir import (
+    Secrets,
+    control_dsn,
+    prepare_data_dir,
+    read_or_make_secret,
+    resolve_secrets,
+)
+from millimetric_mcp.api.control.forgets import Forget, ForgetLog
+
+__all__ = [
+    "Control",
+    "Forget",
+    "ForgetLog",
+    "KeyCache",
+    "KeySummary",
+    "NewKey",
+    "Secrets",
+    "control_dsn",
+    "open_control",
+    "prepare_data_dir",
+    "read_or_make_secret",
+    "resolve_secrets",
+]

@@ -1,0 +1,96 @@
+"""Token buckets per project and route: pure arithmetic, the clock an argument.
+
+A bucket is kept as one number, the time at which it will be full again (the generic cell
+rate algorithm): whole nanoseconds, so that a wait once named is exact.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from millimetric_mcp.contract.codes import ErrorCode
+from millimetric_mcp.contract.endpoints import BATCH, TRACK, Endpoint
+from millimetric_mcp.errors import RequestError
+from millimetric_mcp.settings import RateLimits
+
+__all__ = ["Bucket", "RateLimiter", "take_token"]
+
+_NS_PER_S = 1_000_000_000
+_LONGEST_WAIT_NS = 86_400 * _NS_PER_S
+_MIN_SWEEP_SIZE = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """A bucket's size: ``burst`` tokens, one coming back every ``interval_ns``."""
+
+    interval_ns: int
+    burst: int
+
+    @classmethod
+    def of(cls, *, per_s: float, burst: int) -> "Bucket":
+        """A bucket refilled at ``per_s`` tokens a second (at least one a day)."""
+        return cls(round(min(_NS_PER_S / per_s, _LONGEST_WAIT_NS)), burst)
+
+
+def take_token(bucket: Bucket, *, full_at_ns: int, now_ns: int) -> tuple[int, int]:
+    """The time the bucket is full again and the wait for a token, both in nanoseconds.
+
+    With a wait of 0 a token was taken; otherwise the bucket is as it was.
+    """
+    refill_from_ns = max(full_at_ns, now_ns)
+    wait_ns = refill_from_ns - (bucket.burst - 1) * bucket.interval_ns - now_ns
+    if wait_ns > 0:
+        return full_at_ns, wait_ns
+    return refill_from_ns + bucket.interval_ns, 0
+
+
+class RateLimiter:
+    """The buckets of every project and limited route of one process.
+
+    A full bucket is no bucket: memory follows the projects that called within the last
+    ``burst / per_s`` seconds.
+    """
+
+    def __init__(self, limits: RateLimits | None, *, clock: Callable[[], int]) -> None:
+        """No limits without ``limits``; ``clock`` gives monotonic nanoseconds."""
+        self._buckets = _list_buckets(limits) if limits else {}
+        self._clock = clock
+        self._full_at_ns: dict[tuple[int, str], int] = {}
+        self._sweep_size = _MIN_SWEEP_SIZE
+
+    def take(self, project_id: int, endpoint: Endpoint[Any, Any]) -> None:
+        """Take one token of the project's bucket for the endpoint, if it has a limit.
+
+        Raises:
+            RequestError: rate_limited; a caller alone in its project that waits
+                ``retry_after_s`` seconds finds a token.
+        """
+        bucket = self._buckets.get(endpoint.path)
+        if bucket is None:
+            return
+        now_ns = self._clock()
+        place = (project_id, endpoint.path)
+        full_at_ns, wait_ns = take_token(
+            bucket, full_at_ns=self._full_at_ns.get(place, now_ns), now_ns=now_ns
+        )
+        if wait_ns:
+            raise RequestError(ErrorCode.RATE_LIMITED, retry_after_s=-(-wait_ns // _NS_PER_S))
+        self._full_at_ns[place] = full_at_ns
+        if len(self._full_at_ns) > self._sweep_size:
+            self._drop_full_buckets(now_ns)
+
+    def _drop_full_buckets(self, now_ns: int) -> None:
+        self._full_at_ns = {
+            place: full_at_ns
+            for place, full_at_ns in self._full_at_ns.items()
+            if full_at_ns > now_ns
+        }
+        self._sweep_size = max(_MIN_SWEEP_SIZE, 2 * len(self._full_at_ns))
+
+
+def _list_buckets(limits: RateLimits) -> dict[str, Bucket]:
+    return {
+        TRACK.path: Bucket.of(per_s=limits.track_per_s, burst=limits.track_burst),
+        BATCH.path: Bucket.of(per_s=limits.batch_per_s, burst=limits.batch_burst),
+    }
