@@ -4,11 +4,13 @@ MillimetricError
 ├── SettingsError              a setting is missing or wrong; every fault is named at once
 ├── RequestError               a request the API answers with an error body
 ├── StoreError                 the event store
-│   ├── StoreUnavailable       nothing was stored: queue full, store down or refusing
+│   ├── StoreUnavailable       nothing was stored: queue full or store down
+│   │   └── StoreRefused       nothing was stored: the store said no to this statement
 │   ├── StoreUncertain         it is not known whether the write happened
 │   └── DataDirectoryInUse     another process holds the embedded store's directory
 ├── ToolRefusal                a tool call is refused before anything is sent
 │   ├── InvalidArguments       an argument is unknown, missing or wrong
+│   │   └── WindowError        a window of time is not one
 │   └── NotAllowed             the server's settings, or what the client can do, forbid it
 └── CallError                  the MCP half's call of the API failed
     ├── ApiError               the API answered with one of the contract's error codes
@@ -18,6 +20,7 @@ MillimetricError
 """
 
 from collections.abc import Mapping, Sequence
+from enum import StrEnum
 from typing import Any
 
 from millimetric_mcp.contract.codes import ERRORS, ErrorCode
@@ -31,14 +34,17 @@ __all__ = [
     "KeyMissing",
     "MillimetricError",
     "NotAllowed",
+    "Remedy",
     "RequestError",
     "SettingsError",
     "StoreError",
+    "StoreRefused",
     "StoreUnavailable",
     "StoreUncertain",
     "ToolRefusal",
     "UncertainWrite",
     "UpstreamError",
+    "WindowError",
 ]
 
 
@@ -101,6 +107,10 @@ class StoreUnavailable(StoreError):
         self.retry_after_s = retry_after_s
 
 
+class StoreRefused(StoreUnavailable):
+    """The store said no to one statement; another may well succeed."""
+
+
 class StoreUncertain(StoreError):
     """The store did not answer; whether the write happened is not known."""
 
@@ -121,12 +131,51 @@ class InvalidArguments(ToolRefusal):
         self.faults = tuple(faults)
 
 
+class WindowError(InvalidArguments, ValueError):
+    """A window of time is not one: the field, its rule, an example and the nearest valid form."""
+
+    def __init__(self, field: str, rule: str, *, example: str, nearest: str | None = None) -> None:
+        hint = f"did you mean {nearest}?" if nearest else f"for example {example}"
+        super().__init__([f"{field}: {rule}; {hint}"])
+        self.field = field
+        self.rule = rule
+        self.example = example
+        self.nearest = nearest
+
+
 class NotAllowed(ToolRefusal):
     """The server's settings, or what the client can do, forbid the call."""
 
 
+class Remedy(StrEnum):
+    """What helps against a failed call."""
+
+    FIX_ARGUMENTS = "fix_arguments"
+    WAIT = "wait"
+    CONFIGURE = "configure"
+    LOOK_FIRST = "look_first"
+
+
 class CallError(MillimetricError):
-    """A call of the Millimetric API failed."""
+    """A call of the Millimetric API failed.
+
+    ``remedy`` says what helps: other arguments, waiting ``retry_after_s`` (None: unknown, a
+    little while) and calling again, a person who changes the configuration, or looking
+    whether the write was stored before it is repeated.
+    """
+
+    remedy: Remedy
+    retry_after_s: float | None = None
+
+
+_REMEDIES: Mapping[int, Remedy] = {
+    400: Remedy.FIX_ARGUMENTS,
+    413: Remedy.FIX_ARGUMENTS,
+    429: Remedy.WAIT,
+    500: Remedy.WAIT,
+    502: Remedy.WAIT,
+    503: Remedy.WAIT,
+}
 
 
 class ApiError(CallError):
@@ -149,14 +198,22 @@ class ApiError(CallError):
         self.status = status
         self.fields = tuple(fields)
         self.retry_after_s = retry_after_s
+        self.remedy = _REMEDIES.get(ERRORS[code].statuses[0], Remedy.CONFIGURE)
 
 
 class UpstreamError(CallError):
     """The API could not be reached, or its answer is not the contract's."""
 
+    def __init__(self, message: str, *, remedy: Remedy, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.remedy = remedy
+        self.retry_after_s = retry_after_s
+
 
 class KeyMissing(CallError):
     """The call needs a key that is not configured; ``variable`` names it."""
+
+    remedy = Remedy.CONFIGURE
 
     def __init__(self, variable: str) -> None:
         super().__init__(f"{variable} is not set")
@@ -164,7 +221,12 @@ class KeyMissing(CallError):
 
 
 class UncertainWrite(CallError):
-    """A write was sent and its fate is unknown; ``event_id`` finds it if it was stored."""
+    """A write was sent and its fate is unknown; ``event_id`` finds it if it was stored.
+
+    Of a batch, which is stored whole or not at all, ``event_id`` is the first event's.
+    """
+
+    remedy = Remedy.LOOK_FIRST
 
     def __init__(self, message: str, *, event_id: str | None = None) -> None:
         super().__init__(message)
