@@ -1,17 +1,25 @@
 """Projects, their keys and the forget log: SQLite in the data directory, or PostgreSQL."""
 
 from millimetric_mcp.api.control.cache import KeyCache
-from millimetric_mcp.api.control.database import Control, KeySummary, NewKey, open_control
+from millimetric_mcp.api.control.database import (
+    FIRST_PROJECT,
+    Control,
+    KeySummary,
+    NewKey,
+    open_control,
+)
 from millimetric_mcp.api.control.datadir import (
     Secrets,
     control_dsn,
     prepare_data_dir,
     read_or_make_secret,
     resolve_secrets,
+    write_private_file,
 )
 from millimetric_mcp.api.control.forgets import Forget, ForgetLog
 
 __all__ = [
+    "FIRST_PROJECT",
     "Control",
     "Forget",
     "ForgetLog",
@@ -24,4 +32,5 @@ __all__ = [
     "prepare_data_dir",
     "read_or_make_secret",
     "resolve_secrets",
+    "write_private_file",
 ]

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
 
-from sqlalchemy import Connection, RowMapping, insert, select, update
+from sqlalchemy import URL, Connection, RowMapping, insert, select, update
 
-from millimetric_mcp.api.control.engine import Database, open_database
+from millimetric_mcp.api.control.engine import Database, open_database, parse_dsn
 from millimetric_mcp.api.control.forgets import ForgetLog
 from millimetric_mcp.api.control.schema import deployment, keys, projects, upgrade_schema
 from millimetric_mcp.api.control.times import from_us, to_us, utc_now
@@ -212,7 +212,7 @@ class Control:
 
 
 def open_control(
-    dsn: str,
+    dsn: str | URL,
     *,
     pepper: bytes,
     ip_salt: bytes | None = None,
@@ -227,7 +227,7 @@ def open_control(
         SettingsError: the DSN can't be used, or another pepper or salt is settled.
         StoreUnavailable: the database failed.
     """
-    database = open_database(dsn)
+    database = open_database(parse_dsn(dsn))
     try:
         with database.writing(exclusive=True) as connection:
             upgrade_schema(connection)

@@ -8,7 +8,9 @@ from pathlib import Path
 
 from platformdirs import user_data_path
 from pydantic import SecretStr
+from sqlalchemy import URL
 
+from millimetric_mcp.api.control.engine import parse_dsn
 from millimetric_mcp.errors import SettingsError
 from millimetric_mcp.settings import MIN_SECRET_LENGTH, ApiSettings, ControlSettings
 
@@ -21,9 +23,9 @@ __all__ = [
     "write_private_file",
 ]
 
-CONTROL_FILE = "control.sqlite3"
-PEPPER_FILE = "pepper"
-IP_SALT_FILE = "ip-salt"
+_CONTROL_FILE = "control.sqlite3"
+_PEPPER_FILE = "pepper"
+_IP_SALT_FILE = "ip-salt"
 _SECRET_BYTES = 32
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
@@ -52,11 +54,15 @@ def prepare_data_dir(settings: ControlSettings) -> Path:
     return path
 
 
-def control_dsn(settings: ControlSettings, data_dir: Path) -> str:
-    """The DSN of projects and keys: the one set, else SQLite in the data directory."""
+def control_dsn(settings: ControlSettings, data_dir: Path) -> URL:
+    """The DSN of projects and keys: the one set, else SQLite in the data directory.
+
+    Raises:
+        SettingsError: the one set is no DSN that can be used.
+    """
     if settings.control is not None:
-        return settings.control.get_secret_value()
-    return f"sqlite:///{data_dir.absolute() / CONTROL_FILE}"
+        return parse_dsn(settings.control.get_secret_value())
+    return URL.create("sqlite", database=str(data_dir.absolute() / _CONTROL_FILE))
 
 
 def resolve_secrets(settings: ControlSettings, data_dir: Path) -> Secrets:
@@ -66,8 +72,8 @@ def resolve_secrets(settings: ControlSettings, data_dir: Path) -> Secrets:
         SettingsError: a secret's file can't be used.
     """
     return Secrets(
-        pepper=_secret(settings.pepper, data_dir / PEPPER_FILE),
-        ip_salt=_secret(settings.ip_salt, data_dir / IP_SALT_FILE)
+        pepper=_secret(settings.pepper, data_dir / _PEPPER_FILE),
+        ip_salt=_secret(settings.ip_salt, data_dir / _IP_SALT_FILE)
         if isinstance(settings, ApiSettings)
         else None,
     )

@@ -14,12 +14,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy import URL, Connection, Engine, create_engine, event, func, make_url, select, text
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from millimetric_mcp.errors import SettingsError, StoreUnavailable
 
-__all__ = ["Database", "open_database"]
+__all__ = ["Database", "open_database", "parse_dsn"]
 
 _WHERE = "--control / MILLIMETRIC_CONTROL"
 _LOCK_WAIT_S = 10.0
@@ -28,6 +28,7 @@ _ADVISORY_LOCK = 0x6D696C6C696D6574  # "millimet"
 
 _REASONS = (
     ("connection refused", "the connection was refused"),
+    ("due to lock timeout", "another process holds its lock"),
     ("timeout expired", "it did not answer in time"),
     ("connection timed out", "it did not answer in time"),
     ("password authentication failed", "it refused the user or password"),
@@ -82,29 +83,20 @@ class Database:
         """
         with _explained(), self._writer.begin() as connection:
             if exclusive and self.is_shared:
-                connection.execute(text("SELECT pg_advisory_xact_lock(:k)"), {"k": _ADVISORY_LOCK})
+                connection.execute(text(f"SET LOCAL lock_timeout = '{_LOCK_WAIT_S:.0f}s'"))
+                connection.execute(select(func.pg_advisory_xact_lock(_ADVISORY_LOCK)))
             yield connection
 
     def close(self) -> None:
         self._engine.dispose()
 
 
-def open_database(dsn: str) -> Database:
-    """The database of a DSN: ``sqlite:///FILE`` or ``postgresql://…``.
-
-    A SQLite file is made, readable by its owner only, where there is none.
+def parse_dsn(dsn: str | URL) -> URL:
+    """The parts of ``sqlite:///FILE`` or ``postgresql://…``; the result's text hides the password.
 
     Raises:
-        SettingsError: the DSN can't be used.
-        StoreUnavailable: the SQLite file can't be.
+        SettingsError: it is neither.
     """
-    url = _parse_dsn(dsn)
-    if url.drivername.startswith("sqlite"):
-        return Database(_make_sqlite_engine(url))
-    return Database(_make_postgres_engine(url))
-
-
-def _parse_dsn(dsn: str) -> URL:
     try:
         url = make_url(dsn)
     except (ArgumentError, ValueError):
@@ -117,6 +109,20 @@ def _parse_dsn(dsn: str) -> URL:
         case "postgresql" | "postgres":
             return url.set(drivername="postgresql+psycopg")
     raise _dsn_error("must begin with sqlite:/// or postgresql://")
+
+
+def open_database(url: URL) -> Database:
+    """The database of a DSN that `parse_dsn` gave.
+
+    A SQLite file is made, readable by its owner only, where there is none.
+
+    Raises:
+        SettingsError: the DSN can't be used here.
+        StoreUnavailable: the SQLite file can't be.
+    """
+    if url.drivername.startswith("sqlite"):
+        return Database(_make_sqlite_engine(url))
+    return Database(_make_postgres_engine(url))
 
 
 def _dsn_error(sentence: str) -> SettingsError:
@@ -146,7 +152,8 @@ def _make_postgres_engine(url: URL) -> Engine:
 
 def _make_sqlite_engine(url: URL) -> Engine:
     _make_private_file(Path(str(url.database)))
-    engine = create_engine(url, hide_parameters=True, connect_args={"timeout": _LOCK_WAIT_S})
+    defaults = {} if "timeout" in url.query else {"timeout": _LOCK_WAIT_S}
+    engine = create_engine(url, hide_parameters=True, connect_args=defaults)
     event.listen(engine, "connect", _set_up_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     with _explained():
