@@ -1,13 +1,17 @@
 """The event store: ClickHouse, in this process (chDB) or on a server or cluster."""
 
 from millimetric_mcp.api.store.base import EventStore, open_event_store
+from millimetric_mcp.api.store.clients import ClientPool
+from millimetric_mcp.api.store.directory import hold_directory
 from millimetric_mcp.api.store.dsn import StoreTarget, embedded_target, parse_store_dsn
 from millimetric_mcp.api.store.migrations import migrate
 
 __all__ = [
+    "ClientPool",
     "EventStore",
     "StoreTarget",
     "embedded_target",
+    "hold_directory",
     "migrate",
     "open_event_store",
     "parse_store_dsn",

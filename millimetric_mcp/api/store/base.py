@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import date
+from datetime import date, datetime
 from functools import partial
 from typing import ParamSpec, TypeVar
 from zlib import crc32
@@ -69,21 +69,24 @@ class EventStore:
         """Rows of ``/v1/query``."""
         return await self._read(self._clickhouse.query, project_id, params)
 
-    async def now_us(self) -> int:
-        """The store's clock, in microseconds since 1970 UTC."""
-        return await self._read(self._clickhouse.now_us)
+    async def now(self) -> datetime:
+        """The store's own clock, UTC, exact to the microsecond."""
+        return await self._read(self._clickhouse.now)
 
     async def ping(self) -> None:
         """Returns when the store answers."""
         await self._read(self._clickhouse.ping)
 
     async def forget(
-        self, project_id: int, *, salt: bytes, user_hash: bytes, cutoff_us: int
+        self, project_id: int, *, salt: bytes, user_hash: bytes, cutoff: datetime
     ) -> None:
-        """Erases a user's events that had arrived by ``cutoff_us``; returns when it is done."""
+        """Erases a user's events that had arrived by ``cutoff``; returns when it is done.
+
+        ``user_hash`` is sha256(salt || user_id).
+        """
         forget = self._clickhouse.forget
         await self._maintain(
-            partial(forget, project_id, salt=salt, user_hash=user_hash, cutoff_us=cutoff_us)
+            partial(forget, project_id, salt=salt, user_hash=user_hash, cutoff=cutoff)
         )
 
     async def expire(self, project_id: int, *, first_day: date) -> int:

@@ -1,7 +1,7 @@
 """What the product asks of ClickHouse, as blocking calls; run them in threads."""
 
 from collections.abc import Mapping, Sequence
-from datetime import date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from millimetric_mcp.api.store.clients import ClientPool
@@ -26,6 +26,8 @@ from millimetric_mcp.contract.stored import StoredEvent
 from millimetric_mcp.contract.validation import format_timestamp
 
 Row = dict[str, Any]
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 _TEXT = "String"
 _SMALL_SET = "LowCardinality(String)"
@@ -139,17 +141,18 @@ class ClickHouse:
         }
         return [_label(_EVENT_ROW, row) for row in self._query(compose_query(), bound)]
 
-    def now_us(self) -> int:
-        """The store's clock, in microseconds since 1970 UTC."""
-        return int(self._query(compose_for("now", self.pool.target), {})[0][0])
+    def now(self) -> datetime:
+        """The store's own clock, UTC, exact to the microsecond."""
+        elapsed_us = self._query(compose_for("now", self.pool.target), {})[0][0]
+        return _EPOCH + timedelta(microseconds=elapsed_us)
 
-    def forget(self, project_id: int, *, salt: bytes, user_hash: bytes, cutoff_us: int) -> None:
-        """Erases the user's events that had arrived by ``cutoff_us``; returns when it is done."""
+    def forget(self, project_id: int, *, salt: bytes, user_hash: bytes, cutoff: datetime) -> None:
+        """Erases the user's events that had arrived by ``cutoff``; returns when it is done."""
         bound = {
             "project_id": project_id,
             "salt": salt.hex().upper(),
             "user_hash": user_hash.hex().upper(),
-            "cutoff_us": cutoff_us,
+            "cutoff_us": (cutoff - _EPOCH) // timedelta(microseconds=1),
         }
         self._command("forget", bound)
 

@@ -1,0 +1,221 @@
+"""The HTTP API as one ASGI application: endpoints, error envelope, CORS, log, life span."""
+
+import json
+import logging
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from millimetric_mcp.api.control import Control, KeyCache, Secrets
+from millimetric_mcp.api.ratelimit import RateLimiter
+from millimetric_mcp.api.routes import Endpoints, Services
+from millimetric_mcp.api.store import EventStore
+from millimetric_mcp.api.upkeep import Upkeep
+from millimetric_mcp.contract.codes import ERRORS, ErrorCode
+from millimetric_mcp.contract.endpoints import ENDPOINTS
+from millimetric_mcp.errors import RequestError, StoreUnavailable, StoreUncertain
+from millimetric_mcp.settings import ApiSettings
+
+CORS_MAX_AGE_S = 86_400
+_KNOWN_PATHS = frozenset({endpoint.path for endpoint in ENDPOINTS} | {"/health", "/openapi.json"})
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Backends:
+    """What the application stands on, already open; it closes them when it ends."""
+
+    control: Control
+    store: EventStore
+    secrets: Secrets
+
+
+def build_app(
+    settings: ApiSettings,
+    backends: Backends,
+    *,
+    country_of: Callable[[str], str],
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    clock_ns: Callable[[], int] = time.monotonic_ns,
+) -> Starlette:
+    """The API over its backends; everything it does beside answering begins with its life span."""
+    control, store, secrets = backends.control, backends.store, backends.secrets
+    keys = KeyCache(control.find_key)
+    upkeep = Upkeep(
+        control=control,
+        store=store,
+        clock=clock,
+        default_retention_days=settings.retention_days,
+    )
+    services = Services(
+        store=store,
+        forgets=control.forgets,
+        find_key=keys.find,
+        pepper=secrets.pepper,
+        ip_salt=secrets.ip_salt or b"",
+        limiter=RateLimiter(settings.rate_limits, clock=clock_ns),
+        clock=clock,
+        country_of=country_of,
+        wake_upkeep=upkeep.wake,
+    )
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:  # noqa: ARG001
+        store.start()
+        upkeep.start()
+        try:
+            yield
+        finally:
+            await upkeep.close()
+            await store.close()
+            await keys.close()
+            control.close()
+
+    return Starlette(
+        routes=Endpoints(services).list_routes(),
+        middleware=[Middleware(RequestLog), Middleware(VersionedCors)],
+        exception_handlers={
+            HTTPException: _answer_http_error,
+            RequestError: _answer_request_error,
+            StoreUnavailable: _answer_unavailable,
+            StoreUncertain: _answer_uncertain,
+        },
+        lifespan=lifespan,
+    )
+
+
+class VersionedCors:
+    """CORS for ``/v1/*``, open to every origin: the key and its allowlist authorise."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+        self._cors = CORSMiddleware(
+            app,
+            allow_origins=["*"],
+            allow_methods=["GET", "POST"],
+            allow_headers=["*"],
+            expose_headers=["Retry-After"],
+            max_age=CORS_MAX_AGE_S,
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        versioned = scope["type"] == "http" and scope["path"].startswith("/v1/")
+        await (self._cors if versioned else self._app)(scope, receive, send)
+
+
+class RequestLog:
+    """One JSON line a request, without key, address, query or body; the last resort for faults.
+
+    A fault is answered with ``internal_error`` and logged by its type and place alone: its
+    text and its traceback may quote what a caller sent.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started_s = time.perf_counter()
+        status = 0
+
+        async def note_status(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        fault: Exception | None = None
+        try:
+            await self._app(scope, receive, note_status)
+        except Exception as error:  # noqa: BLE001
+            fault = error
+            if status == 0:
+                response = _envelope(RequestError(ErrorCode.INTERNAL_ERROR))
+                await response(scope, receive, note_status)
+        finally:
+            _log.info("%s", _Line(_describe(scope, status, started_s, fault)))
+
+
+class _Line:
+    """JSON made only where the log takes it."""
+
+    def __init__(self, fields: Mapping[str, Any]) -> None:
+        self._fields = fields
+
+    def __str__(self) -> str:
+        return json.dumps(self._fields, separators=(",", ":"))
+
+
+def _describe(
+    scope: Scope, status: int, started_s: float, fault: Exception | None
+) -> dict[str, Any]:
+    path = scope["path"]
+    fields = {
+        "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
+        "method": scope["method"],
+        "path": path if path in _KNOWN_PATHS else "(unknown)",
+        "status": status,
+        "duration_ms": round((time.perf_counter() - started_s) * 1000, 2),
+    }
+    project = scope.get("state", {}).get("project")
+    if project is not None:
+        fields["project"] = project
+    if fault is not None:
+        fields["fault"] = _place(fault)
+    return fields
+
+
+def _place(fault: Exception) -> str:
+    step = fault.__traceback__
+    while step is not None and step.tb_next is not None:
+        step = step.tb_next
+    where = f" at {step.tb_frame.f_code.co_qualname}:{step.tb_lineno}" if step else ""
+    return type(fault).__name__ + where
+
+
+def _envelope(error: RequestError, headers: Mapping[str, str] | None = None) -> Response:
+    extra = dict(headers or {})
+    if error.retry_after_s is not None:
+        extra["Retry-After"] = str(error.retry_after_s)
+    if error.status == ERRORS[ErrorCode.INVALID_API_KEY].statuses[0]:
+        extra["WWW-Authenticate"] = "Bearer"
+    return JSONResponse(error.body(), error.status, headers=extra)
+
+
+def _answer_request_error(request: Request, error: Exception) -> Response:  # noqa: ARG001
+    assert isinstance(error, RequestError)  # noqa: S101
+    return _envelope(error)
+
+
+def _answer_unavailable(request: Request, error: Exception) -> Response:  # noqa: ARG001
+    retry_after_s = error.retry_after_s if isinstance(error, StoreUnavailable) else 1
+    return _envelope(
+        RequestError(ErrorCode.UPSTREAM_FAILED, status=503, retry_after_s=retry_after_s)
+    )
+
+
+def _answer_uncertain(request: Request, error: Exception) -> Response:  # noqa: ARG001
+    return _envelope(RequestError(ErrorCode.UPSTREAM_FAILED, status=502))
+
+
+_HTTP_CODES = {404: ErrorCode.NOT_FOUND, 405: ErrorCode.METHOD_NOT_ALLOWED}
+
+
+def _answer_http_error(request: Request, error: Exception) -> Response:  # noqa: ARG001
+    assert isinstance(error, HTTPException)  # noqa: S101
+    code = _HTTP_CODES.get(error.status_code, ErrorCode.INTERNAL_ERROR)
+    return _envelope(RequestError(code), error.headers)

@@ -1,0 +1,220 @@
+"""The endpoints: route, key, scope, origin, rate, type and size, body, in this order."""
+
+import asyncio
+import zlib
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from millimetric_mcp.api.auth import FindKey, authenticate, authorise, check_origin
+from millimetric_mcp.api.control import ForgetLog
+from millimetric_mcp.api.ingest.address import host_of
+from millimetric_mcp.api.ingest.enrich import hash_ip, parse_user_agent
+from millimetric_mcp.api.ingest.pipeline import Caller, build_event, build_identification
+from millimetric_mcp.api.ingest.validate import check_times, read_body, read_params
+from millimetric_mcp.api.ratelimit import RateLimiter
+from millimetric_mcp.api.store import EventStore
+from millimetric_mcp.contract.codes import ErrorCode
+from millimetric_mcp.contract.endpoints import (
+    BATCH,
+    FORGET,
+    IDENTIFY,
+    QUERY,
+    SOURCES,
+    STATS,
+    TRACK,
+    Endpoint,
+)
+from millimetric_mcp.contract.keys import KeyRecord
+from millimetric_mcp.contract.stored import StoredEvent
+from millimetric_mcp.errors import RequestError, StoreError
+
+MAX_BODY_BYTES = 10 * 1024 * 1024
+NO_IP_HASH = bytes(16)
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What the endpoints work with; `millimetric_mcp.api.app` puts it together.
+
+    ``clock`` gives the UTC time; ``country_of`` the ISO code of an address, or an empty text;
+    ``wake_upkeep`` makes a logged erasure start at once.
+    """
+
+    store: EventStore
+    forgets: ForgetLog
+    find_key: FindKey
+    pepper: bytes
+    ip_salt: bytes
+    limiter: RateLimiter
+    clock: Callable[[], datetime]
+    country_of: Callable[[str], str]
+    wake_upkeep: Callable[[], None]
+
+
+class Endpoints:
+    """A handler for each endpoint of the contract."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    def list_routes(self) -> list[Route]:
+        """The routes of ``/v1/*``, and the API's health."""
+        handlers: dict[Endpoint[Any, Any], Handler] = {
+            TRACK: self.track,
+            BATCH: self.batch,
+            IDENTIFY: self.identify,
+            FORGET: self.forget,
+            SOURCES: self.sources,
+            STATS: self.stats,
+            QUERY: self.query,
+        }
+        routes = [
+            Route(endpoint.path, handler, methods=[endpoint.method])
+            for endpoint, handler in handlers.items()
+        ]
+        return [*routes, Route("/health", self.health, methods=["GET"])]
+
+    async def track(self, request: Request) -> Response:
+        record = await self._admit(request, TRACK)
+        event = read_body(TRACK.request, await read_bytes(request))
+        caller = self._describe(request, record)
+        check_times([event], now=caller.received_at, in_batch=False)
+        await self._services.store.append([build_event(event, caller)])
+        return JSONResponse({"ok": True, "event_id": event.event_id}, TRACK.status)
+
+    async def batch(self, request: Request) -> Response:
+        record = await self._admit(request, BATCH)
+        batch = read_body(BATCH.request, await read_bytes(request))
+        caller = self._describe(request, record)
+        check_times(batch.events, now=caller.received_at, in_batch=True)
+        stored: Sequence[StoredEvent] = [build_event(event, caller) for event in batch.events]
+        await self._services.store.append(stored)
+        return JSONResponse({"ok": True, "count": len(stored)}, BATCH.status)
+
+    async def identify(self, request: Request) -> Response:
+        record = await self._admit(request, IDENTIFY)
+        body = read_body(IDENTIFY.request, await read_bytes(request))
+        caller = self._describe(request, record)
+        await self._services.store.append([build_identification(body, caller)])
+        return JSONResponse({"ok": True}, IDENTIFY.status)
+
+    async def forget(self, request: Request) -> Response:
+        record = await self._admit(request, FORGET)
+        body = read_body(FORGET.request, await read_bytes(request))
+        try:
+            cutoff = await self._services.store.now()
+            await asyncio.to_thread(
+                self._services.forgets.add,
+                project_id=record.project_id,
+                user_id=body.user_id,
+                cutoff=cutoff,
+                requested_at=self._services.clock(),
+            )
+        except StoreError:
+            raise RequestError(ErrorCode.FORGET_FAILED) from None
+        self._services.wake_upkeep()
+        return JSONResponse({"ok": True, "queued": True}, FORGET.status)
+
+    async def sources(self, request: Request) -> Response:
+        record = await self._admit(request, SOURCES)
+        params = read_params(SOURCES.request, request.query_params.multi_items())
+        rows = await self._services.store.sources(record.project_id, params)
+        return JSONResponse({"breakdown": params.breakdown, "rows": rows})
+
+    async def stats(self, request: Request) -> Response:
+        record = await self._admit(request, STATS)
+        params = read_params(STATS.request, request.query_params.multi_items())
+        rows, truncated = await self._services.store.stats(record.project_id, params)
+        extra = {"truncated": True} if truncated else {}
+        return JSONResponse({"metric": params.metric, "rows": rows, **extra})
+
+    async def query(self, request: Request) -> Response:
+        record = await self._admit(request, QUERY)
+        params = read_params(QUERY.request, request.query_params.multi_items())
+        rows = await self._services.store.query(record.project_id, params)
+        return JSONResponse({"rows": rows})
+
+    async def health(self, request: Request) -> Response:  # noqa: ARG002
+        """Liveness, and readiness with the store's state: 200, or 503 while it is down."""
+        try:
+            await self._services.store.ping()
+        except StoreError:
+            return JSONResponse({"status": "unavailable", "store": "unavailable"}, 503)
+        return JSONResponse({"status": "ok", "store": "ok"})
+
+    async def _admit(self, request: Request, endpoint: Endpoint[Any, Any]) -> KeyRecord:
+        services, headers = self._services, request.headers
+        record = await authenticate(
+            headers.get("authorization"), find=services.find_key, pepper=services.pepper
+        )
+        request.state.project = record.project
+        authorise(record, endpoint)
+        check_origin(record, headers.get("origin"))
+        services.limiter.take(record.project_id, endpoint)
+        return record
+
+    def _describe(self, request: Request, record: KeyRecord) -> Caller:
+        services = self._services
+        now = services.clock()
+        ip = request.client.host if request.client else None
+        return Caller(
+            project_id=record.project_id,
+            received_at=now,
+            origin_host=host_of(request.headers.get("origin")),
+            device=parse_user_agent(request.headers.get("user-agent")),
+            country=services.country_of(ip) if ip else "",
+            ip_hash=hash_ip(ip, salt=services.ip_salt, date_utc=now.date()) if ip else NO_IP_HASH,
+        )
+
+
+async def read_bytes(request: Request) -> bytes:
+    """The JSON body's bytes, inflated where it came as gzip; at most 10 MiB.
+
+    Raises:
+        RequestError: unsupported_media_type, payload_too_large or invalid_payload.
+    """
+    encoding = _check_media_type(request)
+    declared = request.headers.get("content-length", "0")
+    if declared.isascii() and declared.isdigit() and int(declared) > MAX_BODY_BYTES:
+        raise RequestError(ErrorCode.PAYLOAD_TOO_LARGE)
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_BODY_BYTES:
+            raise RequestError(ErrorCode.PAYLOAD_TOO_LARGE)
+    return _inflate(bytes(body)) if encoding == "gzip" else bytes(body)
+
+
+def _check_media_type(request: Request) -> str:
+    media_type, _, parameters = request.headers.get("content-type", "").partition(";")
+    charset = parameters.strip().lower().replace('"', "")
+    encoding = request.headers.get("content-encoding", "identity").strip().lower()
+    if (
+        media_type.strip().lower() != "application/json"
+        or charset not in {"", "charset=utf-8", "charset=utf8"}
+        or encoding not in {"identity", "gzip"}
+    ):
+        raise RequestError(ErrorCode.UNSUPPORTED_MEDIA_TYPE)
+    return encoding
+
+
+def _inflate(body: bytes) -> bytes:
+    inflater = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
+    try:
+        inflated = inflater.decompress(body, MAX_BODY_BYTES + 1)
+    except zlib.error:
+        inflated = b""
+    if len(inflated) > MAX_BODY_BYTES:
+        raise RequestError(ErrorCode.PAYLOAD_TOO_LARGE)
+    if not inflater.eof or inflater.unused_data:
+        details = {"fieldErrors": {}, "formErrors": ["The body is not one whole gzip stream."]}
+        raise RequestError(ErrorCode.INVALID_PAYLOAD, details=details)
+    return inflated

@@ -1,0 +1,112 @@
+"""What the API does by itself: erasures that were asked for, and events past their retention."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import datetime, timedelta
+
+from millimetric_mcp.api.control import Control, Forget
+from millimetric_mcp.api.store import EventStore
+from millimetric_mcp.errors import StoreError
+
+FORGET_POLL_S = 5.0
+FORGET_LEASE_S = 600.0
+RETENTION_PERIOD_S = 3600.0
+
+_log = logging.getLogger(__name__)
+
+
+class Upkeep:
+    """Two loops over one store and control database; several processes may run them at once.
+
+    Erasures survive a crash: they are logged before they are acknowledged and are done again
+    by whoever claims them next. ``default_retention_days`` of None keeps events for ever.
+    """
+
+    def __init__(
+        self,
+        *,
+        control: Control,
+        store: EventStore,
+        clock: Callable[[], datetime],
+        default_retention_days: int | None,
+    ) -> None:
+        self._control = control
+        self._store = store
+        self._clock = clock
+        self._default_retention_days = default_retention_days
+        self._wake = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def start(self) -> None:
+        """Begins both loops; needs a running event loop."""
+        loop = asyncio.get_running_loop()
+        self._tasks = [loop.create_task(self._forget_loop()), loop.create_task(self._expire_loop())]
+
+    def wake(self) -> None:
+        """Looks for erasures now rather than at the next poll."""
+        self._wake.set()
+
+    async def close(self) -> None:
+        """Stops both loops; an erasure under way is done again by the next process."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _forget_loop(self) -> None:
+        while True:
+            try:
+                await self.forget_pending()
+            except StoreError as error:
+                _log.error("upkeep: erasures wait: %s", error)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), FORGET_POLL_S)
+            self._wake.clear()
+
+    async def forget_pending(self) -> None:
+        """Does every erasure that nobody else has claimed.
+
+        Raises:
+            StoreError: one failed; those not done are free to be claimed again.
+        """
+        claimed = await asyncio.to_thread(
+            self._control.forgets.claim, now=self._clock(), lease_s=FORGET_LEASE_S
+        )
+        for position, forget in enumerate(claimed):
+            try:
+                await self._forget(forget)
+            except StoreError:
+                left = [later.id for later in claimed[position:]]
+                await asyncio.to_thread(self._control.forgets.release, left)
+                raise
+
+    async def _forget(self, forget: Forget) -> None:
+        await self._store.forget(
+            forget.project_id,
+            salt=forget.salt,
+            user_hash=forget.user_hash,
+            cutoff=forget.cutoff,
+        )
+        await asyncio.to_thread(self._control.forgets.complete, forget.id, now=self._clock())
+
+    async def _expire_loop(self) -> None:
+        while True:
+            try:
+                await self.expire_all()
+            except StoreError as error:
+                _log.error("upkeep: expiry waits: %s", error)
+            await asyncio.sleep(RETENTION_PERIOD_S)
+
+    async def expire_all(self) -> None:
+        """Removes every project's events from before the UTC days it keeps.
+
+        Raises:
+            StoreError: the store or the control database failed.
+        """
+        today = self._clock().date()
+        retentions = await asyncio.to_thread(self._control.list_retentions)
+        for project_id, days in retentions.items():
+            kept_days = days or self._default_retention_days
+            if kept_days is not None:
+                await self._store.expire(project_id, first_day=today - timedelta(days=kept_days))

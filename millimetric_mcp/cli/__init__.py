@@ -1,0 +1,61 @@
+"""The ``millimetric-mcp`` command: argv and the environment end here.
+
+Each command's module is imported when it runs, so that ``--version`` and ``--help`` load no
+server, and the MCP server loads nothing of the embedded API.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
+
+from millimetric_mcp import __version__
+from millimetric_mcp.errors import MillimetricError, SettingsError
+
+__all__ = ["main"]
+
+Run = Callable[[argparse.Namespace, Mapping[str, str]], int]
+
+EXIT_FAILURE = 1
+EXIT_USAGE = 2
+
+_API_COMMANDS = frozenset({"api", "keys", "migrate", "classify", "demo"})
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command and returns its exit code: 0, 1 for a failure, 2 for wrong settings."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if arguments == ["--version"]:
+        print(f"millimetric-mcp {__version__}")
+        return 0
+    from millimetric_mcp.cli.parser import build_parser  # noqa: PLC0415
+
+    options = build_parser().parse_args(arguments)
+    command = options.command or "serve"
+    try:
+        return _load(command)(options, os.environ)
+    except SettingsError as error:
+        for fault in error.faults:
+            print(f"millimetric-mcp: {fault}", file=sys.stderr)
+        return EXIT_USAGE
+    except MillimetricError as error:
+        print(f"millimetric-mcp: {error}", file=sys.stderr)
+        return EXIT_FAILURE
+    except KeyboardInterrupt:
+        return 128 + 2
+
+
+def _load(command: str) -> Run:
+    try:
+        run: Run = import_module(f"millimetric_mcp.cli.{command}").run
+    except ModuleNotFoundError as error:
+        if command not in _API_COMMANDS or (error.name or "").startswith("millimetric_mcp"):
+            raise
+        raise SettingsError(
+            [
+                f"'{command}' needs the api extra ({error.name} is not installed): "
+                "pip install 'millimetric-mcp[api]'"
+            ]
+        ) from None
+    return run

@@ -1,0 +1,183 @@
+"""``millimetric-mcp api``: the embedded HTTP API, with the MCP server beside it at ``/mcp``."""
+
+import argparse
+import asyncio
+import logging
+import os
+import signal
+import socket
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from shutil import rmtree
+
+import uvicorn
+from starlette.types import ASGIApp
+from uvicorn.supervisors import Multiprocess
+
+from millimetric_mcp.api.app import Backends, build_app
+from millimetric_mcp.api.control import (
+    control_dsn,
+    open_control,
+    prepare_data_dir,
+    resolve_secrets,
+)
+from millimetric_mcp.api.ingest.enrich import load_country_lookup
+from millimetric_mcp.api.store import (
+    StoreTarget,
+    embedded_target,
+    hold_directory,
+    open_event_store,
+    parse_store_dsn,
+)
+from millimetric_mcp.cli.keys import announce_first_keys
+from millimetric_mcp.errors import SettingsError
+from millimetric_mcp.settings import ApiSettings, StoreSettings, list_settings, read_settings
+
+STORE_DIR = "store"
+TEMPORARY_DIR = "tmp"
+DRAIN_TIMEOUT_S = 4
+KEEP_ALIVE_TIMEOUT_S = 65
+BACKLOG = 2048
+
+
+def run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    """Serves until SIGTERM or SIGINT, then drains and returns 0."""
+    settings = read_settings(ApiSettings, environ=environ, options=vars(options))
+    data_dir = prepare_data_dir(settings)
+    target = resolve_store(settings, data_dir)
+    set_up_logging()
+    if settings.workers > 1:
+        return _serve_with_workers(settings, options, data_dir, target)
+    with ExitStack() as stack:
+        if target.embedded:
+            stack.enter_context(hold_directory(data_dir))
+            _use_temporary_dir(data_dir)
+        listener = stack.enter_context(_listen(settings.bind, settings.port))
+        app = _open_app(settings, data_dir, target)
+        config = _configure(settings, app)
+        with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
+            _announce(listener, data_dir)
+            runner.run(_Server(config).serve(sockets=[listener]))
+    return 0
+
+
+def resolve_store(settings: StoreSettings, data_dir: Path) -> StoreTarget:
+    """The event store that is set, else the embedded one in the data directory."""
+    if settings.store is None:
+        if settings.cluster:
+            raise SettingsError(["--cluster: needs --store clickhouse://..."])
+        return embedded_target(
+            data_dir / STORE_DIR,
+            fsync=settings.fsync,
+            memory_mb=settings.store_memory_mb,
+            threads=settings.store_threads,
+        )
+    return parse_store_dsn(
+        settings.store.get_secret_value(),
+        cluster=settings.cluster,
+        fsync=settings.fsync,
+        memory_mb=settings.store_memory_mb,
+        threads=settings.store_threads,
+    )
+
+
+def create_app() -> ASGIApp:
+    """A worker process's application; its settings are in the environment."""
+    settings = read_settings(ApiSettings, environ=os.environ, options={})
+    set_up_logging()
+    data_dir = prepare_data_dir(settings)
+    return _open_app(settings, data_dir, resolve_store(settings, data_dir))
+
+
+def set_up_logging() -> None:
+    """Our own lines to stderr as they are; other libraries' from warnings on."""
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    logging.getLogger("millimetric_mcp").setLevel(logging.INFO)
+
+
+def _open_app(settings: ApiSettings, data_dir: Path, target: StoreTarget) -> ASGIApp:
+    secrets = resolve_secrets(settings, data_dir)
+    control = open_control(
+        control_dsn(settings, data_dir), pepper=secrets.pepper, ip_salt=secrets.ip_salt
+    )
+    announce_first_keys(control, data_dir=data_dir, stdout=sys.stdout)
+    store = open_event_store(target, max_queued_events=settings.max_queued_events)
+    return build_app(settings, Backends(control, store, secrets), country_of=load_country_lookup())
+
+
+def _use_temporary_dir(data_dir: Path) -> None:
+    """What the engine's client writes on its way in lies in the data directory, and not long:
+    what a killed process left there is removed by the next."""
+    temporary = data_dir / TEMPORARY_DIR
+    rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(mode=0o700)
+    tempfile.tempdir = str(temporary)
+
+
+def _listen(bind: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in bind else socket.AF_INET
+    try:
+        return socket.create_server((bind, port), family=family, backlog=BACKLOG)
+    except OSError as error:
+        raise SettingsError(
+            [f"--host / --port: can't listen on {bind} port {port}: {error.strerror or error}"]
+        ) from None
+
+
+def _configure(settings: ApiSettings, app: ASGIApp | str) -> uvicorn.Config:
+    proxies = [str(network) for network in settings.trusted_proxies]
+    return uvicorn.Config(
+        app,
+        factory=isinstance(app, str),
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=bool(proxies),
+        forwarded_allow_ips=proxies,
+        workers=settings.workers,
+        backlog=BACKLOG,
+        timeout_keep_alive=KEEP_ALIVE_TIMEOUT_S,
+        timeout_graceful_shutdown=DRAIN_TIMEOUT_S,
+    )
+
+
+class _Server(uvicorn.Server):
+    """Ends with the signal's work done rather than by the signal, so with exit code 0."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self.handle_exit, number, None)
+        yield
+
+
+def _announce(listener: socket.socket, data_dir: Path) -> None:
+    host, port = listener.getsockname()[:2]
+    shown = f"[{host}]" if ":" in host else host
+    print(f"millimetric-mcp api: http://{shown}:{port}, data in {data_dir}", file=sys.stderr)
+
+
+def _serve_with_workers(
+    settings: ApiSettings, options: argparse.Namespace, data_dir: Path, target: StoreTarget
+) -> int:
+    if target.embedded:
+        raise SettingsError(
+            ["--workers: the embedded store has one process; more take a ClickHouse server"]
+        )
+    given = vars(options)
+    os.environ.update(
+        {
+            field.setting.variable: str(given[field.name])
+            for field in list_settings(ApiSettings)
+            if given.get(field.name) is not None
+        }
+    )
+    config = _configure(settings, "millimetric_mcp.cli.api:create_app")
+    with _listen(settings.bind, settings.port) as listener:
+        _announce(listener, data_dir)
+        Multiprocess(config, sockets=[listener]).run()
+    return 0
