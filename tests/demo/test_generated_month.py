@@ -1,0 +1,267 @@
+"""The invented month: the same every time, bounded, and plausible."""
+
+import gc
+import hashlib
+import json
+import random
+import tracemalloc
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+from itertools import islice, pairwise
+from uuid import UUID
+
+import pytest
+
+from millimetric_mcp.contract.events import TrackEvent
+from millimetric_mcp.demo.chance import Weighted, make_token, make_uuid
+from millimetric_mcp.demo.channels import CHANNELS, MAIL
+from millimetric_mcp.demo.generator import (
+    ADD_TO_CART,
+    PAGEVIEW,
+    PURCHASE,
+    REMEMBERED_VISITORS,
+    SIGNUP,
+    GeneratedEvent,
+    generate,
+)
+from millimetric_mcp.demo.payload import write_event
+
+END = datetime(2026, 5, 16, 14, 37, 12, 345000, tzinfo=UTC)
+END_MS = int(END.timestamp() * 1000)
+DAY_MS = 86_400_000
+GOLDEN = "274d267e3eb443e1976e93987ba5b52bd22f74b6f5658325205715caa65eeaf5"
+
+
+@pytest.fixture(scope="module")
+def month() -> list[GeneratedEvent]:
+    return list(generate(seed=7, end=END, events=30_000))
+
+
+def _digest(events: list[GeneratedEvent]) -> str:
+    digest = hashlib.sha256()
+    for event in events:
+        digest.update(write_event(event).encode())
+        digest.update(event.device.user_agent.encode())
+        digest.update(repr(tuple(map(str, event.attribution))).encode())
+    return digest.hexdigest()
+
+
+def test_a_seed_and_an_end_always_mean_the_same_bytes() -> None:
+    assert _digest(list(generate(seed=7, end=END, events=5_000))) == GOLDEN
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"seed": 8}, {"end": END + timedelta(hours=1)}, {"events": 4_999}, {"days": 29}],
+    ids=lambda change: next(iter(change)),
+)
+def test_every_argument_matters(change: dict[str, object]) -> None:
+    usual = {"seed": 7, "end": END, "events": 5_000}
+    assert _digest(list(generate(**(usual | change)))) != _digest(list(generate(**usual)))
+
+
+@pytest.mark.parametrize("events", [0, 1, 999, 1_000, 12_345])
+@pytest.mark.parametrize("days", [1, 30])
+def test_exactly_the_events_asked_for_lie_in_the_window_oldest_first(
+    events: int, days: int
+) -> None:
+    times = [event.timestamp_ms for event in generate(seed=3, end=END, events=events, days=days)]
+    assert len(times) == events
+    assert times == sorted(times)
+    assert all(END_MS - days * DAY_MS <= time < END_MS for time in times)
+
+
+def test_the_end_may_be_in_any_time_zone() -> None:
+    elsewhere = END.astimezone(tz=datetime.strptime("+0530", "%z").tzinfo)
+    assert list(generate(seed=7, end=elsewhere, events=500)) == list(
+        generate(seed=7, end=END, events=500)
+    )
+
+
+def test_the_first_event_of_ten_million_costs_an_hours_memory() -> None:
+    stream = generate(seed=7, end=END, events=10_000_000)
+    tracemalloc.start()
+    try:
+        next(stream)
+        peak_bytes = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak_bytes < 20_000_000
+
+
+def test_neither_events_nor_visitors_pile_up() -> None:
+    events = 8 * REMEMBERED_VISITORS
+    stream = generate(seed=7, end=END, events=events)
+    for _ in range(4):
+        for _ in islice(stream, events // 4 - 1):
+            pass
+        alive = Counter(type(thing).__name__ for thing in gc.get_objects())
+        assert alive["GeneratedEvent"] < events / 100
+        assert alive["_Visitor"] <= REMEMBERED_VISITORS + 1
+    assert alive["_Visitor"] > REMEMBERED_VISITORS - 2
+
+
+def test_every_event_is_a_valid_track_request(month: list[GeneratedEvent]) -> None:
+    for event in month[::7]:
+        sent = json.loads(write_event(event))
+        parsed = TrackEvent.model_validate(sent)
+        assert parsed.event == event.event
+        assert parsed.properties == event.properties
+        assert parsed.timestamp is not None
+        assert parsed.timestamp == datetime.fromtimestamp(event.timestamp_ms / 1000, UTC).replace(
+            microsecond=event.timestamp_ms % 1000 * 1000
+        )
+
+
+def test_no_event_says_where_it_came_from_or_on_what(month: list[GeneratedEvent]) -> None:
+    fields = set().union(*(json.loads(write_event(event)) for event in month))
+    assert fields == {
+        *("event", "event_id", "timestamp", "anonymous_id", "user_id"),
+        *("url", "referrer", "properties"),
+    }
+
+
+def test_visitors_are_uuids_and_come_back(month: list[GeneratedEvent]) -> None:
+    visitors = Counter(event.anonymous_id for event in month)
+    assert all(UUID(visitor).version == 4 for visitor in visitors)
+    days = {
+        visitor: len(
+            {event.timestamp_ms // DAY_MS for event in month if event.anonymous_id == visitor}
+        )
+        for visitor in [visitor for visitor, _ in visitors.most_common(20)]
+    }
+    assert max(days.values()) > 1
+    assert 3 < len(month) / len(visitors) < 8
+
+
+def test_a_visitor_keeps_one_device_and_one_country(month: list[GeneratedEvent]) -> None:
+    traits: dict[str, set[tuple[object, str]]] = {}
+    for event in month:
+        traits.setdefault(event.anonymous_id, set()).add((event.device, event.country))
+    assert all(len(found) == 1 for found in traits.values())
+
+
+def test_a_user_id_stands_on_everything_after_the_sign_up_and_on_nothing_before(
+    month: list[GeneratedEvent],
+) -> None:
+    signed_up: dict[str, str] = {}
+    for event in month:
+        if event.event == SIGNUP:
+            assert event.anonymous_id not in signed_up
+            assert event.user_id is not None
+            signed_up[event.anonymous_id] = event.user_id
+        assert event.user_id == signed_up.get(event.anonymous_id)
+    assert len(set(signed_up.values())) == len(signed_up) > 100
+
+
+def test_a_visit_goes_on_with_plain_urls_and_the_page_before_as_referrer(
+    month: list[GeneratedEvent],
+) -> None:
+    pages: dict[str, str] = {}
+    internal = 0
+    for event in month:
+        if event.event == PAGEVIEW and event.attribution.source == "internal":
+            assert event.referrer == pages[event.anonymous_id]
+            assert "?" not in event.url
+            internal += 1
+        if event.event == PAGEVIEW:
+            pages[event.anonymous_id] = event.url
+    assert internal > len(month) / 2
+
+
+def test_a_conversion_re_sends_the_last_landing_that_was_not_direct(
+    month: list[GeneratedEvent],
+) -> None:
+    touch: dict[str, tuple[str, str | None]] = {}
+    conversions = Counter[str]()
+    for event in month:
+        arrival = (event.url, event.referrer)
+        if event.event in {SIGNUP, PURCHASE}:
+            assert arrival == touch[event.anonymous_id]
+            conversions[event.event] += 1
+        elif event.attribution.source not in {"internal", "direct"}:
+            touch[event.anonymous_id] = arrival
+        elif event.attribution.source == "direct":
+            touch.setdefault(event.anonymous_id, arrival)
+    assert conversions[SIGNUP] > 100
+    assert conversions[PURCHASE] > 100
+
+
+def test_purchases_add_up_to_what_was_put_into_the_cart(month: list[GeneratedEvent]) -> None:
+    carts: Counter[str] = Counter()
+    for event in month:
+        properties = json.loads(event.properties)
+        if event.event == ADD_TO_CART:
+            carts[event.anonymous_id] += properties["price_cents"]
+        if event.event == PURCHASE:
+            assert properties["amount_cents"] == carts.pop(event.anonymous_id)
+            assert properties["currency"] == "eur"
+            assert event.event_id == properties["order_id"]
+
+
+def test_facebook_is_both_paid_and_social_and_posts_convert_better_than_ads(
+    month: list[GeneratedEvent],
+) -> None:
+    facebook = Counter(
+        (event.event, event.attribution.medium)
+        for event in month
+        if event.attribution.source == "facebook"
+    )
+    views, signups = (
+        facebook[name, "paid"] / (facebook[name, "paid"] + facebook[name, "social"])
+        for name in (PAGEVIEW, SIGNUP)
+    )
+    assert 0.6 < views < 0.8
+    assert 0.3 < signups < views - 0.05
+
+
+def test_the_shop_sleeps_at_night(month: list[GeneratedEvent]) -> None:
+    hours = Counter(event.timestamp_ms // 3_600_000 % 24 for event in month)
+    assert hours[3] * 8 < hours[20]
+
+
+def test_newsletters_come_on_tuesdays_and_thursdays(month: list[GeneratedEvent]) -> None:
+    weekly = MAIL[0].expects.campaign
+    assert weekly is not None
+    opened = Counter(
+        datetime.fromtimestamp(event.timestamp_ms / 1000, UTC).weekday()
+        for event in month
+        if event.event == PAGEVIEW
+        and (event.attribution.campaign or "").startswith(weekly.partition("{")[0])
+    )
+    assert {weekday for weekday, _ in opened.most_common(2)} == {1, 3}
+
+
+def test_every_channel_is_travelled(month: list[GeneratedEvent]) -> None:
+    seen = {(event.attribution.source, event.attribution.rule_id) for event in month}
+    assert {(channel.expects.source, channel.expects.rule_id) for channel in CHANNELS} <= seen
+
+
+def test_click_ids_never_repeat(month: list[GeneratedEvent]) -> None:
+    landed = [
+        event.url.partition("fbclid=")[2]
+        for event in month
+        if event.event == PAGEVIEW and "fbclid=" in event.url
+    ]
+    assert len(set(landed)) == len(landed) > 500
+    assert all(len(fbclid) > 60 for fbclid in landed)
+
+
+def test_weights_decide_how_often_a_value_is_picked() -> None:
+    rng, choices = random.Random(1), Weighted([("a", 3), ("never", 0), ("b", 1)])
+    picked = Counter(choices.pick(rng) for _ in range(4_000))
+    assert set(picked) == {"a", "b"}
+    assert 2_900 < picked["a"] < 3_100
+
+
+@pytest.mark.parametrize("length", [1, 10, 22, 62, 76])
+def test_tokens_have_the_length_asked_for(length: int) -> None:
+    rng = random.Random(2)
+    tokens = [make_token(rng, length) for _ in range(20)]
+    assert {len(token) for token in tokens} == {length}
+    assert "=" not in "".join(tokens)
+
+
+def test_uuids_differ() -> None:
+    rng = random.Random(3)
+    assert all(a != b for a, b in pairwise(make_uuid(rng) for _ in range(10)))
