@@ -157,7 +157,7 @@ def _tabulate(listed: Sequence[KeySummary]) -> Table:
     table = Table(
         *(fixed(name) for name in ("Prefix", "Kind", "Env")),
         *(folded(name) for name in ("Project", "Origins")),
-        *(fixed(name) for name in ("Kept", "Created (UTC)", "State")),
+        *(fixed(name) for name in ("Kept", "Created", "State")),
         box=SIMPLE_HEAD,
     )
     for key in listed:
@@ -168,8 +168,8 @@ def _tabulate(listed: Sequence[KeySummary]) -> Table:
             key.project,
             "\n".join(key.origins),
             f"{key.retention_days} days" if key.retention_days else "",
-            f"{key.created_at:%Y-%m-%d %H:%M}",
-            f"revoked {key.revoked_at:%Y-%m-%d %H:%M}" if key.revoked_at else "works",
+            f"{key.created_at:%Y-%m-%d}",
+            f"revoked {key.revoked_at:%Y-%m-%d}" if key.revoked_at else "works",
         )
         table.add_row(*map(Text, cells), style="dim" if key.revoked_at else None)
     return table

@@ -151,13 +151,15 @@ class Control:
             row = connection.execute(query).mappings().first()
         return _to_record(row) if row else None
 
-    def list_retentions(self) -> Mapping[int, int]:
-        """Days that events are kept, by project id; without the projects that set none."""
-        query = select(projects.c.id, projects.c.retention_days).where(
-            projects.c.retention_days.is_not(None)
-        )
+    def list_retentions(self, *, default_days: int | None = None) -> Mapping[int, int]:
+        """Days that events are kept, by project id.
+
+        ``default_days`` counts where a project sets none; without it such projects are left out.
+        """
         with self._database.reading() as connection:
-            return {row.id: row.retention_days for row in connection.execute(query)}
+            rows = connection.execute(select(projects.c.id, projects.c.retention_days)).all()
+        kept_days = {row.id: row.retention_days or default_days for row in rows}
+        return {project_id: days for project_id, days in kept_days.items() if days}
 
     def ping(self) -> None:
         """Nothing, where the database answers."""

@@ -1,0 +1,86 @@
+"""One process of several: says it is ready, waits for a line, does what argv says."""
+
+import json
+import os
+import signal
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+from millimetric_mcp.api.control import Control, open_control, read_or_make_secret
+from millimetric_mcp.contract.keys import KeyEnv, KeyKind
+from millimetric_mcp.errors import SettingsError
+
+PEPPER = b"pepper for the tests"
+
+
+def say(text: object) -> None:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+def make_first_keys(dsn: str) -> None:
+    control = open_control(dsn, pepper=PEPPER)
+    made = control.create_first_keys(lambda _: None)
+    say(json.dumps([new.key.prefix for new in made or ()]))
+    control.close()
+
+
+def create_key(dsn: str) -> None:
+    control = open_control(dsn, pepper=PEPPER)
+    for _ in range(5):
+        new = control.create_key(kind=KeyKind.SK, env=KeyEnv.LIVE, project="shared")
+        say(new.record.project_id)
+    control.close()
+
+
+def settle_pepper(dsn: str) -> None:
+    pepper = os.urandom(16).hex()
+    try:
+        open_control(dsn, pepper=pepper.encode()).close()
+        say("settled")
+    except SettingsError:
+        say("refused")
+
+
+def claim_forgets(dsn: str) -> None:
+    control = open_control(dsn, pepper=PEPPER)
+    while claimed := control.forgets.claim(now=datetime.now(UTC), lease_s=60, limit=3):
+        for forget in claimed:
+            say(forget.id)
+            control.forgets.complete(forget.id, now=datetime.now(UTC))
+    control.close()
+
+
+def log_a_forget_and_die(dsn: str, project_id: str) -> None:
+    forget = _log_forget(open_control(dsn, pepper=PEPPER), project_id)
+    say(forget)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def claim_a_forget_and_die(dsn: str, lease_s: str) -> None:
+    control = open_control(dsn, pepper=PEPPER)
+    claimed = control.forgets.claim(now=datetime.now(UTC), lease_s=float(lease_s))
+    say(len(claimed))
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _log_forget(control: Control, project_id: str) -> str:
+    now = datetime.now(UTC)
+    forget = control.forgets.add(
+        project_id=int(project_id), user_id="user_42", cutoff=now, requested_at=now
+    )
+    return forget.id
+
+
+def make_secret(path: str) -> None:
+    say(read_or_make_secret(Path(path)).decode())
+
+
+def main(action: str, *arguments: str) -> None:
+    say("ready")
+    sys.stdin.readline()
+    globals()[action](*arguments)
+
+
+main(*sys.argv[1:])

@@ -1,0 +1,225 @@
+import asyncio
+import threading
+import time
+
+import pytest
+
+from millimetric_mcp.api.control import KeyCache, open_control
+from millimetric_mcp.contract.keys import KeyEnv, KeyKind, KeyRecord
+from millimetric_mcp.errors import StoreUnavailable
+
+PEPPER = b"pepper for the tests"
+
+
+class Clock:
+    now_s = 1000.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+class Keys:
+    """A database of keys that counts, and can be held up or fail."""
+
+    def __init__(self, *prefixes: str) -> None:
+        self.prefixes = set(prefixes)
+        self.asked: list[str] = []
+        self.is_down = False
+        self.open = threading.Event()
+        self.open.set()
+
+    def find(self, prefix: str) -> KeyRecord | None:
+        self.asked.append(prefix)
+        assert self.open.wait(timeout=10)
+        if self.is_down:
+            raise StoreUnavailable("down")
+        if prefix not in self.prefixes:
+            return None
+        return KeyRecord(prefix, KeyKind.SK, KeyEnv.LIVE, 1, "shop", frozenset(), b"hash")
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def keys() -> Keys:
+    return Keys("known001", "known002")
+
+
+@pytest.fixture
+async def cache(keys, clock):
+    made = KeyCache(keys.find, clock=clock)
+    yield made
+    keys.open.set()
+    await made.close()
+
+
+async def settle(keys: Keys, count: int) -> None:
+    """Wait until the database was asked that often and the answers are in."""
+    async with asyncio.timeout(10):
+        while len(keys.asked) < count:  # noqa: ASYNC110 - it is asked in threads
+            await asyncio.sleep(0.001)
+    await asyncio.sleep(0.02)
+
+
+async def test_a_known_key_is_asked_for_once_within_a_second(cache, keys, clock):
+    first = await cache.find("known001")
+    clock.now_s += 0.999
+    assert await cache.find("known001") is first
+    assert first.prefix == "known001"
+    assert keys.asked == ["known001"]
+
+
+async def test_an_unknown_prefix_is_asked_for_once_within_a_second(cache, keys):
+    assert await cache.find("unknown1") is None
+    assert await cache.find("unknown1") is None
+    assert keys.asked == ["unknown1"]
+
+
+async def test_an_ageing_answer_is_given_while_a_new_one_is_fetched(cache, keys, clock):
+    await cache.find("known001")
+    keys.open.clear()
+    clock.now_s += 1.5
+    assert (await cache.find("known001")).prefix == "known001"
+    assert (await cache.find("known001")).prefix == "known001"
+    keys.open.set()
+    await settle(keys, 2)
+    assert keys.asked == ["known001", "known001"]
+
+
+async def test_an_answer_two_seconds_old_is_not_given(cache, keys, clock):
+    await cache.find("known001")
+    keys.prefixes.clear()
+    clock.now_s += 2.0
+    assert await cache.find("known001") is None
+
+
+async def test_an_answers_age_counts_from_when_it_was_asked_for(cache, keys, clock):
+    keys.open.clear()
+    waiting = asyncio.create_task(cache.find("known001"))
+    await settle(keys, 1)
+    clock.now_s += 2.0
+    keys.prefixes.clear()
+    keys.prefixes.add("known001")
+    keys.open.set()
+    assert await waiting is not None
+    keys.prefixes.clear()
+    assert await cache.find("known001") is None
+
+
+async def test_a_key_that_is_created_after_a_miss_is_found_two_seconds_later(cache, keys, clock):
+    assert await cache.find("unknown1") is None
+    keys.prefixes.add("unknown1")
+    clock.now_s += 2.0
+    assert (await cache.find("unknown1")).prefix == "unknown1"
+
+
+async def test_callers_of_one_prefix_share_a_look_up(cache, keys):
+    keys.open.clear()
+    callers = [asyncio.create_task(cache.find("known001")) for _ in range(50)]
+    await settle(keys, 1)
+    keys.open.set()
+    assert {record.prefix for record in await asyncio.gather(*callers)} == {"known001"}
+    assert keys.asked == ["known001"]
+
+
+async def test_a_caller_that_gives_up_leaves_the_look_up_to_the_others(cache, keys):
+    keys.open.clear()
+    quitter, stayer = (asyncio.create_task(cache.find("known001")) for _ in range(2))
+    await settle(keys, 1)
+    quitter.cancel()
+    keys.open.set()
+    assert (await stayer).prefix == "known001"
+    assert quitter.cancelled()
+    assert keys.asked == ["known001"]
+
+
+async def test_a_failing_database_is_a_failure_to_every_caller(cache, keys):
+    keys.is_down = True
+    callers = [cache.find("known001") for _ in range(3)]
+    failures = await asyncio.gather(*callers, return_exceptions=True)
+    assert [type(failure) for failure in failures] == [StoreUnavailable] * 3
+    keys.is_down = False
+    assert (await cache.find("known001")).prefix == "known001"
+
+
+async def test_a_busy_key_outlives_a_short_failure(cache, keys, clock):
+    await cache.find("known001")
+    keys.is_down = True
+    clock.now_s += 1.5
+    assert (await cache.find("known001")).prefix == "known001"
+    await settle(keys, 2)
+    assert (await cache.find("known001")).prefix == "known001"
+    clock.now_s += 0.5
+    with pytest.raises(StoreUnavailable):
+        await cache.find("known001")
+
+
+async def test_a_database_that_does_not_answer_is_unavailable(keys):
+    cache = KeyCache(keys.find, timeout_s=0.05)
+    keys.open.clear()
+    with pytest.raises(StoreUnavailable, match="did not answer"):
+        await cache.find("known001")
+    keys.open.set()
+    await cache.close()
+
+
+async def test_strangers_neither_push_out_nor_delay_a_known_key(keys, clock):
+    cache = KeyCache(keys.find, clock=clock, max_keys=10)
+    await cache.find("known001")
+    for number in range(50):
+        await cache.find(f"guess{number:03d}")
+    asked = len(keys.asked)
+    await cache.find("known001")
+    assert len(keys.asked) == asked
+    keys.open.clear()
+    strangers = [asyncio.create_task(cache.find(f"other{number:03d}")) for number in range(20)]
+    await settle(keys, asked + 2)
+    clock.now_s += 1.5
+    await cache.find("known001")
+    await settle(keys, asked + 3)
+    assert keys.asked[-1] == "known001"
+    keys.open.set()
+    await asyncio.gather(*strangers)
+    await cache.close()
+
+
+async def test_the_cache_is_bounded_and_drops_the_longest_unasked(keys, clock):
+    keys.prefixes = {f"known{number:03d}" for number in range(12)}
+    cache = KeyCache(keys.find, clock=clock, max_keys=10)
+    for prefix in sorted(keys.prefixes):
+        await cache.find(prefix)
+    keys.asked.clear()
+    for prefix in sorted(keys.prefixes)[2:]:
+        await cache.find(prefix)
+    assert keys.asked == []
+    await cache.find("known000")
+    assert keys.asked == ["known000"]
+    await cache.close()
+
+
+async def test_closing_ends_look_ups_under_way(keys):
+    cache = KeyCache(keys.find)
+    keys.open.clear()
+    waiting = asyncio.create_task(cache.find("known001"))
+    await settle(keys, 1)
+    await cache.close()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    keys.open.set()
+
+
+async def test_a_revocation_is_effective_within_five_seconds(control, control_dsn):
+    new = control.create_key(kind=KeyKind.SK, env=KeyEnv.LIVE, project="shop")
+    elsewhere = open_control(control_dsn, pepper=PEPPER)
+    cache = KeyCache(elsewhere.find_key)
+    assert await cache.find(new.key.prefix) == new.record
+    control.revoke_key(new.key.prefix)
+    revoked_at_s = time.monotonic()
+    while await cache.find(new.key.prefix) is not None:
+        assert time.monotonic() - revoked_at_s < 5
+        await asyncio.sleep(0.05)
+    await cache.close()
+    elsewhere.close()

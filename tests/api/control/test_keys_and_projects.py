@@ -1,0 +1,165 @@
+import json
+from datetime import UTC, datetime
+from hashlib import sha256
+
+import pytest
+from sqlalchemy import create_engine, inspect, text
+
+from millimetric_mcp.api.control import Control, NewKey, open_control
+from millimetric_mcp.contract.keys import KeyEnv, KeyKind, parse_api_key
+
+PEPPER = b"pepper for the tests"
+
+
+def create(control: Control, kind: str = "sk", **changed) -> NewKey:
+    options = {"kind": KeyKind(kind), "env": KeyEnv.LIVE, "project": "shop"} | changed
+    return control.create_key(**options)
+
+
+def read_all_rows(dsn: str) -> str:
+    engine = create_engine(dsn)
+    with engine.connect() as connection:
+        tables = inspect(connection).get_table_names()
+        rows = [connection.execute(text(f"SELECT * FROM {table}")).all() for table in tables]
+    engine.dispose()
+    assert tables
+    return repr(rows)
+
+
+def test_a_new_key_is_found_by_its_prefix(control):
+    new = create(control, "pk", env=KeyEnv.TEST, origins=["https://shop.example"])
+    found = control.find_key(new.key.prefix)
+    assert found == new.record
+    assert (found.kind, found.env, found.project) == (KeyKind.PK, KeyEnv.TEST, "shop")
+    assert found.origins == {"https://shop.example"}
+
+
+def test_a_new_key_has_the_written_form_of_the_contract(control):
+    new = create(control)
+    assert parse_api_key(new.key.reveal()) == new.key
+    assert len(new.key.secret) >= 32
+
+
+def test_only_the_hash_of_secret_and_pepper_is_stored(control, control_dsn):
+    new = create(control)
+    hashed = sha256(new.key.secret.encode() + PEPPER).digest()
+    assert control.find_key(new.key.prefix).secret_hash == hashed
+    rows = read_all_rows(control_dsn)
+    assert new.key.prefix in rows
+    assert new.key.secret not in rows
+
+
+def test_no_secret_stands_in_any_file_of_the_database(tmp_path):
+    control = open_control(f"sqlite:///{tmp_path}/control.sqlite3", pepper=PEPPER)
+    new = create(control)
+    files = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    control.close()
+    assert any(new.key.prefix.encode() in content for content in files.values())
+    assert not any(new.key.secret.encode() in content for content in files.values())
+    assert not any(PEPPER in content for content in files.values())
+
+
+def test_a_secret_is_not_in_the_text_of_what_holds_it(control):
+    new = create(control)
+    assert new.key.secret not in repr(new)
+    assert repr(new.record.secret_hash) not in repr(new)
+
+
+def test_keys_of_one_project_share_its_id_and_other_projects_have_others(control):
+    first, second, other = create(control), create(control, "rk"), create(control, project="blog")
+    assert first.record.project_id == second.record.project_id
+    assert first.record.project_id != other.record.project_id
+    assert 0 < other.record.project_id < 2**53
+
+
+def test_a_revoked_key_is_found_no_more(control):
+    kept, revoked = create(control), create(control)
+    assert control.revoke_key(revoked.key.prefix) is True
+    assert control.find_key(revoked.key.prefix) is None
+    assert control.find_key(kept.key.prefix) == kept.record
+
+
+def test_revoking_twice_keeps_the_first_time(control_dsn):
+    times = iter(datetime(2026, 5, 16, hour, tzinfo=UTC) for hour in range(24))
+    control = open_control(control_dsn, pepper=PEPPER, clock=lambda: next(times))
+    prefix = create(control).key.prefix
+    control.revoke_key(prefix)
+    first = control.list_keys()[0].revoked_at
+    assert control.revoke_key(prefix) is True
+    assert control.list_keys()[0].revoked_at == first
+    control.close()
+
+
+def test_an_unknown_prefix_is_neither_found_nor_revoked(control):
+    create(control)
+    assert control.find_key("aaaaaaaa") is None
+    assert control.revoke_key("aaaaaaaa") is False
+
+
+def test_every_key_is_listed_by_project_and_age(control):
+    shop = [create(control), create(control, "pk", origins=["https://b.example"])]
+    blog = create(control, "rk", project="blog", retention_days=30)
+    control.revoke_key(shop[0].key.prefix)
+    listed = control.list_keys()
+    assert [key.prefix for key in listed] == [new.key.prefix for new in (blog, *shop)]
+    assert [key.retention_days for key in listed] == [30, None, None]
+    assert [key.revoked_at is None for key in listed] == [True, False, True]
+    assert listed[2].origins == ("https://b.example",)
+    assert abs((datetime.now(UTC) - listed[0].created_at).total_seconds()) < 60
+
+
+def test_retention_is_the_projects_and_stays_until_it_is_set_again(control):
+    shop = create(control, retention_days=90).record.project_id
+    blog = create(control, project="blog").record.project_id
+    create(control)
+    assert control.list_retentions() == {shop: 90}
+    assert control.list_retentions(default_days=7) == {shop: 90, blog: 7}
+    create(control, retention_days=0)
+    assert control.list_retentions() == {}
+
+
+def test_a_first_start_makes_one_key_of_each_kind_and_shows_them(control):
+    shown: list[NewKey] = []
+    made = control.create_first_keys(shown.extend)
+    assert [new.key.kind for new in made] == ["sk", "rk", "pk"]
+    assert shown == list(made)
+    assert {new.record.project for new in made} == {"default"}
+    assert [sorted(new.record.origins) for new in made] == [
+        [],
+        [],
+        ["http://localhost:5173", "http://localhost:8787"],
+    ]
+    assert all(control.find_key(new.key.prefix) == new.record for new in made)
+
+
+def test_first_keys_are_made_once_even_when_all_are_revoked(control):
+    made = control.create_first_keys(lambda _: None)
+    for new in made:
+        control.revoke_key(new.key.prefix)
+    assert control.create_first_keys(lambda _: None) is None
+
+
+def test_first_keys_that_could_not_be_shown_do_not_exist(control):
+    def fail(_):
+        raise RuntimeError("no paper in the printer")
+
+    with pytest.raises(RuntimeError):
+        control.create_first_keys(fail)
+    assert control.list_keys() == ()
+    assert control.create_first_keys(lambda _: None) is not None
+
+
+def test_processes_that_start_together_make_the_first_keys_once(race, control_dsn):
+    made = [json.loads(output) for output in race("make_first_keys", control_dsn)]
+    assert sorted(map(len, made)) == [0, 0, 0, 3]
+    control = open_control(control_dsn, pepper=PEPPER)
+    assert len(control.list_keys()) == 3
+    control.close()
+
+
+def test_processes_that_name_a_new_project_together_get_the_same(race, control_dsn):
+    outputs = race("create_key", control_dsn)
+    assert len({line for output in outputs for line in output.split()}) == 1
+    control = open_control(control_dsn, pepper=PEPPER)
+    assert len(control.list_keys()) == 20
+    control.close()

@@ -1,0 +1,163 @@
+import os
+import socket
+import sqlite3
+import stat
+import sys
+import threading
+
+import pytest
+from sqlalchemy import create_engine, text
+
+from millimetric_mcp.api.control import open_control
+from millimetric_mcp.contract.keys import KeyEnv, KeyKind
+from millimetric_mcp.errors import SettingsError, StoreUnavailable
+
+PEPPER = b"pepper for the tests"
+SALT = b"salt for the tests!!"
+
+
+def run_sql(dsn: str, statement: str) -> None:
+    engine = create_engine(dsn)
+    with engine.begin() as connection:
+        connection.execute(text(statement))
+    engine.dispose()
+
+
+def test_opening_again_finds_what_was_there(control_dsn):
+    first = open_control(control_dsn, pepper=PEPPER)
+    new = first.create_key(kind=KeyKind.RK, env=KeyEnv.LIVE, project="shop")
+    first.close()
+    second = open_control(control_dsn, pepper=PEPPER)
+    assert second.find_key(new.key.prefix) == new.record
+    second.close()
+
+
+def test_a_database_of_a_newer_version_is_refused_with_the_remedy(control, control_dsn):
+    run_sql(control_dsn, "INSERT INTO millimetric_schema VALUES (1000)")
+    with pytest.raises(SettingsError, match=r"newer millimetric-mcp; upgrade this one: pip"):
+        open_control(control_dsn, pepper=PEPPER)
+
+
+@pytest.mark.parametrize(
+    ("changed", "variable"),
+    [
+        pytest.param({"pepper": b"another pepper!!"}, "MILLIMETRIC_PEPPER", id="pepper"),
+        pytest.param({"ip_salt": b"another ip salt!"}, "MILLIMETRIC_IP_SALT", id="ip salt"),
+    ],
+)
+def test_a_process_with_another_secret_is_refused_in_one_sentence(control_dsn, changed, variable):
+    open_control(control_dsn, pepper=PEPPER, ip_salt=SALT).close()
+    with pytest.raises(SettingsError) as refused:
+        open_control(control_dsn, **{"pepper": PEPPER, "ip_salt": SALT} | changed)
+    (sentence,) = refused.value.faults
+    assert f"set {variable} to the same value on every machine" in sentence
+    assert "another" not in sentence
+
+
+def test_a_command_that_needs_no_ip_salt_settles_none(control_dsn):
+    open_control(control_dsn, pepper=PEPPER).close()
+    open_control(control_dsn, pepper=PEPPER, ip_salt=SALT).close()
+    open_control(control_dsn, pepper=PEPPER).close()
+    with pytest.raises(SettingsError, match="MILLIMETRIC_IP_SALT"):
+        open_control(control_dsn, pepper=PEPPER, ip_salt=PEPPER)
+
+
+def test_of_processes_with_different_peppers_one_settles_the_deployment(race, control_dsn):
+    outputs = race("settle_pepper", control_dsn)
+    assert sorted(output.strip() for output in outputs) == ["refused"] * 3 + ["settled"]
+
+
+@pytest.mark.parametrize(
+    ("dsn", "sentence"),
+    [
+        ("control.sqlite3", "is not a DSN; write sqlite:///FILE or postgresql://"),
+        ("mysql://planted-secret@host/db", "must begin with sqlite:/// or postgresql://"),
+        ("sqlite://", "must name a file"),
+        ("sqlite:///:memory:", "must name a file"),
+        ("sqlite:////nowhere/at/all/control.sqlite3", "can't be opened: No such file"),
+        ("postgresql://user:planted-secret@host:port/db", "is not a DSN"),
+    ],
+)
+def test_a_dsn_that_cannot_be_used_is_explained(dsn, sentence):
+    with pytest.raises(SettingsError) as refused:
+        open_control(dsn, pepper=PEPPER)
+    assert sentence in str(refused.value)
+    assert "MILLIMETRIC_CONTROL" in str(refused.value)
+    assert "planted-secret" not in str(refused.value)
+
+
+def test_postgresql_without_its_driver_names_the_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    with pytest.raises(SettingsError, match=r"pip install 'millimetric-mcp\[api,postgres\]'"):
+        open_control("postgresql://127.0.0.1/none", pepper=PEPPER)
+
+
+@pytest.mark.parametrize("scheme", ["postgresql", "postgres", "postgresql+psycopg"])
+def test_a_database_that_refuses_connections_is_unavailable(scheme):
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        port = closed.getsockname()[1]
+        with pytest.raises(StoreUnavailable) as failed:
+            open_control(f"{scheme}://user:planted-secret@127.0.0.1:{port}/db", pepper=PEPPER)
+    assert "the connection was refused" in str(failed.value)
+    assert "planted-secret" not in str(failed.value)
+    assert failed.value.__cause__ is None
+
+
+def test_a_file_that_is_no_database_is_unavailable(tmp_path):
+    path = tmp_path / "control.sqlite3"
+    path.write_bytes(b"something else entirely, long enough to look at" * 100)
+    with pytest.raises(StoreUnavailable, match="its file is not a SQLite database"):
+        open_control(f"sqlite:///{path}", pepper=PEPPER)
+
+
+def test_a_database_that_fails_is_unavailable_never_an_unknown_key(control, control_dsn):
+    new = control.create_key(kind=KeyKind.SK, env=KeyEnv.LIVE, project="shop")
+    control.ping()
+    run_sql(control_dsn, "ALTER TABLE millimetric_keys RENAME TO elsewhere")
+    with pytest.raises(StoreUnavailable) as failed:
+        control.find_key(new.key.prefix)
+    assert "select" not in str(failed.value).lower()
+
+
+def test_a_lock_held_too_long_is_named(tmp_path):
+    dsn = f"sqlite:///{tmp_path}/control.sqlite3?timeout=0.1"
+    control = open_control(dsn, pepper=PEPPER)
+    other = sqlite3.connect(tmp_path / "control.sqlite3", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(StoreUnavailable, match="another process holds its lock"):
+        control.create_key(kind=KeyKind.SK, env=KeyEnv.LIVE, project="shop")
+    assert control.list_keys() == ()  # readers don't wait for a writer
+    other.close()
+    control.close()
+
+
+def test_a_sqlite_database_is_readable_by_its_owner_only(tmp_path):
+    before = os.umask(0)
+    try:
+        control = open_control(f"sqlite:///{tmp_path}/control.sqlite3", pepper=PEPPER)
+        control.create_key(kind=KeyKind.SK, env=KeyEnv.LIVE, project="shop")
+        modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}
+    finally:
+        os.umask(before)
+    control.close()
+    assert modes == dict.fromkeys(
+        ("control.sqlite3", "control.sqlite3-shm", "control.sqlite3-wal"), 0o600
+    )
+
+
+def test_a_control_database_serves_many_threads_at_once(control):
+    new = control.create_key(kind=KeyKind.SK, env=KeyEnv.LIVE, project="shop")
+    found = []
+
+    def work(number: int) -> None:
+        control.create_key(kind=KeyKind.RK, env=KeyEnv.LIVE, project=f"project {number % 3}")
+        found.append(control.find_key(new.key.prefix))
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(12)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [new.record] * 12
+    assert len(control.list_keys()) == 13
