@@ -105,8 +105,8 @@ class Upkeep:
             StoreError: the store or the control database failed.
         """
         today = self._clock().date()
-        retentions = await asyncio.to_thread(self._control.list_retentions)
-        for project_id, days in retentions.items():
-            kept_days = days or self._default_retention_days
-            if kept_days is not None:
-                await self._store.expire(project_id, first_day=today - timedelta(days=kept_days))
+        retentions = await asyncio.to_thread(
+            self._control.list_retentions, default_days=self._default_retention_days
+        )
+        for project_id, kept_days in retentions.items():
+            await self._store.expire(project_id, first_day=today - timedelta(days=kept_days))
