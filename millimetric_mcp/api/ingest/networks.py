@@ -1,0 +1,126 @@
+"""Who stands behind a referrer's host: the tables in ``api/data`` as one look-up.
+
+The tables are read when the first referrer is looked up, not at import.
+"""
+
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import cache, lru_cache
+from importlib import resources
+from typing import Any, NamedTuple
+
+from millimetric_mcp.api.ingest.address import Address, registrable_domain
+
+
+class Kind(StrEnum):
+    """What a network is to its visitors; PLAIN hosts are listed as being none of the others."""
+
+    SEARCH = "search"
+    SOCIAL = "social"
+    EMAIL = "email"
+    AI = "ai"
+    PLAIN = "plain"
+
+
+class Listing(NamedTuple):
+    """One entry of the tables: ``entry`` belongs to the network ``name``."""
+
+    kind: Kind
+    name: str
+    entry: str
+    alone: bool = False
+    """The entry stands for this host (and its www.) only, not for the hosts below it."""
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkTable:
+    """Everything the data files list, ready to be looked up."""
+
+    hosts: Mapping[str, Listing]
+    first_labels: Mapping[str, Listing]
+    apps: Mapping[str, Listing]
+    pages: Mapping[str, tuple[tuple[str, Listing], ...]] = field(default_factory=dict)
+    """By host: path prefixes that belong to another network than their host."""
+
+    def host_listing(self, host: str) -> Listing | None:
+        """The entry of the most specific listed host at or above ``host``."""
+        bare = host.removeprefix("www.")
+        exact = self.hosts.get(host) or self.hosts.get(bare)
+        if exact is not None:
+            return exact
+        first_label, dot, above = bare.partition(".")
+        while dot:
+            listing = self.hosts.get(above)
+            if listing is not None and not listing.alone:
+                return listing
+            _, dot, above = above.partition(".")
+        listing = self.first_labels.get(first_label)
+        directly = listing is not None and bare == f"{first_label}.{registrable_domain(bare)}"
+        return listing if directly else None
+
+    def page_listing(self, host: str, path: str) -> Listing | None:
+        """The entry of a page that belongs to another network than its host."""
+        for prefix, listing in self.pages.get(host.removeprefix("www."), ()):
+            if path == prefix or path.startswith(prefix + "/"):
+                return listing
+        return None
+
+
+def find_listing(address: Address) -> Listing | None:
+    """The network that ``address`` belongs to; None where it is nobody's we know."""
+    table = load_networks()
+    if address.scheme == "android-app":
+        return table.apps.get(address.host)
+    listing = _listing_of_host(address.host)
+    if table.pages and len(address.path) > 1:
+        listing = table.page_listing(address.host, address.path) or listing
+    return None if listing is None or listing.kind is Kind.PLAIN else listing
+
+
+@cache
+def load_networks() -> NetworkTable:
+    """The tables of every data file; read once."""
+    hosts: dict[str, Listing] = {}
+    first_labels: dict[str, Listing] = {}
+    apps: dict[str, Listing] = {}
+    pages: dict[str, tuple[tuple[str, Listing], ...]] = {}
+    for kind in Kind:
+        tables = _read_tables(kind)
+        for name, entry in _entries(tables, "only"):
+            hosts[entry] = Listing(kind, name, entry, alone=True)
+        for name, entry in _entries(tables, "below"):
+            hosts[entry] = Listing(kind, name, entry)
+        for name, entry in _entries(tables, "first_label"):
+            first_labels[entry] = Listing(kind, name, f"{entry}.")
+        for name, entry in _entries(tables, "android"):
+            apps[entry.lower()] = Listing(kind, name, f"android-app://{entry}")
+        for name, entry in _entries(tables, "pages"):
+            host, _, path = entry.partition("/")
+            pages[host] = (*pages.get(host, ()), (f"/{path}", Listing(kind, name, entry)))
+    return NetworkTable(hosts=hosts, first_labels=first_labels, apps=apps, pages=pages)
+
+
+def _read_tables(kind: Kind) -> dict[str, Any]:
+    file = resources.files("millimetric_mcp.api") / "data" / f"{kind}.toml"
+    return tomllib.loads(file.read_text(encoding="utf-8"))
+
+
+def _entries(tables: Mapping[str, Any], section: str) -> Iterator[tuple[str, str]]:
+    """Each (network, entry) of a section, with ``google.{google}`` spelt out by its endings."""
+    endings: Mapping[str, str] = tables.get("endings", {})
+    for name, entries in tables.get(section, {}).items():
+        for entry in entries:
+            before, brace, rest = entry.partition("{")
+            if not brace:
+                yield name, entry
+                continue
+            ending_name, _, after = rest.partition("}")
+            for ending in endings[ending_name].split():
+                yield name, f"{before}{ending}{after}"
+
+
+@lru_cache(maxsize=8192)
+def _listing_of_host(host: str) -> Listing | None:
+    return load_networks().host_listing(host)
