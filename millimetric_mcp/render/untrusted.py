@@ -1,0 +1,56 @@
+"""What strangers wrote, made harmless: nothing invisible, nothing that steers a terminal."""
+
+import re
+
+from pydantic import BaseModel
+
+MAX_CELL_CHARS = 200
+
+Cell = str | int | float | None
+
+_HARMFUL = re.compile(
+    "["
+    "\x00-\x1f\x7f-\x9f"  # controls, escape sequences, line ends
+    "\xad\u034f\u0600-\u0605\u061c\u06dd\u070f\u0890\u0891\u08e2"
+    "\u115f\u1160\u17b4\u17b5\u180b-\u180f"
+    "\u200b-\u200f\u2028-\u202e\u2060-\u206f"  # zero width, line ends, direction
+    "\u3164\ufe00-\ufe0e\ufeff\uffa0\ufff0-\ufffb"
+    "\ud800-\udfff"
+    "\U000110bd\U000110cd\U00013430-\U0001343f\U0001bca0-\U0001bca3\U0001d173-\U0001d17a"
+    "\U000e0000-\U000e0fff"  # tags and variation selectors, which hide text
+    "]"
+)
+_SHORT_ESCAPES = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
+
+
+def neutralise(value: str) -> str:
+    r"""``value`` with each invisible, control or direction character as a visible escape.
+
+    Escapes are those of JSON (``\n``, ``\u202e``, pairs beyond U+FFFF), so JSON text stays the
+    same JSON. What is harmless is unchanged; U+FE0F, which colours emoji, is harmless.
+    """
+    if value.isascii() and value.isprintable():
+        return value
+    return _HARMFUL.sub(lambda match: _escape(match[0]), value)
+
+
+def _escape(char: str) -> str:
+    if char in _SHORT_ESCAPES:
+        return _SHORT_ESCAPES[char]
+    units = char.encode("utf-16-be", "surrogatepass").hex()
+    return "".join(f"\\u{units[at : at + 4]}" for at in range(0, len(units), 4))
+
+
+def tame(value: str, *, max_chars: int) -> str:
+    """Harmless, and cut with a mark that counts what is missing: ``…[+123]``."""
+    if len(value) <= max_chars:
+        return neutralise(value)
+    return f"{neutralise(value[:max_chars])}…[+{len(value) - max_chars}]"
+
+
+def present(row: BaseModel, *, max_cell_chars: int = MAX_CELL_CHARS) -> dict[str, Cell]:
+    """A row's set fields for structured content: texts harmless and cut as in the text."""
+    return {
+        name: tame(value, max_chars=max_cell_chars) if isinstance(value, str) else value
+        for name, value in row.model_dump(mode="json", exclude_unset=True).items()
+    }
