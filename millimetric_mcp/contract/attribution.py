@@ -88,8 +88,13 @@ RULES: tuple[Rule, ...] = (
         "unknown / paid",
         Confidence.MEDIUM,
     ),
-    Rule("fbclid_only", "fbclid and no utm_source", "facebook / paid", Confidence.MEDIUM),
-    Rule("utm_explicit", "utm_source", "<utm_source> / <utm_medium or unknown>", Confidence.HIGH),
+    Rule("fbclid_only", "fbclid, and there is no utm_source", "facebook / paid", Confidence.MEDIUM),
+    Rule(
+        "utm_explicit",
+        "the URL carries utm_source",
+        "<utm_source> / <utm_medium or unknown>",
+        Confidence.HIGH,
+    ),
     Rule(
         "ref_facebook", "a Facebook referrer without fbclid", "facebook / social", Confidence.MEDIUM
     ),

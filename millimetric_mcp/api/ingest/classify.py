@@ -211,15 +211,16 @@ _REFERRER_RULES: tuple[tuple[str, Step], ...] = (
 )
 
 _CASCADE = _URL_RULES + _REFERRER_RULES
-_RULE_BY_ID = {rule.rule_id: rule for rule in RULES}
+_CONFIDENCES = {rule.rule_id: rule.confidence for rule in RULES}
 
 
 def classify(url: str | None, referrer: str | None, request_host: str | None) -> Attribution:
     """Where an event came from, by the first rule that fires."""
-    return _decide(read_facts(url, referrer, request_host))
+    return decide(read_facts(url, referrer, request_host))
 
 
-def _decide(facts: Facts) -> Attribution:
+def decide(facts: Facts) -> Attribution:
+    """The attribution that the first rule to fire gives to ``facts``."""
     for rule_id, step in _CASCADE if facts.parameters else _REFERRER_RULES:
         outcome = step(facts)
         if outcome is not None:
@@ -229,7 +230,7 @@ def _decide(facts: Facts) -> Attribution:
 
 def _attribution(facts: Facts, rule_id: str, outcome: tuple[str, str]) -> Attribution:
     source, medium = outcome
-    return Attribution(source, medium, facts.utm_campaign, _RULE_BY_ID[rule_id].confidence, rule_id)
+    return Attribution(source, medium, facts.utm_campaign, _CONFIDENCES[rule_id], rule_id)
 
 
 def _slug(referrer: Address) -> str:

@@ -121,7 +121,7 @@ def parse_user_agent(user_agent: str | None) -> Device:
     return _parse(user_agent[:MAX_USER_AGENT_LENGTH]) if user_agent else UNKNOWN_DEVICE
 
 
-@lru_cache(maxsize=16_384)
+@lru_cache(maxsize=8192)
 def _parse(user_agent: str) -> Device:
     from ua_parser import Domain  # noqa: PLC0415  heavy: read at the first need only
 
