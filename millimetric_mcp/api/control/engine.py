@@ -37,6 +37,7 @@ _REASONS = (
     ("could not translate host name", "its host is not known"),
     ("failed to resolve host", "its host is not known"),
     ("does not exist", "the database, user or a table does not exist"),
+    ("no schema has been selected", "the user may not use its tables"),
     ("permission denied", "the user may not use its tables"),
     ("too many clients", "it has no connection left"),
     ("database is locked", "another process holds its lock"),

@@ -1,0 +1,249 @@
+import io
+import json
+import os
+import pty
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from millimetric_mcp.api.control import open_control, read_or_make_secret
+from millimetric_mcp.cli import main
+from millimetric_mcp.cli.keys import announce_first_keys
+from millimetric_mcp.contract.keys import hash_secret, parse_api_key
+
+RUN = "from millimetric_mcp.cli import main; raise SystemExit(main())"
+
+
+class Keys:
+    """``millimetric-mcp keys`` on one data directory and control database."""
+
+    def __init__(self, data_dir: Path, dsn: str, capsys: pytest.CaptureFixture[str]) -> None:
+        self.data_dir = data_dir
+        self.options = ["--data-dir", str(data_dir), "--control", dsn]
+        self._dsn = dsn
+        self._capsys = capsys
+
+    def __call__(self, *arguments: str) -> tuple[int, str, str]:
+        code = main(["keys", arguments[0], *self.options, *arguments[1:]])
+        return code, *self._capsys.readouterr()
+
+    def json(self, *arguments: str):
+        code, out, _ = self(*arguments, "--json")
+        assert code == 0
+        return json.loads(out)
+
+    def open_control(self):
+        return open_control(self._dsn, pepper=read_or_make_secret(self.data_dir / "pepper"))
+
+
+@pytest.fixture
+def keys(tmp_path, control_dsn, capsys, monkeypatch) -> Keys:
+    for name in [name for name in os.environ if name.startswith("MILLIMETRIC_")]:
+        monkeypatch.delenv(name)
+    return Keys(tmp_path / "data", control_dsn, capsys)
+
+
+def test_json_prints_the_key_and_its_parts(keys):
+    made = keys.json("create", "--kind", "rk", "--env", "test", "--project", "shop")
+    assert list(made) == ["key", "kind", "env", "prefix", "project"]
+    parsed = parse_api_key(made["key"])
+    assert (parsed.kind, parsed.env, parsed.prefix) == ("rk", "test", made["prefix"])
+    assert (made["kind"], made["env"], made["project"]) == ("rk", "test", "shop")
+
+
+def test_a_created_key_is_the_one_the_api_finds(keys):
+    made = keys.json("create", "--kind", "sk", "--retention-days", "30")
+    control = keys.open_control()
+    record = control.find_key(made["prefix"])
+    pepper = read_or_make_secret(keys.data_dir / "pepper")
+    assert record.secret_hash == hash_secret(parse_api_key(made["key"]).secret, pepper=pepper)
+    assert record.project == "default"
+    assert control.list_retentions() == {record.project_id: 30}
+    control.close()
+
+
+def test_a_browser_keys_origins_are_stored_as_browsers_send_them(keys):
+    origins = ["--origin", "HTTPS://Shop.example:443/", "--origin", "http://localhost:5173"]
+    keys.json("create", "--kind", "pk", *origins)
+    assert keys.json("list")[0]["origins"] == ["http://localhost:5173", "https://shop.example"]
+
+
+def test_where_nobody_watches_a_new_key_goes_to_a_private_file(keys):
+    code, out, err = keys("create", "--kind", "sk")
+    (prefix,) = [key["prefix"] for key in keys.json("list")]
+    path = keys.data_dir / f"keys-{prefix}.env"
+    assert (code, err) == (0, "")
+    assert str(path) in out
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    (line,) = [line for line in path.read_text().splitlines() if not line.startswith("#")]
+    name, _, key = line.partition("=")
+    assert name == "MILLIMETRIC_KEY"
+    assert parse_api_key(key).prefix == prefix
+    assert key not in out
+
+
+def test_a_key_file_can_be_read_by_a_shell(keys):
+    keys("create", "--kind", "pk", "--origin", "https://a.example", "--project", "it's; `false`")
+    (path,) = keys.data_dir.glob("keys-*.env")
+    script = f". {path} && echo ${{MILLIMETRIC_PK%%_*}}"
+    done = subprocess.run(["sh", "-ec", script], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("pk\n", "")
+
+
+def test_a_key_that_could_not_be_handed_out_is_revoked(keys, monkeypatch):
+    keys.json("create", "--kind", "rk")
+
+    def fail(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("millimetric_mcp.cli.keys.write_private_file", fail)
+    code, out, err = keys("create", "--kind", "sk")
+    assert (code, out) == (2, "")
+    assert "can't be written: No space left on device" in err
+    assert [key["revoked_at"] is None for key in keys.json("list")] == [True, False]
+
+
+def test_a_terminal_shows_a_new_key_and_keeps_no_file(keys):
+    controller, terminal = pty.openpty()
+    done = subprocess.run(
+        [sys.executable, "-c", RUN, "keys", "create", "--kind", "rk", *keys.options],
+        stdout=terminal,
+        stderr=subprocess.PIPE,
+        timeout=60,
+        check=False,
+    )
+    os.close(terminal)
+    shown = os.read(controller, 10_000).decode()
+    os.close(controller)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert parse_api_key(shown.split("MILLIMETRIC_RK=")[1].strip()).kind == "rk"
+    assert list(keys.data_dir.glob("keys-*")) == []
+
+
+def test_a_first_start_writes_its_keys_once_to_a_private_file(keys):
+    keys.json("list")
+    control = keys.open_control()
+    stdout = io.StringIO()
+    announce_first_keys(control, data_dir=keys.data_dir, stdout=stdout)
+    announce_first_keys(control, data_dir=keys.data_dir, stdout=stdout)
+    control.close()
+    (path,) = keys.data_dir.glob("keys-*.env")
+    assert stdout.getvalue() == f"New keys, shown this once, are in {path}\n"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    lines = [line.partition("=") for line in path.read_text().splitlines() if line[0] != "#"]
+    assert [name for name, _, _ in lines] == ["MILLIMETRIC_KEY", "MILLIMETRIC_RK", "MILLIMETRIC_PK"]
+    listed = {key["prefix"] for key in keys.json("list")}
+    assert {parse_api_key(key).prefix for _, _, key in lines} == listed
+    assert "# for browsers, from http://localhost:5173, http://localhost:8787" in path.read_text()
+
+
+def test_a_list_tells_every_key_but_no_secret(keys):
+    sk = keys.json("create", "--kind", "sk", "--retention-days", "90")
+    pk = keys.json("create", "--kind", "pk", "--origin", "https://a.example", "--project", "[b]x")
+    keys("revoke", sk["prefix"])
+    code, out, _ = keys("list")
+    assert code == 0
+    rows = {
+        prefix: next(line for line in out.splitlines() if prefix in line).split()
+        for prefix in (sk["prefix"], pk["prefix"])
+    }
+    assert rows[sk["prefix"]][1:6] == ["sk", "live", "default", "90", "days"]
+    assert rows[sk["prefix"]][-2] == "revoked"
+    assert rows[pk["prefix"]][1:5] == ["pk", "live", "[b]x", "https://a.example"]
+    assert rows[pk["prefix"]][-1] == "works"
+    assert not any(made["key"].rpartition("_")[2] in out for made in (sk, pk))
+
+
+def test_the_list_as_json_has_every_column(keys):
+    made = keys.json("create", "--kind", "rk", "--project", "shop")
+    (listed,) = keys.json("list")
+    assert listed.pop("created_at").endswith("Z")
+    assert listed == {
+        "prefix": made["prefix"],
+        "kind": "rk",
+        "env": "live",
+        "project": "shop",
+        "origins": [],
+        "retention_days": None,
+        "revoked_at": None,
+    }
+
+
+def test_an_empty_list_says_how_to_make_a_key(keys):
+    assert "keys create --kind sk" in keys("list")[1]
+    assert keys.json("list") == []
+
+
+def test_a_revoked_key_works_no_more_and_revoking_again_is_no_error(keys):
+    prefix = keys.json("create", "--kind", "sk")["prefix"]
+    code, out, _ = keys("revoke", prefix)
+    assert code == 0
+    assert "within 5 seconds" in out
+    assert keys.json("revoke", prefix) == {"prefix": prefix, "revoked": True}
+    assert keys.json("list")[0]["revoked_at"] is not None
+
+
+def test_revoking_an_unknown_prefix_fails_and_says_so(keys):
+    code, out, err = keys("revoke", "aaaaaaaa", "--json")
+    assert code == 1
+    assert json.loads(out) == {"prefix": "aaaaaaaa", "revoked": False}
+    assert "no key of that prefix" in err
+
+
+def test_revoking_by_the_whole_key_asks_for_the_prefix_and_hides_the_secret(keys):
+    made = keys.json("create", "--kind", "sk")
+    code, out, err = keys("revoke", made["key"])
+    assert code == 2
+    assert f"prefix only, never the key: {made['prefix']}" in err
+    assert made["key"].rpartition("_")[2] not in out + err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--kind", "pk"], "--origin: a pk key needs at least one, such as"),
+        (["--kind", "sk", "--origin", "https://a.example"], "leave it out"),
+        (["--kind", "pk", "--origin", "https://a.example/shop"], "no path"),
+        (["--kind", "pk", "--origin", "https://*.a.example"], "no wildcard"),
+        (["--kind", "pk", "--origin", "a.example"], "'a.example' is no origin"),
+        (["--kind", "sk", "--project", " "], "--project: must have 1 to 64 printable"),
+        (["--kind", "sk", "--project", "x" * 65], "--project: must have 1 to 64 printable"),
+        (["--kind", "sk", "--project", "a\nb=c"], "--project: must have 1 to 64 printable"),
+        (["--kind", "sk", "--retention-days", "-1"], "--retention-days: must be 1 to 36500"),
+        (["--kind", "sk", "--retention-days", "36501"], "--retention-days: must be 1 to 36500"),
+    ],
+)
+def test_a_wrong_option_is_explained_and_makes_nothing(keys, arguments, sentence):
+    code, out, err = keys("create", *arguments)
+    assert (code, out) == (2, "")
+    assert sentence in err
+    assert not keys.data_dir.exists()
+
+
+def test_every_wrong_option_is_named_at_once(keys):
+    _, _, err = keys(
+        "create",
+        "--kind",
+        "pk",
+        "--project",
+        "",
+        "--retention-days",
+        "-1",
+        "--origin",
+        "*",
+        "--origin",
+        "https://ok.example",
+    )
+    assert len(err.splitlines()) == 2
+    assert "'*' is no origin" in err
+
+
+def test_another_pepper_is_refused_before_a_key_is_made(keys, monkeypatch):
+    keys.json("create", "--kind", "sk")
+    monkeypatch.setenv("MILLIMETRIC_PEPPER", "quite another pepper")
+    code, _, err = keys("create", "--kind", "sk")
+    assert code == 2
+    assert "set MILLIMETRIC_PEPPER to the same value on every machine" in err
