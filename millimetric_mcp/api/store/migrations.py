@@ -12,6 +12,13 @@ from millimetric_mcp.api.store.clients import ClientPool
 from millimetric_mcp.api.store.dsn import EVENTS, StoreTarget
 
 _VERSIONS = "schema_versions"
+_EMBEDDED_PART_SETTINGS = (
+    "min_bytes_for_full_part_storage = 10485760, "
+    "materialize_projections_on_insert = 0, materialize_projections_on_merge = 1,"
+)
+"""Small parts are one file each instead of thirty and get their projections when merged: an
+insert costs a third. A server has asynchronous inserts for that, and may be older."""
+
 _REPLICA = "'/clickhouse/tables/{shard}/{database}/{table}', '{replica}'"
 
 
@@ -72,6 +79,7 @@ def _names(target: StoreTarget) -> dict[str, str]:
         "cluster": target.cluster or "",
         "on_cluster": on_cluster,
         "merge_tree": f"ReplicatedMergeTree({_REPLICA})" if target.cluster else "MergeTree",
+        "part_settings": _EMBEDDED_PART_SETTINGS if target.embedded else "",
         "fsync": "1" if target.fsync else "0",
     }
 

@@ -44,6 +44,7 @@ ENGINE = $merge_tree
 PARTITION BY toYYYYMM(received_at)
 ORDER BY (project_id, toStartOfHour(timestamp), anonymous_id, timestamp)
 SETTINGS
+    $part_settings
     old_parts_lifetime = 5,
     finished_mutations_to_keep = 1,
     fsync_after_insert = $fsync,
