@@ -114,6 +114,13 @@ class _Sending:
             self.started = True
 
 
+@dataclass(slots=True)
+class _Pool:
+    """Connections, opened by the first call."""
+
+    http: "httpx.AsyncClient | None" = None
+
+
 REAL_TIME = Pace()
 
 
@@ -143,7 +150,21 @@ class MillimetricClient:
         self._timeout_s = timeout_s
         self._transport = transport
         self._pace = pace
-        self._http: httpx.AsyncClient | None = None
+        self._pool = _Pool()
+
+    def with_keys(self, *, write_key: str | None, read_key: str | None) -> "MillimetricClient":
+        """The same client with another caller's keys; its connections are this one's."""
+        sibling = MillimetricClient(
+            api_url=self._api_url,
+            write_key=write_key,
+            read_key=read_key,
+            connect_timeout_s=self._connect_timeout_s,
+            timeout_s=self._timeout_s,
+            transport=self._transport,
+            pace=self._pace,
+        )
+        sibling._pool = self._pool
+        return sibling
 
     @property
     def can_write(self) -> bool:
@@ -200,7 +221,7 @@ class MillimetricClient:
 
     async def aclose(self) -> None:
         """Close the pooled connections; a later call opens new ones."""
-        http, self._http = self._http, None
+        http, self._pool.http = self._pool.http, None
         if http is not None:
             await http.aclose()
 
@@ -296,8 +317,8 @@ class MillimetricClient:
     def _open(self) -> "httpx.AsyncClient":
         import httpx  # noqa: PLC0415
 
-        if self._http is None:
-            self._http = httpx.AsyncClient(
+        if self._pool.http is None:
+            self._pool.http = httpx.AsyncClient(
                 transport=self._transport,
                 follow_redirects=False,
                 # A proxy named in the environment would look for its own loopback.
@@ -308,7 +329,7 @@ class MillimetricClient:
                     "User-Agent": f"millimetric-mcp/{__version__}",
                 },
             )
-        return self._http
+        return self._pool.http
 
     def _unreachable(self) -> UpstreamError:
         advice = (

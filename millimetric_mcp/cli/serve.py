@@ -1,0 +1,110 @@
+"""``millimetric-mcp serve``: the MCP server on the transport the settings name."""
+
+import argparse
+import logging
+import sys
+from collections.abc import Mapping
+
+import anyio
+
+from millimetric_mcp.client import MillimetricClient
+from millimetric_mcp.errors import SettingsError
+from millimetric_mcp.server import Caller, ServerOptions, build_server
+from millimetric_mcp.settings import Auth, ServeSettings, Transport, read_settings
+from millimetric_mcp.transports import (
+    Access,
+    build_http_app,
+    build_http_transports,
+    find_caller_by_keys,
+    is_loopback,
+    serve_http,
+    serve_stdio,
+)
+
+
+def run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    """0 after a clean end.
+
+    Raises:
+        SettingsError: a setting is wrong, or nothing can listen there.
+    """
+    logging.basicConfig(
+        stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s"
+    )
+    settings = read_settings(ServeSettings, environ=environ, options=vars(options))
+    _check_reach(settings)
+    anyio.run(_serve, settings)
+    return 0
+
+
+def _check_reach(settings: ServeSettings) -> None:
+    """Nobody beyond this machine is let in without credentials."""
+    if settings.transport is Transport.STDIO:
+        if settings.auth is not None:
+            raise SettingsError(["--auth: guards the HTTP transports; stdio needs none"])
+        return
+    if settings.auth is None and not is_loopback(settings.bind):
+        fault = (
+            f"--host: listening on {settings.bind} lets other machines in, and nothing would "
+            "guard it; add --auth token (with MILLIMETRIC_MCP_TOKEN) or --auth passthrough"
+        )
+        raise SettingsError([fault])
+
+
+async def _serve(settings: ServeSettings) -> None:
+    passthrough = settings.auth is Auth.PASSTHROUGH
+    async with _open_client(settings, with_keys=not passthrough) as client:
+        server = build_server(
+            find_caller=(
+                find_caller_by_keys(client)
+                if passthrough
+                else lambda _: Caller(client, client.can_write, client.can_read)
+            ),
+            options=ServerOptions(
+                timezone=settings.timezone,
+                max_result_chars=settings.max_result_chars,
+                read_only=settings.read_only,
+                confirm_destructive=settings.confirm_destructive,
+            ),
+        )
+        if settings.transport is Transport.STDIO:
+            await serve_stdio(server)
+            return
+        access = _read_access(settings)
+        streamable = settings.transport is Transport.HTTP
+        transports = build_http_transports(server, access=access, streamable=streamable)
+        await serve_http(
+            build_http_app(transports, access=access),
+            host=settings.bind,
+            port=settings.port,
+            on_ready=lambda url: _say(
+                f"Millimetric MCP server at {url}{'/mcp' if streamable else '/sse'}"
+            ),
+        )
+
+
+def _open_client(settings: ServeSettings, *, with_keys: bool) -> MillimetricClient:
+    write_key, read_key = settings.write_key, settings.read_key
+    return MillimetricClient(
+        api_url=settings.api_url,
+        write_key=write_key.get_secret_value() if with_keys and write_key else None,
+        read_key=read_key.get_secret_value() if with_keys and read_key else None,
+        connect_timeout_s=settings.connect_timeout_s,
+        timeout_s=settings.timeout_s,
+    )
+
+
+def _read_access(settings: ServeSettings) -> Access:
+    base = Access()
+    bind = f"[{settings.bind}]" if ":" in settings.bind else settings.bind
+    return Access(
+        auth=settings.auth,
+        token=settings.token.get_secret_value() if settings.token else None,
+        hosts=(*base.hosts, bind, f"{bind}:*", *settings.allowed_hosts),
+        origins=(*base.origins, *settings.allowed_origins),
+    )
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(text + "\n")
+    sys.stderr.flush()

@@ -1,0 +1,134 @@
+"""A tool's arguments: parsed, or refused by field, rule and example before anything is sent."""
+
+import json
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from difflib import get_close_matches
+from typing import Annotated, Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from millimetric_mcp.contract.events import TrackEvent
+from millimetric_mcp.contract.validation import Fault, check_timestamp_range, list_faults
+from millimetric_mcp.errors import InvalidArguments
+
+ParamsT = TypeVar("ParamsT", bound=BaseModel)
+
+EXAMPLES: Mapping[str, Any] = {
+    "anonymous_id": "u_abc",
+    "breakdown": "source",
+    "compare": "previous_period",
+    "country": "DE",
+    "event": "signup",
+    "event_id": "evt_abc123",
+    "events": [{"event": "signup", "user_id": "user_42"}],
+    "fields": ["timestamp", "event_name", "url"],
+    "fill_empty": True,
+    "from": "7d",
+    "group_by": ["source", "medium"],
+    "interval": "day",
+    "limit": 20,
+    "medium": "paid",
+    "metric": "uniques",
+    "path": "/pricing",
+    "properties": {"plan": "free"},
+    "referrer": "https://l.facebook.com/",
+    "session_id": "sess_xyz",
+    "source": "facebook",
+    "timestamp": "2026-05-16T19:00:00Z",
+    "timezone": "Europe/Berlin",
+    "to": "now",
+    "traits": {"plan": "pro"},
+    "url": "https://shop.example/?utm_source=facebook&utm_medium=cpc",
+    "user_id": "user_42",
+}
+"""A right value for every argument of every tool."""
+
+
+class Arguments(BaseModel):
+    """A tool's arguments; an unknown one is refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class WindowArguments(Arguments):
+    """The window of time a read tool looks at; nothing given is the last 30 days."""
+
+    from_: Annotated[
+        str | None,
+        Field(
+            alias="from",
+            description="Start: ISO 8601, a date, 24h, 7d, 4w, 3mo, today, yesterday, this_week, "
+            "last_month…; default 30d.",
+        ),
+    ] = None
+    to: Annotated[
+        str | None, Field(description="End, exclusive, same forms; default: as from implies.")
+    ] = None
+    timezone: Annotated[str | None, Field(description="IANA zone of dates and days.")] = None
+
+
+def parse_arguments(model: type[ParamsT], arguments: Mapping[str, Any]) -> ParamsT:
+    """The arguments as the tool's model.
+
+    Raises:
+        InvalidArguments: naming every fault at once.
+    """
+    try:
+        return model.model_validate(arguments)
+    except ValidationError as error:
+        faults = list_faults(error)
+    raise InvalidArguments([_explain(model, fault) for fault in faults])
+
+
+def _explain(model: type[BaseModel], fault: Fault) -> str:
+    if fault.kind == "extra_forbidden":
+        return _explain_unknown(model, fault.field)
+    if fault.kind == "missing":
+        return f"{fault.field}: is required{_example(fault.field)}"
+    return f"{fault.field or 'arguments'}: {fault.sentence}{_example(fault.field)}"
+
+
+def _explain_unknown(model: type[BaseModel], field: str) -> str:
+    path, _, name = field.rpartition(".")
+    valid = list_argument_names(TrackEvent if path else model)
+    nearest = get_close_matches(name.lower(), valid, n=1, cutoff=0.6)
+    hint = f"did you mean {nearest[0]}? " if nearest else ""
+    return f"{field[:80]}: no such argument; {hint}valid: {', '.join(valid)}"
+
+
+def _example(field: str) -> str:
+    name = field.rpartition(".")[2].partition("[")[0]
+    if name not in EXAMPLES:
+        return ""
+    return f"; for example {json.dumps(EXAMPLES[name])}"
+
+
+def list_argument_names(model: type[BaseModel]) -> list[str]:
+    """The names a caller may give, in the order of their declaration."""
+    return [info.alias or name for name, info in model.model_fields.items()]
+
+
+def check_event_times(events: Iterable[tuple[str, TrackEvent]], *, now: datetime) -> None:
+    """Refuse events whose time the API would refuse; each comes with its timestamp's field name.
+
+    Raises:
+        InvalidArguments: naming every such event.
+    """
+    faults = [
+        f"{field}: {sentence}{_example(field)}"
+        for field, event in events
+        if (sentence := _judge_time(event, now))
+    ]
+    if faults:
+        raise InvalidArguments(faults)
+
+
+def _judge_time(event: TrackEvent, now: datetime) -> str | None:
+    if event.timestamp is None:
+        return None
+    try:
+        check_timestamp_range(event.timestamp, now=now)
+    except ValueError as error:
+        return str(error)
+    return None

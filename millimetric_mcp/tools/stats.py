@@ -1,0 +1,177 @@
+"""``stats``: one metric by columns and buckets of time."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import Field, WithJsonSchema
+
+from millimetric_mcp.contract.endpoints import STATS
+from millimetric_mcp.contract.keys import Scope
+from millimetric_mcp.contract.reads import (
+    MAX_STATS_LIMIT,
+    GroupBy,
+    GroupColumn,
+    Interval,
+    Metric,
+    StatsParams,
+    StatsRow,
+)
+from millimetric_mcp.errors import InvalidArguments
+from millimetric_mcp.render import (
+    describe_cut_buckets,
+    fill_buckets,
+    neutralise,
+    present,
+    render_stats,
+)
+from millimetric_mcp.tools.arguments import WindowArguments
+from millimetric_mcp.tools.explain import explain_nothing
+from millimetric_mcp.tools.reading import (
+    STRANGERS,
+    ReadAnswer,
+    WindowAnswer,
+    count,
+    find_window,
+)
+from millimetric_mcp.tools.spec import Answer, Hints, ToolContext, ToolSpec
+from millimetric_mcp.window import Window
+
+GroupByList = Annotated[
+    GroupBy,
+    WithJsonSchema({"type": "array", "items": {"type": "string", "enum": list(GroupColumn)}}),
+]
+
+
+class StatsArguments(WindowArguments):
+    """A window, what to count in it, and how to cut it."""
+
+    metric: Annotated[
+        Metric, Field(description="count: events; uniques: distinct visitors, an estimate.")
+    ] = Metric.COUNT
+    event: Annotated[
+        str | None, Field(min_length=1, description="Only this event name, e.g. signup.")
+    ] = None
+    group_by: GroupByList = ()
+    interval: Annotated[
+        Interval | None, Field(description="Bucket width, in UTC; absent: one bucket.")
+    ] = None
+    fill_empty: Annotated[bool, Field(description="Add zeros for empty buckets.")] = False
+    limit: Annotated[int, Field(ge=1, le=MAX_STATS_LIMIT)] = 100
+
+
+class StatsAnswer(ReadAnswer):
+    """Rows by bucket, then value; a group column without a value is absent from its row."""
+
+    metric: Metric
+    total: Annotated[
+        int, Field(description="Of the whole window, as the API counts it; not a sum of rows.")
+    ]
+    rows: list[StatsRow]
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    rows: list[StatsRow]
+    total: int
+    is_whole: bool
+
+
+async def _run(context: ToolContext, params: StatsArguments) -> Answer[StatsAnswer]:
+    if params.fill_empty and params.interval is None:
+        raise InvalidArguments(['fill_empty: needs an interval; for example "day"'])
+    window = find_window(context, params)
+    found = await _find(context, window, params)
+    notes = _note_limits(params, window, found)
+    rows = found.rows
+    if found.total == 0:
+        notes.append(await explain_nothing(context, window, event=params.event))
+    if params.fill_empty and params.interval and found.is_whole:
+        rows = fill_buckets(
+            rows, interval=params.interval, start=window.start_utc, end=window.end_utc
+        )
+    return _answer(context, params, window=window, total=found.total, rows=rows, notes=notes)
+
+
+async def _find(context: ToolContext, window: Window, params: StatsArguments) -> _Found:
+    question = StatsParams(
+        from_=window.start_utc,
+        to=window.end_utc,
+        metric=params.metric,
+        group_by=params.group_by,
+        interval=params.interval,
+        event=params.event,
+        limit=params.limit,
+    )
+    answer = await context.client.stats(question)
+    rows = answer.rows
+    is_whole = not answer.truncated and len(rows) < params.limit
+    if not params.group_by and params.interval is None:
+        return _Found(rows, total=rows[0].value if rows else 0, is_whole=True)
+    if not rows:
+        return _Found(rows, total=0, is_whole=True)
+    whole = question.model_copy(update={"group_by": (), "interval": None, "limit": 1})
+    totals = (await context.client.stats(whole)).rows
+    return _Found(rows, total=totals[0].value if totals else 0, is_whole=is_whole)
+
+
+def _note_limits(params: StatsArguments, window: Window, found: _Found) -> list[str]:
+    notes: list[str] = []
+    if not found.is_whole:
+        unfilled = " so empty buckets are not filled;" if params.fill_empty else ""
+        notes.append(
+            f"The limit of {params.limit} rows is reached:{unfilled} raise limit (at most "
+            f"{MAX_STATS_LIMIT}), or narrow the question."
+        )
+    if params.interval and (
+        cut := describe_cut_buckets(params.interval, start=window.start_utc, end=window.end_utc)
+    ):
+        notes.append(cut)
+    return notes
+
+
+def _answer(
+    context: ToolContext,
+    params: StatsArguments,
+    *,
+    window: Window,
+    total: int,
+    rows: Sequence[StatsRow],
+    notes: list[str],
+) -> Answer[StatsAnswer]:
+    what = "events" if params.metric is Metric.COUNT else "unique visitors (estimate)"
+    of = f' of "{neutralise(params.event)}"' if params.event else ""
+    receipt = [f"Total {total} {what}{of}; {count(len(rows), 'row')}. {window.describe()}", *notes]
+    rendered = render_stats(
+        rows,
+        metric=params.metric,
+        interval=params.interval,
+        group_by=params.group_by,
+        receipt=receipt,
+        max_chars=context.max_result_chars,
+    )
+    return Answer(
+        rendered.text,
+        StatsAnswer(
+            window=WindowAnswer.of(window),
+            metric=params.metric,
+            total=total,
+            rows=[StatsRow.model_validate(present(row)) for row in rows[: rendered.shown]],
+            left_out=rendered.left_out or None,
+            notes=notes or None,
+        ),
+    )
+
+
+STATS_TOOL = ToolSpec(
+    name="stats",
+    title="Statistics",
+    description="Counts of events or unique visitors, by columns and buckets of time, with the "
+    f"total. Uniques can't be added up: ask for the grouping you need. {STRANGERS}",
+    params=StatsArguments,
+    result=StatsAnswer,
+    endpoints=(STATS,),
+    scope=Scope.READ,
+    hints=Hints(read_only=True, destructive=False, idempotent=True, open_world=True),
+    run=_run,
+)

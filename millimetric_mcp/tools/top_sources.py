@@ -1,0 +1,205 @@
+"""``top_sources``: where events come from, what of it is paid, and what changed."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import Field
+
+from millimetric_mcp.contract.endpoints import SOURCES
+from millimetric_mcp.contract.keys import Scope
+from millimetric_mcp.contract.reads import (
+    MAX_SOURCES_LIMIT,
+    Breakdown,
+    SourceRow,
+    SourcesParams,
+)
+from millimetric_mcp.render import (
+    SourceChange,
+    compare_sources,
+    describe_split,
+    present,
+    render_comparison,
+    render_sources,
+)
+from millimetric_mcp.tools.arguments import WindowArguments
+from millimetric_mcp.tools.explain import explain_nothing
+from millimetric_mcp.tools.probe import attempt
+from millimetric_mcp.tools.reading import (
+    STRANGERS,
+    ReadAnswer,
+    WindowAnswer,
+    count,
+    find_window,
+)
+from millimetric_mcp.tools.spec import Answer, Hints, ToolContext, ToolSpec
+from millimetric_mcp.window import Window
+
+FACEBOOK = "facebook"
+
+
+class Comparison(StrEnum):
+    """What the window can be compared with."""
+
+    PREVIOUS_PERIOD = "previous_period"
+
+
+class TopSourcesArguments(WindowArguments):
+    """A window, and how to look at its sources."""
+
+    breakdown: Breakdown = Breakdown.SOURCE_MEDIUM
+    source: Annotated[
+        str | None, Field(min_length=1, description="Only this source, e.g. facebook.")
+    ] = None
+    compare: Annotated[
+        Comparison | None, Field(description="Adds the change against the window before.")
+    ] = None
+    limit: Annotated[int, Field(ge=1, le=MAX_SOURCES_LIMIT)] = 50
+
+
+class TopSourcesRow(SourceRow):
+    """A source (and medium), with what changed where that was asked for."""
+
+    events_before: int | None = None
+    events_change: int | None = None
+    events_change_pct: float | None = None
+    uniques_before: int | None = None
+    uniques_change: int | None = None
+    uniques_change_pct: float | None = None
+    paid_share_before: float | None = None
+
+
+class TopSourcesAnswer(ReadAnswer):
+    """Sources, most events first."""
+
+    breakdown: Breakdown
+    rows: list[TopSourcesRow]
+    splits: Annotated[
+        list[str] | None, Field(description="Paid against other media, in a sentence.")
+    ] = None
+    previous_window: WindowAnswer | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """Rows of one window after the filter; not whole where a limit may have cut them short."""
+
+    rows: list[SourceRow]
+    is_whole: bool
+
+
+async def _run(context: ToolContext, params: TopSourcesArguments) -> Answer[TopSourcesAnswer]:
+    window = find_window(context, params)
+    found = await _find(context, window, params)
+    before = await _find(context, window.previous(), params) if params.compare else None
+    splits = await _describe_splits(context, window, params, found)
+    notes = _note_limits(params, found)
+    if not found.rows:
+        filters = {"source": params.source or ""}
+        notes.append(await explain_nothing(context, window, filters=filters))
+    rows = _compare(found, before) if before else found.rows
+    return _answer(context, params, window=window, rows=rows, splits=splits, notes=notes)
+
+
+async def _find(context: ToolContext, window: Window, params: TopSourcesArguments) -> _Found:
+    """The window's rows; a filter or a comparison looks through as many as the API gives."""
+    limit = MAX_SOURCES_LIMIT if params.source or params.compare else params.limit
+    rows = await _ask(context, window, breakdown=params.breakdown, limit=limit)
+    wanted = [row for row in rows if params.source in {None, row.source}]
+    return _Found(wanted, is_whole=len(rows) < limit)
+
+
+async def _ask(
+    context: ToolContext, window: Window, *, breakdown: Breakdown, limit: int
+) -> list[SourceRow]:
+    answer = await context.client.sources(
+        SourcesParams(from_=window.start_utc, to=window.end_utc, breakdown=breakdown, limit=limit)
+    )
+    return answer.rows
+
+
+async def _describe_splits(
+    context: ToolContext, window: Window, params: TopSourcesArguments, found: _Found
+) -> list[str]:
+    """A sentence on the source asked for, and on Facebook always."""
+    present_sources = {row.source for row in found.rows}
+    wanted = [name for name in (params.source, FACEBOOK) if name in present_sources]
+    if not wanted:
+        return []
+    rows: Sequence[SourceRow] | None = found.rows
+    if params.breakdown is Breakdown.SOURCE or not found.is_whole:
+        rows = await attempt(
+            _ask(context, window, breakdown=Breakdown.SOURCE_MEDIUM, limit=MAX_SOURCES_LIMIT)
+        )
+    return [describe_split(name, rows) for name in dict.fromkeys(wanted) if name and rows]
+
+
+def _note_limits(params: TopSourcesArguments, found: _Found) -> list[str]:
+    if found.is_whole:
+        return []
+    if params.source or params.compare:
+        return [f"Only the {MAX_SOURCES_LIMIT} largest rows were looked through."]
+    return [f"The limit of {params.limit} is reached; there may be more (at most 200)."]
+
+
+def _compare(found: _Found, before: _Found) -> list[SourceChange]:
+    return compare_sources(
+        found.rows,
+        before.rows,
+        current_is_whole=found.is_whole,
+        previous_is_whole=before.is_whole,
+    )
+
+
+def _answer(
+    context: ToolContext,
+    params: TopSourcesArguments,
+    *,
+    window: Window,
+    rows: Sequence[SourceRow],
+    splits: list[str],
+    notes: list[str],
+) -> Answer[TopSourcesAnswer]:
+    by = "source" if params.breakdown is Breakdown.SOURCE else "source and medium"
+    shown = rows[: params.limit]
+    receipt = [f"{count(len(shown), 'row')} by {by}. {window.describe()}"]
+    if params.compare:
+        receipt.append(f"Compared with: {window.previous().describe()}")
+    receipt += [*splits, *notes]
+    changes = [row for row in shown if isinstance(row, SourceChange)]
+    rendered = (
+        render_comparison(
+            changes, breakdown=params.breakdown, receipt=receipt, max_chars=context.max_result_chars
+        )
+        if changes
+        else render_sources(
+            shown, breakdown=params.breakdown, receipt=receipt, max_chars=context.max_result_chars
+        )
+    )
+    return Answer(
+        rendered.text,
+        TopSourcesAnswer(
+            window=WindowAnswer.of(window),
+            breakdown=params.breakdown,
+            rows=[TopSourcesRow.model_validate(present(row)) for row in shown[: rendered.shown]],
+            splits=splits or None,
+            previous_window=WindowAnswer.of(window.previous()) if params.compare else None,
+            left_out=rendered.left_out or None,
+            notes=notes or None,
+        ),
+    )
+
+
+TOP_SOURCES = ToolSpec(
+    name="top_sources",
+    title="Top sources",
+    description="Events, unique visitors and paid share by source and medium, most events first; "
+    f"spells out Facebook's paid/social split. {STRANGERS}",
+    params=TopSourcesArguments,
+    result=TopSourcesAnswer,
+    endpoints=(SOURCES,),
+    scope=Scope.READ,
+    hints=Hints(read_only=True, destructive=False, idempotent=True, open_world=True),
+    run=_run,
+)

@@ -1,0 +1,354 @@
+"""How clients reach the server: stdio, HTTP+SSE and Streamable HTTP, and who is let in.
+
+The HTTP transports are routes plus something that runs for as long as they are served, so
+that they can be mounted beside other routes: see `HttpTransports`.
+"""
+
+import asyncio
+import hashlib
+import hmac
+import os
+import re
+import signal
+import socket
+import sys
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import (
+    AbstractAsyncContextManager,
+    asynccontextmanager,
+    contextmanager,
+    suppress,
+)
+from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
+
+import anyio
+import uvicorn
+from mcp.server.auth.middleware.auth_context import AuthContextMiddleware
+from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
+from mcp.server.auth.provider import AccessToken
+from mcp.server.lowlevel import Server
+from mcp.server.sse import SseServerTransport
+from mcp.server.stdio import stdio_server
+from mcp.server.streamable_http_manager import StreamableHTTPASGIApp, StreamableHTTPSessionManager
+from mcp.server.transport_security import TransportSecurityMiddleware, TransportSecuritySettings
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Mount, Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from millimetric_mcp.contract.codes import ErrorCode
+from millimetric_mcp.contract.keys import KeyKind, parse_api_key
+from millimetric_mcp.errors import SettingsError
+from millimetric_mcp.server import Caller
+from millimetric_mcp.settings import Auth
+
+if TYPE_CHECKING:
+    from millimetric_mcp.client import MillimetricClient
+
+READ_KEY_HEADER = "Millimetric-Read-Key"
+KEY_KIND_NOT_ALLOWED = "key_kind_not_allowed"
+SHUTDOWN_GRACE_S = 2
+LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "[::1]")
+
+
+async def serve_stdio(server: Server[Any]) -> None:
+    """Serve one client on stdin and stdout until it closes stdin or a signal says to stop."""
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(_cancel_on_signal, tasks.cancel_scope)
+        lines = cast("anyio.AsyncFile[str]", _read_lines(os.fdopen(os.dup(0), "rb")))
+        async with stdio_server(stdin=lines) as (read_stream, write_stream):
+            await server.run(read_stream, write_stream, server.create_initialization_options())
+        tasks.cancel_scope.cancel()
+
+
+async def _cancel_on_signal(scope: anyio.CancelScope) -> None:
+    if sys.platform == "win32":  # there, signals end the process by themselves
+        return
+    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        async for _ in signals:
+            scope.cancel()
+            return
+
+
+async def _read_lines(stdin: BinaryIO) -> AsyncIterator[str]:
+    """Lines of stdin, read in a daemon thread: one blocked in a read must not delay the exit."""
+    loop = asyncio.get_running_loop()
+    lines: asyncio.Queue[bytes] = asyncio.Queue()
+
+    def pump() -> None:
+        with suppress(RuntimeError):  # the loop is closed: nobody reads any more
+            for line in stdin:
+                loop.call_soon_threadsafe(lines.put_nowait, line)
+            loop.call_soon_threadsafe(lines.put_nowait, b"")
+
+    threading.Thread(target=pump, name="stdin", daemon=True).start()
+    while line := await lines.get():
+        yield line.decode("utf-8", errors="replace")
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Who may use the HTTP transports.
+
+    ``hosts`` and ``origins`` are exact values of those headers, ``name:*`` for any port, and a
+    single ``*`` for anything. A request without an Origin comes from no browser and is let in.
+    ``token`` belongs to `Auth.TOKEN`.
+    """
+
+    auth: Auth | None = None
+    token: str | None = None
+    hosts: tuple[str, ...] = tuple(f"{host}:*" for host in LOOPBACK_HOSTS) + LOOPBACK_HOSTS
+    origins: tuple[str, ...] = tuple(f"http://{host}:*" for host in LOOPBACK_HOSTS)
+
+
+class Principal(AuthenticatedUser):
+    """A caller that was let in; sessions belong to the principal that opened them.
+
+    With `Auth.PASSTHROUGH` the keys are those that came with the request.
+    """
+
+    def __init__(
+        self, *secrets: str, write_key: str | None = None, read_key: str | None = None
+    ) -> None:
+        digest = hashlib.sha256("\n".join(secrets).encode()).hexdigest()
+        super().__init__(AccessToken(token=digest, client_id=digest, scopes=[]))
+        self.write_key = write_key
+        self.read_key = read_key
+
+
+class _Refusal(Exception):
+    def __init__(self, status: int, code: str) -> None:
+        super().__init__(code)
+        self.status = status
+        self.code = code
+
+
+class Guard:
+    """Lets in requests with a known Host and Origin, and the credentials ``access`` asks for."""
+
+    def __init__(self, app: ASGIApp, access: Access) -> None:
+        self._app = AuthContextMiddleware(app)
+        self._access = access
+        self._security = TransportSecurityMiddleware(_write_security(access))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope)
+        refused = await self._security.validate_request(request)
+        if refused is None:
+            try:
+                if principal := self._admit(request):
+                    scope["user"] = principal
+            except _Refusal as refusal:
+                refused = _answer(refusal)
+        await (refused or self._app)(scope, receive, send)
+
+    def _admit(self, request: Request) -> Principal | None:
+        if self._access.auth is None:
+            return None
+        bearer = _read_bearer(request)
+        if self._access.auth is Auth.PASSTHROUGH:
+            return _admit_keys(bearer, request.headers.get(READ_KEY_HEADER))
+        if not hmac.compare_digest(bearer.encode(), (self._access.token or "").encode()):
+            raise _Refusal(401, ErrorCode.INVALID_API_KEY)
+        return Principal(bearer)
+
+
+def _write_security(access: Access) -> TransportSecuritySettings:
+    return TransportSecuritySettings(
+        enable_dns_rebinding_protection="*" not in access.hosts,
+        allowed_hosts=list(access.hosts),
+        allowed_origins=list(access.origins),
+    )
+
+
+def _read_bearer(request: Request) -> str:
+    scheme, _, bearer = request.headers.get("Authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not bearer.strip():
+        raise _Refusal(401, ErrorCode.MISSING_BEARER_TOKEN)
+    return bearer.strip()
+
+
+def _admit_keys(bearer: str, beside: str | None) -> Principal:
+    """The caller's own keys: an rk alone, or an sk and perhaps an rk beside it."""
+    if _kind_of(bearer) is KeyKind.RK:
+        return Principal(bearer, read_key=bearer)
+    if beside is not None and _kind_of(beside) is not KeyKind.RK:
+        raise _Refusal(403, KEY_KIND_NOT_ALLOWED)
+    return Principal(bearer, beside or "", write_key=bearer, read_key=beside)
+
+
+def _kind_of(text: str) -> KeyKind:
+    key = parse_api_key(text)
+    if text.startswith(f"{KeyKind.PK}_"):
+        raise _Refusal(403, KEY_KIND_NOT_ALLOWED)
+    if key is None:
+        raise _Refusal(401, ErrorCode.MALFORMED_API_KEY)
+    return key.kind
+
+
+def _answer(refusal: _Refusal) -> Response:
+    headers = {"WWW-Authenticate": "Bearer"} if refusal.status == 401 else None
+    return JSONResponse({"error": refusal.code}, refusal.status, headers)
+
+
+def find_caller_by_keys(client: "MillimetricClient") -> Callable[[Request | None], Caller]:
+    """For `Auth.PASSTHROUGH`: each request's caller is who its own keys say; ours are not used."""
+
+    def find(request: Request | None) -> Caller:
+        principal = request.scope.get("user") if request is not None else None
+        write_key = principal.write_key if isinstance(principal, Principal) else None
+        read_key = principal.read_key if isinstance(principal, Principal) else None
+        return Caller(
+            client.with_keys(write_key=write_key, read_key=read_key),
+            may_write=write_key is not None,
+            may_read=read_key is not None,
+            over_http=True,
+        )
+
+    return find
+
+
+@dataclass(frozen=True, slots=True)
+class HttpTransports:
+    """The routes of the HTTP transports; ``run`` must be entered while they are served.
+
+    To serve them beside other routes::
+
+        mcp = build_http_transports(server, access=access)
+        Starlette(routes=[*mcp.routes, Mount("/", other)], lifespan=lambda _: mcp.run())
+    """
+
+    routes: tuple[BaseRoute, ...]
+    run: Callable[[], AbstractAsyncContextManager[None]]
+
+
+def build_http_transports(
+    server: Server[Any], *, access: Access, streamable: bool = True, sse: bool = True
+) -> HttpTransports:
+    """Streamable HTTP at ``/mcp`` (stateful) and HTTP+SSE at ``/sse`` and ``/messages/``."""
+    manager = StreamableHTTPSessionManager(server)
+
+    def guard(app: ASGIApp) -> ASGIApp:
+        return Guard(app, access)
+
+    routes: list[BaseRoute] = []
+    if streamable:
+        routes.append(Route("/mcp", guard(StreamableHTTPASGIApp(manager))))
+    if sse:
+        transport = SseServerTransport("/messages/")
+        routes.append(Route("/sse", guard(_SseApp(server, transport)), methods=["GET"]))
+        routes.append(Mount("/messages", guard(transport.handle_post_message)))
+    return HttpTransports(tuple(routes), manager.run)
+
+
+@dataclass(frozen=True, slots=True)
+class _SseApp:
+    server: Server[Any]
+    transport: SseServerTransport
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async with self.transport.connect_sse(scope, receive, send) as (read, write):
+            await self.server.run(read, write, self.server.create_initialization_options())
+
+
+def build_http_app(transports: HttpTransports, *, access: Access) -> Starlette:
+    """The transports as an application of their own, open to the allowed browser origins."""
+
+    @asynccontextmanager
+    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+        async with transports.run():
+            yield
+
+    return Starlette(
+        routes=list(transports.routes),
+        lifespan=lifespan,
+        middleware=[
+            Middleware(
+                CORSMiddleware,
+                allow_origin_regex="|".join(_write_pattern(origin) for origin in access.origins),
+                allow_methods=["GET", "POST", "DELETE"],
+                allow_headers=["*"],
+                expose_headers=["Mcp-Session-Id", "WWW-Authenticate"],
+            )
+        ],
+    )
+
+
+def _write_pattern(origin: str) -> str:
+    """``origin`` as a regular expression; ``:*`` stands for any port."""
+    stem = origin.removesuffix(":*")
+    return re.escape(stem) + (r":\d{1,5}" if stem != origin else "")
+
+
+async def serve_http(
+    app: ASGIApp, *, host: str, port: int, on_ready: Callable[[str], None]
+) -> None:
+    """Serve ``app`` until a signal says to stop; ``on_ready`` gets the base URL.
+
+    Raises:
+        SettingsError: nothing can listen there.
+    """
+    listener = _listen(host, port)
+    config = uvicorn.Config(
+        app,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=SHUTDOWN_GRACE_S,
+    )
+    with listener, _quiet_signals():
+        await _Server(config, lambda: on_ready(_write_url(listener))).serve([listener])
+
+
+class _Server(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._on_ready = on_ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if not self.should_exit:
+            self._on_ready()
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=1024)
+    except OSError as error:
+        raise SettingsError(
+            [f"--host / --port: can't listen on {host}:{port}: {error.strerror}"]
+        ) from None
+
+
+def _write_url(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+@contextmanager
+def _quiet_signals() -> Iterator[None]:
+    """uvicorn raises the signal that stopped it once more; the second time it means nothing."""
+    stops = (signal.SIGTERM, signal.SIGINT)
+    before = [signal.signal(stop, lambda *_: None) for stop in stops]
+    try:
+        yield
+    finally:
+        for stop, handler in zip(stops, before, strict=True):
+            signal.signal(stop, handler)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether nobody beyond this machine can reach ``host``."""
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
