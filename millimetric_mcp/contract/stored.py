@@ -6,9 +6,9 @@ from typing import NamedTuple
 class StoredEvent(NamedTuple):
     """One event, validated, classified and enriched; an empty string is an absent value.
 
-    ``timestamp_ms`` counts milliseconds since 1970 UTC. ``session_id`` and ``path`` are
-    already filled in. ``properties`` is compact JSON text; ``ip_hash`` is 16 bytes, or
-    empty when the caller has no address.
+    ``timestamp_ms`` counts milliseconds since 1970 UTC. ``session_id`` is what the caller sent;
+    the default one is derived when it is read. ``path`` is filled in from ``url``.
+    ``properties`` is compact JSON text. ``ip_hash`` is 16 bytes, zeros without an address.
     """
 
     project_id: int
