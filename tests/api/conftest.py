@@ -1,0 +1,132 @@
+"""The real API in this process: real engine, real SQLite, a clock that tests move.
+
+One engine serves the whole run (a process has one), each test has a database of its own.
+"""
+
+import secrets
+from collections.abc import AsyncIterator, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from starlette.applications import Starlette
+
+from millimetric_mcp.api.app import Backends, build_app
+from millimetric_mcp.api.control import Control, Secrets, open_control
+from millimetric_mcp.api.store import EventStore, StoreTarget, embedded_target, open_event_store
+from millimetric_mcp.api.store.clients import ClientPool
+from millimetric_mcp.contract.keys import KeyEnv, KeyKind
+from millimetric_mcp.settings import ApiSettings
+
+NOW = datetime(2026, 5, 16, 19, 30, tzinfo=UTC)
+WINDOW = {"from": "2026-05-01T00:00:00Z", "to": "2026-06-01T00:00:00Z"}
+SHOP_ORIGIN = "https://shop.example"
+PEPPER = b"a pepper for tests only"
+IP_SALT = b"a salt for tests only"
+
+
+@dataclass
+class Clock:
+    """A UTC clock and a monotonic one that move only when told."""
+
+    now: datetime = NOW
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def ns(self) -> int:
+        return int(self.now.timestamp() * 1_000_000_000)
+
+    def advance(self, **amount: float) -> None:
+        self.now += timedelta(**amount)
+
+
+@dataclass
+class Api:
+    """A running API with the keys of its project ``default``, and calls of its endpoints."""
+
+    app: Starlette
+    http: httpx.AsyncClient
+    control: Control
+    store: EventStore
+    clock: Clock
+    keys: Mapping[KeyKind, str] = field(default_factory=dict)
+
+    def make_key(self, kind: KeyKind, *, project: str = "default", **options: Any) -> str:
+        options.setdefault("env", KeyEnv.LIVE)
+        if kind is KeyKind.PK:
+            options.setdefault("origins", [SHOP_ORIGIN])
+        return self.control.create_key(kind=kind, project=project, **options).key.reveal()
+
+    async def post(self, path: str, body: Any, *, key: str | None = None) -> httpx.Response:
+        return await self.http.post(path, json=body, headers=bearer(key or self.keys[KeyKind.SK]))
+
+    async def get(
+        self, path: str, params: Mapping[str, Any] | None = None, *, key: str | None = None
+    ) -> httpx.Response:
+        asked = WINDOW | dict(params or {})
+        return await self.http.get(path, params=asked, headers=bearer(key or self.keys[KeyKind.RK]))
+
+    async def rows(self, path: str, params: Mapping[str, Any] | None = None) -> list[Any]:
+        answer = await self.get(path, params)
+        assert answer.status_code == 200, answer.text
+        return answer.json()["rows"]
+
+
+def bearer(key: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {key}"}
+
+
+@pytest.fixture(scope="session")
+def engine_target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StoreTarget]:
+    """The engine of this run, kept alive by a handle of its own."""
+    directory: Path = tmp_path_factory.mktemp("engine")
+    target = embedded_target(directory / "store", fsync=False)
+    pool = ClientPool(target)
+    pool.run(lambda client: client.command("SELECT 1"))
+    yield target
+    pool.close()
+
+
+@pytest.fixture
+def store_target(engine_target: StoreTarget) -> Iterator[StoreTarget]:
+    """A database of the test's own in the shared engine."""
+    target = replace(engine_target, database=f"test_{secrets.token_hex(6)}")
+    yield target
+    pool = ClientPool(engine_target)
+    pool.run(lambda client: client.command(f"DROP DATABASE IF EXISTS {target.database} SYNC"))
+    pool.close()
+
+
+@pytest.fixture
+def api_settings() -> ApiSettings:
+    """The API's settings; a test module may have its own."""
+    return ApiSettings(rate_limits=None)
+
+
+@pytest.fixture
+async def api(
+    store_target: StoreTarget, control_dsn: str, api_settings: ApiSettings
+) -> AsyncIterator[Api]:
+    """A running API without rate limits."""
+    clock = Clock()
+    control = open_control(control_dsn, pepper=PEPPER, ip_salt=IP_SALT)
+    store = open_event_store(store_target, max_queued_events=api_settings.max_queued_events)
+    app = build_app(
+        api_settings,
+        Backends(control, store, Secrets(PEPPER, IP_SALT)),
+        country_of=lambda ip: {"81.2.69.160": "GB"}.get(ip, ""),
+        clock=clock,
+        clock_ns=clock.ns,
+    )
+    transport = httpx.ASGITransport(app, client=("81.2.69.160", 40_000))
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=transport, base_url="http://api.test") as http,
+    ):
+        running = Api(app, http, control, store, clock)
+        running.keys = {kind: running.make_key(kind) for kind in KeyKind}
+        yield running
