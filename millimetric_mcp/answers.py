@@ -8,7 +8,6 @@ travels on. The functions are pure; reading bytes from the network is the client
 import json
 import re
 import time
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
@@ -21,9 +20,18 @@ from millimetric_mcp.contract.endpoints import Endpoint
 from millimetric_mcp.contract.events import BatchRequest, TrackEvent
 from millimetric_mcp.errors import ApiError, CallError, Remedy, UncertainWrite, UpstreamError
 
-__all__ = ["Answer", "Body", "Failure", "Write", "interpret", "parse_retry_after", "suspect"]
+__all__ = [
+    "MAX_ERROR_BYTES",
+    "MAX_RESULT_BYTES",
+    "Answer",
+    "Failure",
+    "Write",
+    "interpret",
+    "parse_retry_after",
+    "suspect",
+]
 
-MAX_RESPONSE_BYTES = 64 * 1024 * 1024
+MAX_RESULT_BYTES = 64 * 1024 * 1024
 """Room for 1000 events whose every field is as long as it may be."""
 MAX_ERROR_BYTES = 64 * 1024
 MAX_NAMED_FIELDS = 20
@@ -44,7 +52,7 @@ class Write:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An answer read whole; ``body`` is None where it was too large, cut short or garbled."""
+    """An answer read whole; ``body`` is None where it was too large or compressed."""
 
     status: int
     media_type: str
@@ -62,35 +70,6 @@ class Failure:
 
     error: CallError
     repeatable: bool = False
-
-
-class Body:
-    """Collects a body up to a bound, which counts what it inflates to.
-
-    httpx would inflate each chunk without a bound, so it is handed the raw ones.
-    """
-
-    def __init__(self, *, encoding: str, success: bool) -> None:
-        self._encoding = encoding.strip().lower()
-        self._inflater = zlib.decompressobj(wbits=31) if self._encoding == "gzip" else None
-        self._max_bytes = MAX_RESPONSE_BYTES if success else MAX_ERROR_BYTES
-        self._bytes = bytearray()
-        self._intact = self._encoding in {"gzip", "identity", ""}
-
-    def add(self, chunk: bytes) -> bool:
-        """Take the next chunk; False once the rest can't matter."""
-        room = self._max_bytes + 1 - len(self._bytes)
-        try:
-            self._bytes += self._inflater.decompress(chunk, room) if self._inflater else chunk
-        except zlib.error:
-            self._intact = False
-        self._intact = self._intact and len(self._bytes) <= self._max_bytes
-        return self._intact
-
-    def whole(self) -> bytes | None:
-        """Everything, or None where it is not intact."""
-        ended = self._inflater is None or self._inflater.eof
-        return bytes(self._bytes) if self._intact and ended else None
 
 
 def parse_retry_after(value: str | None, *, date: str | None) -> float | None:
@@ -142,7 +121,7 @@ def _parse_result(
     if not answer.is_json:
         fault = "is not JSON: the URL in MILLIMETRIC_HOST is probably wrong"
     elif answer.body is None:
-        fault, remedy = "is too large or garbled", Remedy.FIX_ARGUMENTS
+        fault, remedy = "is too large or compressed", Remedy.FIX_ARGUMENTS
     else:
         try:
             return endpoint.result.model_validate_json(answer.body)

@@ -22,8 +22,9 @@ from pydantic import BaseModel
 
 from millimetric_mcp import __version__
 from millimetric_mcp.answers import (
+    MAX_ERROR_BYTES,
+    MAX_RESULT_BYTES,
     Answer,
-    Body,
     Failure,
     Write,
     interpret,
@@ -325,7 +326,8 @@ class MillimetricClient:
                 trust_env=not _is_loopback(self._api_url),
                 headers={
                     "Accept": "application/json",
-                    "Accept-Encoding": "gzip",
+                    # Compressed, a small answer could unpack to any size before it is counted.
+                    "Accept-Encoding": "identity",
                     "User-Agent": f"millimetric-mcp/{__version__}",
                 },
             )
@@ -369,13 +371,21 @@ def _query(params: WindowParams) -> dict[str, str]:
 
 async def _read_answer(response: "httpx.Response") -> Answer:
     headers = response.headers
-    body = Body(encoding=headers.get("content-encoding", ""), success=response.is_success)
-    async for chunk in response.aiter_raw():
-        if not body.add(chunk):
-            break
     return Answer(
         status=response.status_code,
         media_type=headers.get("content-type", "").partition(";")[0].strip().lower(),
         retry_after_s=parse_retry_after(headers.get("retry-after"), date=headers.get("date")),
-        body=body.whole(),
+        body=await _read_body(response),
     )
+
+
+async def _read_body(response: "httpx.Response") -> bytes | None:
+    max_bytes = MAX_RESULT_BYTES if response.is_success else MAX_ERROR_BYTES
+    if response.headers.get("content-encoding", "identity").lower() != "identity":
+        return None
+    body = bytearray()
+    async for chunk in response.aiter_bytes():
+        body += chunk
+        if len(body) > max_bytes:
+            return None
+    return bytes(body)
