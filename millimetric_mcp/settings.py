@@ -133,10 +133,36 @@ Port = Annotated[int, Field(ge=0, le=65535)]
 class Settings(BaseModel):
     """A command's settings, checked."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # A model is built when a command first uses it: the start of the MCP server is measured.
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
 
-class ServeSettings(Settings):
+class AnswerSettings(Settings):
+    """How the MCP server answers: shared by ``serve`` and the ``/mcp`` of ``api``."""
+
+    read_only: Annotated[
+        bool,
+        Setting("MILLIMETRIC_READ_ONLY", "--read-only"),
+        Field(description="list the three read tools only, whatever the keys allow"),
+    ] = False
+    timezone: Annotated[
+        TimeZoneName,
+        Setting("MILLIMETRIC_TIMEZONE", "--timezone", "IANA name"),
+        Field(description="zone in which today, last_week and bare dates are meant"),
+    ] = "UTC"
+    max_result_chars: Annotated[
+        int,
+        Setting("MILLIMETRIC_MAX_RESULT_CHARS", "--max-result-chars", "characters"),
+        Field(ge=1000, le=1_000_000, description="longest answer a tool gives"),
+    ] = 24_000
+    confirm_destructive: Annotated[
+        bool,
+        Setting("MILLIMETRIC_CONFIRM_DESTRUCTIVE", "--confirm-destructive"),
+        Field(description="refuse to forget where the client can't ask its user"),
+    ] = False
+
+
+class ServeSettings(AnswerSettings):
     """Settings of ``millimetric-mcp serve``: the MCP server."""
 
     transport: Annotated[
@@ -171,11 +197,6 @@ class ServeSettings(Settings):
         Setting("MILLIMETRIC_RK", None, "rk_…"),
         Field(description="read key, used for reads only"),
     ] = None
-    read_only: Annotated[
-        bool,
-        Setting("MILLIMETRIC_READ_ONLY", "--read-only"),
-        Field(description="list the three read tools only, whatever the keys allow"),
-    ] = False
     auth: Annotated[
         Auth | None,
         Setting("MILLIMETRIC_MCP_AUTH", "--auth"),
@@ -201,16 +222,6 @@ class ServeSettings(Settings):
         Setting("MILLIMETRIC_MCP_ALLOWED_ORIGINS", "--allowed-origins", "comma list of origins"),
         Field(description="Origin headers accepted from browsers"),
     ] = ()
-    timezone: Annotated[
-        TimeZoneName,
-        Setting("MILLIMETRIC_TIMEZONE", "--timezone", "IANA name"),
-        Field(description="zone in which today, last_week and bare dates are meant"),
-    ] = "UTC"
-    max_result_chars: Annotated[
-        int,
-        Setting("MILLIMETRIC_MAX_RESULT_CHARS", "--max-result-chars", "characters"),
-        Field(ge=1000, le=1_000_000, description="longest answer a tool gives"),
-    ] = 24_000
     timeout_s: Annotated[
         float,
         Setting("MILLIMETRIC_TIMEOUT_S", "--timeout-s", "seconds"),
@@ -221,11 +232,6 @@ class ServeSettings(Settings):
         Setting("MILLIMETRIC_CONNECT_TIMEOUT_S", "--connect-timeout-s", "seconds"),
         Field(gt=0, le=600, description="longest time connecting to the API takes"),
     ] = 5.0
-    confirm_destructive: Annotated[
-        bool,
-        Setting("MILLIMETRIC_CONFIRM_DESTRUCTIVE", "--confirm-destructive"),
-        Field(description="refuse to forget where the client can't ask its user"),
-    ] = False
 
     @model_validator(mode="after")
     def _check_token(self) -> Self:
@@ -237,7 +243,7 @@ class ServeSettings(Settings):
 class RateLimits(BaseModel):
     """Token buckets per project and route: refill per second and burst."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, defer_build=True)
 
     track_per_s: float = 50
     track_burst: int = 200
@@ -329,7 +335,7 @@ class StoreSettings(ControlSettings):
     ] = 0
 
 
-class ApiSettings(StoreSettings):
+class ApiSettings(StoreSettings, AnswerSettings):
     """Settings of ``millimetric-mcp api``: the embedded HTTP API."""
 
     bind: Annotated[

@@ -52,10 +52,9 @@ def _load(command: str) -> Run:
     except ModuleNotFoundError as error:
         if command not in _API_COMMANDS or (error.name or "").startswith("millimetric_mcp"):
             raise
-        raise SettingsError(
-            [
-                f"'{command}' needs the api extra ({error.name} is not installed): "
-                "pip install 'millimetric-mcp[api]'"
-            ]
-        ) from None
+        fault = (
+            f"'{command}' needs the api extra ({error.name} is not installed): "
+            "pip install 'millimetric-mcp[api]'"
+        )
+        raise SettingsError([fault]) from None
     return run

@@ -8,13 +8,16 @@ import signal
 import socket
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from shutil import rmtree
 
 import uvicorn
-from starlette.types import ASGIApp
+from httpx import ASGITransport
+from starlette.applications import Starlette
+from starlette.routing import Mount
+from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.supervisors import Multiprocess
 
 from millimetric_mcp.api.app import Backends, build_app
@@ -25,6 +28,7 @@ from millimetric_mcp.api.control import (
     resolve_secrets,
 )
 from millimetric_mcp.api.ingest.enrich import load_country_lookup
+from millimetric_mcp.api.ingest.pipeline import warm_up
 from millimetric_mcp.api.store import (
     StoreTarget,
     embedded_target,
@@ -33,8 +37,18 @@ from millimetric_mcp.api.store import (
     parse_store_dsn,
 )
 from millimetric_mcp.cli.keys import announce_first_keys
+from millimetric_mcp.cli.serve import read_server_options
+from millimetric_mcp.client import MillimetricClient
 from millimetric_mcp.errors import SettingsError
-from millimetric_mcp.settings import ApiSettings, StoreSettings, list_settings, read_settings
+from millimetric_mcp.server import build_server
+from millimetric_mcp.settings import (
+    ApiSettings,
+    Auth,
+    StoreSettings,
+    list_settings,
+    read_settings,
+)
+from millimetric_mcp.transports import Access, build_http_transports, find_caller_by_keys
 
 STORE_DIR = "store"
 TEMPORARY_DIR = "tmp"
@@ -84,7 +98,7 @@ def resolve_store(settings: StoreSettings, data_dir: Path) -> StoreTarget:
     )
 
 
-def create_app() -> ASGIApp:
+def create_app() -> Starlette:
     """A worker process's application; its settings are in the environment."""
     settings = read_settings(ApiSettings, environ=os.environ, options={})
     set_up_logging()
@@ -98,14 +112,49 @@ def set_up_logging() -> None:
     logging.getLogger("millimetric_mcp").setLevel(logging.INFO)
 
 
-def _open_app(settings: ApiSettings, data_dir: Path, target: StoreTarget) -> ASGIApp:
+def _open_app(settings: ApiSettings, data_dir: Path, target: StoreTarget) -> Starlette:
     secrets = resolve_secrets(settings, data_dir)
     control = open_control(
         control_dsn(settings, data_dir), pepper=secrets.pepper, ip_salt=secrets.ip_salt
     )
     announce_first_keys(control, data_dir=data_dir, stdout=sys.stdout)
     store = open_event_store(target, max_queued_events=settings.max_queued_events)
-    return build_app(settings, Backends(control, store, secrets), country_of=load_country_lookup())
+    api = build_app(settings, Backends(control, store, secrets), country_of=load_country_lookup())
+    warm_up()
+    return _add_mcp(api, settings)
+
+
+def _add_mcp(api: Starlette, settings: ApiSettings) -> Starlette:
+    """The API with the MCP server beside it at ``/mcp``: each caller's own keys, in process."""
+    client = MillimetricClient(
+        api_url="http://in-process",
+        write_key=None,
+        read_key=None,
+        transport=ASGITransport(_InProcess(api)),
+    )
+    server = build_server(
+        find_caller=find_caller_by_keys(client), options=read_server_options(settings)
+    )
+    access = Access(auth=Auth.PASSTHROUGH, hosts=("*",))
+    transports = build_http_transports(server, access=access, sse=False)
+
+    @asynccontextmanager
+    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+        async with client, transports.run(), api.router.lifespan_context(api):
+            yield
+
+    return Starlette(routes=[*transports.routes, Mount("/", api)], lifespan=lifespan)
+
+
+class _InProcess:
+    """The API as the MCP server beside it calls it: no address, no User-Agent of ours."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = [header for header in scope["headers"] if header[0] != b"user-agent"]
+        await self._app({**scope, "client": None, "headers": headers}, receive, send)
 
 
 def _use_temporary_dir(data_dir: Path) -> None:

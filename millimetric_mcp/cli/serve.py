@@ -10,7 +10,7 @@ import anyio
 from millimetric_mcp.client import MillimetricClient
 from millimetric_mcp.errors import SettingsError
 from millimetric_mcp.server import Caller, ServerOptions, build_server
-from millimetric_mcp.settings import Auth, ServeSettings, Transport, read_settings
+from millimetric_mcp.settings import AnswerSettings, Auth, ServeSettings, Transport, read_settings
 from millimetric_mcp.transports import (
     Access,
     build_http_app,
@@ -60,12 +60,7 @@ async def _serve(settings: ServeSettings) -> None:
                 if passthrough
                 else lambda _: Caller(client, client.can_write, client.can_read)
             ),
-            options=ServerOptions(
-                timezone=settings.timezone,
-                max_result_chars=settings.max_result_chars,
-                read_only=settings.read_only,
-                confirm_destructive=settings.confirm_destructive,
-            ),
+            options=read_server_options(settings),
         )
         if settings.transport is Transport.STDIO:
             await serve_stdio(server)
@@ -81,6 +76,16 @@ async def _serve(settings: ServeSettings) -> None:
                 f"Millimetric MCP server at {url}{'/mcp' if streamable else '/sse'}"
             ),
         )
+
+
+def read_server_options(settings: AnswerSettings) -> ServerOptions:
+    """What the server is told of its settings."""
+    return ServerOptions(
+        timezone=settings.timezone,
+        max_result_chars=settings.max_result_chars,
+        read_only=settings.read_only,
+        confirm_destructive=settings.confirm_destructive,
+    )
 
 
 def _open_client(settings: ServeSettings, *, with_keys: bool) -> MillimetricClient:

@@ -7,7 +7,7 @@ from uuid import uuid4
 
 from millimetric_mcp.api.ingest.address import host_of
 from millimetric_mcp.api.ingest.classify import classify
-from millimetric_mcp.api.ingest.enrich import Device
+from millimetric_mcp.api.ingest.enrich import Device, parse_user_agent
 from millimetric_mcp.contract.events import IDENTIFY_EVENT, IdentifyRequest, TrackEvent
 from millimetric_mcp.contract.stored import StoredEvent
 
@@ -84,3 +84,9 @@ def path_of(url: str | None) -> str:
     end = min((at for at in map(rest.find, "?#") if at >= 0), default=len(rest))
     authority, slash, path = rest[:end].partition("/")
     return slash + path or "/" if authority or slash else ""
+
+
+def warm_up() -> None:
+    """Loads the host tables and the User-Agent patterns, so that no first request waits."""
+    classify("https://shop.example/", "https://partner.example/", None)
+    parse_user_agent("Mozilla/5.0")
