@@ -108,6 +108,8 @@ _TELEVISION_OR_CONSOLE = re.compile(
 )
 # Since iPadOS 13 a browser there passes for a Mac's; these name what no Mac runs.
 _IOS_PASSING_FOR_MAC = re.compile(r"macintosh.*(?:crios|fxios|edgios|opios|opt/|gsa/|mobile/\d)")
+# Apps that show pages, and browsers built on another one's engine, whose name they keep.
+_ANOTHER_BROWSER = re.compile(r"; wv\)|version/4\.0 chrome/|browser/|[( ](?:gsa|ddg)/")
 _TABLET = re.compile(r"ipad|tablet(?! pc)|kindle|playbook|touchpad|; kf[a-z]{2,5}[ ;)]")
 _PHONE = re.compile(
     r"\bmobile|iphone|ipod|windows phone|iemobile|blackberry|bb10|kaios|opera mini|opera mobi"
@@ -141,7 +143,7 @@ def _parse(user_agent: str) -> Device:
 
 
 def _browser(family: str, lowered: str) -> str:
-    if "; wv)" in lowered:  # an Android app showing a page, whatever engine it names
+    if _ANOTHER_BROWSER.search(lowered):
         return ""
     named = _BROWSER_BY_FAMILY.get(family)
     return named or _BROWSER_BY_FIRST_WORD.get(family.partition(" ")[0], "")
@@ -182,11 +184,11 @@ def load_country_lookup() -> CountryLookup:
 def country_of(ip: str | None, *, lookup: Callable[[str], str | None]) -> str:
     """The ISO code that ``lookup`` has for a public address, else "".
 
-    Private, reserved and malformed addresses are not looked up, and what is no country's
+    Private, multicast, reserved and malformed addresses are not looked up, and what is no country's
     code (the registries' EU and AP, say) is dropped.
     """
     address = _read_ip(ip)
-    if address is None or not address.is_global:
+    if address is None or not address.is_global or address.is_multicast:
         return ""
     code = lookup(str(address)) or ""
     return code if _COUNTRY_CODE.fullmatch(code) and code not in _NO_COUNTRIES else ""
