@@ -52,7 +52,13 @@ LongText = Annotated[str, Field(max_length=2048)]
 class RequestBody(BaseModel):
     """A request body: unknown fields, the server-made ones included, are ignored."""
 
-    model_config = ConfigDict(extra="ignore", frozen=True)
+    model_config = ConfigDict(extra="ignore", frozen=True, defer_build=True)
+
+
+class ResponseBody(BaseModel):
+    """A response body; like a request's, it is built when it is first used, not imported."""
+
+    model_config = ConfigDict(defer_build=True)
 
 
 class TrackEvent(RequestBody):
@@ -110,27 +116,27 @@ class ForgetRequest(RequestBody):
     user_id: Annotated[UserId, Field(description="The id whose every event is erased.")]
 
 
-class TrackResult(BaseModel):
+class TrackResult(ResponseBody):
     """202: the event is durably stored."""
 
     ok: Literal[True]
     event_id: str | None
 
 
-class BatchResult(BaseModel):
+class BatchResult(ResponseBody):
     """202: all ``count`` events are durably stored."""
 
     ok: Literal[True]
     count: Annotated[int, Field(ge=1, le=MAX_BATCH_EVENTS)]
 
 
-class IdentifyResult(BaseModel):
+class IdentifyResult(ResponseBody):
     """200: the ``$identify`` event is durably stored."""
 
     ok: Literal[True]
 
 
-class ForgetResult(BaseModel):
+class ForgetResult(ResponseBody):
     """200: the erasure is durably queued and completes by itself."""
 
     ok: Literal[True]

@@ -7,7 +7,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSche
 from pydantic_core import PydanticCustomError
 
 from millimetric_mcp.contract.attribution import Confidence
-from millimetric_mcp.contract.events import Timestamp
+from millimetric_mcp.contract.events import ResponseBody, Timestamp
 
 MAX_SOURCES_LIMIT = 200
 MAX_STATS_LIMIT = 1000
@@ -82,7 +82,7 @@ GroupBy = Annotated[
 class WindowParams(BaseModel):
     """A window of time: ``from`` inclusive, ``to`` exclusive. Other parameters are ignored."""
 
-    model_config = ConfigDict(extra="ignore", frozen=True, validate_by_name=True)
+    model_config = ConfigDict(extra="ignore", frozen=True, validate_by_name=True, defer_build=True)
 
     from_: Annotated[Timestamp, Field(alias="from", description="Start, inclusive; ISO 8601.")]
     to: Annotated[Timestamp, Field(description="End, exclusive; ISO 8601.")]
@@ -123,7 +123,7 @@ class QueryParams(WindowParams):
     limit: Annotated[int, Field(ge=1, le=MAX_QUERY_LIMIT)] = 100
 
 
-class SourceRow(BaseModel):
+class SourceRow(ResponseBody):
     """One source (and medium): its events, visitors and the paid part of its events, 0 to 1."""
 
     source: str
@@ -133,14 +133,14 @@ class SourceRow(BaseModel):
     paid_share: Annotated[float, Field(ge=0, le=1)]
 
 
-class SourcesResult(BaseModel):
+class SourcesResult(ResponseBody):
     """Rows by events, most first."""
 
     breakdown: Breakdown
     rows: list[SourceRow]
 
 
-class StatsRow(BaseModel):
+class StatsRow(ResponseBody):
     """One group in one bucket: only the columns asked for are present."""
 
     bucket: str | None = None
@@ -156,7 +156,7 @@ class StatsRow(BaseModel):
     value: Annotated[int, Field(ge=0)]
 
 
-class StatsResult(BaseModel):
+class StatsResult(ResponseBody):
     """Rows by bucket, then value descending, then the columns.
 
     ``truncated`` is present and true where ``limit`` left rows out (ours).
@@ -167,7 +167,7 @@ class StatsResult(BaseModel):
     truncated: bool | None = None
 
 
-class EventRow(BaseModel):
+class EventRow(ResponseBody):
     """One stored event; ``properties`` is a JSON string, times are UTC."""
 
     timestamp: str
@@ -191,7 +191,7 @@ class EventRow(BaseModel):
     properties: str
 
 
-class QueryResult(BaseModel):
+class QueryResult(ResponseBody):
     """Events, newest first."""
 
     rows: list[EventRow]

@@ -48,7 +48,7 @@ EXAMPLES: Mapping[str, Any] = {
 class Arguments(BaseModel):
     """A tool's arguments; an unknown one is refused."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
 
 class WindowArguments(Arguments):

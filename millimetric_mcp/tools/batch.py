@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from millimetric_mcp.contract.endpoints import BATCH
 from millimetric_mcp.contract.events import MAX_BATCH_EVENTS, TrackEvent
 from millimetric_mcp.contract.keys import Scope
 from millimetric_mcp.tools.arguments import Arguments, check_event_times
-from millimetric_mcp.tools.spec import Answer, Hints, ToolContext, ToolSpec
+from millimetric_mcp.tools.spec import Answer, Hints, ToolAnswer, ToolContext, ToolSpec
 
 MAX_EVENTS = 100_000
 BURST_REQUESTS = 20
@@ -36,7 +36,7 @@ class BatchArguments(Arguments):
     ]
 
 
-class BatchAnswer(BaseModel):
+class BatchAnswer(ToolAnswer):
     """Everything is stored; events sent without an id got ``{batch_id}-{index}``."""
 
     ok: Literal[True]

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from millimetric_mcp.contract.endpoints import FORGET, QUERY
 from millimetric_mcp.contract.events import ForgetRequest
@@ -11,7 +11,7 @@ from millimetric_mcp.contract.reads import MAX_QUERY_LIMIT
 from millimetric_mcp.errors import NotAllowed
 from millimetric_mcp.render import neutralise
 from millimetric_mcp.tools.probe import count_events_of
-from millimetric_mcp.tools.spec import Answer, Hints, ToolContext, ToolSpec
+from millimetric_mcp.tools.spec import Answer, Hints, ToolAnswer, ToolContext, ToolSpec
 
 
 class ForgetArguments(ForgetRequest):
@@ -20,7 +20,7 @@ class ForgetArguments(ForgetRequest):
     model_config = ConfigDict(extra="forbid")
 
 
-class ForgetAnswer(BaseModel):
+class ForgetAnswer(ToolAnswer):
     """The erasure is queued, or the user declined it and nothing was sent."""
 
     ok: Literal[True]

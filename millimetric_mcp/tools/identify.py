@@ -2,13 +2,13 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import ConfigDict
 
 from millimetric_mcp.contract.endpoints import IDENTIFY
 from millimetric_mcp.contract.events import IdentifyRequest
 from millimetric_mcp.contract.keys import Scope
 from millimetric_mcp.render import neutralise
-from millimetric_mcp.tools.spec import Answer, Hints, ToolContext, ToolSpec
+from millimetric_mcp.tools.spec import Answer, Hints, ToolAnswer, ToolContext, ToolSpec
 
 
 class IdentifyArguments(IdentifyRequest):
@@ -17,7 +17,7 @@ class IdentifyArguments(IdentifyRequest):
     model_config = ConfigDict(extra="forbid")
 
 
-class IdentifyAnswer(BaseModel):
+class IdentifyAnswer(ToolAnswer):
     """The ``$identify`` event is stored."""
 
     ok: Literal[True]

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, Field, WithJsonSchema
+from pydantic import AfterValidator, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from millimetric_mcp.contract.endpoints import QUERY
@@ -24,7 +24,7 @@ from millimetric_mcp.tools.reading import (
     count,
     find_window,
 )
-from millimetric_mcp.tools.spec import Answer, Hints, ToolContext, ToolSpec
+from millimetric_mcp.tools.spec import Answer, Hints, ToolAnswer, ToolContext, ToolSpec
 from millimetric_mcp.window import Window
 
 MAX_CHOSEN_CELL_CHARS = 2048
@@ -63,7 +63,7 @@ class RawEventsArguments(WindowArguments):
     limit: Annotated[int, Field(ge=1, le=MAX_QUERY_LIMIT)] = 20
 
 
-class RawEventRow(BaseModel):
+class RawEventRow(ToolAnswer):
     """The columns asked for; one without a value is absent. ``properties`` is JSON text."""
 
     timestamp: str | None = None

@@ -10,7 +10,7 @@ from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 
 from millimetric_mcp.contract.endpoints import Endpoint
 from millimetric_mcp.contract.keys import Scope
@@ -21,6 +21,12 @@ if TYPE_CHECKING:
 
 ParamsT = TypeVar("ParamsT", bound=BaseModel)
 ResultT = TypeVar("ResultT", bound=BaseModel)
+
+
+class ToolAnswer(BaseModel):
+    """A tool's structured result, or a part of one; an absent value is left out, never null."""
+
+    model_config = ConfigDict(defer_build=True)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,13 +2,13 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from millimetric_mcp.contract.endpoints import TRACK
 from millimetric_mcp.contract.events import TrackEvent
 from millimetric_mcp.contract.keys import Scope
 from millimetric_mcp.tools.arguments import check_event_times
-from millimetric_mcp.tools.spec import Answer, Hints, ToolContext, ToolSpec
+from millimetric_mcp.tools.spec import Answer, Hints, ToolAnswer, ToolContext, ToolSpec
 
 
 class TrackEventArguments(TrackEvent):
@@ -17,7 +17,7 @@ class TrackEventArguments(TrackEvent):
     model_config = ConfigDict(extra="forbid")
 
 
-class TrackEventAnswer(BaseModel):
+class TrackEventAnswer(ToolAnswer):
     """The stored event's id: the caller's own, or the one minted for it."""
 
     ok: Literal[True]
