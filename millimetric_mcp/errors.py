@@ -8,6 +8,7 @@ MillimetricError
 │   │   └── StoreRefused       nothing was stored: the store said no to this statement
 │   ├── StoreUncertain         it is not known whether the write happened
 │   └── DataDirectoryInUse     another process holds the embedded store's directory
+├── DemoFailed                 the walk-through can't go on
 ├── ToolRefusal                a tool call is refused before anything is sent
 │   ├── InvalidArguments       an argument is unknown, missing or wrong
 │   │   └── WindowError        a window of time is not one
@@ -30,6 +31,7 @@ __all__ = [
     "ApiError",
     "CallError",
     "DataDirectoryInUse",
+    "DemoFailed",
     "InvalidArguments",
     "KeyMissing",
     "MillimetricError",
@@ -117,6 +119,10 @@ class StoreUncertain(StoreError):
 
 class DataDirectoryInUse(StoreError):
     """Another process holds the embedded store's data directory."""
+
+
+class DemoFailed(MillimetricError):
+    """The walk-through can't go on: a process died, or an answer was an error."""
 
 
 class ToolRefusal(MillimetricError):

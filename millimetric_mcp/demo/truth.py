@@ -1,10 +1,10 @@
 """What is true of the events that were sent, counted exactly and without the product."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from millimetric_mcp.demo.generator import SIGNUP, GeneratedEvent
+from millimetric_mcp.demo.generator import PURCHASE, SIGNUP, GeneratedEvent
 from millimetric_mcp.demo.payload import DAY_MS, write_day
 
 PAID = "paid"
@@ -32,7 +32,10 @@ class Tally:
         return self.paid / self.events if self.events else 0.0
 
 
-def _tallies() -> defaultdict[tuple[str, ...], Tally]:
+Tallies = dict[tuple[str, ...], Tally]
+
+
+def _tallies() -> Tallies:
     return defaultdict(Tally)
 
 
@@ -41,12 +44,14 @@ class Truth:
     """Exact counts by what the walk-through asks; days are UTC dates in ISO form."""
 
     total: Tally = field(default_factory=Tally)
-    by_source: dict[tuple[str, ...], Tally] = field(default_factory=_tallies)
-    by_source_medium: dict[tuple[str, ...], Tally] = field(default_factory=_tallies)
-    by_day: dict[tuple[str, ...], Tally] = field(default_factory=_tallies)
-    by_event_device: dict[tuple[str, ...], Tally] = field(default_factory=_tallies)
-    signups_by_day: dict[tuple[str, ...], Tally] = field(default_factory=_tallies)
-    signups_by_source_medium: dict[tuple[str, ...], Tally] = field(default_factory=_tallies)
+    by_source: Tallies = field(default_factory=_tallies)
+    by_source_medium: Tallies = field(default_factory=_tallies)
+    by_day: Tallies = field(default_factory=_tallies)
+    signups_by_day: Tallies = field(default_factory=_tallies)
+    signups_by_source_medium: Tallies = field(default_factory=_tallies)
+    purchases_by_device: Tallies = field(default_factory=_tallies)
+    events_by_user: Counter[str] = field(default_factory=Counter)
+    buyers: set[str] = field(default_factory=set)
 
     def add(self, event: GeneratedEvent) -> None:
         source, medium = event.attribution[:2]
@@ -55,10 +60,26 @@ class Truth:
         self.by_source[(source,)].add(event)
         self.by_source_medium[source, medium].add(event)
         self.by_day[day].add(event)
-        self.by_event_device[event.event, event.device.device_type].add(event)
+        if event.user_id is not None:
+            self.events_by_user[event.user_id] += 1
+            if event.event == PURCHASE:
+                self.buyers.add(event.user_id)
         if event.event == SIGNUP:
             self.signups_by_day[day].add(event)
             self.signups_by_source_medium[source, medium].add(event)
+        if event.event == PURCHASE:
+            self.purchases_by_device[(event.device.device_type,)].add(event)
+
+    def choose_buyer(self, *, near: int) -> str:
+        """The user whose number of events is nearest to ``near``, one who bought if anyone did.
+
+        Of several the first by name.
+
+        Raises:
+            ValueError: there is no user.
+        """
+        users = self.buyers or self.events_by_user.keys()
+        return min(users, key=lambda user: (abs(self.events_by_user[user] - near), user))
 
 
 def tally(events: Iterable[GeneratedEvent]) -> Truth:

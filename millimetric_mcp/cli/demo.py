@@ -1,0 +1,45 @@
+"""``millimetric-mcp demo``: see the main job work, end to end, with nothing set up."""
+
+import sys
+from argparse import Namespace
+from collections.abc import Mapping
+from importlib.util import find_spec
+
+from rich.console import Console
+
+from millimetric_mcp.demo.deployment import ended_like_ctrl_c
+from millimetric_mcp.demo.walkthrough import Demo, walk_through
+from millimetric_mcp.errors import SettingsError
+
+__all__ = ["run"]
+
+MIN_EVENTS = 1000
+MAX_EVENTS = 100_000_000
+PIPE_WIDTH_CHARS = 80
+API_MODULES = ("chdb", "clickhouse_connect", "sqlalchemy", "uvicorn", "ua_parser")
+
+
+def run(options: Namespace, environ: Mapping[str, str]) -> int:
+    """Walk through it; the exit code, 1 where a number that came back is not the one sent.
+
+    Raises:
+        SettingsError: ``--events`` is out of range.
+        DemoFailed: it could not be walked to its end.
+    """
+    _check_extra()
+    if not MIN_EVENTS <= options.events <= MAX_EVENTS:
+        raise SettingsError([f"--events: must be from {MIN_EVENTS} to {MAX_EVENTS}"])
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="replace")  # a poor terminal shows ? rather than fails
+    width = None if sys.stdout.isatty() else PIPE_WIDTH_CHARS
+    console = Console(file=sys.stdout, width=width, highlight=False)
+    demo = Demo(events=options.events, keep=options.keep, environ=environ, console=console)
+    with ended_like_ctrl_c():
+        return 0 if walk_through(demo) else 1
+
+
+def _check_extra() -> None:
+    """The API runs as a child: what it lacks is better said before it is started."""
+    for name in API_MODULES:
+        if find_spec(name) is None:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
