@@ -70,11 +70,14 @@ def run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
             stack.enter_context(hold_directory(data_dir))
             _use_temporary_dir(data_dir)
         listener = stack.enter_context(_listen(settings.bind, settings.port))
-        app = _open_app(settings, data_dir, target)
-        config = _configure(settings, app)
+        backends = _open_backends(settings, data_dir, target)
+        config = _configure(settings, _build_app(settings, backends))
         with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
             _announce(listener, data_dir)
             runner.run(_Server(config).serve(sockets=[listener]))
+        if backends.store.left_running:
+            # Python would wait for the thread, which may take minutes on a large store.
+            os._exit(0)
     return 0
 
 
@@ -103,7 +106,8 @@ def create_app() -> Starlette:
     settings = read_settings(ApiSettings, environ=os.environ, options={})
     set_up_logging()
     data_dir = prepare_data_dir(settings)
-    return _open_app(settings, data_dir, resolve_store(settings, data_dir))
+    backends = _open_backends(settings, data_dir, resolve_store(settings, data_dir))
+    return _build_app(settings, backends)
 
 
 def set_up_logging() -> None:
@@ -112,14 +116,18 @@ def set_up_logging() -> None:
     logging.getLogger("millimetric_mcp").setLevel(logging.INFO)
 
 
-def _open_app(settings: ApiSettings, data_dir: Path, target: StoreTarget) -> Starlette:
+def _open_backends(settings: ApiSettings, data_dir: Path, target: StoreTarget) -> Backends:
     secrets = resolve_secrets(settings, data_dir)
     control = open_control(
         control_dsn(settings, data_dir), pepper=secrets.pepper, ip_salt=secrets.ip_salt
     )
     announce_first_keys(control, data_dir=data_dir, stdout=sys.stdout)
     store = open_event_store(target, max_queued_events=settings.max_queued_events)
-    api = build_app(settings, Backends(control, store, secrets), country_of=load_country_lookup())
+    return Backends(control, store, secrets)
+
+
+def _build_app(settings: ApiSettings, backends: Backends) -> Starlette:
+    api = build_app(settings, backends, country_of=load_country_lookup())
     warm_up()
     return _add_mcp(api, settings)
 

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date, datetime
 from functools import partial
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 from zlib import crc32
 
 from millimetric_mcp.api.store.clickhouse import ClickHouse, Row
@@ -17,6 +17,7 @@ from millimetric_mcp.contract.reads import QueryParams, SourcesParams, StatsPara
 from millimetric_mcp.contract.stored import StoredEvent
 
 MAX_CONCURRENT_READS = 4
+UPKEEP_CLOSE_S = 2.0
 
 P = ParamSpec("P")
 ResultT = TypeVar("ResultT")
@@ -29,9 +30,11 @@ class EventStore:
     """
 
     def __init__(self, clickhouse: ClickHouse, *, shards: int, max_queued_events: int) -> None:
+        self.left_running = False
         self._clickhouse = clickhouse
         self._readers = ThreadPoolExecutor(MAX_CONCURRENT_READS, thread_name_prefix="store-read")
         self._upkeep = ThreadPoolExecutor(1, thread_name_prefix="store-upkeep")
+        self._running: set[asyncio.Future[Any]] = set()
         self._writers = ThreadPoolExecutor(shards, thread_name_prefix="store-write")
         self._lanes = [
             GroupCommitter(self._inserter(shard), max_queued_events=max_queued_events)
@@ -96,11 +99,22 @@ class EventStore:
         )
 
     async def close(self) -> None:
-        """Writes what is queued, ends what runs, and lets go of the store."""
+        """Writes what is queued, ends what runs, and lets go of the store.
+
+        Maintenance that does not end in time is left running, see ``left_running``: it dies
+        with the process and is done again by the next one.
+        """
         for lane in self._lanes:
             await lane.close()
-        for executor in (self._writers, self._readers, self._upkeep):
+        self._clickhouse.closing.set()
+        self._upkeep.shutdown(wait=False, cancel_futures=True)
+        for executor in (self._writers, self._readers):
             await asyncio.to_thread(executor.shutdown)
+        if self._running:
+            _, left = await asyncio.wait(self._running, timeout=UPKEEP_CLOSE_S)
+            if left:
+                self.left_running = True
+                return
         await asyncio.to_thread(self._clickhouse.pool.close)
 
     def _inserter(self, shard: int) -> Callable[[Sequence[StoredEvent]], Awaitable[None]]:
@@ -117,7 +131,10 @@ class EventStore:
         return await loop.run_in_executor(self._readers, partial(work, *args, **kwargs))
 
     async def _maintain(self, work: Callable[[], ResultT]) -> ResultT:
-        return await asyncio.get_running_loop().run_in_executor(self._upkeep, work)
+        running = asyncio.get_running_loop().run_in_executor(self._upkeep, work)
+        self._running.add(running)
+        running.add_done_callback(self._running.discard)
+        return await asyncio.shield(running)
 
 
 def open_event_store(target: StoreTarget, *, max_queued_events: int) -> EventStore:

@@ -1,5 +1,7 @@
 """What the product asks of ClickHouse, as blocking calls; run them in threads."""
 
+import threading
+import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -24,6 +26,10 @@ from millimetric_mcp.contract.reads import (
 )
 from millimetric_mcp.contract.stored import StoredEvent
 from millimetric_mcp.contract.validation import format_timestamp
+from millimetric_mcp.errors import StoreUnavailable
+
+ERASURE_TIMEOUT_S = 60
+ERASURE_POLL_S = 0.5
 
 Row = dict[str, Any]
 
@@ -87,6 +93,7 @@ class ClickHouse:
 
     def __init__(self, pool: ClientPool) -> None:
         self.pool = pool
+        self.closing = threading.Event()
 
     def insert(self, events: Sequence[StoredEvent], *, shard: int | None = None) -> None:
         """Stores all events or none, durably; ``shard`` counts from 1, on a cluster only."""
@@ -147,7 +154,15 @@ class ClickHouse:
         return _EPOCH + timedelta(microseconds=elapsed_us)
 
     def forget(self, project_id: int, *, salt: bytes, user_hash: bytes, cutoff: datetime) -> None:
-        """Erases the user's events that had arrived by ``cutoff``; returns when it is done."""
+        """Erases the user's events that had arrived by ``cutoff``.
+
+        Returns when the rows are gone from every answer and the files that held them are
+        deleted. Doing it again is harmless.
+
+        Raises:
+            StoreUnavailable: the files are still there after `ERASURE_TIMEOUT_S`, or the
+                store is closing; it has to be done again.
+        """
         bound = {
             "project_id": project_id,
             "salt": salt.hex().upper(),
@@ -155,6 +170,19 @@ class ClickHouse:
             "cutoff_us": (cutoff - _EPOCH) // timedelta(microseconds=1),
         }
         self._command("forget", bound)
+        self._wait_for_deletion()
+
+    def _wait_for_deletion(self) -> None:
+        """Returns when the files that are now outdated are gone."""
+        statement = compose_for("outdated_parts", self.pool.target)
+        doomed = {row[0] for row in self._query(statement, {})}
+        deadline_s = time.monotonic() + ERASURE_TIMEOUT_S
+        while doomed and time.monotonic() < deadline_s:
+            if self.closing.wait(ERASURE_POLL_S):
+                break
+            doomed &= {row[0] for row in self._query(statement, {})}
+        if doomed:
+            raise StoreUnavailable("erased rows still lie in outdated files")
 
     def expire(self, project_id: int, *, first_day: date) -> int:
         """Removes events from days before ``first_day`` and says how many there were."""

@@ -129,9 +129,12 @@ def compose_query() -> str:
 
 def compose_for(name: str, target: StoreTarget) -> str:
     """A maintenance statement, addressed to the tables that hold the rows."""
-    on_cluster = f"ON CLUSTER '{target.cluster}'" if target.cluster else ""
+    cluster = target.cluster
     return read_statement(name).substitute(
-        events=EVENTS, local=target.local_table, on_cluster=on_cluster
+        events=EVENTS,
+        local=target.local_table,
+        on_cluster=f"ON CLUSTER '{cluster}'" if cluster else "",
+        all_parts=f"clusterAllReplicas('{cluster}', system.parts)" if cluster else "system.parts",
     )
 
 

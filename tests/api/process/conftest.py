@@ -1,0 +1,118 @@
+"""The API as a process of its own: started, stopped and killed on real sockets."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+import pytest
+
+START_TIMEOUT_S = 30
+STOP_TIMEOUT_S = 10
+WINDOW = {"from": "1970-01-02T00:00:00Z", "to": "2100-01-01T00:00:00Z"}
+
+
+@dataclass
+class ApiProcess:
+    """A ``millimetric-mcp api`` child; ``keys`` are those of its first start, by variable."""
+
+    process: subprocess.Popen[bytes]
+    data_dir: Path
+    stderr_file: Path
+    url: str = ""
+    keys: dict[str, str] = field(default_factory=dict)
+
+    def post(self, path: str, body: object) -> httpx.Response:
+        return httpx.post(
+            self.url + path, json=body, headers=self._bearer("MILLIMETRIC_KEY"), timeout=30
+        )
+
+    def get(self, path: str, **params: object) -> httpx.Response:
+        return httpx.get(
+            self.url + path,
+            params=WINDOW | params,
+            headers=self._bearer("MILLIMETRIC_RK"),
+            timeout=30,
+        )
+
+    def rows(self, path: str, **params: object) -> list[dict[str, object]]:
+        answer = self.get(path, **params)
+        assert answer.status_code == 200, answer.text
+        return answer.json()["rows"]
+
+    def stderr(self) -> str:
+        return self.stderr_file.read_text()
+
+    def kill(self) -> None:
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait(STOP_TIMEOUT_S)
+
+    def terminate(self) -> int:
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(STOP_TIMEOUT_S)
+
+    def wait_until(self, holds: Callable[[], bool], timeout_s: float = 60) -> None:
+        deadline_s = time.monotonic() + timeout_s
+        while not holds():
+            assert time.monotonic() < deadline_s, self.stderr()
+            time.sleep(0.1)
+
+    def _bearer(self, variable: str) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.keys[variable]}"}
+
+
+@pytest.fixture
+def start_api(tmp_path: Path) -> Iterator[Callable[..., ApiProcess]]:
+    """Starts the API on a free port, again and again on one data directory; ends what is left."""
+    started: list[ApiProcess] = []
+    data_dir = tmp_path / "data"
+
+    def start(*options: str, wait: bool = True) -> ApiProcess:
+        stderr_file = tmp_path / f"stderr-{len(started)}"
+        command = [sys.executable, "-m", "millimetric_mcp", "api", "--port", "0"]
+        with stderr_file.open("wb") as stderr:
+            process = subprocess.Popen(
+                [*command, "--data-dir", str(data_dir), *options],
+                stdout=subprocess.DEVNULL,
+                stderr=stderr,
+                env={**os.environ, "MILLIMETRIC_RATE_LIMITS": "off"},
+            )
+        api = ApiProcess(process, data_dir, stderr_file)
+        started.append(api)
+        if wait:
+            _wait_until_it_serves(api)
+        return api
+
+    yield start
+    for api in started:
+        if api.process.poll() is None:
+            api.kill()
+
+
+def _wait_until_it_serves(api: ApiProcess) -> None:
+    deadline_s = time.monotonic() + START_TIMEOUT_S
+    while time.monotonic() < deadline_s:
+        assert api.process.poll() is None, api.stderr()
+        announced = re.search(r"http://127\.0\.0\.1:\d+", api.stderr())
+        if announced and _serves(announced[0]):
+            api.url = announced[0]
+            for file in api.data_dir.glob("keys-*.env"):
+                api.keys |= dict(
+                    re.findall(r"(MILLIMETRIC_\w+)=(\w\w_live_[\w-]+)", file.read_text())
+                )
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"the API did not start: {api.stderr()}")
+
+
+def _serves(url: str) -> bool:
+    try:
+        return httpx.get(url + "/health", timeout=5).status_code == 200
+    except httpx.TransportError:
+        return False

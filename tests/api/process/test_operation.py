@@ -1,0 +1,109 @@
+"""How the process behaves towards who runs it."""
+
+import json
+import re
+import stat
+import threading
+
+
+def test_sigterm_ends_with_code_0_and_loses_no_acknowledged_write(start_api):
+    api = start_api()
+    statuses: list[int] = []
+
+    def send() -> None:
+        events = [{"event": "x"} for _ in range(500)]
+        statuses.append(api.post("/v1/batch", {"events": events}).status_code)
+
+    senders = [threading.Thread(target=send) for _ in range(4)]
+    for sender in senders:
+        sender.start()
+    senders[0].join()
+
+    assert api.terminate() == 0
+    for sender in senders:
+        sender.join()
+    again = start_api()
+    again.keys = api.keys
+    assert again.rows("/v1/stats")[0]["value"] == 500 * statuses.count(202)
+
+
+def test_sigterm_ends_with_code_0_while_an_erasure_is_under_way(start_api):
+    api = start_api()
+    api.post("/v1/track", {"event": "x", "user_id": "gone"})
+    api.post("/v1/forget", {"user_id": "gone"})
+
+    assert api.terminate() == 0
+
+
+def test_a_second_process_on_the_data_directory_gets_one_clear_sentence(start_api):
+    first = start_api()
+
+    second = start_api(wait=False)
+
+    assert second.process.wait(30) == 1
+    [line] = second.stderr().splitlines()
+    assert re.fullmatch(
+        r"millimetric-mcp: another process already runs on .+; stop it, or .+", line
+    )
+    assert first.get("/v1/stats").status_code == 200
+
+
+def test_a_port_in_use_is_named_in_one_sentence(start_api):
+    first = start_api()
+
+    second = start_api(
+        "--port", first.url.rpartition(":")[2], "--data-dir", f"{first.data_dir}-2", wait=False
+    )
+
+    assert second.process.wait(30) == 2
+    [line] = second.stderr().splitlines()
+    assert line.startswith("millimetric-mcp: --host / --port: can't listen on 127.0.0.1")
+
+
+def test_first_keys_go_to_a_file_of_the_owner_alone_where_stdout_is_no_terminal(start_api):
+    api = start_api()
+
+    [file] = api.data_dir.glob("keys-*.env")
+
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert set(api.keys) == {"MILLIMETRIC_KEY", "MILLIMETRIC_RK", "MILLIMETRIC_PK"}
+
+
+def test_a_second_start_makes_no_new_keys(start_api):
+    first = start_api()
+    assert first.terminate() == 0
+
+    second = start_api()
+
+    assert second.keys == first.keys
+
+
+def test_each_request_is_one_json_line_without_key_address_query_or_body(start_api):
+    api = start_api()
+    before = len(request_lines(api))
+    api.post("/v1/track", {"event": "secret_event"})
+    api.get("/v1/query", event="secret_event")
+    api.get("/v1/sk_live_looks_like_a_key")
+
+    lines = request_lines(api)[before:]
+
+    assert [(line["method"], line["path"], line["status"]) for line in lines] == [
+        ("POST", "/v1/track", 202),
+        ("GET", "/v1/query", 200),
+        ("GET", "(unknown)", 404),
+    ]
+    assert lines[0]["project"] == "default"
+    for secret in ("secret_event", "sk_live", '127.0.0.1"', *api.keys.values()):
+        assert secret not in json.dumps(lines)
+
+
+def request_lines(api) -> list[dict[str, object]]:
+    lines = [json.loads(line) for line in api.stderr().splitlines() if line.startswith("{")]
+    return [line for line in lines if line["path"] != "/health"]
+
+
+def test_two_workers_on_the_embedded_store_are_refused_in_a_sentence(start_api):
+    api = start_api("--workers", "2", wait=False)
+
+    assert api.process.wait(30) == 2
+    assert "the embedded store has one process" in api.stderr()
