@@ -1,12 +1,13 @@
 """A tool's arguments: parsed, or refused by field, rule and example before anything is sent."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from difflib import get_close_matches
 from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import PydanticCustomError
 
 from millimetric_mcp.contract.events import TrackEvent
 from millimetric_mcp.contract.validation import Fault, check_timestamp_range, list_faults
@@ -78,7 +79,14 @@ def parse_arguments(model: type[ParamsT], arguments: Mapping[str, Any]) -> Param
         return model.model_validate(arguments)
     except ValidationError as error:
         faults = list_faults(error)
-    raise InvalidArguments([_explain(model, fault) for fault in faults])
+    raise InvalidArguments([_explain(model, fault) for fault in faults if _is_own(fault, faults)])
+
+
+def _is_own(fault: Fault, faults: Sequence[Fault]) -> bool:
+    """Whether it is more than the echo of its own items' faults (a list is then too short)."""
+    return fault.kind != "too_short" or not any(
+        other.field.startswith(f"{fault.field}[") for other in faults
+    )
 
 
 def _explain(model: type[BaseModel], fault: Fault) -> str:
@@ -102,6 +110,23 @@ def _example(field: str) -> str:
     if name not in EXAMPLES:
         return ""
     return f"; for example {json.dumps(EXAMPLES[name])}"
+
+
+def choose_names(value: object, *, allowed: Sequence[str]) -> object:
+    """A list of names, each once; a comma list is taken too.
+
+    Raises:
+        ValueError: a name is not allowed, for pydantic to report.
+    """
+    names = value.split(",") if isinstance(value, str) else value
+    if not isinstance(names, list | tuple):
+        return names
+    names = [name.strip() if isinstance(name, str) else name for name in names]
+    if any(name not in allowed for name in names):
+        raise PydanticCustomError(
+            "names", "must be a list of names among {allowed}", {"allowed": ", ".join(allowed)}
+        )
+    return tuple(dict.fromkeys(names))
 
 
 def list_argument_names(model: type[BaseModel]) -> list[str]:

@@ -1,9 +1,9 @@
 """``raw_events``: single events, newest first."""
 
+from functools import partial
 from typing import Annotated
 
-from pydantic import AfterValidator, Field, WithJsonSchema
-from pydantic_core import PydanticCustomError
+from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from millimetric_mcp.contract.endpoints import QUERY
 from millimetric_mcp.contract.keys import Scope
@@ -15,7 +15,7 @@ from millimetric_mcp.render import (
     present_event,
     render_events,
 )
-from millimetric_mcp.tools.arguments import WindowArguments
+from millimetric_mcp.tools.arguments import WindowArguments, choose_names
 from millimetric_mcp.tools.explain import explain_nothing
 from millimetric_mcp.tools.reading import (
     STRANGERS,
@@ -31,18 +31,10 @@ MAX_CHOSEN_CELL_CHARS = 2048
 """Values of columns that were asked for by name are cut later: they are what is wanted."""
 
 
-def _check_fields(names: tuple[str, ...]) -> tuple[str, ...]:
-    if any(name not in EVENT_COLUMNS for name in names):
-        raise PydanticCustomError(
-            "fields", "must be names among {allowed}", {"allowed": ", ".join(EVENT_COLUMNS)}
-        )
-    return tuple(dict.fromkeys(names))
-
-
 Filter = Annotated[str | None, Field(min_length=1)]
 FieldNames = Annotated[
     tuple[str, ...],
-    AfterValidator(_check_fields),
+    BeforeValidator(partial(choose_names, allowed=EVENT_COLUMNS)),
     WithJsonSchema({"type": "array", "items": {"type": "string", "enum": list(EVENT_COLUMNS)}}),
 ]
 

@@ -2,15 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated
 
-from pydantic import Field, WithJsonSchema
+from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from millimetric_mcp.contract.endpoints import STATS
 from millimetric_mcp.contract.keys import Scope
 from millimetric_mcp.contract.reads import (
     MAX_STATS_LIMIT,
-    GroupBy,
     GroupColumn,
     Interval,
     Metric,
@@ -25,7 +25,7 @@ from millimetric_mcp.render import (
     present,
     render_stats,
 )
-from millimetric_mcp.tools.arguments import WindowArguments
+from millimetric_mcp.tools.arguments import WindowArguments, choose_names
 from millimetric_mcp.tools.explain import explain_nothing
 from millimetric_mcp.tools.reading import (
     STRANGERS,
@@ -38,7 +38,8 @@ from millimetric_mcp.tools.spec import Answer, Hints, ToolContext, ToolSpec
 from millimetric_mcp.window import Window
 
 GroupByList = Annotated[
-    GroupBy,
+    tuple[GroupColumn, ...],
+    BeforeValidator(partial(choose_names, allowed=list(GroupColumn))),
     WithJsonSchema({"type": "array", "items": {"type": "string", "enum": list(GroupColumn)}}),
 ]
 

@@ -1,0 +1,247 @@
+"""An API that never leaves the process, and MCP clients connected to the server in front of it."""
+
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from mcp import Client
+
+from millimetric_mcp.client import MillimetricClient, Pace
+from millimetric_mcp.server import Caller, ServerOptions, build_server
+
+WRITE_KEY = "sk_test_WRITEKEY_" + "w" * 32
+READ_KEY = "rk_test_READKEY0_" + "r" * 32
+NOW = datetime(2026, 5, 17, 12, 0, tzinfo=UTC)
+
+EVENT_ROW = {
+    "timestamp": "2026-05-16T19:00:00.000Z",
+    "event_name": "signup",
+    "event_id": "evt_1",
+    "anonymous_id": "anon_1",
+    "user_id": "user_42",
+    "session_id": "anon_1-1",
+    "source": "facebook",
+    "medium": "paid",
+    "campaign": None,
+    "source_confidence": "high",
+    "source_rule_id": "fbclid_utm",
+    "referrer": "https://l.facebook.com/",
+    "url": "https://shop.example/?fbclid=x",
+    "path": "/",
+    "country": "DE",
+    "device_type": "mobile",
+    "browser": "safari",
+    "os": "ios",
+    "properties": '{"plan":"free"}',
+}
+
+
+@dataclass
+class Source:
+    """A row of ``GET /v1/sources``."""
+
+    source: str
+    medium: str
+    events: int
+    uniques: int = 1
+
+    def row(self) -> dict[str, Any]:
+        share = 1.0 if self.medium == "paid" else 0.0
+        return {
+            "source": self.source,
+            "medium": self.medium,
+            "events": self.events,
+            "uniques": self.uniques,
+            "paid_share": share,
+        }
+
+
+Answer = Callable[[httpx.Request], httpx.Response]
+
+
+def respond(body: object, status: int = 200, headers: dict[str, str] | None = None):
+    """A response that is read as from a network."""
+    data = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return httpx.Response(
+        status,
+        headers={"content-type": "application/json", **(headers or {})},
+        stream=httpx.ByteStream(data),
+    )
+
+
+@dataclass
+class FakeApi:
+    """Answers every endpoint of the contract; ``rules`` says otherwise, by path."""
+
+    sources: list[Source] = field(default_factory=list)
+    events: list[dict[str, Any]] = field(default_factory=list)
+    stats: Callable[[dict[str, str]], list[dict[str, Any]]] = lambda _params: []
+    rules: dict[str, Answer] = field(default_factory=dict)
+    requests: list[httpx.Request] = field(default_factory=list)
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        self.requests.append(request)
+        path = request.url.path
+        return (self.rules.get(path) or getattr(self, path.rpartition("/")[2] + "_"))(request)
+
+    def track_(self, request: httpx.Request) -> httpx.Response:
+        return respond({"ok": True, "event_id": json.loads(request.content).get("event_id")}, 202)
+
+    def batch_(self, request: httpx.Request) -> httpx.Response:
+        return respond({"ok": True, "count": len(json.loads(request.content)["events"])}, 202)
+
+    def identify_(self, _request: httpx.Request) -> httpx.Response:
+        return respond({"ok": True})
+
+    def forget_(self, _request: httpx.Request) -> httpx.Response:
+        return respond({"ok": True, "queued": True})
+
+    def sources_(self, request: httpx.Request) -> httpx.Response:
+        params = dict(request.url.params)
+        rows = [source.row() for source in self.sources]
+        if params["breakdown"] == "source":
+            rows = self._by_source()
+        rows.sort(key=lambda row: -row["events"])
+        return respond({"breakdown": params["breakdown"], "rows": rows[: int(params["limit"])]})
+
+    def _by_source(self) -> list[dict[str, Any]]:
+        rows = []
+        for name in dict.fromkeys(source.source for source in self.sources):
+            parts = [source for source in self.sources if source.source == name]
+            events = sum(part.events for part in parts)
+            paid = sum(part.events for part in parts if part.medium == "paid")
+            uniques = sum(part.uniques for part in parts)
+            rows.append(
+                {"source": name, "events": events, "uniques": uniques, "paid_share": paid / events}
+            )
+        return rows
+
+    def stats_(self, request: httpx.Request) -> httpx.Response:
+        params = dict(request.url.params)
+        rows = self.stats(params)[: int(params["limit"])]
+        return respond({"metric": params["metric"], "rows": rows})
+
+    def query_(self, request: httpx.Request) -> httpx.Response:
+        params = dict(request.url.params)
+        wanted = {"event_name": params.get("event")} | {
+            name: params.get(name)
+            for name in ("source", "medium", "country", "user_id", "anonymous_id")
+        }
+        rows = [
+            event
+            for event in self.events
+            if params["from"] <= event["timestamp"] < params["to"]
+            and all(value is None or event[name] == value for name, value in wanted.items())
+        ]
+        return respond({"rows": rows[: int(params["limit"])]})
+
+    def asked(self, path: str) -> list[dict[str, str]]:
+        """The query parameters of every request for ``path``."""
+        return [dict(request.url.params) for request in self.requests if request.url.path == path]
+
+    def sent(self, path: str) -> list[Any]:
+        """The bodies of every request for ``path``."""
+        return [
+            json.loads(request.content) for request in self.requests if request.url.path == path
+        ]
+
+
+@pytest.fixture
+def api() -> FakeApi:
+    return FakeApi()
+
+
+@pytest.fixture
+def source() -> type[Source]:
+    return Source
+
+
+@pytest.fixture
+def answer():
+    """Makes a response of the fake API."""
+    return respond
+
+
+@pytest.fixture
+def event_row():
+    """Makes an event row with some columns changed."""
+    return lambda **columns: EVENT_ROW | columns
+
+
+@pytest.fixture
+def connect(api):
+    """Connects a client to a server in front of ``api``; the clock stands still at NOW."""
+
+    @asynccontextmanager
+    async def open_client(
+        *,
+        write_key: str | None = WRITE_KEY,
+        read_key: str | None = READ_KEY,
+        mode: str = "auto",
+        elicitation=None,
+        transport=None,
+        timeout_s: float = 30.0,
+        **options: Any,
+    ) -> AsyncIterator[Client]:
+        waits: list[float] = []
+
+        async def sleep(seconds: float) -> None:
+            waits.append(seconds)
+
+        numbers = count(1)
+        async with MillimetricClient(
+            api_url="http://api.test",
+            write_key=write_key,
+            read_key=read_key,
+            timeout_s=timeout_s,
+            transport=transport or httpx.MockTransport(api),
+            pace=Pace(sleep=sleep),
+        ) as client:
+            server = build_server(
+                find_caller=lambda _: Caller(client, client.can_write, client.can_read),
+                options=ServerOptions(**options),
+                now=lambda: NOW,
+                new_id=lambda: f"id-{next(numbers)}",
+                sleep=sleep,
+            )
+            async with Client(server, mode=mode, elicitation_callback=elicitation) as connected:
+                connected.waits = waits
+                yield connected
+
+    return open_client
+
+
+@pytest.fixture
+def call(connect):
+    """Calls one tool of a fresh server: its text, its structured content and whether it failed."""
+
+    async def call_once(name: str, arguments: dict[str, Any], **options: Any):
+        async with connect(**options) as client:
+            result = await client.call_tool(name, arguments)
+        assert len(result.content) == 1
+        return Outcome(result.content[0].text, result.structured_content, result.is_error)
+
+    return call_once
+
+
+@dataclass(frozen=True)
+class Outcome:
+    text: str
+    data: Any
+    is_error: bool
+
+    @property
+    def lines(self) -> list[str]:
+        return self.text.split("\n")
+
+
+@pytest.fixture(scope="session")
+def snapshots() -> Path:
+    return Path(__file__).parents[1] / "snapshots"

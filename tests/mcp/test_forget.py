@@ -1,0 +1,128 @@
+"""forget: a person is asked where the client can ask, in both protocol eras."""
+
+import pytest
+from mcp_types import ElicitResult
+
+MODES = pytest.mark.parametrize("mode", ["legacy", "auto"], ids=["handshake", "2026-07-28"])
+
+
+def reply(action, asked=None):
+    async def callback(_context, params):
+        if asked is not None:
+            asked.append(params.message)
+        return ElicitResult(action=action, content={} if action == "accept" else None)
+
+    return callback
+
+
+@MODES
+async def test_an_accepted_question_erases(mode, call, api):
+    outcome = await call("forget", {"user_id": "user_42"}, mode=mode, elicitation=reply("accept"))
+    assert not outcome.is_error
+    assert outcome.data == {"ok": True, "queued": True}
+    assert api.sent("/v1/forget") == [{"user_id": "user_42"}]
+
+
+@MODES
+@pytest.mark.parametrize("action", ["decline", "cancel"])
+async def test_a_declined_question_sends_nothing(mode, action, call, api):
+    outcome = await call("forget", {"user_id": "user_42"}, mode=mode, elicitation=reply(action))
+    assert not outcome.is_error
+    assert outcome.data == {"ok": True, "queued": False}
+    assert api.sent("/v1/forget") == []
+
+
+@MODES
+async def test_the_question_says_how_many_events_are_known(mode, call, api, event_row):
+    api.events = [event_row()] * 3 + [event_row(user_id="other")]
+    asked = []
+    await call(
+        "forget", {"user_id": "user_42"}, mode=mode, elicitation=reply("decline", asked)
+    )
+    (question,) = asked
+    assert "user_42" in question
+    assert "3 events are known" in question
+
+
+async def test_the_count_takes_one_read_however_many_rounds_the_question_takes(call, api):
+    await call("forget", {"user_id": "u"}, elicitation=reply("accept"))
+    assert len(api.asked("/v1/query")) == 1
+
+
+async def test_without_a_read_key_the_question_has_no_count(call, api):
+    asked = []
+    await call(
+        "forget", {"user_id": "u"}, read_key=None, elicitation=reply("accept", asked)
+    )
+    assert "known" not in asked[0]
+    assert api.asked("/v1/query") == []
+
+
+async def test_a_count_that_fails_does_not_stop_the_question(call, api, answer):
+    api.rules["/v1/query"] = lambda _: answer({"error": "invalid_api_key"}, 401)
+    asked = []
+    outcome = await call("forget", {"user_id": "u"}, elicitation=reply("accept", asked))
+    assert outcome.data == {"ok": True, "queued": True}
+    assert "known" not in asked[0]
+
+
+async def test_a_thousand_events_are_told_as_at_least_so_many(call, api, event_row):
+    api.events = [event_row(user_id="u")] * 1200
+    asked = []
+    await call("forget", {"user_id": "u"}, elicitation=reply("decline", asked))
+    assert "1000 events or more" in asked[0]
+
+
+@MODES
+async def test_a_client_that_can_not_ask_is_not_blocked(mode, call, api):
+    outcome = await call("forget", {"user_id": "u"}, mode=mode)
+    assert outcome.data == {"ok": True, "queued": True}
+
+
+@MODES
+async def test_a_client_that_can_not_ask_is_refused_where_the_server_insists(mode, call, api):
+    outcome = await call("forget", {"user_id": "u"}, mode=mode, confirm_destructive=True)
+    assert outcome.is_error
+    assert outcome.text.startswith("A person must change the configuration:")
+    assert "--confirm-destructive" in outcome.text
+    assert api.requests == []
+
+
+async def test_an_answer_that_nobody_asked_for_counts_for_nothing(connect, api):
+    from mcp_types import InputRequiredResult
+
+    async with connect(elicitation=reply("accept")) as client:
+        result = await client.session.call_tool(
+            "forget",
+            {"user_id": "u"},
+            input_responses={"confirm": ElicitResult(action="accept", content={})},
+            allow_input_required=True,
+        )
+    assert isinstance(result, InputRequiredResult)
+    assert api.sent("/v1/forget") == []
+
+
+async def test_an_answer_for_one_user_does_not_erase_another(connect, api):
+    from mcp import MCPError
+
+    async with connect(elicitation=reply("accept")) as client:
+        asked = await client.session.call_tool("forget", {"user_id": "a"}, allow_input_required=True)
+        with pytest.raises(MCPError, match="requestState"):
+            await client.session.call_tool(
+                "forget",
+                {"user_id": "b"},
+                input_responses={"confirm": ElicitResult(action="accept", content={})},
+                request_state=asked.request_state,
+                allow_input_required=True,
+            )
+    assert api.sent("/v1/forget") == []
+
+
+async def test_a_hostile_user_id_can_not_dress_up_the_question(call, api):
+    asked = []
+    await call(
+        "forget", {"user_id": "u\n\x1b[2Jsafe\u202e"}, elicitation=reply("decline", asked)
+    )
+    assert "\x1b" not in asked[0]
+    assert "\n" not in asked[0]
+    assert "\u202e" not in asked[0]

@@ -1,0 +1,136 @@
+"""track_event, identify and batch: what is sent, what is minted, what is told."""
+
+import json
+
+import pytest
+
+
+async def test_an_event_without_an_id_gets_one_and_is_told_it(call, api):
+    outcome = await call("track_event", {"event": "signup"})
+    assert api.sent("/v1/track") == [{"event": "signup", "event_id": "id-1"}]
+    assert outcome.data == {"ok": True, "event_id": "id-1"}
+    assert "id-1" in outcome.text
+
+
+async def test_an_event_s_own_id_and_fields_travel_unchanged(call, api):
+    event = {
+        "event": "purchase",
+        "event_id": "evt_7",
+        "timestamp": "2026-05-16T19:00:00.000Z",
+        "anonymous_id": "u_abc",
+        "user_id": "user_42",
+        "session_id": "s",
+        "url": "https://shop.example/?fbclid=x",
+        "path": "/p",
+        "referrer": "https://l.facebook.com/",
+        "properties": {"amount_cents": 4900, "tags": ["a", None]},
+    }
+    outcome = await call("track_event", event)
+    assert api.sent("/v1/track") == [event]
+    assert outcome.data["event_id"] == "evt_7"
+
+
+@pytest.mark.parametrize(
+    ("fields", "is_told"),
+    [
+        pytest.param({}, True, id="neither"),
+        pytest.param({"url": "https://shop.example/"}, False, id="url"),
+        pytest.param({"referrer": "https://t.co/"}, False, id="referrer"),
+    ],
+)
+async def test_an_event_that_counts_as_direct_is_told_so(fields, is_told, call):
+    outcome = await call("track_event", {"event": "a"} | fields)
+    assert ("direct" in outcome.text) is is_told
+
+
+async def test_writes_use_the_write_key_only(call, api):
+    await call("track_event", {"event": "a"})
+    assert api.requests[0].headers["authorization"].startswith("Bearer sk_test_")
+
+
+async def test_identify_sends_the_visitor_the_person_and_the_traits(call, api):
+    body = {"anonymous_id": "u_abc", "user_id": "user_42", "traits": {"plan": "pro"}}
+    outcome = await call("identify", body)
+    assert api.sent("/v1/identify") == [body]
+    assert outcome.data == {"ok": True}
+
+
+async def test_a_batch_mints_ids_from_its_own_id_and_the_index(call, api):
+    outcome = await call("batch", {"events": [{"event": "a"}, {"event": "b", "event_id": "mine"}]})
+    (body,) = api.sent("/v1/batch")
+    assert [event["event_id"] for event in body["events"]] == ["id-1-0", "mine"]
+    assert outcome.data == {"ok": True, "count": 2, "batch_id": "id-1"}
+
+
+async def test_a_batch_over_1000_is_cut_and_numbered_through(call, api):
+    outcome = await call("batch", {"events": [{"event": "a"}] * 2500})
+    bodies = api.sent("/v1/batch")
+    assert [len(body["events"]) for body in bodies] == [1000, 1000, 500]
+    assert bodies[2]["events"][499]["event_id"] == "id-1-2499"
+    assert outcome.data["count"] == 2500
+
+
+async def test_a_batch_keeps_to_the_rate_the_api_takes(connect, api):
+    async with connect() as client:
+        await client.call_tool("batch", {"events": [{"event": "a"}] * 22_001})
+        assert len(api.requests) == 23
+        assert client.waits == [0.2] * 3
+
+
+@pytest.mark.parametrize("mode", ["legacy", "auto"])
+async def test_a_batch_tells_how_far_it_is(mode, connect):
+    seen = []
+
+    async def on_progress(done, total, message):
+        seen.append((done, total))
+
+    async with connect(mode=mode) as client:
+        await client.call_tool(
+            "batch", {"events": [{"event": "a"}] * 1500}, progress_callback=on_progress
+        )
+    assert seen == [(1000, 1500), (1500, 1500)]
+
+
+async def test_a_batch_that_fails_halfway_tells_what_is_stored_and_where_to_go_on(
+    call, api, answer
+):
+    def refuse_the_second(request):
+        if len(api.sent("/v1/batch")) == 2:
+            return answer({"error": "invalid_payload", "details": {"fieldErrors": {}}}, 400)
+        return api.batch_(request)
+
+    api.rules["/v1/batch"] = refuse_the_second
+    outcome = await call("batch", {"events": [{"event": "a"}] * 2500})
+    assert outcome.is_error
+    assert outcome.data is None
+    assert "events[0] to events[999] are stored (batch_id id-1)" in outcome.text
+    assert "the failed request held events[1000] to events[1999]" in outcome.text
+    assert "Go on from events[1000]" in outcome.text
+    assert len(api.requests) == 2
+
+
+async def test_a_small_batch_that_fails_does_not_claim_that_anything_is_stored(call, api, answer):
+    api.rules["/v1/batch"] = lambda _: answer({"error": "invalid_payload"}, 400)
+    outcome = await call("batch", {"events": [{"event": "a"}] * 3})
+    assert outcome.is_error
+    assert "are stored" not in outcome.text
+    assert "batch_id id-1" in outcome.text
+
+
+async def test_an_ambiguous_write_says_under_which_id_it_may_be_stored(call, api, answer):
+    api.rules["/v1/track"] = lambda _: answer({"error": "internal_error"}, 500)
+    outcome = await call("track_event", {"event": "a"})
+    assert outcome.is_error
+    assert "may have been stored" in outcome.text
+    assert "id-1" in outcome.text
+    assert len(api.requests) == 1
+
+
+async def test_non_ascii_text_survives(call, api):
+    properties = {"name": "Zoë 🚲 \"quoted\"\n", "n": 2**70}
+    await call("track_event", {"event": "größe", "properties": properties})
+    assert json.loads(api.requests[0].content) == {
+        "event": "größe",
+        "event_id": "id-1",
+        "properties": properties,
+    }
