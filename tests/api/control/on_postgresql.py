@@ -1,4 +1,4 @@
-"""What only PostgreSQL can do to us; ``scripts/test-postgres`` runs this file by name."""
+"""What only PostgreSQL can do to us; collected by ``scripts/test-postgres`` only."""
 
 import os
 from collections.abc import Iterator

@@ -1,10 +1,15 @@
-"""One process of several: says it is ready, waits for a line, does what argv says."""
+"""One process of several: says it is ready, waits for a line, does what argv says.
+
+An action that opens the database first, so that only what follows is raced, is a generator.
+"""
 
 import json
 import os
 import signal
 import sys
+from collections.abc import Iterator
 from datetime import UTC, datetime
+from inspect import isgeneratorfunction
 from pathlib import Path
 
 from millimetric_mcp.api.control import Control, open_control, read_or_make_secret
@@ -19,15 +24,17 @@ def say(text: object) -> None:
     sys.stdout.flush()
 
 
-def make_first_keys(dsn: str) -> None:
+def make_first_keys(dsn: str) -> Iterator[None]:
     control = open_control(dsn, pepper=PEPPER)
+    yield
     made = control.create_first_keys(lambda _: None)
     say(json.dumps([new.key.prefix for new in made or ()]))
     control.close()
 
 
-def create_key(dsn: str) -> None:
+def create_key(dsn: str) -> Iterator[None]:
     control = open_control(dsn, pepper=PEPPER)
+    yield
     for _ in range(5):
         new = control.create_key(kind=KeyKind.SK, env=KeyEnv.LIVE, project="shared")
         say(new.record.project_id)
@@ -43,8 +50,9 @@ def settle_pepper(dsn: str) -> None:
         say("refused")
 
 
-def claim_forgets(dsn: str) -> None:
+def claim_forgets(dsn: str) -> Iterator[None]:
     control = open_control(dsn, pepper=PEPPER)
+    yield
     while claimed := control.forgets.claim(now=datetime.now(UTC), lease_s=60, limit=3):
         for forget in claimed:
             say(forget.id)
@@ -78,9 +86,16 @@ def make_secret(path: str) -> None:
 
 
 def main(action: str, *arguments: str) -> None:
+    steps = globals()[action]
+    prepared = steps(*arguments) if isgeneratorfunction(steps) else None
+    if prepared:
+        next(prepared)
     say("ready")
     sys.stdin.readline()
-    globals()[action](*arguments)
+    if prepared:
+        next(prepared, None)
+    else:
+        steps(*arguments)
 
 
 main(*sys.argv[1:])

@@ -98,13 +98,13 @@ def test_an_unknown_prefix_is_neither_found_nor_revoked(control):
 
 def test_every_key_is_listed_by_project_and_age(control):
     shop = [create(control), create(control, "pk", origins=["https://b.example"])]
-    blog = create(control, "rk", project="blog", retention_days=30)
+    blog = [create(control, "rk", project="blog", retention_days=30) for _ in range(4)]
     control.revoke_key(shop[0].key.prefix)
     listed = control.list_keys()
-    assert [key.prefix for key in listed] == [new.key.prefix for new in (blog, *shop)]
-    assert [key.retention_days for key in listed] == [30, None, None]
-    assert [key.revoked_at is None for key in listed] == [True, False, True]
-    assert listed[2].origins == ("https://b.example",)
+    assert [key.prefix for key in listed] == [new.key.prefix for new in (*blog, *shop)]
+    assert [key.retention_days for key in listed] == [30] * 4 + [None] * 2
+    assert [key.revoked_at is None for key in listed] == [True] * 4 + [False, True]
+    assert listed[-1].origins == ("https://b.example",)
     assert abs((datetime.now(UTC) - listed[0].created_at).total_seconds()) < 60
 
 
@@ -116,6 +116,7 @@ def test_retention_is_the_projects_and_stays_until_it_is_set_again(control):
     assert control.list_retentions(default_days=7) == {shop: 90, blog: 7}
     create(control, retention_days=0)
     assert control.list_retentions() == {}
+    assert {key.retention_days for key in control.list_keys()} == {None}
 
 
 def test_a_first_start_makes_one_key_of_each_kind_and_shows_them(control):

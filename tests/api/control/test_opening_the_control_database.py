@@ -4,6 +4,7 @@ import sqlite3
 import stat
 import sys
 import threading
+import time
 
 import pytest
 from sqlalchemy import create_engine, text
@@ -125,11 +126,28 @@ def test_a_lock_held_too_long_is_named(tmp_path):
     control = open_control(dsn, pepper=PEPPER)
     other = sqlite3.connect(tmp_path / "control.sqlite3", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
+    started_s = time.monotonic()
     with pytest.raises(StoreUnavailable, match="another process holds its lock"):
         control.create_key(kind=KeyKind.SK, env=KeyEnv.LIVE, project="shop")
+    assert time.monotonic() - started_s < 5
     assert control.list_keys() == ()  # readers don't wait for a writer
     other.close()
     control.close()
+
+
+def test_a_file_that_somebody_reads_is_opened_when_they_are_done(tmp_path):
+    reader = sqlite3.connect(tmp_path / "control.sqlite3", isolation_level=None)
+    reader.executescript("CREATE TABLE theirs (x); BEGIN; SELECT * FROM theirs")
+    opened: list[object] = []
+    dsn = f"sqlite:///{tmp_path}/control.sqlite3?timeout=0.01"
+    opener = threading.Thread(target=lambda: opened.append(open_control(dsn, pepper=PEPPER)))
+    opener.start()
+    opener.join(0.3)
+    assert opened == []
+    reader.execute("COMMIT")
+    opener.join(10)
+    opened[0].close()
+    reader.close()
 
 
 def test_a_sqlite_database_is_readable_by_its_owner_only(tmp_path):
