@@ -1,0 +1,78 @@
+"""What the credentials allow is what is listed, and what is not listed is not done."""
+
+import pytest
+
+from millimetric_mcp.contract.keys import Scope
+from millimetric_mcp.tools import TOOLS
+
+ALL = [spec.name for spec in TOOLS]
+READS = [spec.name for spec in TOOLS if spec.scope is Scope.READ]
+WRITES = [spec.name for spec in TOOLS if spec.scope is not Scope.READ]
+MINIMAL = {
+    "track_event": {"event": "a"},
+    "identify": {"anonymous_id": "a", "user_id": "b"},
+    "batch": {"events": [{"event": "a"}]},
+    "forget": {"user_id": "u"},
+    "top_sources": {},
+    "stats": {},
+    "raw_events": {},
+}
+BOTH = {}
+READ_ONLY_KEY = {"write_key": None}
+WRITE_ONLY_KEY = {"read_key": None}
+NO_KEYS = {"write_key": None, "read_key": None}
+
+
+@pytest.mark.parametrize("mode", ["legacy", "auto"])
+@pytest.mark.parametrize(
+    ("keys", "read_only", "expected"),
+    [
+        pytest.param(BOTH, False, ALL, id="both keys"),
+        pytest.param(READ_ONLY_KEY, False, READS, id="rk alone"),
+        pytest.param(WRITE_ONLY_KEY, False, WRITES, id="sk alone"),
+        pytest.param(NO_KEYS, False, ALL, id="no key"),
+        pytest.param(BOTH, True, READS, id="both keys, read-only"),
+        pytest.param(WRITE_ONLY_KEY, True, READS, id="sk alone, read-only"),
+        pytest.param(NO_KEYS, True, READS, id="no key, read-only"),
+    ],
+)
+async def test_the_tools_listed_follow_the_keys(keys, read_only, expected, mode, connect):
+    async with connect(mode=mode, read_only=read_only, **keys) as client:
+        listed = await client.list_tools()
+    assert [tool.name for tool in listed.tools] == expected
+
+
+@pytest.mark.parametrize("name", ALL)
+async def test_without_a_key_each_call_says_how_to_set_one_up(name, call, api):
+    outcome = await call(name, MINIMAL[name], **NO_KEYS)
+    assert outcome.is_error
+    assert outcome.text.startswith("A person must change the configuration: MILLIMETRIC_")
+    variable, kind = ("MILLIMETRIC_RK", "rk") if name in READS else ("MILLIMETRIC_KEY", "sk")
+    assert f"{variable} is not set" in outcome.text
+    assert f"keys create --kind {kind}" in outcome.text
+    assert api.requests == []
+
+
+@pytest.mark.parametrize("name", WRITES)
+async def test_a_read_only_server_writes_nothing(name, call, api):
+    outcome = await call(name, MINIMAL[name], read_only=True)
+    assert outcome.is_error
+    assert "read-only" in outcome.text
+    assert api.requests == []
+
+
+async def test_a_read_never_uses_the_write_key(call, api):
+    for name in READS:
+        await call(name, MINIMAL[name])
+    assert {request.headers["authorization"][:10] for request in api.requests} == {"Bearer rk_"}
+
+
+async def test_lists_are_to_be_cached_by_their_caller_alone(connect):
+    async with connect() as client:
+        results = [
+            await client.list_tools(),
+            await client.list_prompts(),
+            await client.list_resources(),
+        ]
+    assert {result.cache_scope for result in results} == {"private"}
+    assert all(result.ttl_ms > 0 for result in results)

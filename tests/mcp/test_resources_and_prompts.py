@@ -1,0 +1,173 @@
+"""Resources, prompts and completion."""
+
+import json
+
+import pytest
+from mcp import MCPError
+from mcp_types import PromptReference
+
+from millimetric_mcp.contract.attribution import RULES
+from millimetric_mcp.prompts import PROMPTS
+
+MODES = pytest.mark.parametrize("mode", ["legacy", "auto"])
+
+
+@pytest.fixture
+def read(connect):
+    async def read_once(uri, **options):
+        async with connect(**options) as client:
+            (contents,) = (await client.read_resource(uri)).contents
+        return contents
+
+    return read_once
+
+
+class TestResources:
+    @pytest.mark.parametrize(
+        ("keys", "expected"),
+        [
+            pytest.param({}, ["events://recent", "schema://events", "source://rules"], id="both"),
+            pytest.param({"read_key": None}, ["source://rules"], id="sk alone"),
+        ],
+    )
+    async def test_the_resources_listed_follow_the_keys(self, keys, expected, connect):
+        async with connect(**keys) as client:
+            listed = (await client.list_resources()).resources
+        assert [str(resource.uri) for resource in listed] == expected
+
+    async def test_the_rules_are_the_whole_cascade_in_order(self, read):
+        contents = await read("source://rules", write_key=None, read_key=None)
+        assert contents.mime_type == "text/markdown"
+        table = [line.split("`")[1] for line in contents.text.splitlines() if line.startswith("| `")]
+        assert table == [rule.rule_id for rule in RULES]
+
+    async def test_recent_events_are_the_last_100_of_all_time_without_nulls(
+        self, api, event_row, read
+    ):
+        api.events = [event_row(event_id=f"evt_{index}") for index in range(150)]
+        rows = json.loads((await read("events://recent")).text)
+        assert len(rows) == 100
+        assert rows[0]["event_id"] == "evt_0"
+        assert "campaign" not in rows[0]
+        assert api.asked("/v1/query")[0]["from"] == "1970-01-01T00:00:00.000Z"
+
+    async def test_recent_events_hold_no_control_characters(self, api, event_row, read):
+        api.events = [event_row(path="/\x1b[2J\u202ex")]
+        text = (await read("events://recent")).text
+        assert "\x1b" not in json.loads(text)[0]["path"]
+        assert "\u202e" not in text
+
+    async def test_event_names_are_those_of_the_last_30_days_with_counts(self, api, read):
+        api.stats = lambda params: [{"event_name": "signup", "value": 3}]
+        contents = await read("schema://events")
+        assert json.loads(contents.text) == [{"event": "signup", "events": 3}]
+        asked = api.asked("/v1/stats")[0]
+        assert asked["group_by"] == "event_name"
+        assert asked["from"] == "2026-04-17T12:00:00.000Z"
+
+    @MODES
+    async def test_a_failed_read_is_explained(self, mode, connect, api, answer):
+        api.rules["/v1/query"] = lambda _: answer({"error": "invalid_api_key"}, 401)
+        async with connect(mode=mode) as client:
+            with pytest.raises(MCPError, match="A person must change the configuration"):
+                await client.read_resource("events://recent")
+
+    @MODES
+    async def test_an_unknown_resource_is_invalid(self, mode, connect):
+        async with connect(mode=mode) as client:
+            with pytest.raises(MCPError, match="no such resource") as failure:
+                await client.read_resource("events://other")
+        assert failure.value.code == -32602
+
+
+class TestPrompts:
+    async def test_every_prompt_is_listed_with_its_arguments(self, connect):
+        async with connect() as client:
+            listed = (await client.list_prompts()).prompts
+        assert [prompt.name for prompt in listed] == [spec.name for spec in PROMPTS]
+        by_name = {prompt.name: prompt for prompt in listed}
+        event = by_name["daily_uniques_by_country"].arguments[0]
+        assert (event.name, event.required) == ("event", True)
+
+    @pytest.mark.parametrize("spec", PROMPTS, ids=[spec.name for spec in PROMPTS])
+    async def test_a_prompt_is_filled_in(self, spec, connect):
+        given = {argument.name: f"<{argument.name}>" for argument in spec.arguments}
+        async with connect() as client:
+            result = await client.get_prompt(spec.name, given)
+        (message,) = result.messages
+        assert message.role == "user"
+        for value in given.values():
+            assert value in message.content.text
+        assert "{" not in message.content.text
+
+    async def test_what_is_not_given_takes_its_default(self, connect):
+        async with connect() as client:
+            result = await client.get_prompt("paid_vs_organic", {})
+        text = result.messages[0].content.text
+        assert 'source "facebook"' in text
+        assert '"30d"' in text
+
+    @MODES
+    async def test_a_missing_argument_is_invalid_and_named(self, mode, connect):
+        async with connect(mode=mode) as client:
+            with pytest.raises(MCPError, match="user_id") as failure:
+                await client.get_prompt("what_did_a_user_do", {})
+        assert failure.value.code == -32602
+
+    @MODES
+    async def test_an_unknown_prompt_is_invalid(self, mode, connect):
+        async with connect(mode=mode) as client:
+            with pytest.raises(MCPError, match="paid_vs_organic") as failure:
+                await client.get_prompt("nope", {})
+        assert failure.value.code == -32602
+
+    @pytest.mark.parametrize("spec", PROMPTS, ids=[spec.name for spec in PROMPTS])
+    def test_a_prompt_names_tools_and_arguments_that_exist(self, spec):
+        from millimetric_mcp.tools import TOOLS
+
+        named = [tool for tool in TOOLS if f"all {tool.name} with" in spec.text]
+        assert len(named) == 1
+
+
+class TestCompletion:
+    @pytest.fixture
+    def complete(self, connect):
+        async def complete_once(prompt, argument, value, **options):
+            async with connect(**options) as client:
+                result = await client.complete(
+                    PromptReference(name=prompt), {"name": argument, "value": value}
+                )
+            return result.completion
+
+        return complete_once
+
+    async def test_event_names_come_from_the_last_30_days(self, api, complete):
+        api.stats = lambda params: [
+            {"event_name": name, "value": 1} for name in ("signup", "purchase", "newsletter_signup")
+        ]
+        completion = await complete("daily_uniques_by_country", "event", "sign")
+        assert completion.values == ["signup", "newsletter_signup"]
+
+    async def test_sources_come_from_the_project(self, api, source, complete):
+        api.sources = [source("facebook", "paid", 9), source("google", "organic", 2)]
+        completion = await complete("paid_vs_organic", "source", "fa")
+        assert completion.values == ["facebook"]
+
+    async def test_time_zones_are_completed_without_asking_the_api(self, api, complete):
+        completion = await complete("paid_vs_organic", "timezone", "berl")
+        assert completion.values == ["Europe/Berlin"]
+        assert api.requests == []
+
+    async def test_at_most_100_values_are_given_and_the_rest_is_counted(self, complete):
+        completion = await complete("paid_vs_organic", "timezone", "")
+        assert len(completion.values) == 100
+        assert completion.has_more
+        assert completion.total > 400
+
+    @pytest.mark.parametrize("argument", ["from", "no_such"])
+    async def test_what_can_not_be_completed_is_empty(self, argument, complete):
+        assert (await complete("paid_vs_organic", argument, "x")).values == []
+
+    async def test_a_completion_that_fails_is_empty(self, api, answer, complete):
+        api.rules["/v1/sources"] = lambda _: answer({"error": "invalid_api_key"}, 401)
+        assert (await complete("paid_vs_organic", "source", "")).values == []
