@@ -1,5 +1,6 @@
 """``millimetric-mcp demo``: see the main job work, end to end, with nothing set up."""
 
+import logging
 import sys
 from argparse import Namespace
 from collections.abc import Mapping
@@ -34,6 +35,8 @@ def run(options: Namespace, environ: Mapping[str, str]) -> int:
     width = None if sys.stdout.isatty() else PIPE_WIDTH_CHARS
     console = Console(file=sys.stdout, width=width, highlight=False)
     demo = Demo(events=options.events, keep=options.keep, environ=environ, console=console)
+    # An interrupted run may be over before asyncio notices that its child has ended.
+    logging.getLogger("asyncio").setLevel(logging.ERROR)
     with ended_like_ctrl_c():
         return 0 if walk_through(demo) else 1
 

@@ -13,8 +13,11 @@ from millimetric_mcp.demo.truth import Tallies, Tally, Truth
 
 FACEBOOK, PAID, SOCIAL = "facebook", "paid", "social"
 SHOWN_SOURCES = 12
-PAGE_CHARS, SOURCE_CHARS = 26, 18
+PAGE_CHARS, SOURCE_CHARS = 22, 13
+LONG_SOURCE_CHARS = 16
 SHARE_DIGITS = 9
+
+A_DAY: Mapping[str, object] = {"interval": "day", "fill_empty": True}
 
 Found = Mapping[tuple[str, ...], int]
 
@@ -38,7 +41,7 @@ async def ask_sources(case: Case) -> None:
         ["Source", "Medium", NUMBER + "Events", "", NUMBER + "Visitors", NUMBER + "Paid"],
         [
             (
-                cut(row.source, SOURCE_CHARS),
+                cut(row.source, LONG_SOURCE_CHARS),
                 row.medium or "",
                 f"{row.events:,}",
                 stage.bar(row.events, most=most),
@@ -73,7 +76,7 @@ async def ask_signups_a_day(case: Case) -> None:
     """Sign-ups by day, and their number in all."""
     stage, truth = case.stage, case.truth
     stage.title("How many sign-ups a day?")
-    answer = await stage.ask(Statistics, "stats", **case.window, event=SIGNUP, interval="day")
+    answer = await stage.ask(Statistics, "stats", **case.window, event=SIGNUP, **A_DAY)
     _show_days(stage, answer.rows)
     stage.say(f"{answer.total:,} sign-ups in all")
     sent = sum(found.events for found in truth.signups_by_day.values())
@@ -86,7 +89,7 @@ async def ask_visitors_a_day(case: Case) -> None:
     """Unique visitors by day, and in all, which is not their sum."""
     stage, truth = case.stage, case.truth
     stage.title("How many different people a day?")
-    answer = await stage.ask(Statistics, "stats", **case.window, metric="uniques", interval="day")
+    answer = await stage.ask(Statistics, "stats", **case.window, metric="uniques", **A_DAY)
     _show_days(stage, answer.rows)
     stage.say(f"{answer.total:,} people in all")
     stage.checks.near("visitors in all", found=answer.total, sent=truth.total.uniques)
@@ -189,8 +192,9 @@ def _check_event(stage: Stage, row: EventSeen, event: GeneratedEvent, *, with_ti
         stage.checks.equal(name, found=getattr(row, column), sent=value)
 
 
-def _by_day(rows: Iterable[StatsRow]) -> dict[tuple[str, ...], int]:
-    return {((row.bucket or "")[:10],): row.value for row in rows}
+def _by_day(rows: Iterable[StatsRow]) -> Found:
+    """The days on which there is anything to count."""
+    return {((row.bucket or "")[:10],): row.value for row in rows if row.value}
 
 
 def _show_days(stage: Stage, rows: Sequence[StatsRow]) -> None:

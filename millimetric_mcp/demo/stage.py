@@ -26,7 +26,7 @@ from millimetric_mcp.errors import DemoFailed
 
 INDENT = (0, 0, 0, 2)
 CHART_HEIGHT = 5
-BAR_WIDTH = 20
+BAR_WIDTH = 16
 SPLIT_WIDTH = 40
 SHOWN_MISMATCHES = 10
 SHOWN_VALUE_CHARS = 56

@@ -4,7 +4,7 @@ import asyncio
 import json
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -153,7 +153,8 @@ def _keep(console: Console, api: Api, keys: Keys) -> None:
         "mcp.json:",
     )
     _show_lines(console, (*lines, write_mcp_json(host=api.url, write=keys.write, read=keys.read)))
-    api.wait()
+    with suppress(KeyboardInterrupt):  # the way out that was announced
+        api.wait()
 
 
 def _show_own(console: Console) -> None:
