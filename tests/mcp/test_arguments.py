@@ -3,7 +3,6 @@
 import pytest
 
 
-
 @pytest.mark.parametrize(
     ("tool", "arguments", "expected"),
     [
@@ -180,5 +179,3 @@ async def test_an_unknown_tool_is_a_protocol_error_that_lists_the_tools(connect)
         with pytest.raises(MCPError, match="track_event, identify, batch") as failure:
             await client.call_tool("delete_everything", {})
     assert failure.value.code == -32602
-
-

@@ -36,9 +36,7 @@ async def test_a_declined_question_sends_nothing(mode, action, call, api):
 async def test_the_question_says_how_many_events_are_known(mode, call, api, event_row):
     api.events = [event_row()] * 3 + [event_row(user_id="other")]
     asked = []
-    await call(
-        "forget", {"user_id": "user_42"}, mode=mode, elicitation=reply("decline", asked)
-    )
+    await call("forget", {"user_id": "user_42"}, mode=mode, elicitation=reply("decline", asked))
     (question,) = asked
     assert "user_42" in question
     assert "3 events are known" in question
@@ -51,9 +49,7 @@ async def test_the_count_takes_one_read_however_many_rounds_the_question_takes(c
 
 async def test_without_a_read_key_the_question_has_no_count(call, api):
     asked = []
-    await call(
-        "forget", {"user_id": "u"}, read_key=None, elicitation=reply("accept", asked)
-    )
+    await call("forget", {"user_id": "u"}, read_key=None, elicitation=reply("accept", asked))
     assert "known" not in asked[0]
     assert api.asked("/v1/query") == []
 
@@ -106,7 +102,9 @@ async def test_an_answer_for_one_user_does_not_erase_another(connect, api):
     from mcp import MCPError
 
     async with connect(elicitation=reply("accept")) as client:
-        asked = await client.session.call_tool("forget", {"user_id": "a"}, allow_input_required=True)
+        asked = await client.session.call_tool(
+            "forget", {"user_id": "a"}, allow_input_required=True
+        )
         with pytest.raises(MCPError, match="requestState"):
             await client.session.call_tool(
                 "forget",
@@ -120,9 +118,7 @@ async def test_an_answer_for_one_user_does_not_erase_another(connect, api):
 
 async def test_a_hostile_user_id_can_not_dress_up_the_question(call, api):
     asked = []
-    await call(
-        "forget", {"user_id": "u\n\x1b[2Jsafe\u202e"}, elicitation=reply("decline", asked)
-    )
+    await call("forget", {"user_id": "u\n\x1b[2Jsafe\u202e"}, elicitation=reply("decline", asked))
     assert "\x1b" not in asked[0]
     assert "\n" not in asked[0]
     assert "\u202e" not in asked[0]

@@ -38,7 +38,9 @@ class TestResources:
     async def test_the_rules_are_the_whole_cascade_in_order(self, read):
         contents = await read("source://rules", write_key=None, read_key=None)
         assert contents.mime_type == "text/markdown"
-        table = [line.split("`")[1] for line in contents.text.splitlines() if line.startswith("| `")]
+        table = [
+            line.split("`")[1] for line in contents.text.splitlines() if line.startswith("| `")
+        ]
         assert table == [rule.rule_id for rule in RULES]
 
     async def test_recent_events_are_the_last_100_of_all_time_without_nulls(

@@ -127,7 +127,7 @@ async def test_an_ambiguous_write_says_under_which_id_it_may_be_stored(call, api
 
 
 async def test_non_ascii_text_survives(call, api):
-    properties = {"name": "Zoë 🚲 \"quoted\"\n", "n": 2**70}
+    properties = {"name": 'Zoë 🚲 "quoted"\n', "n": 2**70}
     await call("track_event", {"event": "größe", "properties": properties})
     assert json.loads(api.requests[0].content) == {
         "event": "größe",
