@@ -75,8 +75,22 @@ class SettingField:
         return self.info.description or ""
 
     @property
-    def is_flag(self) -> bool:
-        return self.info.annotation is bool
+    def is_switch(self) -> bool:
+        """Whether its option stands alone, without a value."""
+        return self.info.annotation is bool and not self.setting.unit
+
+    @property
+    def is_list(self) -> bool:
+        """Whether its option may be repeated and its variable holds a comma list."""
+        return isinstance(self.info.default, tuple)
+
+    @property
+    def default_text(self) -> str:
+        """The default as it would be set; empty where its description tells it."""
+        default = self.info.default
+        if isinstance(default, bool):
+            return "on" if default else "off"
+        return str(default) if isinstance(default, str | int | float) else ""
 
 
 def _check_url(value: str) -> str:
@@ -213,13 +227,13 @@ class ServeSettings(AnswerSettings):
     allowed_hosts: Annotated[
         tuple[str, ...],
         BeforeValidator(_split),
-        Setting("MILLIMETRIC_MCP_ALLOWED_HOSTS", "--allowed-hosts", "comma list of host[:port]"),
+        Setting("MILLIMETRIC_MCP_ALLOWED_HOSTS", "--allowed-hosts", "host[:port], comma list"),
         Field(description="Host headers accepted besides the listening address"),
     ] = ()
     allowed_origins: Annotated[
         tuple[str, ...],
         BeforeValidator(_split),
-        Setting("MILLIMETRIC_MCP_ALLOWED_ORIGINS", "--allowed-origins", "comma list of origins"),
+        Setting("MILLIMETRIC_MCP_ALLOWED_ORIGINS", "--allowed-origins", "origins, comma list"),
         Field(description="Origin headers accepted from browsers"),
     ] = ()
     timeout_s: Annotated[
@@ -361,12 +375,14 @@ class ApiSettings(StoreSettings, AnswerSettings):
             "--rate-limits",
             "on, off, or track=PER_SECOND:BURST,batch=PER_SECOND:BURST",
         ),
-        Field(description="rate limits per project and route (default: on)"),
+        Field(
+            description="rate limits per project and route; default: on, track=50:200,batch=5:20"
+        ),
     ] = RateLimits()
     trusted_proxies: Annotated[
         tuple[IPv4Network | IPv6Network, ...],
         BeforeValidator(_split),
-        Setting("MILLIMETRIC_TRUSTED_PROXIES", "--trusted-proxy", "comma list of CIDRs"),
+        Setting("MILLIMETRIC_TRUSTED_PROXIES", "--trusted-proxy", "CIDRs, comma list"),
         Field(description="proxies whose X-Forwarded-For is believed"),
     ] = ()
     workers: Annotated[
@@ -392,11 +408,15 @@ SettingsT = TypeVar("SettingsT", bound=Settings)
 
 
 def list_settings(model: type[Settings]) -> tuple[SettingField, ...]:
-    """The model's settings in the order of their declaration."""
+    """The model's settings: its own first, then those it shares, each in declared order."""
+    own_first = dict.fromkeys(
+        name for part in model.__mro__ for name in getattr(part, "__annotations__", ())
+    )
     return tuple(
-        SettingField(name, setting, info)
-        for name, info in model.model_fields.items()
-        for setting in info.metadata
+        SettingField(name, setting, model.model_fields[name])
+        for name in own_first
+        if name in model.model_fields
+        for setting in model.model_fields[name].metadata
         if isinstance(setting, Setting)
     )
 
@@ -412,6 +432,8 @@ def read_settings(
     values: dict[str, Any] = {}
     for field in list_settings(model):
         value = options.get(field.name)
+        if isinstance(value, list):
+            value = ",".join(value)
         if value is None:
             value = environ.get(field.setting.variable) or None
         if value is not None:

@@ -1,7 +1,7 @@
 """The command line: every command, and an option for every setting that may be one."""
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from millimetric_mcp.settings import (
     ApiSettings,
@@ -65,18 +65,23 @@ def _add_settings(parser: argparse.ArgumentParser, model: type[Settings]) -> Non
 
 
 def _add_option(parser: argparse.ArgumentParser, field: SettingField) -> None:
-    option, variable = field.setting.option, field.setting.variable
+    option = field.setting.option
     assert option is not None  # noqa: S101
-    default = field.info.default
-    notes = [variable]
-    if default is not None and not field.is_flag and isinstance(default, str | int | float):
-        notes.append(f"default {default}")
-    text = f"{field.help} [{', '.join(notes)}]".replace("%", "%%")
-    if field.is_flag and not field.setting.unit:
+    text = f"{field.help} [{'; '.join(_notes(field))}]".replace("%", "%%")
+    if field.is_switch:
         parser.add_argument(option, dest=field.name, action="store_true", default=None, help=text)
-    else:
-        metavar = field.setting.unit.partition(",")[0].replace(" ", "_").upper() or None
-        parser.add_argument(option, dest=field.name, metavar=metavar, help=text)
+        return
+    metavar = option.rpartition("-")[2].upper()
+    action = "append" if field.is_list else "store"
+    parser.add_argument(option, dest=field.name, metavar=metavar, action=action, help=text)
+
+
+def _notes(field: SettingField) -> Iterator[str]:
+    yield field.setting.variable
+    if field.setting.unit:
+        yield field.setting.unit
+    if field.default_text and not field.is_switch:
+        yield f"default {field.default_text}"
 
 
 def _add_serve(parser: argparse.ArgumentParser) -> None:
@@ -119,6 +124,7 @@ def _add_keys(parser: argparse.ArgumentParser) -> None:
     revoke = actions.add_parser("revoke", help="end a key, within 5 s in every API process")
     revoke.add_argument("prefix", help="the key's eight characters, as 'keys list' shows them")
     for action in (create, listing, revoke):
+        action.formatter_class = argparse.RawDescriptionHelpFormatter
         _add_settings(action, ControlSettings)
         _add_json(action)
 

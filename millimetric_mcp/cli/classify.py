@@ -1,0 +1,18 @@
+"""``millimetric-mcp classify``: which rule of the classifier fires, and why."""
+
+import argparse
+import json
+from collections.abc import Mapping
+
+from millimetric_mcp.api.ingest.address import host_of
+from millimetric_mcp.api.ingest.explanation import explain, render_explanation
+
+
+def run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:  # noqa: ARG001
+    """Prints the explanation; every input has one."""
+    explanation = explain(options.url, options.referrer, host_of(options.url))
+    if options.json:
+        print(json.dumps(explanation.to_json_dict(), indent=2))
+    else:
+        print(render_explanation(explanation))
+    return 0
