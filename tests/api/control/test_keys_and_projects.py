@@ -65,6 +65,12 @@ def test_a_secret_is_not_in_the_text_of_what_holds_it(control):
     assert repr(new.record.secret_hash) not in repr(new)
 
 
+def test_a_prefix_that_is_taken_is_drawn_again(control, monkeypatch):
+    drawn = iter("aaaaaaaa" + "aaaaaaaa" + "bbbbbbbb")
+    monkeypatch.setattr("secrets.choice", lambda _: next(drawn))
+    assert [create(control).key.prefix for _ in range(2)] == ["aaaaaaaa", "bbbbbbbb"]
+
+
 def test_keys_of_one_project_share_its_id_and_other_projects_have_others(control):
     first, second, other = create(control), create(control, "rk"), create(control, project="blog")
     assert first.record.project_id == second.record.project_id
