@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -164,6 +165,12 @@ def test_no_secret_stands_in_the_log_or_the_data_directory(api):
     api.track(made["key"])
     api.track(made["key"][:-1])
     secret = made["key"].split("_", 3)[3].encode()
-    files = [path for path in api.data_dir.rglob("*") if path.is_file()]
-    assert any(b"planted" in path.read_bytes() for path in files)
-    assert [path for path in [*files, api.log] if secret in path.read_bytes()] == []
+    contents = [api.log.read_bytes(), *read_files(api.data_dir)]
+    assert any(b"planted" in content for content in contents)
+    assert not any(secret in content for content in contents)
+
+
+def read_files(directory: Path) -> Iterator[bytes]:
+    for path in directory.rglob("*"):
+        with suppress(FileNotFoundError, IsADirectoryError):  # the engine moves its parts about
+            yield path.read_bytes()
