@@ -62,7 +62,7 @@ FORMS = (
 _UTC_NAMES = frozenset({"UTC", "Etc/UTC", "Zulu", "Etc/Zulu", "UCT", "Etc/UCT", "Universal"})
 _DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 _LOCAL_TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(?::\d\d(?:[.,]\d{1,9})?)?", re.ASCII)
-_LENGTH = re.compile(r"(\d{1,5})(m|h|d|w|mo|y)", re.ASCII)
+_LENGTH = re.compile(r"([1-9]\d{0,4})(m|h|d|w|mo|y)", re.ASCII)
 _EXAMPLE = "7d, 2026-05-16 or last_month"
 
 
@@ -178,7 +178,11 @@ def _check_order(
         )
     for name, moment in (("from", start), ("to", end)):
         if not EPOCH <= moment <= END_OF_TIME:
-            raise WindowError(name, "must lie between 1970 and 2100", example=_EXAMPLE)
+            raise _out_of_range(name)
+
+
+def _out_of_range(name: str) -> WindowError:
+    return WindowError(name, "must lie between 1970 and 2100", example=_EXAMPLE)
 
 
 def _overlaps_day(start: datetime, end: datetime, clock: _Clock) -> bool:
@@ -190,7 +194,9 @@ def _overlaps_day(start: datetime, end: datetime, clock: _Clock) -> bool:
 def _read(name: str, text: str, clock: _Clock) -> _Given:
     try:
         given = _read_form(text, clock)
-    except (ValueError, OverflowError):
+    except OverflowError:
+        raise _out_of_range(name) from None
+    except ValueError:
         given = None
     if given is None:
         raise WindowError(name, f"must be {FORMS}", example=_EXAMPLE, nearest=_nearest_form(text))
@@ -248,6 +254,8 @@ def _period(name: str, today: date) -> tuple[date, date]:
 
 def _subtract_months(local: datetime, months: int) -> datetime:
     year, month = divmod(local.year * 12 + local.month - 1 - months, 12)
+    if year < 1:
+        raise OverflowError
     return local.replace(
         year=year, month=month + 1, day=min(local.day, monthrange(year, month + 1)[1])
     )
@@ -297,8 +305,8 @@ def _nearest_zones(name: str) -> list[str]:
     zones = {zone.casefold(): zone for zone in sorted(available_timezones())}
     cities = {key.rpartition("/")[2]: zone for key, zone in zones.items() if "/" in key}
     city = wanted.rpartition("/")[2]
-    if city in cities:
-        return [cities[city]]
+    if wanted in zones or city in cities:
+        return [zones.get(wanted) or cities[city]]
     found = [zones[key] for key in difflib.get_close_matches(wanted, zones, n=3, cutoff=0.7)]
     found += [cities[key] for key in difflib.get_close_matches(city, cities, n=3, cutoff=0.7)]
     return list(dict.fromkeys(found))[:3]
@@ -322,8 +330,9 @@ def _nearest_form(text: str) -> str | None:
     """The valid form that a person who wrote ``text`` most probably meant."""
     words = text.strip()[:64].lower()
     if match := _COUNTED.fullmatch(words):
-        unit = "mo" if text.strip().endswith("M") else _UNITS.get(match[2])
-        return f"{int(match[1])}{unit}" if unit else None
+        months = text.strip().endswith("M") and not words.startswith("pt")
+        unit = "mo" if months else _UNITS.get(match[2])
+        return f"{int(match[1])}{unit}" if unit and int(match[1]) else None
     if match := re.match(r"(\d{4})[-/.](\d{1,2})(?:[-/.](\d{1,2}))?", words, re.ASCII):
         return _nearest_date(int(match[1]), int(match[2]), int(match[3] or 1))
     name = re.sub(r"[\s-]+", "_", words)

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -200,16 +200,19 @@ def listen() -> Callable[[Peer], Any]:
     @asynccontextmanager
     async def serve(peer: Peer) -> AsyncIterator[Upstream]:
         requests: list[bytes] = []
+        tasks: set[asyncio.Task[Any] | None] = set()
 
         async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            tasks.add(asyncio.current_task())
             try:
-                head = await reader.readuntil(b"\r\n\r\n")
-                requests.append(head)
+                requests.append(await reader.readuntil(b"\r\n\r\n"))
                 await peer(reader, writer)
-            except (ConnectionError, asyncio.IncompleteReadError):
+            except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
                 pass
             finally:
                 writer.close()
+                with suppress(ConnectionError):
+                    await writer.wait_closed()
 
         server = await asyncio.start_server(handle, "127.0.0.1", 0)
         port = server.sockets[0].getsockname()[1]
@@ -217,6 +220,10 @@ def listen() -> Callable[[Peer], Any]:
             yield Upstream(f"http://127.0.0.1:{port}", requests)
         finally:
             server.close()
+            running = [task for task in tasks if task]
+            for task in running:
+                task.cancel()
+            await asyncio.gather(*running, return_exceptions=True)
 
     return serve
 

@@ -372,7 +372,7 @@ async def test_over_a_socket_a_fault_ends_in_time_and_leaks_nothing(
     async with listen(peer) as upstream, connect(api_url=upstream.url, timeout_s=0.3) as client:
         with pytest.raises(CallError) as caught:
             await call.run(client)
-    assert time.monotonic() - started < 1.5
+    assert time.monotonic() - started < 5
     assert type(caught.value) is (UncertainWrite if call.is_write else UpstreamError)
     assert len(upstream.requests) == 1 if call.is_write else len(upstream.requests) >= 1
     assert_leaks_nothing(caught.value)
