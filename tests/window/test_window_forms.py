@@ -131,7 +131,7 @@ def read_zones():
             yield zone, *cells
 
 
-@pytest.mark.parametrize(("timezone", "now", "from_", "to", "start", "end"), read_zones())
+@pytest.mark.parametrize(("timezone", "now", "from_", "to", "start", "end"), [*read_zones()])
 def test_days_follow_the_zone_and_its_clock_changes(timezone, now, from_, to, start, end):
     window = resolve(from_, to, timezone=timezone, now=moment(f"{now}Z"))
     assert (window.start_utc, window.end_utc) == (moment(f"{start}Z"), moment(f"{end}Z"))
