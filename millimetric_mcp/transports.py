@@ -40,7 +40,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from millimetric_mcp.contract.codes import ErrorCode
 from millimetric_mcp.contract.keys import KeyKind, parse_api_key
@@ -239,10 +239,10 @@ def build_http_transports(
 
     routes: list[BaseRoute] = []
     if streamable:
-        routes.append(Route("/mcp", guard(StreamableHTTPASGIApp(manager))))
+        routes.append(Route("/mcp", guard(_complete(StreamableHTTPASGIApp(manager)))))
     if sse:
         transport = SseServerTransport("/messages/")
-        routes.append(Route("/sse", guard(_SseApp(server, transport)), methods=["GET"]))
+        routes.append(Route("/sse", guard(_complete(_SseApp(server, transport))), methods=["GET"]))
         routes.append(Mount("/messages", guard(transport.handle_post_message)))
     return HttpTransports(tuple(routes), manager.run)
 
@@ -255,6 +255,24 @@ class _SseApp:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async with self.transport.connect_sse(scope, receive, send) as (read, write):
             await self.server.run(read, write, self.server.create_initialization_options())
+
+
+def _complete(app: ASGIApp) -> ASGIApp:
+    """``app``, with an end to every response: streams stop in the middle when the server stops."""
+
+    async def run(scope: Scope, receive: Receive, send: Send) -> None:
+        is_open = False
+
+        async def watch(message: Message) -> None:
+            nonlocal is_open
+            is_open = message["type"] == "http.response.start" or message.get("more_body", False)
+            await send(message)
+
+        await app(scope, receive, watch)
+        if is_open:
+            await send({"type": "http.response.body", "body": b""})
+
+    return run
 
 
 def build_http_app(transports: HttpTransports, *, access: Access) -> Starlette:

@@ -1,6 +1,7 @@
 """Arguments: refused by field, rule and example, before anything is sent."""
 
 import pytest
+from mcp import MCPError
 
 
 @pytest.mark.parametrize(
@@ -173,8 +174,6 @@ async def test_nothing_given_is_the_last_30_days(call, api):
 
 
 async def test_an_unknown_tool_is_a_protocol_error_that_lists_the_tools(connect):
-    from mcp import MCPError
-
     async with connect() as client:
         with pytest.raises(MCPError, match="track_event, identify, batch") as failure:
             await client.call_tool("delete_everything", {})

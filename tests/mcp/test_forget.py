@@ -1,7 +1,8 @@
 """forget: a person is asked where the client can ask, in both protocol eras."""
 
 import pytest
-from mcp_types import ElicitResult
+from mcp import MCPError
+from mcp_types import ElicitResult, InputRequiredResult
 
 MODES = pytest.mark.parametrize("mode", ["legacy", "auto"], ids=["handshake", "2026-07-28"])
 
@@ -85,8 +86,6 @@ async def test_a_client_that_can_not_ask_is_refused_where_the_server_insists(mod
 
 
 async def test_an_answer_that_nobody_asked_for_counts_for_nothing(connect, api):
-    from mcp_types import InputRequiredResult
-
     async with connect(elicitation=reply("accept")) as client:
         result = await client.session.call_tool(
             "forget",
@@ -99,8 +98,6 @@ async def test_an_answer_that_nobody_asked_for_counts_for_nothing(connect, api):
 
 
 async def test_an_answer_for_one_user_does_not_erase_another(connect, api):
-    from mcp import MCPError
-
     async with connect(elicitation=reply("accept")) as client:
         asked = await client.session.call_tool(
             "forget", {"user_id": "a"}, allow_input_required=True

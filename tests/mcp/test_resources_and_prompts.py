@@ -8,6 +8,7 @@ from mcp_types import PromptReference
 
 from millimetric_mcp.contract.attribution import RULES
 from millimetric_mcp.prompts import PROMPTS
+from millimetric_mcp.tools import TOOLS
 
 MODES = pytest.mark.parametrize("mode", ["legacy", "auto"])
 
@@ -125,8 +126,6 @@ class TestPrompts:
 
     @pytest.mark.parametrize("spec", PROMPTS, ids=[spec.name for spec in PROMPTS])
     def test_a_prompt_names_tools_and_arguments_that_exist(self, spec):
-        from millimetric_mcp.tools import TOOLS
-
         named = [tool for tool in TOOLS if f"all {tool.name} with" in spec.text]
         assert len(named) == 1
 

@@ -1,0 +1,179 @@
+"""The server on stdio, as the child process that hosts start."""
+
+import asyncio
+import json
+import signal
+import sys
+import time
+
+import pytest
+from mcp import Client, StdioServerParameters
+
+WRITE_KEY = "sk_test_WRITEKEY_" + "w" * 32
+READ_KEY = "rk_test_READKEY0_" + "r" * 32
+DEADLINE_S = 20
+INITIALIZE = {
+    "jsonrpc": "2.0",
+    "id": 1,
+    "method": "initialize",
+    "params": {
+        "protocolVersion": "2025-11-25",
+        "capabilities": {},
+        "clientInfo": {"name": "test", "version": "1"},
+    },
+}
+INITIALIZED = {"jsonrpc": "2.0", "method": "notifications/initialized"}
+
+
+def ask_tool(number, name, arguments):
+    return {
+        "jsonrpc": "2.0",
+        "id": number,
+        "method": "tools/call",
+        "params": {"name": name, "arguments": arguments},
+    }
+
+
+class Wire:
+    """A child process spoken to line by line."""
+
+    def __init__(self, process):
+        self.process = process
+
+    async def send(self, *messages):
+        for message in messages:
+            self.process.stdin.write(json.dumps(message).encode() + b"\n")
+        await self.process.stdin.drain()
+
+    async def receive(self):
+        return json.loads(await asyncio.wait_for(self.process.stdout.readline(), DEADLINE_S))
+
+    async def open(self):
+        await self.send(INITIALIZE)
+        await self.receive()
+        await self.send(INITIALIZED)
+
+
+@pytest.fixture
+async def spawn(environ):
+    children = []
+
+    async def start(*args, **variables):
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            *("-m", "millimetric_mcp", *args),
+            env=environ | variables,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        children.append(process)
+        return Wire(process)
+
+    yield start
+    for process in children:
+        if process.returncode is None:
+            process.kill()
+        process.stdin.close()
+        await process.communicate()
+
+
+@pytest.mark.parametrize("mode", ["legacy", "auto"], ids=["handshake", "2026-07-28"])
+async def test_a_host_s_child_lists_and_calls_tools(mode, environ, upstream):
+    parameters = StdioServerParameters(
+        command=sys.executable,
+        args=["-m", "millimetric_mcp"],
+        env=environ | {"MILLIMETRIC_KEY": WRITE_KEY, "MILLIMETRIC_RK": READ_KEY},
+    )
+    async with Client(parameters, mode=mode) as client:
+        assert len((await client.list_tools()).tools) == 7
+        result = await client.call_tool("stats", {})
+    assert result.structured_content["total"] == 7
+    assert upstream.keys == [READ_KEY]
+
+
+async def test_the_end_of_stdin_ends_the_server(spawn):
+    child = await spawn()
+    await child.open()
+    child.process.stdin.close()
+    assert await asyncio.wait_for(child.process.wait(), DEADLINE_S) == 0
+    assert await child.process.stderr.read() == b""
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
+async def test_a_signal_ends_the_server_cleanly_while_it_waits_for_input(signum, spawn):
+    child = await spawn()
+    await child.open()
+    child.process.send_signal(signum)
+    assert await asyncio.wait_for(child.process.wait(), DEADLINE_S) == 0
+    assert await child.process.stderr.read() == b""
+
+
+async def test_a_signal_during_a_call_drops_the_request_and_ends_cleanly(spawn, upstream):
+    upstream.held.add("/v1/stats")
+    child = await spawn(MILLIMETRIC_RK=READ_KEY)
+    await child.open()
+    await child.send(ask_tool(2, "stats", {}))
+    assert await asyncio.to_thread(upstream.arrived.wait, DEADLINE_S)
+    started = time.monotonic()
+    child.process.send_signal(signal.SIGTERM)
+    assert await asyncio.wait_for(child.process.wait(), DEADLINE_S) == 0
+    assert time.monotonic() - started < 5
+    assert await asyncio.to_thread(upstream.dropped.wait, DEADLINE_S)
+
+
+async def test_a_cancelled_call_drops_the_request_to_the_api(spawn, upstream):
+    upstream.held.add("/v1/stats")
+    child = await spawn(MILLIMETRIC_RK=READ_KEY)
+    await child.open()
+    await child.send(ask_tool(2, "stats", {}))
+    assert await asyncio.to_thread(upstream.arrived.wait, DEADLINE_S)
+    await child.send(
+        {"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 2}}
+    )
+    assert await asyncio.to_thread(upstream.dropped.wait, DEADLINE_S)
+    upstream.held.clear()
+    await child.send(ask_tool(3, "stats", {}))
+    while (await child.receive()).get("id") != 3:
+        pass
+
+
+async def test_broken_input_does_not_end_the_server(spawn):
+    child = await spawn()
+    await child.open()
+    child.process.stdin.write(b"this is not JSON\n\xff\xfe\n")
+    await child.send({"jsonrpc": "2.0", "id": 9, "method": "ping"})
+    while (await child.receive()).get("id") != 9:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("variables", "named"),
+    [
+        pytest.param({"MILLIMETRIC_KEY": READ_KEY}, "MILLIMETRIC_KEY", id="rk in KEY"),
+        pytest.param({"MILLIMETRIC_RK": WRITE_KEY}, "MILLIMETRIC_RK", id="sk in RK"),
+        pytest.param({"MILLIMETRIC_RK": "pk_test_" + "p" * 41}, "MILLIMETRIC_RK", id="pk in RK"),
+    ],
+)
+async def test_a_key_of_the_wrong_kind_is_named_at_start_without_being_printed(
+    variables, named, spawn
+):
+    child = await spawn(**variables)
+    assert await asyncio.wait_for(child.process.wait(), DEADLINE_S) == 2
+    said = (await child.process.stderr.read()).decode()
+    assert named in said
+    assert "kind" in said
+    for value in variables.values():
+        assert value not in said
+        assert value[:16] not in said
+    assert await child.process.stdout.read() == b""
+
+
+async def test_nothing_but_protocol_is_written_to_stdout(spawn, upstream):
+    child = await spawn(MILLIMETRIC_RK=READ_KEY)
+    await child.open()
+    await child.send(ask_tool(2, "stats", {}))
+    answer = await child.receive()
+    assert answer["id"] == 2
+    child.process.stdin.close()
+    assert await child.process.stdout.read() == b""
