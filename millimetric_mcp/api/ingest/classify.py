@@ -74,7 +74,7 @@ class Facts(NamedTuple):
     referrer: Address
     """`NO_ADDRESS` where there is no usable one."""
     listing: Listing | None
-    """The network that the referrer belongs to."""
+    """What the host tables say of the referrer."""
     request_host: str | None
     utm_source: str | None = None
     """Lower case, aliases resolved."""
@@ -159,8 +159,7 @@ def _utm_explicit(facts: Facts) -> Outcome:
 
 def _referrer_from(network: str) -> Step:
     def step(facts: Facts) -> Outcome:
-        listing = facts.listing
-        return (network, "social") if listing is not None and listing.name == network else None
+        return (network, "social") if facts.listing and facts.listing.name == network else None
 
     return step
 

@@ -103,7 +103,7 @@ _NOT_A_PERSON = re.compile(
 _TELEVISION_OR_CONSOLE = re.compile(
     r"smart-?tv|google ?tv|android ?tv|apple ?tv|tvos|hbbtv|netcast|web0s|webos\.?tv|viera|bravia"
     r"|aquos-?tv|roku|crkey|chromecast|; aft[a-z0-9]{1,6}[ ;)]|fire ?tv|mi ?tv|mibox|shield android"
-    r"|\btv safari|vidaa|ce-html|inettvbrowser|opera tv|nokia_?tv|philipstv|dtv\b"
+    r"|\btv safari|vidaa|ce-html|[_ ]stb[_ ]|inettvbrowser|opera tv|nokia_?tv|philipstv|dtv\b"
     r"|playstation|xbox|nintendo|oculus|vision ?os|tesla|watchos|apple ?watch|wear ?os"
 )
 # Since iPadOS 13 a browser there passes for a Mac's; these name what no Mac runs.

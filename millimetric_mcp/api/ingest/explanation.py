@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from millimetric_mcp.api.ingest.classify import CLICK_ID_SOURCES, Facts, decide, read_facts
+from millimetric_mcp.api.ingest.networks import Kind
 from millimetric_mcp.contract.attribution import RULES, Attribution, Rule
 
 _SHOWN_CHARACTERS = 100
@@ -112,6 +113,8 @@ def _listed(facts: Facts) -> str:
     listing = facts.listing
     if listing is None:
         return ", in none of the host tables"
+    if listing.kind is Kind.PLAIN:
+        return f", another service of {listing.name} by the entry {listing.entry}"
     return f", listed as {listing.name} ({listing.kind.value}) by the entry {listing.entry}"
 
 

@@ -69,14 +69,14 @@ class NetworkTable:
 
 
 def find_listing(address: Address) -> Listing | None:
-    """The network that ``address`` belongs to; None where it is nobody's we know."""
+    """The entry that ``address`` falls under; None where it falls under none."""
     table = load_networks()
     if address.scheme == "android-app":
         return table.apps.get(address.host)
     listing = _listing_of_host(address.host)
     if table.pages and len(address.path) > 1:
         listing = table.page_listing(address.host, address.path) or listing
-    return None if listing is None or listing.kind is Kind.PLAIN else listing
+    return listing
 
 
 @cache

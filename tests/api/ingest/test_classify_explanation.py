@@ -74,6 +74,10 @@ def test_the_click_ids_stand_in_the_cascades_order_and_spelling():
             "  referrer     webmail.blog.example, listed as webmail (email) by the entry webmail.",
         ),
         (
+            "https://pan.baidu.com/",
+            "  referrer     pan.baidu.com, another service of baidu by the entry pan.baidu.com",
+        ),
+        (
             "android-app://com.slack/",
             "  referrer     com.slack, listed as slack (social) by the entry android-app://com.slack",
         ),

@@ -112,8 +112,8 @@ def test_googles_name_under_another_suffix_is_not_google(ending):
 
 
 def test_facebook_and_instagram_are_social_networks_only():
-    kinds = {listing.kind for listing in TABLE.hosts.values() if listing.name == "facebook"}
-    kinds |= {listing.kind for listing in TABLE.apps.values() if listing.name == "instagram"}
+    listings = [*TABLE.hosts.values(), *TABLE.apps.values()]
+    kinds = {each.kind for each in listings if each.name in {"facebook", "instagram"}}
     assert kinds == {Kind.SOCIAL}
 
 

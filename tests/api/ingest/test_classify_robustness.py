@@ -77,8 +77,8 @@ def test_a_host_is_canonical_and_reading_it_again_changes_nothing(url):
     ],
 )
 def test_a_gigantic_input_costs_no_more_than_its_length(make):
-    text = make(200_000)
+    text = make(30_000)
     started = time.process_time()
     found = classify(text, text, text)
     assert found.rule_id in CONFIDENCES
-    assert time.process_time() - started < 2  # some 20 ms; squared, it would be minutes
+    assert time.process_time() - started < 1  # some ms, but seconds where it grows with the square
