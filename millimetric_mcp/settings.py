@@ -277,7 +277,8 @@ def _parse_rate_limits(value: object) -> object:
         route, _, rate = part.strip().partition("=")
         per_s, _, burst = rate.partition(":")
         try:
-            if route not in {"track", "batch"} or float(per_s) <= 0 or int(burst) < 1:
+            in_range = 0 < float(per_s) <= 1e6 and 1 <= int(burst) <= 1e9
+            if route not in {"track", "batch"} or not in_range:
                 raise ValueError
         except ValueError:
             raise ValueError(

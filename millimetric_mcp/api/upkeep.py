@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 
@@ -10,8 +10,9 @@ from millimetric_mcp.api.control import Control, Forget
 from millimetric_mcp.api.store import EventStore
 from millimetric_mcp.errors import StoreError
 
-FORGET_POLL_S = 5.0
-FORGET_LEASE_S = 600.0
+FORGET_POLL_S = 2.0
+FORGET_LEASE_S = 10.0
+FORGET_RENEW_S = 3.0
 RETENTION_PERIOD_S = 3600.0
 
 _log = logging.getLogger(__name__)
@@ -65,30 +66,43 @@ class Upkeep:
             self._wake.clear()
 
     async def forget_pending(self) -> None:
-        """Does every erasure that nobody else has claimed.
+        """Does every erasure that nobody else has claimed, a project's at once.
 
         Raises:
             StoreError: one failed; those not done are free to be claimed again.
         """
-        claimed = await asyncio.to_thread(
-            self._control.forgets.claim, now=self._clock(), lease_s=FORGET_LEASE_S
-        )
-        for position, forget in enumerate(claimed):
-            try:
-                await self._forget(forget)
-            except StoreError:
-                left = [later.id for later in claimed[position:]]
-                await asyncio.to_thread(self._control.forgets.release, left)
-                raise
+        log = self._control.forgets
+        claimed = await asyncio.to_thread(log.claim, now=self._clock(), lease_s=FORGET_LEASE_S)
+        by_project: dict[int, list[Forget]] = {}
+        for forget in claimed:
+            by_project.setdefault(forget.project_id, []).append(forget)
+        left = {forget.id for forget in claimed}
+        keeping = asyncio.create_task(self._keep_claims(left))
+        try:
+            for forgets in by_project.values():
+                await self._forget(forgets)
+                left.difference_update(forget.id for forget in forgets)
+        finally:
+            keeping.cancel()
+            if left:
+                await asyncio.to_thread(log.release, list(left))
 
-    async def _forget(self, forget: Forget) -> None:
-        await self._store.forget(
-            forget.project_id,
-            salt=forget.salt,
-            user_hash=forget.user_hash,
-            cutoff=forget.cutoff,
-        )
-        await asyncio.to_thread(self._control.forgets.complete, forget.id, now=self._clock())
+    async def _keep_claims(self, forget_ids: Collection[str]) -> None:
+        """So that nobody else starts on an erasure that takes longer than its lease."""
+        while True:
+            await asyncio.sleep(FORGET_RENEW_S)
+            await asyncio.to_thread(
+                self._control.forgets.renew,
+                list(forget_ids),
+                now=self._clock(),
+                lease_s=FORGET_LEASE_S,
+            )
+
+    async def _forget(self, forgets: Sequence[Forget]) -> None:
+        cutoffs = {forget.user_hash: forget.cutoff for forget in forgets}  # the latest counts
+        await self._store.forget(forgets[0].project_id, salt=forgets[0].salt, cutoffs=cutoffs)
+        for forget in forgets:
+            await asyncio.to_thread(self._control.forgets.complete, forget.id, now=self._clock())
 
     async def _expire_loop(self) -> None:
         while True:

@@ -64,7 +64,7 @@ class Control:
     def __init__(
         self, database: Database, *, pepper: bytes, clock: Callable[[], datetime] = utc_now
     ) -> None:
-        self.forgets = ForgetLog(database)
+        self.forgets = ForgetLog(database, pepper=pepper)
         self._database = database
         self._pepper = pepper
         self._clock = clock

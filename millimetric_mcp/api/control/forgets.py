@@ -3,12 +3,12 @@
 A user's id is never kept: only a salted hash of it, by which the store finds the rows.
 """
 
+import hmac
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from hashlib import sha256
-from hmac import compare_digest
 
 from sqlalchemy import RowMapping, insert, or_, select, update
 
@@ -25,13 +25,14 @@ _SALT_BYTES = 16
 class Forget:
     """One erasure: every event of the user acknowledged before ``cutoff``.
 
-    ``user_hash`` is sha256(salt || user_id in UTF-8), 32 bytes. Times are UTC, exact to the
+    ``user_hash`` is sha256(salt || user_id in UTF-8), 32 bytes; the salt is the deployment's,
+    derived from its pepper and kept nowhere. Times are UTC, exact to the
     microsecond; ``completed_at`` is None until the rows are gone.
     """
 
     id: str
     project_id: int
-    salt: bytes
+    salt: bytes = field(repr=False)
     user_hash: bytes
     cutoff: datetime
     requested_at: datetime
@@ -39,7 +40,7 @@ class Forget:
 
     def names(self, user_id: str) -> bool:
         """Whether this is the erasure of that user."""
-        return compare_digest(self.user_hash, _hash_user_id(user_id, self.salt))
+        return hmac.compare_digest(self.user_hash, _hash_user_id(user_id, self.salt))
 
 
 class ForgetLog:
@@ -49,8 +50,9 @@ class ForgetLog:
     completed: a process that dies loses none, and doing one twice must be harmless.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, *, pepper: bytes) -> None:
         self._database = database
+        self._salt = hmac.digest(pepper, b"erasures", "sha256")[:_SALT_BYTES]
 
     def add(
         self, *, project_id: int, user_id: str, cutoff: datetime, requested_at: datetime
@@ -60,12 +62,11 @@ class ForgetLog:
         Raises:
             StoreUnavailable: it was not logged.
         """
-        salt = secrets.token_bytes(_SALT_BYTES)
         forget = Forget(
             id=secrets.token_hex(16),
             project_id=project_id,
-            salt=salt,
-            user_hash=_hash_user_id(user_id, salt),
+            salt=self._salt,
+            user_hash=_hash_user_id(user_id, self._salt),
             cutoff=cutoff,
             requested_at=requested_at,
         )
@@ -74,7 +75,6 @@ class ForgetLog:
                 insert(forgets).values(
                     id=forget.id,
                     project_id=project_id,
-                    salt=salt,
                     user_hash=forget.user_hash,
                     cutoff=to_us(cutoff),
                     requested_at=to_us(requested_at),
@@ -90,14 +90,16 @@ class ForgetLog:
             .order_by(forgets.c.requested_at, forgets.c.id)
         )
         with self._database.reading() as connection:
-            return tuple(_to_forget(row) for row in connection.execute(query).mappings())
+            return tuple(
+                _to_forget(row, self._salt) for row in connection.execute(query).mappings()
+            )
 
     def find(self, forget_id: str) -> Forget | None:
         """An erasure, its receipt once it is completed."""
         with self._database.reading() as connection:
             query = select(forgets).where(forgets.c.id == forget_id)
             row = connection.execute(query).mappings().first()
-        return _to_forget(row) if row else None
+        return _to_forget(row, self._salt) if row else None
 
     def claim(self, *, now: datetime, lease_s: float, limit: int = 100) -> tuple[Forget, ...]:
         """At most ``limit`` pending erasures nobody has claimed, oldest first, now ours.
@@ -121,7 +123,7 @@ class ForgetLog:
             .returning(forgets)
         )
         with self._database.writing() as connection:
-            claimed = [_to_forget(row) for row in connection.execute(take).mappings()]
+            claimed = [_to_forget(row, self._salt) for row in connection.execute(take).mappings()]
         return tuple(sorted(claimed, key=lambda forget: (forget.requested_at, forget.id)))
 
     def renew(self, forget_ids: Sequence[str], *, now: datetime, lease_s: float) -> None:
@@ -158,11 +160,11 @@ def _lease_end(now: datetime, lease_s: float) -> int:
     return to_us(now) + round(lease_s * 1_000_000)
 
 
-def _to_forget(columns: RowMapping) -> Forget:
+def _to_forget(columns: RowMapping, salt: bytes) -> Forget:
     return Forget(
         id=columns["id"],
         project_id=columns["project_id"],
-        salt=columns["salt"],
+        salt=salt,
         user_hash=columns["user_hash"],
         cutoff=from_us(columns["cutoff"]),
         requested_at=from_us(columns["requested_at"]),

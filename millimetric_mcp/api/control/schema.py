@@ -69,7 +69,6 @@ forgets = Table(
     _metadata,
     Column("id", String(32), primary_key=True),
     Column("project_id", BigInteger, ForeignKey(projects.c.id), nullable=False),
-    Column("salt", LargeBinary(16), nullable=False),
     Column("user_hash", LargeBinary(32), nullable=False),
     Column("cutoff", BigInteger, nullable=False),
     Column("requested_at", BigInteger, nullable=False),

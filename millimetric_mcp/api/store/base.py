@@ -1,7 +1,7 @@
 """The event store as the API sees it: asynchronous, bounded, and closed in order."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date, datetime
 from functools import partial
@@ -81,16 +81,14 @@ class EventStore:
         await self._read(self._clickhouse.ping)
 
     async def forget(
-        self, project_id: int, *, salt: bytes, user_hash: bytes, cutoff: datetime
+        self, project_id: int, *, salt: bytes, cutoffs: Mapping[bytes, datetime]
     ) -> None:
-        """Erases a user's events that had arrived by ``cutoff``; returns when it is done.
+        """Erases users' events that had arrived by each one's cutoff; returns when it is done.
 
-        ``user_hash`` is sha256(salt || user_id).
+        ``cutoffs`` goes by user hash: sha256(salt || user_id).
         """
         forget = self._clickhouse.forget
-        await self._maintain(
-            partial(forget, project_id, salt=salt, user_hash=user_hash, cutoff=cutoff)
-        )
+        await self._maintain(partial(forget, project_id, salt=salt, cutoffs=cutoffs))
 
     async def expire(self, project_id: int, *, first_day: date) -> int:
         """Removes events from days before ``first_day`` and says how many there were."""

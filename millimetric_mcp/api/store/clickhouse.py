@@ -153,21 +153,22 @@ class ClickHouse:
         elapsed_us = self._query(compose_for("now", self.pool.target), {})[0][0]
         return _EPOCH + timedelta(microseconds=elapsed_us)
 
-    def forget(self, project_id: int, *, salt: bytes, user_hash: bytes, cutoff: datetime) -> None:
-        """Erases the user's events that had arrived by ``cutoff``.
+    def forget(self, project_id: int, *, salt: bytes, cutoffs: Mapping[bytes, datetime]) -> None:
+        """Erases users' events; ``cutoffs`` says by when they had arrived, by user hash.
 
-        Returns when the rows are gone from every answer and the files that held them are
-        deleted. Doing it again is harmless.
+        A user hash is sha256(salt || user_id). Returns when the rows are gone from every
+        answer and the files that held them are deleted. Doing it again is harmless.
 
         Raises:
             StoreUnavailable: the files are still there after `ERASURE_TIMEOUT_S`, or the
                 store is closing; it has to be done again.
         """
+        microsecond = timedelta(microseconds=1)
         bound = {
             "project_id": project_id,
             "salt": salt.hex().upper(),
-            "user_hash": user_hash.hex().upper(),
-            "cutoff_us": (cutoff - _EPOCH) // timedelta(microseconds=1),
+            "user_hashes": [user_hash.hex().upper() for user_hash in cutoffs],
+            "cutoffs_us": [(cutoff - _EPOCH) // microsecond for cutoff in cutoffs.values()],
         }
         self._command("forget", bound)
         self._wait_for_deletion()

@@ -1,8 +1,13 @@
--- Erases a user's events that had arrived by the cutoff. The id itself is not in the
--- statement, which the engine keeps on disk until the mutation is done: a salted hash is.
+-- Erases users' events that had arrived by each one's cutoff. The ids are not in the statement,
+-- which the engine keeps on disk until the mutation is done: salted hashes are.
 ALTER TABLE $local $on_cluster
 DELETE WHERE project_id = {project_id:UInt64}
-    AND received_at <= fromUnixTimestamp64Micro({cutoff_us:Int64}, 'UTC')
     AND user_id != ''
-    AND hex(SHA256(concat(unhex({salt:String}), user_id))) = {user_hash:String}
+    AND received_at <= fromUnixTimestamp64Micro(
+        transform(
+            hex(SHA256(concat(unhex({salt:String}), user_id))),
+            {user_hashes:Array(String)}, {cutoffs_us:Array(Int64)}, toInt64(-1)
+        ),
+        'UTC'
+    )
 SETTINGS mutations_sync = 2

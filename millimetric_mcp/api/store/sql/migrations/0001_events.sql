@@ -28,11 +28,18 @@ CREATE TABLE IF NOT EXISTS $local $on_cluster
     PROJECTION by_source
     (
         SELECT
+            project_id, toDate(timestamp), source, medium,
+            count(), uniqCombinedState(14)(anonymous_id)
+        GROUP BY project_id, toDate(timestamp), source, medium
+    ),
+    PROJECTION by_event_and_source
+    (
+        SELECT
             project_id, toDate(timestamp), event_name, source, medium,
             count(), uniqCombinedState(14)(anonymous_id)
         GROUP BY project_id, toDate(timestamp), event_name, source, medium
     ),
-    PROJECTION by_country
+    PROJECTION by_event_and_country
     (
         SELECT
             project_id, toDate(timestamp), event_name, country,
