@@ -13,6 +13,7 @@ from pydantic import (
     PlainSerializer,
     WithJsonSchema,
 )
+from pydantic_core import PydanticCustomError
 
 from millimetric_mcp.contract.validation import (
     check_absolute_url,
@@ -93,10 +94,25 @@ class TrackEvent(RequestBody):
     ] = None
 
 
+def _count_events(value: object) -> object:
+    """Before any event is looked at: the faults of millions of them would fill the memory."""
+    if isinstance(value, list | tuple) and len(value) > MAX_BATCH_EVENTS:
+        raise PydanticCustomError(
+            "too_long",
+            "must hold at most {limit} events, not {count}",
+            {"limit": MAX_BATCH_EVENTS, "count": len(value)},
+        )
+    return value
+
+
 class BatchRequest(RequestBody):
     """1 to 1000 events, stored all or not at all."""
 
-    events: Annotated[tuple[TrackEvent, ...], Field(min_length=1, max_length=MAX_BATCH_EVENTS)]
+    events: Annotated[
+        tuple[TrackEvent, ...],
+        Field(min_length=1, max_length=MAX_BATCH_EVENTS),
+        BeforeValidator(_count_events),
+    ]
 
 
 class IdentifyRequest(RequestBody):
