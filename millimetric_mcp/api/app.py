@@ -7,17 +7,21 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from http import HTTPStatus
 from typing import Any
 
 from starlette.applications import Starlette
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from millimetric_mcp.api.control import Control, KeyCache, Secrets
+from millimetric_mcp.api.openapi import HEALTH_PATH, OPENAPI_PATH, render_openapi
 from millimetric_mcp.api.ratelimit import RateLimiter
 from millimetric_mcp.api.routes import Endpoints, Services
 from millimetric_mcp.api.store import EventStore
@@ -28,7 +32,10 @@ from millimetric_mcp.errors import RequestError, StoreUnavailable, StoreUncertai
 from millimetric_mcp.settings import ApiSettings
 
 CORS_MAX_AGE_S = 86_400
-_KNOWN_PATHS = frozenset({endpoint.path for endpoint in ENDPOINTS} | {"/health", "/openapi.json"})
+CLIENT_CLOSED_REQUEST = 499
+"""What the log says of a request whose caller hung up before an answer."""
+
+_KNOWN_PATHS = frozenset({endpoint.path for endpoint in ENDPOINTS} | {HEALTH_PATH, OPENAPI_PATH})
 
 _log = logging.getLogger(__name__)
 
@@ -83,9 +90,9 @@ def build_app(
             await keys.close()
             control.close()
 
-    return Starlette(
-        routes=Endpoints(services).list_routes(),
-        middleware=[Middleware(RequestLog), Middleware(VersionedCors)],
+    app = Starlette(
+        routes=[*Endpoints(services).list_routes(), Route(OPENAPI_PATH, _serve_openapi)],
+        middleware=[Middleware(RequestLog), Middleware(VersionedCors), Middleware(LastResort)],
         exception_handlers={
             HTTPException: _answer_http_error,
             RequestError: _answer_request_error,
@@ -94,6 +101,12 @@ def build_app(
         },
         lifespan=lifespan,
     )
+    app.router.redirect_slashes = False  # another path is another path: 404, not 307
+    return app
+
+
+async def _serve_openapi(request: Request) -> Response:  # noqa: ARG001
+    return Response(render_openapi(), media_type="application/json")
 
 
 class VersionedCors:
@@ -101,11 +114,12 @@ class VersionedCors:
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
-        self._cors = CORSMiddleware(
+        self._cors = _Cors(
             app,
             allow_origins=["*"],
             allow_methods=["GET", "POST"],
             allow_headers=["*"],
+            allow_private_network=True,
             expose_headers=["Retry-After"],
             max_age=CORS_MAX_AGE_S,
         )
@@ -115,11 +129,21 @@ class VersionedCors:
         await (self._cors if versioned else self._app)(scope, receive, send)
 
 
-class RequestLog:
-    """One JSON line a request, without key, address, query or body; the last resort for faults.
+class _Cors(CORSMiddleware):
+    """Origins and headers are all allowed: a preflight is refused for its method alone."""
 
-    A fault is answered with ``internal_error`` and logged by its type and place alone: its
-    text and its traceback may quote what a caller sent.
+    def preflight_response(self, request_headers: Headers) -> Response:
+        answer = super().preflight_response(request_headers)
+        if answer.status_code == HTTPStatus.OK:
+            return answer
+        return _envelope(RequestError(ErrorCode.METHOD_NOT_ALLOWED), self.preflight_headers)
+
+
+class RequestLog:
+    """One JSON line a request, without key, address, query or body.
+
+    A fault is logged by its type and place alone: its text and its traceback may quote what
+    a caller sent.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -130,7 +154,7 @@ class RequestLog:
             await self._app(scope, receive, send)
             return
         started_s = time.perf_counter()
-        status = 0
+        status = CLIENT_CLOSED_REQUEST
 
         async def note_status(message: Message) -> None:
             nonlocal status
@@ -138,16 +162,40 @@ class RequestLog:
                 status = message["status"]
             await send(message)
 
-        fault: Exception | None = None
         try:
             await self._app(scope, receive, note_status)
-        except Exception as error:  # noqa: BLE001
-            fault = error
-            if status == 0:
-                response = _envelope(RequestError(ErrorCode.INTERNAL_ERROR))
-                await response(scope, receive, note_status)
         finally:
-            _log.info("%s", _Line(_describe(scope, status, started_s, fault)))
+            _log.info("%s", _Line(_describe(scope, status, started_s)))
+
+
+class LastResort:
+    """Answers what no handler foresaw with ``internal_error``, and leaves the fault to the log.
+
+    Nobody answers a caller who hung up.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        has_begun = False
+
+        async def note_begin(message: Message) -> None:
+            nonlocal has_begun
+            has_begun = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, note_begin)
+        except ClientDisconnect:
+            return
+        except Exception as error:
+            if scope["type"] != "http":
+                raise
+            scope.setdefault("state", {})["fault"] = error
+            if not has_begun:
+                answer = _envelope(RequestError(ErrorCode.INTERNAL_ERROR))
+                await answer(scope, receive, send)
 
 
 class _Line:
@@ -160,10 +208,8 @@ class _Line:
         return json.dumps(self._fields, separators=(",", ":"))
 
 
-def _describe(
-    scope: Scope, status: int, started_s: float, fault: Exception | None
-) -> dict[str, Any]:
-    path = scope["path"]
+def _describe(scope: Scope, status: int, started_s: float) -> dict[str, Any]:
+    path, state = scope["path"], scope.get("state", {})
     fields = {
         "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
         "method": scope["method"],
@@ -171,11 +217,10 @@ def _describe(
         "status": status,
         "duration_ms": round((time.perf_counter() - started_s) * 1000, 2),
     }
-    project = scope.get("state", {}).get("project")
-    if project is not None:
-        fields["project"] = project
-    if fault is not None:
-        fields["fault"] = _place(fault)
+    if "project" in state:
+        fields["project"] = state["project"]
+    if "fault" in state:
+        fields["fault"] = _place(state["fault"])
     return fields
 
 

@@ -1,6 +1,7 @@
 """The endpoints: route, key, scope, origin, rate, type and size, body, in this order."""
 
 import asyncio
+import re
 import zlib
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -36,6 +37,7 @@ from millimetric_mcp.errors import RequestError, StoreError
 
 MAX_BODY_BYTES = 10 * 1024 * 1024
 NO_IP_HASH = bytes(16)
+_DIGITS = re.compile("[0-9]{1,20}")
 
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -183,7 +185,7 @@ async def read_bytes(request: Request) -> bytes:
     """
     encoding = _check_media_type(request)
     declared = request.headers.get("content-length", "0")
-    if declared.isascii() and declared.isdigit() and int(declared) > MAX_BODY_BYTES:
+    if _DIGITS.fullmatch(declared) and int(declared) > MAX_BODY_BYTES:
         raise RequestError(ErrorCode.PAYLOAD_TOO_LARGE)
     body = bytearray()
     async for chunk in request.stream():

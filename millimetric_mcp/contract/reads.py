@@ -1,5 +1,6 @@
 """What a reader asks and gets: sources, stats and raw events over a window of time."""
 
+import re
 from enum import StrEnum
 from typing import Annotated, Self
 
@@ -79,6 +80,17 @@ GroupBy = Annotated[
 """Columns to group by, each once, in the order asked; read from a comma list."""
 
 
+def _read_digits(value: object) -> object:
+    if isinstance(value, str) and not re.fullmatch("[0-9]{1,9}", value):
+        raise PydanticCustomError("int", "must be a whole number in decimal digits")
+    return value
+
+
+_PLAIN_DIGITS = BeforeValidator(_read_digits)
+_MOST_ROWS = "Most rows to answer with."
+_EVENT_NAME = "Only events of this name."
+
+
 class WindowParams(BaseModel):
     """A window of time: ``from`` inclusive, ``to`` exclusive. Other parameters are ignored."""
 
@@ -97,37 +109,51 @@ class WindowParams(BaseModel):
 class SourcesParams(WindowParams):
     """Events and visitors by source."""
 
-    breakdown: Breakdown = Breakdown.SOURCE_MEDIUM
-    limit: Annotated[int, Field(ge=1, le=MAX_SOURCES_LIMIT)] = 50
+    breakdown: Annotated[Breakdown, Field(description="What makes a row of its own.")] = (
+        Breakdown.SOURCE_MEDIUM
+    )
+    limit: Annotated[
+        int, Field(ge=1, le=MAX_SOURCES_LIMIT, description=_MOST_ROWS), _PLAIN_DIGITS
+    ] = 50
 
 
 class StatsParams(WindowParams):
     """One metric, by columns and buckets of time."""
 
-    metric: Metric = Metric.COUNT
-    group_by: GroupBy = ()
-    interval: Interval | None = None
-    event: Annotated[str | None, Field(description="Only events of this name.")] = None
-    limit: Annotated[int, Field(ge=1, le=MAX_STATS_LIMIT)] = 100
+    metric: Annotated[Metric, Field(description="What is counted.")] = Metric.COUNT
+    group_by: Annotated[GroupBy, Field(description="Columns to group by, comma-separated.")] = ()
+    interval: Annotated[
+        Interval | None, Field(description="Width of a bucket; absent: one bucket.")
+    ] = None
+    event: Annotated[str | None, Field(description=_EVENT_NAME)] = None
+    limit: Annotated[
+        int, Field(ge=1, le=MAX_STATS_LIMIT, description=_MOST_ROWS), _PLAIN_DIGITS
+    ] = 100
 
 
 class QueryParams(WindowParams):
     """Raw events, newest first."""
 
-    event: Annotated[str | None, Field(description="Only events of this name.")] = None
+    event: Annotated[str | None, Field(description=_EVENT_NAME)] = None
     source: Annotated[str | None, Field(description="Only this source.")] = None
     medium: Annotated[str | None, Field(description="Only this medium.")] = None
     country: Annotated[str | None, Field(description="Only this ISO country code.")] = None
     user_id: Annotated[str | None, Field(description="Only this user.")] = None
     anonymous_id: Annotated[str | None, Field(description="Only this visitor.")] = None
-    limit: Annotated[int, Field(ge=1, le=MAX_QUERY_LIMIT)] = 100
+    limit: Annotated[
+        int, Field(ge=1, le=MAX_QUERY_LIMIT, description=_MOST_ROWS), _PLAIN_DIGITS
+    ] = 100
+
+
+Column = Annotated[str | None, WithJsonSchema({"type": "string"})]
+"""A column that is absent where it was not asked for; it is never null."""
 
 
 class SourceRow(ResponseBody):
     """One source (and medium): its events, visitors and the paid part of its events, 0 to 1."""
 
     source: str
-    medium: str | None = None
+    medium: Column = None
     events: Annotated[int, Field(ge=0)]
     uniques: Annotated[int, Field(ge=0)]
     paid_share: Annotated[float, Field(ge=0, le=1)]
@@ -143,28 +169,28 @@ class SourcesResult(ResponseBody):
 class StatsRow(ResponseBody):
     """One group in one bucket: only the columns asked for are present."""
 
-    bucket: str | None = None
-    source: str | None = None
-    medium: str | None = None
+    bucket: Column = None
+    source: Column = None
+    medium: Column = None
     campaign: str | None = None
-    country: str | None = None
-    device_type: str | None = None
-    browser: str | None = None
-    os: str | None = None
+    country: Column = None
+    device_type: Column = None
+    browser: Column = None
+    os: Column = None
     path: str | None = None
-    event_name: str | None = None
+    event_name: Column = None
     value: Annotated[int, Field(ge=0)]
 
 
 class StatsResult(ResponseBody):
     """Rows by bucket, then value descending, then the columns.
 
-    ``truncated`` is present and true where ``limit`` left rows out (ours).
+    ``truncated`` is present and true where ``limit`` left rows out.
     """
 
     metric: Metric
     rows: list[StatsRow]
-    truncated: bool | None = None
+    truncated: Annotated[bool | None, WithJsonSchema({"const": True})] = None
 
 
 class EventRow(ResponseBody):

@@ -1,5 +1,6 @@
 """A request's bytes or parameters as a model of the contract, or the error that names the field."""
 
+import re
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import TypeVar
@@ -20,6 +21,9 @@ from millimetric_mcp.contract.validation import (
 from millimetric_mcp.errors import RequestError
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
+
+# A "+" that was not percent-encoded arrives as a space; before an offset it can be nothing else.
+_LOST_PLUS = re.compile(r" (?=[0-9]{2}:?[0-9]{2}$)")
 
 
 def read_body(model: type[ModelT], body: bytes) -> ModelT:
@@ -67,6 +71,9 @@ def read_params(model: type[ModelT], pairs: Iterable[tuple[str, str]]) -> ModelT
         RequestError: invalid_group_by, else invalid_params.
     """
     values = {name: value for name, value in first_values(pairs).items() if value != ""}
+    for name in ("from", "to"):
+        if name in values:
+            values[name] = _LOST_PLUS.sub("+", values[name])
     try:
         return model.model_validate(values)
     except ValidationError as error:
