@@ -9,6 +9,7 @@ from functools import lru_cache
 from typing import NamedTuple, TypeAlias
 
 from millimetric_mcp.api.ingest.address import (
+    MAX_HOST_LENGTH,
     Address,
     host_of,
     read_address,
@@ -63,6 +64,7 @@ _PARAMETERS = frozenset(
 )
 # Others (about:, file:, an extension's page) name no place on the web.
 _REFERRER_SCHEMES = frozenset({"http", "https", "android-app", "ios-app", ""})
+_MAX_SITE_LENGTH = MAX_HOST_LENGTH + len(".:65535")
 _UNDERSCORED = str.maketrans(" -", "__")
 
 
@@ -239,7 +241,12 @@ def _slug(referrer: Address) -> str:
     return registrable_domain(referrer.host)
 
 
-@lru_cache(maxsize=1024)
 def _site_of(request_host: str) -> str | None:
+    # What can be no host is not worth a place in the cache either.
+    return _read_site(request_host) if len(request_host) <= _MAX_SITE_LENGTH else None
+
+
+@lru_cache(maxsize=1024)
+def _read_site(request_host: str) -> str | None:
     host = host_of(request_host) or host_of(f"//{request_host}")
     return host and host.removeprefix("www.")

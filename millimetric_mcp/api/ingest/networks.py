@@ -5,7 +5,7 @@ The tables are read when the first referrer is looked up, not at import.
 
 import tomllib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache, lru_cache
 from importlib import resources
@@ -41,7 +41,7 @@ class NetworkTable:
     hosts: Mapping[str, Listing]
     first_labels: Mapping[str, Listing]
     apps: Mapping[str, Listing]
-    pages: Mapping[str, tuple[tuple[str, Listing], ...]] = field(default_factory=dict)
+    pages: Mapping[str, tuple[tuple[str, Listing], ...]]
     """By host: path prefixes that belong to another network than their host."""
 
     def host_listing(self, host: str) -> Listing | None:
@@ -74,7 +74,7 @@ def find_listing(address: Address) -> Listing | None:
     if address.scheme == "android-app":
         return table.apps.get(address.host)
     listing = _listing_of_host(address.host)
-    if table.pages and len(address.path) > 1:
+    if len(address.path) > 1:
         listing = table.page_listing(address.host, address.path) or listing
     return listing
 
