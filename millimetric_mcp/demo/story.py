@@ -58,11 +58,17 @@ class Sent:
     start: datetime
 
 
-async def tell_story(stage: Stage, sent: Sent, *, now: Callable[[], datetime]) -> None:
+async def tell_story(
+    stage: Stage,
+    sent: Sent,
+    *,
+    now: Callable[[], datetime],
+    erased_within_s: float = ERASED_WITHIN_S,
+) -> None:
     """Every question, in order; what disagrees is kept in the stage's checks.
 
     Raises:
-        DemoFailed: a tool failed, or a forgotten user did not go.
+        DemoFailed: a tool failed, or a forgotten user did not go in time.
     """
     moment = now()
     case = Case(stage, sent.truth, _open_window(sent.start, moment))
@@ -77,7 +83,7 @@ async def tell_story(stage: Stage, sent: Sent, *, now: Callable[[], datetime]) -
     his, others = _part_events(chain(sent.replay(), added), user_id)
     stage.title(f"What has {user_id} been doing here?")
     await ask_events(case, user_id, his, with_times=True)
-    await _forget(case, user_id)
+    await _forget(case, user_id, within_s=erased_within_s)
     await _count_the_others(case, others, forgotten=len(his))
 
 
@@ -144,24 +150,24 @@ def _part_events(
     return his, others
 
 
-async def _forget(case: Case, user_id: str) -> None:
+async def _forget(case: Case, user_id: str, *, within_s: float) -> None:
     stage = case.stage
     stage.title(f"{user_id} wants to be forgotten")
     answer = await stage.ask(Forgotten, "forget", user_id=user_id)
     stage.checks.equal("forget's queued", found=answer.queued, sent=True)
-    await _await_erased(case, user_id)
+    await _await_erased(case, user_id, within_s=within_s)
     await ask_events(case, user_id, [], with_times=True)
 
 
-async def _await_erased(case: Case, user_id: str) -> None:
+async def _await_erased(case: Case, user_id: str, *, within_s: float) -> None:
     """A forget is acknowledged once it is queued, and is done soon after."""
     question: dict[str, object] = {"user_id": user_id, "fields": list(EVENT_FIELDS), "limit": 1}
-    for _ in range(int(ERASED_WITHIN_S / ERASED_POLL_S)):
+    for _ in range(int(within_s / ERASED_POLL_S)):
         answer = await case.stage.listen(Events, "raw_events", **case.window, **question)
         if not answer.rows:
             return
         await asyncio.sleep(ERASED_POLL_S)
-    raise DemoFailed(f"{user_id} was not erased within {ERASED_WITHIN_S:.0f} s")
+    raise DemoFailed(f"{user_id} was not erased within {within_s:.0f} s")
 
 
 async def _count_the_others(case: Case, others: Truth, *, forgotten: int) -> None:

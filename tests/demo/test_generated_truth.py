@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from millimetric_mcp.api.ingest.classify import classify
+from millimetric_mcp.api.ingest.enrich import parse_user_agent
 from millimetric_mcp.contract.attribution import RULES
 from millimetric_mcp.demo.channels import CHANNELS, Channel
 from millimetric_mcp.demo.devices import ANY_DEVICE, NO_DEVICE, PHONE_FIRST, Device
@@ -48,9 +49,8 @@ def test_the_channels_use_rules_of_every_part_of_the_cascade() -> None:
 
 @pytest.mark.parametrize("device", DEVICES, ids=lambda device: device.user_agent[13:60])
 def test_the_enrichment_agrees_with_every_device(device: Device) -> None:
-    from millimetric_mcp.api.ingest.enrich import read_user_agent
-
-    assert read_user_agent(device.user_agent) == (device.device_type, device.browser, device.os)
+    found = parse_user_agent(device.user_agent)
+    assert tuple(found) == (device.device_type, device.browser, device.os)
 
 
 def test_a_tally_counts_exactly() -> None:
