@@ -1,0 +1,45 @@
+"""What OpenAPI can't say of a valid request: a window's order, and how old an event may be."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import schemathesis
+
+_TIMES = ("from", "to")
+_STORABLE_YEARS = range(1971, datetime.now(UTC).year)
+
+
+@schemathesis.hook
+def map_query(context: schemathesis.HookContext, query: Any) -> Any:
+    """``from`` before ``to``, where both are times."""
+    if not isinstance(query, dict):
+        return query
+    start, end = (_read_time(query.get(name)) for name in _TIMES)
+    if start and end and start > end:
+        return {**query, "from": query["to"], "to": query["from"]}
+    return query
+
+
+@schemathesis.hook
+def map_body(context: schemathesis.HookContext, body: Any) -> Any:
+    """Events of times that the API stores."""
+    for event in _list_events(body):
+        time = _read_time(event.get("timestamp"))
+        if time and time.year not in _STORABLE_YEARS:
+            event["timestamp"] = event["timestamp"].replace(event["timestamp"][:4], "2024", 1)
+    return body
+
+
+def _list_events(body: Any) -> Iterator[dict[str, Any]]:
+    if isinstance(body, dict):
+        events = body.get("events")
+        candidates = [body, *(events if isinstance(events, list) else [])]
+        yield from (event for event in candidates if isinstance(event, dict))
+
+
+def _read_time(text: Any) -> datetime | None:
+    try:
+        return datetime.fromisoformat(text).astimezone(UTC)
+    except (TypeError, ValueError, OverflowError):
+        return None
