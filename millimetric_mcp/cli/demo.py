@@ -24,7 +24,7 @@ def run(options: Namespace, environ: Mapping[str, str]) -> int:
     """Walk through it; the exit code, 1 where a number that came back is not the one sent.
 
     Raises:
-        SettingsError: ``--events`` is out of range.
+        SettingsError: ``--events`` is out of range, or the api extra is not installed.
         DemoFailed: it could not be walked to its end.
     """
     _check_extra()
@@ -43,6 +43,9 @@ def run(options: Namespace, environ: Mapping[str, str]) -> int:
 
 def _check_extra() -> None:
     """The API runs as a child: what it lacks is better said before it is started."""
-    for name in API_MODULES:
-        if find_spec(name) is None:
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+    absent = [name for name in API_MODULES if find_spec(name) is None]
+    if absent:
+        missing = f"{', '.join(absent)} not installed"
+        raise SettingsError(
+            [f"'demo' needs the api extra ({missing}): pip install 'millimetric-mcp[api]'"]
+        )

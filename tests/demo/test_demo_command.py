@@ -198,3 +198,21 @@ def test_too_few_or_too_many_events_are_refused_before_anything_starts(
     assert process.returncode == 2
     assert page == "millimetric-mcp: --events: must be from 1000 to 100000000\n"
     _assert_nothing_left(tmp_path)
+
+
+@pytest.mark.parametrize("absent", ["rich", "chdb", "sqlalchemy"])
+def test_without_the_api_extra_one_sentence_says_what_to_install(absent: str) -> None:
+    program = (
+        f"import sys; sys.modules[{absent!r}] = None\n"
+        "from millimetric_mcp.cli import main; sys.exit(main(['demo']))"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=False
+    )
+    assert found.returncode == 2
+    assert found.stdout == ""
+    assert re.fullmatch(
+        rf"millimetric-mcp: 'demo' needs the api extra \({absent}\S* (is )?not installed\): "
+        r"pip install 'millimetric-mcp\[api\]'\n",
+        found.stderr,
+    )
