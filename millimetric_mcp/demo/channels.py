@@ -4,7 +4,7 @@ The expectation is written beside the link, by hand from the contract's rules: i
 truth the walk-through checks the API against, so nothing here asks a classifier.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from datetime import date
 from enum import Enum
 from random import Random
@@ -58,6 +58,7 @@ class Channel:
     """
 
     expects: Attribution
+    _: KW_ONLY
     fresh: float
     again: float
     query: str = ""
@@ -137,13 +138,13 @@ def _facebook_ad(
     certain = rule_id != "fbclid_only"
     return Channel(
         (_high if certain else _medium)("facebook", "paid", rule_id, campaign),
-        fresh,
-        again,
-        query,
-        referrer or None,
-        LANDS_ON_SHELVES,
-        PHONE_FIRST,
-        PAID_SOCIAL_SIGNUP,
+        fresh=fresh,
+        again=again,
+        query=query,
+        referrer=referrer or None,
+        lands=LANDS_ON_SHELVES,
+        devices=PHONE_FIRST,
+        signup_rate=PAID_SOCIAL_SIGNUP,
     )
 
 
@@ -155,7 +156,7 @@ def _referral(
     again: float,
     lands: Weighted[Page] = LANDS_ON_JOURNAL,
 ) -> Channel:
-    return Channel(expects, fresh, again, referrer=referrer, lands=lands)
+    return Channel(expects, fresh=fresh, again=again, referrer=referrer, lands=lands)
 
 
 def _social(
@@ -163,8 +164,8 @@ def _social(
 ) -> Channel:
     return Channel(
         _medium(network, "social", rule_id),
-        fresh,
-        again,
+        fresh=fresh,
+        again=again,
         referrer=referrer,
         lands=LANDS_ON_JOURNAL,
         devices=PHONE_FIRST,
@@ -175,8 +176,8 @@ def _social(
 def _search(engine: str, referrer: str, *, fresh: float, again: float) -> Channel:
     return Channel(
         _medium(engine, "organic", "ref_search"),
-        fresh,
-        again,
+        fresh=fresh,
+        again=again,
         referrer=referrer,
         signup_rate=SEARCH_SIGNUP,
     )
@@ -240,23 +241,23 @@ FACEBOOK = (
 INSTAGRAM = (
     Channel(
         _high("instagram", "paid", "utm_paid_instagram", "stories_autumn_box"),
-        3.2,
-        0.9,
-        "utm_source=instagram&utm_medium=paid_social&utm_campaign=stories_autumn_box",
-        "https://l.instagram.com/",
-        LANDS_ON_PRODUCTS,
-        PHONE_FIRST,
-        PAID_SOCIAL_SIGNUP,
+        fresh=3.2,
+        again=0.9,
+        query="utm_source=instagram&utm_medium=paid_social&utm_campaign=stories_autumn_box",
+        referrer="https://l.instagram.com/",
+        lands=LANDS_ON_PRODUCTS,
+        devices=PHONE_FIRST,
+        signup_rate=PAID_SOCIAL_SIGNUP,
     ),
     Channel(
         _high("instagram", "paid", "fbclid_utm", "creator_reels"),
-        1.2,
-        0.3,
-        "utm_source=ig&utm_medium=social&utm_campaign=creator_reels&fbclid={fbclid}",
-        "https://l.instagram.com/",
-        LANDS_ON_PRODUCTS,
-        PHONE_FIRST,
-        PAID_SOCIAL_SIGNUP,
+        fresh=1.2,
+        again=0.3,
+        query="utm_source=ig&utm_medium=social&utm_campaign=creator_reels&fbclid={fbclid}",
+        referrer="https://l.instagram.com/",
+        lands=LANDS_ON_PRODUCTS,
+        devices=PHONE_FIRST,
+        signup_rate=PAID_SOCIAL_SIGNUP,
     ),
     _social(
         "instagram", "https://www.instagram.com/", fresh=1.6, again=1.0, rule_id="ref_instagram"
@@ -266,38 +267,38 @@ INSTAGRAM = (
 SEARCH = (
     Channel(
         _high("google", "paid", "gclid"),
-        4.2,
-        1.2,
-        "gad_source=1&gclid={gclid}",
-        "https://www.google.com/",
-        LANDS_ON_PRODUCTS,
+        fresh=4.2,
+        again=1.2,
+        query="gad_source=1&gclid={gclid}",
+        referrer="https://www.google.com/",
+        lands=LANDS_ON_PRODUCTS,
         signup_rate=SEARCH_SIGNUP,
     ),
     Channel(
         _high("google", "paid", "gclid", "brand_search"),
-        1.8,
-        2.4,
-        "utm_source=google&utm_medium=cpc&utm_campaign=brand_search&gclid={gclid}",
-        "https://www.google.de/",
-        LANDS_ON_HOME,
+        fresh=1.8,
+        again=2.4,
+        query="utm_source=google&utm_medium=cpc&utm_campaign=brand_search&gclid={gclid}",
+        referrer="https://www.google.de/",
+        lands=LANDS_ON_HOME,
         signup_rate=SEARCH_SIGNUP,
     ),
     Channel(
         _high("google", "paid", "gbraid"),
-        0.9,
-        0.2,
-        "gad_source=1&gbraid=0AAAAAo{click_id}",
-        "https://www.google.com/",
-        LANDS_ON_PRODUCTS,
-        PHONE_FIRST,
+        fresh=0.9,
+        again=0.2,
+        query="gad_source=1&gbraid=0AAAAAo{click_id}",
+        referrer="https://www.google.com/",
+        lands=LANDS_ON_PRODUCTS,
+        devices=PHONE_FIRST,
     ),
     Channel(
         _high("bing", "paid", "msclkid", "shopping_all"),
-        0.8,
-        0.3,
-        "utm_campaign=shopping_all&msclkid={click_id}",
-        "https://www.bing.com/",
-        LANDS_ON_PRODUCTS,
+        fresh=0.8,
+        again=0.3,
+        query="utm_campaign=shopping_all&msclkid={click_id}",
+        referrer="https://www.bing.com/",
+        lands=LANDS_ON_PRODUCTS,
     ),
     _search("google", "https://www.google.com/", fresh=12, again=5),
     _search("google", "https://www.google.de/", fresh=5, again=2),
@@ -314,32 +315,32 @@ SEARCH = (
 MAIL = (
     Channel(
         _high("newsletter", "email", "utm_explicit", "weekly_{week}"),
-        1.0,
-        9.0,
-        "utm_source=newsletter&utm_medium=email&utm_campaign=weekly_{week}",
-        None,
-        LANDS_ON_PRODUCTS,
+        fresh=1.0,
+        again=9.0,
+        query="utm_source=newsletter&utm_medium=email&utm_campaign=weekly_{week}",
+        referrer=None,
+        lands=LANDS_ON_PRODUCTS,
         mailed=True,
     ),
     Channel(
         _high("newsletter", "email", "utm_explicit", "welcome_series"),
-        0.3,
-        2.0,
-        "utm_source=newsletter&utm_medium=email&utm_campaign=welcome_series",
-        "https://mail.google.com/",
-        LANDS_ON_HOME,
-    ),
-    Channel(
-        _medium("email", "email", "ref_email"),
-        0.5,
-        1.4,
+        fresh=0.3,
+        again=2.0,
+        query="utm_source=newsletter&utm_medium=email&utm_campaign=welcome_series",
         referrer="https://mail.google.com/",
         lands=LANDS_ON_HOME,
     ),
     Channel(
         _medium("email", "email", "ref_email"),
-        0.3,
-        0.6,
+        fresh=0.5,
+        again=1.4,
+        referrer="https://mail.google.com/",
+        lands=LANDS_ON_HOME,
+    ),
+    Channel(
+        _medium("email", "email", "ref_email"),
+        fresh=0.3,
+        again=0.6,
         referrer="https://outlook.live.com/",
         lands=LANDS_ON_HOME,
     ),
@@ -348,28 +349,28 @@ MAIL = (
 NETWORKS = (
     Channel(
         _high("tiktok", "paid", "ttclid", "barista_challenge"),
-        1.6,
-        0.2,
-        "utm_source=tiktok&utm_medium=cpm&utm_campaign=barista_challenge&ttclid={click_id}",
-        "https://www.tiktok.com/",
-        LANDS_ON_SHELVES,
-        PHONE_FIRST,
-        PAID_SOCIAL_SIGNUP,
+        fresh=1.6,
+        again=0.2,
+        query="utm_source=tiktok&utm_medium=cpm&utm_campaign=barista_challenge&ttclid={click_id}",
+        referrer="https://www.tiktok.com/",
+        lands=LANDS_ON_SHELVES,
+        devices=PHONE_FIRST,
+        signup_rate=PAID_SOCIAL_SIGNUP,
     ),
     Channel(
         _high("linkedin", "paid", "li_fat_id", "office_coffee"),
-        0.4,
-        0.2,
-        "utm_campaign=office_coffee&li_fat_id={click_id}",
-        "https://www.linkedin.com/",
+        fresh=0.4,
+        again=0.2,
+        query="utm_campaign=office_coffee&li_fat_id={click_id}",
+        referrer="https://www.linkedin.com/",
     ),
     Channel(
         _high("criteo", "paid", "utm_paid", "dynamic_retargeting"),
-        0.3,
-        2.2,
-        "utm_source=criteo&utm_medium=display&utm_campaign=dynamic_retargeting",
-        None,
-        LANDS_ON_PRODUCTS,
+        fresh=0.3,
+        again=2.2,
+        query="utm_source=criteo&utm_medium=display&utm_campaign=dynamic_retargeting",
+        referrer=None,
+        lands=LANDS_ON_PRODUCTS,
     ),
     _social("tiktok", "https://www.tiktok.com/", fresh=0.7, again=0.2),
     _social("twitter", "https://t.co/{short_link}", fresh=1.4, again=0.6),
@@ -382,19 +383,19 @@ NETWORKS = (
 REFERRALS = (
     Channel(
         _high("chatgpt.com", "unknown", "utm_explicit"),
-        0.9,
-        0.2,
-        "utm_source=chatgpt.com",
-        "https://chatgpt.com/",
-        LANDS_ON_JOURNAL,
+        fresh=0.9,
+        again=0.2,
+        query="utm_source=chatgpt.com",
+        referrer="https://chatgpt.com/",
+        lands=LANDS_ON_JOURNAL,
     ),
     Channel(
         _high("awin", "affiliate", "utm_explicit", "partner_{week}"),
-        0.8,
-        0.4,
-        "utm_source=awin&utm_medium=affiliate&utm_campaign=partner_{week}",
-        "https://deals.coupon-corner.example/coffee",
-        LANDS_ON_PRODUCTS,
+        fresh=0.8,
+        again=0.4,
+        query="utm_source=awin&utm_medium=affiliate&utm_campaign=partner_{week}",
+        referrer="https://deals.coupon-corner.example/coffee",
+        lands=LANDS_ON_PRODUCTS,
     ),
     _referral(
         _medium("chatgpt", "referral", "ref_ai"), "https://chatgpt.com/", fresh=1.2, again=0.3
@@ -419,7 +420,7 @@ REFERRALS = (
     ),
 )
 
-WALK_IN = Channel(DIRECT, 13, 26, lands=LANDS_ON_HOME)
+WALK_IN = Channel(DIRECT, fresh=13, again=26, lands=LANDS_ON_HOME)
 
 CHANNELS = (*FACEBOOK, *INSTAGRAM, *SEARCH, *MAIL, *NETWORKS, *REFERRALS, WALK_IN)
 

@@ -48,7 +48,7 @@ class Api:
             DemoFailed: always, as nobody asked it to end; with what it wrote to stderr.
         """
         code = self.process.wait()
-        raise DemoFailed(_tell("the API ended", code, _read_tail(self.data_dir.parent)))
+        raise DemoFailed(_tell("the API ended", code=code, lines=_read_tail(self.data_dir.parent)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,7 @@ def run_api(directory: Path, *, environ: Mapping[str, str]) -> Iterator[Api]:
             stderr=errors,
         )
     try:
-        _await_health(process, url, directory)
+        _await_health(process, url=url, directory=directory)
         yield Api(url, data_dir, time.monotonic() - began, process)
     finally:
         _stop(process)
@@ -151,7 +151,7 @@ def _read_key(process: "subprocess.Popen[bytes]") -> str:
         key = ""
     if process.returncode != 0 or not isinstance(key, str) or parse_api_key(key) is None:
         lines = complaint.decode(errors="replace").splitlines()
-        raise DemoFailed(_tell("'keys create' failed", process.returncode, lines))
+        raise DemoFailed(_tell("'keys create' failed", code=process.returncode, lines=lines))
     return key
 
 
@@ -161,28 +161,28 @@ def _find_free_port() -> int:
         return port
 
 
-def _await_health(process: "subprocess.Popen[bytes]", url: str, directory: Path) -> None:
+def _await_health(process: "subprocess.Popen[bytes]", *, url: str, directory: Path) -> None:
     deadline = time.monotonic() + START_TIMEOUT_S
     with httpx.Client(timeout=2.0, trust_env=False) as client:
         while time.monotonic() < deadline:
             if process.poll() is not None:
-                raise DemoFailed(_tell("the API ended", process.returncode, _read_tail(directory)))
+                lines = _read_tail(directory)
+                raise DemoFailed(_tell("the API ended", code=process.returncode, lines=lines))
             try:
                 if client.get(f"{url}/health").is_success:
                     return
             except httpx.TransportError:
                 pass
             time.sleep(POLL_S)
-    raise DemoFailed(
-        _tell(f"the API was not ready in {START_TIMEOUT_S:.0f} s", None, _read_tail(directory))
-    )
+    what = f"the API was not ready in {START_TIMEOUT_S:.0f} s"
+    raise DemoFailed(_tell(what, code=None, lines=_read_tail(directory)))
 
 
 def _read_tail(directory: Path) -> Sequence[str]:
     return (directory / API_LOG).read_text(errors="replace").splitlines()
 
 
-def _tell(what: str, code: int | None, lines: Sequence[str]) -> str:
+def _tell(what: str, *, code: int | None, lines: Sequence[str]) -> str:
     ending = f" with exit code {code}" if code is not None else ""
     shown = "".join(f"\n  {line}" for line in lines[-TOLD_LINES:])
     return f"{what}{ending}{'; it wrote:' if shown else ''}{shown}"

@@ -1,6 +1,6 @@
 """The shop's visitors' devices: real User-Agent strings and what each of them is."""
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 
 from millimetric_mcp.demo.chance import Weighted
 
@@ -13,6 +13,7 @@ class Device:
     """
 
     user_agent: str
+    _: KW_ONLY
     screen: str
     device_type: str
     browser: str
@@ -27,90 +28,98 @@ _IPHONE = "Mozilla/5.0 (iPhone; CPU iPhone OS 18_6 like Mac OS X)"
 
 CHROME_ANDROID = Device(
     f"Mozilla/5.0 (Linux; Android 10; K) {_WEBKIT} Chrome/140.0.0.0 Mobile Safari/537.36",
-    "412x915",
-    "mobile",
-    "chrome",
-    "android",
+    screen="412x915",
+    device_type="mobile",
+    browser="chrome",
+    os="android",
 )
 SAMSUNG_ANDROID = Device(
     f"Mozilla/5.0 (Linux; Android 13; SAMSUNG SM-S918B) {_WEBKIT} "
     "SamsungBrowser/21.0 Chrome/110.0.5481.154 Mobile Safari/537.36",
-    "384x824",
-    "mobile",
-    "",
-    "android",
+    screen="384x824",
+    device_type="mobile",
+    browser="",
+    os="android",
 )
 SAFARI_IPHONE = Device(
     f"{_IPHONE} {_SAFARI} Version/18.6 Mobile/15E148 Safari/604.1",
-    "390x844",
-    "mobile",
-    "safari",
-    "ios",
+    screen="390x844",
+    device_type="mobile",
+    browser="safari",
+    os="ios",
 )
 CHROME_IPHONE = Device(
     f"{_IPHONE} {_SAFARI} CriOS/140.0.7339.122 Mobile/15E148 Safari/604.1",
-    "393x852",
-    "mobile",
-    "chrome",
-    "ios",
+    screen="393x852",
+    device_type="mobile",
+    browser="chrome",
+    os="ios",
 )
 SAFARI_IPAD = Device(
     f"Mozilla/5.0 (iPad; CPU OS 17_5 like Mac OS X) {_SAFARI} "
     "Version/17.5 Mobile/15E148 Safari/604.1",
-    "820x1180",
-    "tablet",
-    "safari",
-    "ios",
+    screen="820x1180",
+    device_type="tablet",
+    browser="safari",
+    os="ios",
 )
 CHROME_TABLET = Device(
     f"Mozilla/5.0 (Linux; Android 13; SM-X710) {_WEBKIT} Chrome/126.0.0.0 Safari/537.36",
-    "800x1280",
-    "tablet",
-    "chrome",
-    "android",
+    screen="800x1280",
+    device_type="tablet",
+    browser="chrome",
+    os="android",
 )
 CHROME_WINDOWS = Device(
     f"{_WINDOWS}) {_WEBKIT} Chrome/140.0.0.0 Safari/537.36",
-    "1920x1080",
-    "desktop",
-    "chrome",
-    "windows",
+    screen="1920x1080",
+    device_type="desktop",
+    browser="chrome",
+    os="windows",
 )
 EDGE_WINDOWS = Device(
     f"{_WINDOWS}) {_WEBKIT} Chrome/139.0.0.0 Safari/537.36 Edg/139.0.0.0",
-    "1536x864",
-    "desktop",
-    "edge",
-    "windows",
+    screen="1536x864",
+    device_type="desktop",
+    browser="edge",
+    os="windows",
 )
 FIREFOX_WINDOWS = Device(
     f"{_WINDOWS}; rv:142.0) Gecko/20100101 Firefox/142.0",
-    "1920x1080",
-    "desktop",
-    "firefox",
-    "windows",
+    screen="1920x1080",
+    device_type="desktop",
+    browser="firefox",
+    os="windows",
 )
 OPERA_WINDOWS = Device(
     f"{_WINDOWS}) {_WEBKIT} Chrome/123.0.0.0 Safari/537.36 OPR/109.0.0.0",
-    "1920x1080",
-    "desktop",
-    "opera",
-    "windows",
+    screen="1920x1080",
+    device_type="desktop",
+    browser="opera",
+    os="windows",
 )
 SAFARI_MAC = Device(
-    f"{_MAC} {_SAFARI} Version/17.5 Safari/605.1.15", "1440x900", "desktop", "safari", "macos"
+    f"{_MAC} {_SAFARI} Version/17.5 Safari/605.1.15",
+    screen="1440x900",
+    device_type="desktop",
+    browser="safari",
+    os="macos",
 )
 CHROME_MAC = Device(
-    f"{_MAC} {_WEBKIT} Chrome/140.0.0.0 Safari/537.36", "1728x1117", "desktop", "chrome", "macos"
+    f"{_MAC} {_WEBKIT} Chrome/140.0.0.0 Safari/537.36",
+    screen="1728x1117",
+    device_type="desktop",
+    browser="chrome",
+    os="macos",
 )
 FIREFOX_LINUX = Device(
     "Mozilla/5.0 (X11; Ubuntu; Linux x86_64; rv:141.0) Gecko/20100101 Firefox/141.0",
-    "2560x1440",
-    "desktop",
-    "firefox",
-    "linux",
+    screen="2560x1440",
+    device_type="desktop",
+    browser="firefox",
+    os="linux",
 )
-NO_DEVICE = Device("", "", "", "", "")
+NO_DEVICE = Device("", screen="", device_type="", browser="", os="")
 """What a call made by a program counts as."""
 
 ANY_DEVICE = Weighted(

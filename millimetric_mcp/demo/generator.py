@@ -166,7 +166,7 @@ class _Shop:
             visitor = self._welcome(channel, landing)
         elif landing.attribution is not DIRECT:
             visitor.touch = landing
-        visit = _Visit(self._rng, visitor, landing, starts_ms)
+        visit = _Visit(self._rng, visitor, landing=landing, starts_ms=starts_ms)
         self._walk(visit, channel)
         visitor.seen_until_ms = visit.now_ms
         if visit.now_ms < until_ms:
@@ -206,25 +206,25 @@ class _Shop:
 class _Visit:
     """One visit being written down, from its first page on."""
 
-    def __init__(self, rng: Random, visitor: _Visitor, landing: Arrival, starts_ms: int) -> None:
+    def __init__(self, rng: Random, visitor: _Visitor, *, landing: Arrival, starts_ms: int) -> None:
         self.visitor = visitor
         self.now_ms = starts_ms
         self.events: list[GeneratedEvent] = []
         self._rng = rng
         self._here = landing
-        self._write(PAGEVIEW, landing, landing.page.properties + visitor.properties)
+        self._write(PAGEVIEW, landing, properties=landing.page.properties + visitor.properties)
 
     def view(self, page: Page) -> None:
         self._read_on()
         self._here = Arrival(page, page.url, self._here.url, INTERNAL)
-        self._write(PAGEVIEW, self._here, page.properties + self.visitor.properties)
+        self._write(PAGEVIEW, self._here, properties=page.properties + self.visitor.properties)
 
     def sign_up(self, user_id: str) -> None:
         self.view(REGISTER)
         self._read_on()
         self.visitor.user_id = user_id
         properties = f'{{"method":"{SIGNUP_METHODS.pick(self._rng)}"}}'
-        self._write(SIGNUP, self.visitor.touch, properties, f"signup-{user_id}")
+        self._write(SIGNUP, self.visitor.touch, properties=properties, event_id=f"signup-{user_id}")
 
     def buy(self, order_id: str) -> None:
         amount_cents, items = self._fill_cart()
@@ -235,7 +235,7 @@ class _Visit:
             f'{{"order_id":"{order_id}","amount_cents":{amount_cents},'
             f'"currency":"{CURRENCY}","items":{items}}}'
         )
-        self._write(PURCHASE, self.visitor.touch, properties, order_id)
+        self._write(PURCHASE, self.visitor.touch, properties=properties, event_id=order_id)
         self.view(THANKS)
 
     def _fill_cart(self) -> tuple[int, int]:
@@ -249,14 +249,14 @@ class _Visit:
                 f'{{"product_id":"{product.product_id}","price_cents":{product.price_cents},'
                 f'"currency":"{CURRENCY}"}}'
             )
-            self._write(ADD_TO_CART, self._here, properties)
+            self._write(ADD_TO_CART, self._here, properties=properties)
         return amount_cents, items
 
     def _read_on(self) -> None:
         self.now_ms += READING_MS[self._rng.getrandbits(7)] + self._rng.getrandbits(10)
 
     def _write(
-        self, event: str, arrival: Arrival, properties: str, event_id: str | None = None
+        self, event: str, arrival: Arrival, *, properties: str, event_id: str | None = None
     ) -> None:
         visitor = self.visitor
         self.events.append(

@@ -53,7 +53,7 @@ async def ask_sources(case: Case) -> None:
     )
     if len(answer.rows) > SHOWN_SOURCES:
         stage.say(f"and {len(answer.rows) - SHOWN_SOURCES} more rows")
-    check_sources(stage, answer.rows, case.truth.by_source_medium)
+    check_sources(stage, answer.rows, sent=case.truth.by_source_medium)
     stage.verdict()
 
 
@@ -68,7 +68,7 @@ async def ask_facebook(case: Case) -> None:
         _show_split(stage, row.paid_share)
         stage.say(f"{row.events * row.paid_share:,.0f} of {row.events:,} events came from ads")
     sent: Tallies = {(FACEBOOK,): case.truth.by_source[(FACEBOOK,)]}
-    check_sources(stage, answer.rows, sent)
+    check_sources(stage, answer.rows, sent=sent)
     stage.verdict()
 
 
@@ -81,7 +81,7 @@ async def ask_signups_a_day(case: Case) -> None:
     stage.say(f"{answer.total:,} sign-ups in all")
     sent = sum(found.events for found in truth.signups_by_day.values())
     stage.checks.equal("sign-ups in all", found=answer.total, sent=sent)
-    _check_counts(stage, "sign-ups", _by_day(answer.rows), truth.signups_by_day)
+    _check_counts(stage, "sign-ups", found=_by_day(answer.rows), sent=truth.signups_by_day)
     stage.verdict()
 
 
@@ -113,7 +113,7 @@ async def ask_facebook_signups(case: Case) -> None:
         _show_split(stage, paid / (paid + social))
     views = truth.by_source[(FACEBOOK,)].paid_share
     stage.say(f"{paid:,} from ads and {social:,} from posts, where ads are {views:.0%} of events")
-    _check_counts(stage, "sign-ups", found, truth.signups_by_source_medium)
+    _check_counts(stage, "sign-ups", found=found, sent=truth.signups_by_source_medium)
     stage.verdict()
 
 
@@ -133,12 +133,12 @@ async def ask_devices(case: Case) -> None:
         ],
     )
     found: Found = {(row.device_type or "",): row.value for row in answer.rows}
-    _check_counts(stage, "purchases", found, case.truth.purchases_by_device)
+    _check_counts(stage, "purchases", found=found, sent=case.truth.purchases_by_device)
     stage.verdict()
 
 
 async def ask_events(
-    case: Case, user_id: str, sent: Sequence[GeneratedEvent], *, with_times: bool
+    case: Case, user_id: str, *, sent: Sequence[GeneratedEvent], with_times: bool
 ) -> None:
     """A user's events, newest first; ``sent`` is oldest first."""
     stage = case.stage
@@ -150,45 +150,45 @@ async def ask_events(
         stage.say(f"Nothing: {user_id} has no events.")
     stage.checks.equal(f"number of {user_id}'s events", found=len(answer.rows), sent=len(sent))
     for row, event in zip(answer.rows, reversed(sent), strict=False):
-        _check_event(stage, row, event, with_times=with_times)
+        _check_event(stage, row, sent=event, with_times=with_times)
     stage.verdict()
 
 
-def check_sources(stage: Stage, rows: Iterable[SourceRow], sent: Tallies) -> None:
+def check_sources(stage: Stage, rows: Iterable[SourceRow], *, sent: Tallies) -> None:
     """Every row is there, with its counts exactly and its visitors within 3 %."""
     found = {tuple(filter(None, (row.source, row.medium))): row for row in rows}
     stage.checks.same_keys("sources", found=found, sent=sent)
     for key in sorted(found.keys() & sent.keys()):
-        _check_source(stage, " / ".join(key), found[key], sent[key])
+        _check_source(stage, " / ".join(key), found=found[key], sent=sent[key])
 
 
-def _check_source(stage: Stage, name: str, row: SourceRow, sent: Tally) -> None:
+def _check_source(stage: Stage, name: str, *, found: SourceRow, sent: Tally) -> None:
     checks = stage.checks
-    shares = (round(share, SHARE_DIGITS) for share in (row.paid_share, sent.paid_share))
-    checks.equal(f"events of {name}", found=row.events, sent=sent.events)
-    checks.near(f"visitors of {name}", found=row.uniques, sent=sent.uniques)
+    shares = (round(share, SHARE_DIGITS) for share in (found.paid_share, sent.paid_share))
+    checks.equal(f"events of {name}", found=found.events, sent=sent.events)
+    checks.near(f"visitors of {name}", found=found.uniques, sent=sent.uniques)
     checks.equal(f"paid share of {name}", found=next(shares), sent=next(shares))
 
 
-def _check_counts(stage: Stage, what: str, found: Found, sent: Tallies) -> None:
+def _check_counts(stage: Stage, what: str, *, found: Found, sent: Tallies) -> None:
     stage.checks.same_keys(what, found=found, sent=sent)
     for key in sorted(found.keys() & sent.keys()):
         name = f"{what} of {' / '.join(key)}"
         stage.checks.equal(name, found=found[key], sent=sent[key].events)
 
 
-def _check_event(stage: Stage, row: EventSeen, event: GeneratedEvent, *, with_times: bool) -> None:
-    truth = event.attribution
+def _check_event(stage: Stage, row: EventSeen, *, sent: GeneratedEvent, with_times: bool) -> None:
+    truth = sent.attribution
     wanted = {
-        "event_name": event.event,
+        "event_name": sent.event,
         "source": truth.source,
         "medium": truth.medium,
         "source_rule_id": truth.rule_id,
     }
     if with_times:
-        wanted["timestamp"] = write_time(event.timestamp_ms)
+        wanted["timestamp"] = write_time(sent.timestamp_ms)
     for column, value in wanted.items():
-        name = f"{column} of {event.user_id}'s {event.event}"
+        name = f"{column} of {sent.user_id}'s {sent.event}"
         stage.checks.equal(name, found=getattr(row, column), sent=value)
 
 

@@ -82,7 +82,7 @@ async def tell_story(
     user_id = sent.truth.choose_buyer(near=LIKED_EVENTS)
     his, others = _part_events(chain(sent.replay(), added), user_id)
     stage.title(f"What has {user_id} been doing here?")
-    await ask_events(case, user_id, his, with_times=True)
+    await ask_events(case, user_id, sent=his, with_times=True)
     await _forget(case, user_id, within_s=erased_within_s)
     await _count_the_others(case, others, forgotten=len(his))
 
@@ -121,7 +121,7 @@ async def _track_and_identify(case: Case, moment: datetime) -> list[GeneratedEve
     ]
     for event in added:
         case.truth.add(event)
-    await ask_events(case, PERSON, added, with_times=False)
+    await ask_events(case, PERSON, sent=added, with_times=False)
     return added
 
 
@@ -156,7 +156,7 @@ async def _forget(case: Case, user_id: str, *, within_s: float) -> None:
     answer = await stage.ask(Forgotten, "forget", user_id=user_id)
     stage.checks.equal("forget's queued", found=answer.queued, sent=True)
     await _await_erased(case, user_id, within_s=within_s)
-    await ask_events(case, user_id, [], with_times=True)
+    await ask_events(case, user_id, sent=[], with_times=True)
 
 
 async def _await_erased(case: Case, user_id: str, *, within_s: float) -> None:
@@ -180,5 +180,5 @@ async def _count_the_others(case: Case, others: Truth, *, forgotten: int) -> Non
         [("Events", f"{before:,}", f"{forgotten:,}", f"{left:,}")],
     )
     stage.checks.equal("events left", found=left, sent=before - forgotten)
-    check_sources(stage, answer.rows, others.by_source_medium)
+    check_sources(stage, answer.rows, sent=others.by_source_medium)
     stage.verdict()

@@ -59,21 +59,22 @@ def walk_through(demo: Demo) -> bool:
         show_done(console, f"the API answers on {api.url} after {api.started_in_s:.1f} s")
         keys = create_keys(api, environ=demo.environ)
         show_done(console, "a server key (sk) and a read key (rk), from 'millimetric-mcp keys'")
-        asyncio.run(_run(demo, api, keys, checks))
+        asyncio.run(_run(demo, checks, api=api, keys=keys))
         _show_result(console, checks, elapsed_s=time.monotonic() - began)
         if demo.keep:
-            _keep(console, api, keys)
+            _keep(console, api, keys=keys)
         else:
             _show_own(console)
     return not checks.mismatches
 
 
-async def _run(demo: Demo, api: Api, keys: Keys, checks: Checks) -> None:
+async def _run(demo: Demo, checks: Checks, *, api: Api, keys: Keys) -> None:
     console, now = demo.console, datetime.now(UTC)
     replay = partial(generate, seed=SEED, end=now, events=demo.events, days=DAYS)
     truth = Truth()
     show_title(console, f"{DAYS} days of a web shop, {demo.events:,} events")
-    await _send(console, api, keys, events=_observe(replay(), truth), total=demo.events)
+    events = _observe(replay(), truth)
+    await _send(console, events, api=api, keys=keys, total=demo.events)
     show_title(console, "An agent's tools")
 
     def show_question(text: str) -> None:
@@ -93,7 +94,7 @@ def _observe(events: Iterable[GeneratedEvent], truth: Truth) -> Iterator[Generat
 
 
 async def _send(
-    console: Console, api: Api, keys: Keys, *, events: Iterable[GeneratedEvent], total: int
+    console: Console, events: Iterable[GeneratedEvent], *, api: Api, keys: Keys, total: int
 ) -> None:
     began = time.monotonic()
     with _progress(console) as progress:
@@ -138,7 +139,7 @@ def _show_result(console: Console, checks: Checks, *, elapsed_s: float) -> None:
         show_done(console, f"{praise} ({elapsed_s:.0f} s in all)")
 
 
-def _keep(console: Console, api: Api, keys: Keys) -> None:
+def _keep(console: Console, api: Api, *, keys: Keys) -> None:
     show_title(console, "Yours until Ctrl-C")
     lines = (
         f"API      {api.url}",
