@@ -53,6 +53,9 @@ ORDER BY (project_id, toStartOfHour(timestamp), anonymous_id, timestamp)
 SETTINGS
     $part_settings
     old_parts_lifetime = 5,
+    cleanup_delay_period = 2,
+    cleanup_delay_period_random_add = 1,
+    max_cleanup_delay_period = 5,
     finished_mutations_to_keep = 1,
     fsync_after_insert = $fsync,
     fsync_part_directory = $fsync,
