@@ -4,7 +4,8 @@ One engine serves the whole run (a process has one), each test has a database of
 """
 
 import secrets
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,6 +20,7 @@ from millimetric_mcp.api.control import Control, Secrets, open_control
 from millimetric_mcp.api.store import EventStore, StoreTarget, embedded_target, open_event_store
 from millimetric_mcp.api.store.clients import ClientPool
 from millimetric_mcp.contract.keys import KeyEnv, KeyKind
+from millimetric_mcp.contract.stored import StoredEvent
 from millimetric_mcp.settings import ApiSettings
 
 NOW = datetime(2026, 5, 16, 19, 30, tzinfo=UTC)
@@ -112,11 +114,56 @@ async def api(
     store_target: StoreTarget, control_dsn: str, api_settings: ApiSettings
 ) -> AsyncIterator[Api]:
     """A running API without rate limits."""
+    store = open_event_store(store_target, max_queued_events=api_settings.max_queued_events)
+    async with _run_api(store, control_dsn, api_settings) as running:
+        yield running
+
+
+@dataclass
+class StoreDouble:
+    """A store of a list that answers nothing, or raises ``fault``, whatever it is asked."""
+
+    events: list[StoredEvent] = field(default_factory=list)
+    fault: Exception | None = None
+
+    def start(self) -> None:
+        pass
+
+    async def close(self) -> None:
+        pass
+
+    async def append(self, events: Sequence[StoredEvent]) -> None:
+        await self._answer()
+        self.events.extend(events)
+
+    async def _answer(self, *_: Any, **__: Any) -> list[Any]:
+        if self.fault is not None:
+            raise self.fault
+        return []
+
+    sources = query = ping = forget = expire = _answer
+
+    async def stats(self, *_: Any) -> tuple[list[Any], bool]:
+        return await self._answer(), False
+
+    async def now(self) -> datetime:
+        await self._answer()
+        return NOW
+
+
+@pytest.fixture
+async def quick_api(control_dsn: str, api_settings: ApiSettings) -> AsyncIterator[Api]:
+    """The API over a `StoreDouble`: for what is decided before the store, or by its faults."""
+    async with _run_api(StoreDouble(), control_dsn, api_settings) as running:
+        yield running
+
+
+@asynccontextmanager
+async def _run_api(store: Any, control_dsn: str, settings: ApiSettings) -> AsyncIterator[Api]:
     clock = Clock()
     control = open_control(control_dsn, pepper=PEPPER, ip_salt=IP_SALT)
-    store = open_event_store(store_target, max_queued_events=api_settings.max_queued_events)
     app = build_app(
-        api_settings,
+        settings,
         Backends(control, store, Secrets(PEPPER, IP_SALT)),
         country_of=lambda ip: {"81.2.69.160": "GB"}.get(ip, ""),
         clock=clock,

@@ -1,0 +1,574 @@
+"""Every error of the contract: its status, its body, its headers, and what the document says."""
+
+import json
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+import httpx
+import pytest
+from jsonschema import Draft202012Validator
+from sqlalchemy import create_engine
+
+from millimetric_mcp.api.control.engine import parse_dsn
+from millimetric_mcp.api.control.schema import keys
+from millimetric_mcp.api.openapi import build_openapi
+from millimetric_mcp.contract.codes import ERRORS, ErrorCode
+from millimetric_mcp.contract.keys import KeyEnv, KeyKind
+from millimetric_mcp.contract.reads import GroupColumn
+from millimetric_mcp.errors import StoreRefused, StoreUnavailable, StoreUncertain
+from millimetric_mcp.settings import ApiSettings, RateLimits
+
+read_document = cache(build_openapi)
+
+SECRET = "s" * 43
+WINDOW = {"from": "2026-05-01T00:00:00Z", "to": "2026-06-01T00:00:00Z"}
+EVENT = {"event": "x"}
+SHOP = "https://shop.example"
+
+Send = Callable[[Any], Awaitable[httpx.Response]]
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A request and its refusal; ``at`` is the operation whose description it must meet."""
+
+    id: str
+    status: int
+    body: Mapping[str, Any]
+    send: Send
+    at: str | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@pytest.fixture
+def api_settings() -> ApiSettings:
+    """A track call every four seconds, one in hand."""
+    return ApiSettings(rate_limits=RateLimits(track_per_s=0.25, track_burst=1))
+
+
+def bearer(key: str, **headers: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {key}", **headers}
+
+
+def post(path: str, body: Any = EVENT, *, kind: str = "sk", **headers: str) -> Send:
+    async def send(api):
+        return await api.http.post(path, json=body, headers=bearer(api.keys[kind], **headers))
+
+    return send
+
+
+def get(path: str, *, kind: str = "rk", **params: Any) -> Send:
+    async def send(api):
+        asked = {name: value for name, value in (WINDOW | params).items() if value is not None}
+        return await api.http.get(path, params=asked, headers=bearer(api.keys[kind]))
+
+    return send
+
+
+def present(make_header: Callable[[Any], Mapping[str, str]]) -> Send:
+    async def send(api):
+        return await api.http.post("/v1/track", json=EVENT, headers=make_header(api))
+
+    return send
+
+
+def call(method: str, path: str) -> Send:
+    async def send(api):
+        return await api.http.request(method, path)
+
+    return send
+
+
+def with_fault(fault: Exception, request: Send) -> Send:
+    async def send(api):
+        api.store.fault = fault
+        return await request(api)
+
+    return send
+
+
+async def track_twice(api):
+    await api.post("/v1/track", EVENT)
+    return await api.post("/v1/track", EVENT)
+
+
+async def track_with_a_revoked_key(api):
+    key = api.make_key(KeyKind.SK)
+    api.control.revoke_key(key.split("_")[2])
+    return await api.post("/v1/track", EVENT, key=key)
+
+
+async def track_from_a_test_key_called_live(api):
+    key = api.make_key(KeyKind.SK, env=KeyEnv.TEST)
+    return await api.post("/v1/track", EVENT, key=key.replace("_test_", "_live_"))
+
+
+async def track_raw(api, content: bytes = b"{}", **headers: str):
+    return await api.http.post(
+        "/v1/track", content=content, headers=bearer(api.keys["sk"], **headers)
+    )
+
+
+async def track_eleven_mib(api):
+    return await track_raw(api, b" " * (11 * 1024 * 1024), **{"Content-Type": "application/json"})
+
+
+async def track_plain_text(api):
+    return await track_raw(api, **{"Content-Type": "text/plain"})
+
+
+def details(form: str | None = None, **fields: str) -> dict[str, Any]:
+    return {
+        "fieldErrors": {name: [sentence] for name, sentence in fields.items()},
+        "formErrors": [form] if form else [],
+    }
+
+
+CHALLENGE = {"WWW-Authenticate": "Bearer"}
+REFUSALS = [
+    Refusal(
+        "invalid_payload",
+        400,
+        {"error": "invalid_payload", "details": details(event="Field required")},
+        post("/v1/track", {}),
+        "/v1/track",
+    ),
+    Refusal(
+        "invalid_payload in a batch",
+        400,
+        {
+            "error": "invalid_payload",
+            "details": details(**{"events[1].event": "Field required"}),
+        },
+        post("/v1/batch", {"events": [EVENT, {}]}),
+        "/v1/batch",
+    ),
+    Refusal(
+        "invalid_payload of no fields",
+        400,
+        {
+            "error": "invalid_payload",
+            "details": details(anonymous_id="Field required", user_id="Field required"),
+        },
+        post("/v1/identify", {}),
+        "/v1/identify",
+    ),
+    Refusal(
+        "invalid_payload of a forget",
+        400,
+        {"error": "invalid_payload", "details": details(user_id="Field required")},
+        post("/v1/forget", {}),
+        "/v1/forget",
+    ),
+    Refusal(
+        "invalid_params",
+        400,
+        {
+            "error": "invalid_params",
+            "details": details(limit="Input should be greater than or equal to 1"),
+        },
+        get("/v1/sources", limit=0),
+        "/v1/sources",
+    ),
+    Refusal(
+        "invalid_params without a window",
+        400,
+        {
+            "error": "invalid_params",
+            "details": details(**{"from": "Field required", "to": "Field required"}),
+        },
+        get("/v1/query", **{"from": None, "to": None}),
+        "/v1/query",
+    ),
+    Refusal(
+        "invalid_params of a window that ends before it starts",
+        400,
+        {"error": "invalid_params", "details": details("from must not be after to")},
+        get("/v1/stats", **{"from": "2026-07-01T00:00:00Z"}),
+        "/v1/stats",
+    ),
+    Refusal(
+        "invalid_group_by",
+        400,
+        {
+            "error": "invalid_group_by",
+            "details": details(group_by="must be a comma list of " + ", ".join(GroupColumn))
+            | {"allowed": list(GroupColumn)},
+        },
+        get("/v1/stats", group_by="source,colour"),
+        "/v1/stats",
+    ),
+    Refusal(
+        "missing_bearer_token",
+        401,
+        {"error": "missing_bearer_token"},
+        present(lambda api: {}),
+        "/v1/track",
+        CHALLENGE,
+    ),
+    Refusal(
+        "missing_bearer_token for another scheme",
+        401,
+        {"error": "missing_bearer_token"},
+        present(lambda api: {"Authorization": f"Basic {api.keys['sk']}"}),
+        "/v1/track",
+        CHALLENGE,
+    ),
+    Refusal(
+        "malformed_api_key",
+        401,
+        {"error": "malformed_api_key"},
+        present(lambda api: bearer("sk_live_short")),
+        "/v1/track",
+        CHALLENGE,
+    ),
+    Refusal(
+        "malformed_api_key of an account key",
+        401,
+        {"error": "malformed_api_key"},
+        present(lambda api: bearer(f"ak_live_AAAAAAAA_{SECRET}")),
+        "/v1/track",
+        CHALLENGE,
+    ),
+    Refusal(
+        "invalid_api_key of an unknown prefix",
+        401,
+        {"error": "invalid_api_key"},
+        present(lambda api: bearer(f"sk_live_AAAAAAAA_{SECRET}")),
+        "/v1/track",
+        CHALLENGE,
+    ),
+    Refusal(
+        "invalid_api_key of a wrong secret",
+        401,
+        {"error": "invalid_api_key"},
+        present(lambda api: bearer(api.keys["sk"][:17] + SECRET)),
+        "/v1/track",
+        CHALLENGE,
+    ),
+    Refusal(
+        "invalid_api_key of another env",
+        401,
+        {"error": "invalid_api_key"},
+        track_from_a_test_key_called_live,
+        "/v1/track",
+        CHALLENGE,
+    ),
+    Refusal(
+        "invalid_api_key of a revoked key",
+        401,
+        {"error": "invalid_api_key"},
+        track_with_a_revoked_key,
+        "/v1/track",
+        CHALLENGE,
+    ),
+    Refusal(
+        "key_kind_mismatch",
+        401,
+        {"error": "key_kind_mismatch"},
+        present(lambda api: bearer(api.keys["rk"].replace("rk_", "sk_", 1))),
+        "/v1/track",
+        CHALLENGE,
+    ),
+    Refusal(
+        "origin_not_allowed",
+        403,
+        {"error": "origin_not_allowed", "origin": "https://www.shop.example"},
+        post("/v1/track", kind="pk", Origin="https://www.shop.example"),
+        "/v1/track",
+    ),
+    Refusal(
+        "origin_not_allowed without one",
+        403,
+        {"error": "origin_not_allowed", "origin": ""},
+        post("/v1/identify", kind="pk"),
+        "/v1/identify",
+    ),
+    *[
+        Refusal(
+            f"insufficient_scope of {kind} at {path}",
+            403,
+            {"error": "insufficient_scope"},
+            request,
+            path,
+        )
+        for kind, path, request in [
+            ("rk", "/v1/track", post("/v1/track", kind="rk")),
+            ("rk", "/v1/batch", post("/v1/batch", kind="rk")),
+            ("rk", "/v1/identify", post("/v1/identify", kind="rk")),
+            ("rk", "/v1/forget", post("/v1/forget", kind="rk")),
+            ("sk", "/v1/sources", get("/v1/sources", kind="sk")),
+            ("sk", "/v1/stats", get("/v1/stats", kind="sk")),
+            ("sk", "/v1/query", get("/v1/query", kind="sk")),
+            ("pk", "/v1/stats", get("/v1/stats", kind="pk")),
+        ]
+    ],
+    Refusal(
+        "forget_requires_secret_key",
+        403,
+        {"error": "forget_requires_secret_key"},
+        post("/v1/forget", {"user_id": "u"}, kind="pk", Origin=SHOP),
+        "/v1/forget",
+    ),
+    *[
+        Refusal(f"not_found at {path}", 404, {"error": "not_found"}, call("GET", path))
+        for path in ["/", "/v1", "/v1/", "/v1/nothing", "/v2/track", "/v1/track/", "//v1/track"]
+    ],
+    *[
+        Refusal(
+            f"method_not_allowed for {method} {path}",
+            405,
+            {"error": "method_not_allowed"},
+            call(method, path),
+            headers={"Allow": allowed},
+        )
+        for method, path, allowed in [
+            ("GET", "/v1/track", "POST"),
+            ("PUT", "/v1/batch", "POST"),
+            ("DELETE", "/v1/forget", "POST"),
+            ("OPTIONS", "/v1/identify", "POST"),
+            ("HEAD", "/v1/track", "POST"),
+            ("POST", "/v1/query", "GET, HEAD"),
+            ("POST", "/health", "GET, HEAD"),
+            ("BREW", "/openapi.json", "GET, HEAD"),
+        ]
+    ],
+    Refusal(
+        "payload_too_large", 413, {"error": "payload_too_large"}, track_eleven_mib, "/v1/track"
+    ),
+    Refusal(
+        "unsupported_media_type",
+        415,
+        {"error": "unsupported_media_type"},
+        track_plain_text,
+        "/v1/track",
+    ),
+    Refusal(
+        "rate_limited",
+        429,
+        {"error": "rate_limited", "retry_after_s": 4},
+        track_twice,
+        "/v1/track",
+        {"Retry-After": "4"},
+    ),
+    *[
+        Refusal(
+            f"internal_error at {path}",
+            500,
+            {"error": "internal_error"},
+            with_fault(RuntimeError(f"secret of {path}"), request),
+            path,
+        )
+        for path, request in [
+            ("/v1/track", post("/v1/track")),
+            ("/v1/batch", post("/v1/batch", {"events": [EVENT]})),
+            ("/v1/identify", post("/v1/identify", {"anonymous_id": "a", "user_id": "u"})),
+            ("/v1/forget", post("/v1/forget", {"user_id": "u"})),
+            ("/v1/sources", get("/v1/sources")),
+            ("/v1/stats", get("/v1/stats")),
+            ("/v1/query", get("/v1/query")),
+            ("/health", call("GET", "/health")),
+        ]
+    ],
+    Refusal(
+        "forget_failed",
+        500,
+        {"error": "forget_failed"},
+        with_fault(StoreUnavailable("secret"), post("/v1/forget", {"user_id": "u"})),
+        "/v1/forget",
+    ),
+    Refusal(
+        "upstream_failed for a queue that is full",
+        503,
+        {"error": "upstream_failed", "retry_after_s": 1},
+        with_fault(StoreUnavailable("secret"), post("/v1/track")),
+        "/v1/track",
+        {"Retry-After": "1"},
+    ),
+    Refusal(
+        "upstream_failed for a store that is down",
+        503,
+        {"error": "upstream_failed", "retry_after_s": 5},
+        with_fault(StoreUnavailable("secret", retry_after_s=5), get("/v1/sources")),
+        "/v1/sources",
+        {"Retry-After": "5"},
+    ),
+    Refusal(
+        "upstream_failed for a statement refused",
+        503,
+        {"error": "upstream_failed", "retry_after_s": 1},
+        with_fault(StoreRefused("secret"), get("/v1/stats")),
+        "/v1/stats",
+        {"Retry-After": "1"},
+    ),
+    Refusal(
+        "upstream_failed of a write whose fate is unknown",
+        502,
+        {"error": "upstream_failed"},
+        with_fault(StoreUncertain("secret"), post("/v1/batch", {"events": [EVENT]})),
+        "/v1/batch",
+    ),
+    Refusal(
+        "upstream_failed of a read cut off",
+        502,
+        {"error": "upstream_failed"},
+        with_fault(StoreUncertain("secret"), get("/v1/query")),
+        "/v1/query",
+    ),
+]
+
+
+@pytest.mark.parametrize("refusal", [pytest.param(case, id=case.id) for case in REFUSALS])
+async def test_each_refusal_has_its_status_body_headers_and_description(quick_api, refusal):
+    answer = await refusal.send(quick_api)
+
+    assert answer.status_code == refusal.status
+    if answer.request.method != "HEAD":
+        assert answer.json() == refusal.body
+    assert answer.headers["content-type"] == "application/json"
+    sent = {name: answer.headers[name] for name in refusal.headers}
+    assert {name: sorted(value.split(", ")) for name, value in sent.items()} == {
+        name: sorted(value.split(", ")) for name, value in refusal.headers.items()
+    }
+    if refusal.at:
+        check_document(answer, refusal.at)
+
+
+def check_document(answer: httpx.Response, path: str) -> None:
+    """The answer is one that the OpenAPI document describes."""
+    document = read_document()
+    described = document["paths"][path][answer.request.method.lower()]["responses"]
+    response = described[str(answer.status_code)]
+    schema = response["content"]["application/json"]["schema"]
+    components = {"components": document["components"]}
+    Draft202012Validator(schema | components).validate(answer.json())
+    assert [name for name in response.get("headers", {}) if name not in answer.headers] == []
+
+
+def test_every_code_and_status_of_the_contract_is_reached_here():
+    reached = {(case.body["error"], case.status) for case in REFUSALS}
+
+    assert reached == {(code, status) for code in ErrorCode for status in ERRORS[code].statuses}
+
+
+async def test_an_unready_store_is_503_at_health(quick_api):
+    quick_api.store.fault = StoreUnavailable("secret")
+
+    answer = await quick_api.http.get("/health")
+
+    assert answer.status_code == 503
+    assert answer.json() == {"status": "unavailable", "store": "unavailable"}
+    check_document(answer, "/health")
+
+
+async def test_a_control_database_that_fails_is_503_before_anything_is_known(
+    quick_api, control_dsn
+):
+    engine = create_engine(parse_dsn(control_dsn))
+    with engine.begin() as connection:
+        keys.drop(connection)
+    engine.dispose()
+
+    answer = await quick_api.post("/v1/track", EVENT)
+
+    assert (answer.status_code, answer.json()["error"]) == (503, "upstream_failed")
+
+
+WRONG_ORIGIN = "https://evil.example"
+TOO_LARGE = str(11 * 1024 * 1024)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "kind", "headers", "code"),
+    [
+        ("PUT", "/v1/nothing", None, {}, "not_found"),
+        ("PUT", "/v1/track", None, {}, "method_not_allowed"),
+        ("POST", "/v1/forget", None, {}, "missing_bearer_token"),
+        ("POST", "/v1/forget", "pk", {"Origin": WRONG_ORIGIN}, "forget_requires_secret_key"),
+        ("POST", "/v1/track", "rk", {"Origin": WRONG_ORIGIN}, "insufficient_scope"),
+        ("POST", "/v1/track", "pk", {"Origin": WRONG_ORIGIN}, "origin_not_allowed"),
+        ("POST", "/v1/track", "pk", {"Origin": SHOP}, "rate_limited"),
+        ("POST", "/v1/identify", "pk", {"Origin": SHOP}, "unsupported_media_type"),
+        (
+            "POST",
+            "/v1/identify",
+            "pk",
+            {"Origin": SHOP, "Content-Type": "application/json"},
+            "payload_too_large",
+        ),
+        (
+            "POST",
+            "/v1/identify",
+            "pk",
+            {"Origin": SHOP, "Content-Type": "application/json", "Content-Length": "1"},
+            "invalid_payload",
+        ),
+    ],
+    ids=lambda value: value if isinstance(value, str) and "_" in value else "",
+)
+async def test_of_several_faults_the_first_in_the_documented_order_is_answered(
+    quick_api, method, path, kind, headers, code
+):
+    """Each row has the faults of all rows below it, as far as one request can have them."""
+    await quick_api.post("/v1/track", EVENT)  # the one token of the bucket
+    faulty = {"Content-Type": "text/plain", "Content-Length": TOO_LARGE} | headers
+    if kind:
+        faulty |= bearer(quick_api.keys[kind])
+
+    answer = await quick_api.http.request(method, path, content=b"{", headers=faulty)
+
+    assert answer.json()["error"] == code
+
+
+async def test_a_refused_request_takes_no_token(quick_api):
+    for _ in range(3):
+        await quick_api.http.post(
+            "/v1/track",
+            json=EVENT,
+            headers=bearer(quick_api.keys["pk"], Origin=WRONG_ORIGIN),
+        )
+
+    answer = await quick_api.post("/v1/track", EVENT)
+
+    assert answer.status_code == 202
+
+
+async def test_every_fault_of_a_batch_is_named_at_once(quick_api):
+    events = [{"event": ""}, EVENT, {"event": "x", "url": "no", "timestamp": "now"}]
+
+    answer = await quick_api.post("/v1/batch", {"events": events})
+
+    fields = answer.json()["details"]["fieldErrors"]
+    assert list(fields) == ["events[0].event", "events[2].timestamp", "events[2].url"]
+
+
+async def test_a_body_of_millions_of_faults_is_refused_in_a_sentence(quick_api):
+    body = b'{"events":[' + b"{}," * 1_000_000 + b"{}]}"
+
+    answer = await quick_api.http.post(
+        "/v1/batch",
+        content=body,
+        headers=bearer(quick_api.keys["sk"], **{"Content-Type": "application/json"}),
+    )
+
+    assert answer.json()["details"] == details(events="must hold at most 1000 events, not 1000001")
+
+
+async def test_no_answer_quotes_what_was_sent(quick_api):
+    marker = "marker5f2c"
+    bodies = [
+        {"event": ["x", marker]},
+        {"event": "x", marker: 1, "url": marker, "timestamp": marker, "properties": marker},
+        {"event": marker * 20},
+        marker,
+        [marker],
+    ]
+    answers = [await quick_api.post("/v1/batch", {"events": [body]}) for body in bodies]
+    answers += [await quick_api.get("/v1/stats", {"metric": marker, "group_by": marker})]
+    answers += [await quick_api.get("/v1/query", {"limit": marker, "from": marker})]
+
+    assert {answer.status_code for answer in answers} == {400}
+    assert [answer.text for answer in answers if marker in answer.text] == []
+    assert all(json.loads(answer.text)["details"] for answer in answers)
