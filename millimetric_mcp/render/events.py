@@ -1,14 +1,15 @@
-"""Events: the table, with what every row has in common said once."""
+"""Events: the table, with what rows have in common said once."""
 
 import re
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 
 from millimetric_mcp.contract.reads import EventRow
-from millimetric_mcp.render.table import Rendered, fit, join_cells
+from millimetric_mcp.render.properties import PROPERTIES, print_properties
+from millimetric_mcp.render.table import Rendered, fit, print_cell
 from millimetric_mcp.render.untrusted import MAX_CELL_CHARS, tame
 
 TIMESTAMP = "timestamp"
-PROPERTIES = "properties"
 WHO = "who"
 EVENT_COLUMNS = (*EventRow.model_fields, WHO)
 """Every column events can be shown with; ``who`` is the user_id, else the anonymous_id."""
@@ -22,7 +23,11 @@ DEFAULT_EVENT_COLUMNS = (
     "path",
     PROPERTIES,
 )
-MIN_ROWS_TO_HOIST = 3
+ID_COLUMNS = frozenset({WHO, "event_id", "anonymous_id", "user_id", "session_id"})
+MIN_SHARED_ROWS = 3
+MAX_SHARED_PART = 1 / 4
+"""Of the budget: where saying once what rows share takes more, each row says it."""
+MIN_NAMED_CHARS = 20
 
 _TIMESTAMP = re.compile(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d:\d\d)(?:\.000|(\.\d{3}))Z", re.ASCII)
 
@@ -56,33 +61,50 @@ def render_events(
     columns: Sequence[str] = DEFAULT_EVENT_COLUMNS,
     max_cell_chars: int = MAX_CELL_CHARS,
 ) -> Rendered:
-    """Events in the order given; what they have in common is said once, above.
+    """Events in the order given; what they have in common is said once.
 
-    Times are shown below their date, without milliseconds where those are zero. Properties
-    are JSON to the end of the line, unquoted, and nothing where they are empty.
+    Times stand below their date, without milliseconds where those are zero. A value of every
+    row stands above them. A repeated id is named where it first occurs, ``#1=…``, and ``#1``
+    from then on. Properties that many rows have are columns.
     """
-    names = order_columns(columns)
-    table = [[_value(row, name) for name in names] for row in rows]
-    shared = _shared_cells(names, table)
-    kept = [at for at, name in enumerate(names) if name not in shared]
-    lines = [
-        _join([names[at] for at in kept], [cells[at] for at in kept], max_cell_chars)
-        for cells in table
-    ]
+    table = _print_columns(rows, columns, max_chars=max_cell_chars)
+    shared = _find_shared(table)
     notes = _describe_shared(shared)
+    if len("".join(notes)) > max_chars * MAX_SHARED_PART:
+        shared, notes = {}, []
+    kept = {name: cells for name, cells in table.items() if name not in shared}
+    named = _name_repeated_ids(kept)
+    if named != kept:
+        notes.append("#1=ID names an id that comes again as #1.")
+    lines = [",".join(cells) for cells in zip(*named.values(), strict=True)]
     return fit(
-        (*receipt, *notes, ",".join(names[at] for at in kept)),
-        _put_below_dates(lines) if TIMESTAMP in names else lines,
+        (*receipt, *notes, ",".join(named)),
+        _put_below_dates(lines) if TIMESTAMP in named else lines,
         max_chars=max_chars,
         advice="narrow the window, filter, lower the limit, or name fewer fields",
     )
+
+
+Table = Mapping[str, Sequence[str]]
+"""Printed cells by column, in the order of the columns and the rows."""
+
+
+def _print_columns(rows: Sequence[EventRow], columns: Sequence[str], *, max_chars: int) -> Table:
+    table: dict[str, list[str]] = {}
+    for name in order_columns(columns):
+        values = [_value(row, name) for row in rows]
+        if name == PROPERTIES:
+            table |= print_properties([value or "{}" for value in values], max_chars=max_chars)
+        else:
+            table[name] = [print_cell(value, max_chars=max_chars) for value in values]
+    return table
 
 
 def _value(row: EventRow, name: str) -> str | None:
     if name == WHO:
         return _who(row)
     value: str | None = getattr(row, name)
-    return None if name == PROPERTIES and value == "{}" else value
+    return value
 
 
 def _who(row: EventRow) -> str:
@@ -93,32 +115,37 @@ def _who(row: EventRow) -> str:
     return f"anon:{row.anonymous_id}" if looks_marked else row.anonymous_id
 
 
-def _shared_cells(
-    names: Sequence[str], table: Sequence[Sequence[str | None]]
-) -> dict[str, str | None]:
+def _find_shared(table: Table) -> dict[str, str]:
     """The columns that have one value in every row; the first column stays a column."""
-    if len(table) < MIN_ROWS_TO_HOIST:
-        return {}
-    columns = zip(names, zip(*table, strict=True), strict=True)
     return {
-        name: values[0] for at, (name, values) in enumerate(columns) if at and len(set(values)) == 1
+        name: cells[0]
+        for name, cells in list(table.items())[1:]
+        if len(cells) >= MIN_SHARED_ROWS and len(set(cells)) == 1
     }
 
 
-def _describe_shared(shared: dict[str, str | None]) -> list[str]:
-    if not shared:
-        return []
-    said = [f"{name}={join_cells([value])}" for name, value in shared.items() if value]
-    empty = [name for name, value in shared.items() if not value]
+def _describe_shared(shared: Mapping[str, str]) -> list[str]:
+    said = [f"{name}={cell}" for name, cell in shared.items() if cell]
+    empty = [name for name, cell in shared.items() if not cell]
     parts = [", ".join(said)] * bool(said) + [f"no {', '.join(empty)}"] * bool(empty)
-    return [f"Every row: {'; '.join(parts)}."]
+    return [f"Every row: {'; '.join(parts)}."] * bool(parts)
 
 
-def _join(names: Sequence[str], cells: Sequence[str | None], max_cell_chars: int) -> str:
-    if names[-1] != PROPERTIES or len(names) == 1:
-        return join_cells(cells, max_cell_chars=max_cell_chars)
-    line = join_cells(cells[:-1], max_cell_chars=max_cell_chars)
-    return f"{line},{tame(cells[-1] or '', max_chars=max_cell_chars)}"
+def _name_repeated_ids(table: Table) -> Table:
+    """Long ids that come again, named at their first place; what looks so is quoted already."""
+    ids = [name for name in table if name in ID_COLUMNS]
+    places = Counter(cell for name in ids for cell in table[name])
+    numbers: dict[str, int] = {}
+    named = {name: list(cells) for name, cells in table.items()}
+    for at in range(len(next(iter(table.values()), []))):
+        for name in ids:
+            cell = table[name][at]
+            if len(cell) < MIN_NAMED_CHARS or places[cell] == 1:
+                continue
+            is_new = cell not in numbers
+            number = numbers.setdefault(cell, len(numbers) + 1)
+            named[name][at] = f"#{number}={cell}" if is_new else f"#{number}"
+    return named
 
 
 def _put_below_dates(lines: Sequence[str]) -> list[str]:

@@ -137,7 +137,11 @@ def _change(row: SourceRow, before: SourceRow | None, *, known: bool) -> SourceC
 
 
 def _change_pct(now: int, before: int) -> float | None:
-    return round((now - before) / before * 100, 1) if before else None
+    """To one decimal, or to two digits where that would look like no change."""
+    if not before:
+        return None
+    change_pct = (now - before) / before * 100
+    return round(change_pct, 1) or float(f"{change_pct:.2g}")
 
 
 def describe_change(now: int, before: int | None) -> str:
@@ -148,7 +152,7 @@ def describe_change(now: int, before: int | None) -> str:
         return "0"
     if not before:
         return f"{now - before:+d} (new)"
-    return f"{now - before:+d} ({'gone' if not now else f'{_change_pct(now, before):+g}%'})"
+    return f"{now - before:+d} ({f'{_change_pct(now, before):+.12g}%' if now else 'gone'})"
 
 
 def render_comparison(

@@ -54,7 +54,7 @@ def fill_buckets(
     Raises:
         InvalidArguments: more than `MAX_FILLED_ROWS` rows would come out.
     """
-    found = {(_read_bucket(row), _group(row)): row for row in rows}
+    found = {(_read_bucket(row), _group(row)) for row in rows}
     groups = {_group(row): row for row in rows} or {(): StatsRow(value=0)}
     buckets = _list_buckets(interval, start, end, most=MAX_FILLED_ROWS // len(groups) + 1)
     if len(buckets) * len(groups) > MAX_FILLED_ROWS:
@@ -63,12 +63,12 @@ def fill_buckets(
             "group by fewer columns, or take a longer interval"
         )
         raise InvalidArguments([fault])
-    filled = [
-        found.get((bucket, group))
-        or sample.model_copy(update={"bucket": format_timestamp(bucket), "value": 0})
+    zeros = [
+        sample.model_copy(update={"bucket": format_timestamp(bucket), "value": 0})
         for bucket, (group, sample) in product(buckets, groups.items())
+        if (bucket, group) not in found
     ]
-    return sorted(filled, key=lambda row: (row.bucket, -row.value, _group(row)))
+    return sorted([*rows, *zeros], key=lambda row: (_read_bucket(row), -row.value, _group(row)))
 
 
 def _group(row: StatsRow) -> tuple[str, ...]:

@@ -37,16 +37,17 @@ def fit(head: Sequence[str], lines: Sequence[str], *, max_chars: int, advice: st
 
 
 def join_cells(cells: Iterable[Cell], *, max_cell_chars: int = MAX_CELL_CHARS) -> str:
-    return ",".join(_cell(cell, max_chars=max_cell_chars) for cell in cells)
+    return ",".join(print_cell(cell, max_chars=max_cell_chars) for cell in cells)
 
 
-def _cell(value: Cell, *, max_chars: int) -> str:
+def print_cell(value: Cell, *, max_chars: int) -> str:
+    """A cell of comma-separated text: harmless, short, and in quotes where it needs them."""
     if value is None:
         return ""
     return _quote(tame(value, max_chars=max_chars)) if isinstance(value, str) else str(value)
 
 
 def _quote(text: str) -> str:
-    if re.search(r'[,";]|^\s|\s$', text):
+    if re.search(r'[,";]|^[\s#]|\s$', text):
         return '"' + text.replace('"', '""') + '"'
     return text

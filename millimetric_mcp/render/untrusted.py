@@ -41,11 +41,15 @@ def _escape(char: str) -> str:
     return "".join(f"\\u{units[at : at + 4]}" for at in range(0, len(units), 4))
 
 
+def shorten(value: str, *, max_chars: int) -> str:
+    """``value``, cut with a mark that counts what is missing: ``…[+123]``."""
+    missing = len(value) - max_chars
+    return value if missing <= 0 else f"{value[:max_chars]}…[+{missing}]"
+
+
 def tame(value: str, *, max_chars: int) -> str:
-    """Harmless, and cut with a mark that counts what is missing: ``…[+123]``."""
-    if len(value) <= max_chars:
-        return neutralise(value)
-    return f"{neutralise(value[:max_chars])}…[+{len(value) - max_chars}]"
+    """``value`` shortened and harmless."""
+    return neutralise(shorten(value, max_chars=max_chars))
 
 
 def present(row: BaseModel, *, max_cell_chars: int = MAX_CELL_CHARS) -> dict[str, Cell]:

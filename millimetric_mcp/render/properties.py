@@ -1,0 +1,100 @@
+"""Event properties as columns: what many events have stands in the header, not in each row."""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Sequence
+from math import isfinite
+
+from millimetric_mcp.render.untrusted import neutralise, shorten, tame
+
+PROPERTIES = "properties"
+OTHER_PROPERTIES = "other properties"
+MIN_ROWS = 3
+MIN_PART_OF_ROWS = 1 / 4
+MAX_COLUMNS = 12
+
+_PLAIN_KEY = re.compile(r"[A-Za-z_$][A-Za-z0-9_$.-]{0,39}", re.ASCII)
+_PLAIN_TEXT = re.compile(r'[^\s",;\\#\[{]([^",;\\\n]*[^\s",;\\])?')
+_LITERAL = re.compile(r"-?\d+(\.\d+)?([eE][+-]?\d+)?|true|false|null", re.ASCII)
+
+Scalar = str | int | float | bool | None
+Json = Scalar | list["Json"] | dict[str, "Json"]
+Object = dict[str, Json]
+
+
+def print_properties(texts: Sequence[str], *, max_chars: int) -> dict[str, list[str]]:
+    """Columns of cells for the rows' JSON objects; the last one is what has no column.
+
+    A cell is JSON, a text without its quotes where it needs none; an absent property is
+    empty. Where an object can't be taken apart without loss, all stay as they are.
+    """
+    objects = [_parse(text) for text in texts]
+    parsed = [value for value in objects if value is not None]
+    keys = _find_common_keys(parsed) if len(parsed) == len(texts) else []
+    if not keys:
+        plain = ["" if text == "{}" else tame(text, max_chars=max_chars) for text in texts]
+        return {PROPERTIES: plain}
+    columns = {
+        f"{PROPERTIES}.{key}": [
+            _print(value[key], max_chars=max_chars) if key in value else "" for value in parsed
+        ]
+        for key in keys
+    }
+    rest = [{key: part for key, part in value.items() if key not in keys} for value in parsed]
+    if any(rest):
+        columns[OTHER_PROPERTIES] = [
+            tame(_dump(value), max_chars=max_chars) if value else "" for value in rest
+        ]
+    return columns
+
+
+def _parse(text: str) -> Object | None:
+    try:
+        value = json.loads(
+            text, object_pairs_hook=_to_object, parse_float=_to_float, parse_constant=_to_float
+        )
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _to_object(pairs: list[tuple[str, Json]]) -> Object:
+    value = dict(pairs)
+    if len(value) < len(pairs):
+        raise ValueError
+    return value
+
+
+def _to_float(text: str) -> float:
+    """Raises ValueError where the number would be written otherwise than it was."""
+    value = float(text)
+    if repr(value) != text or not isfinite(value):
+        raise ValueError
+    return value
+
+
+def _find_common_keys(objects: Sequence[Object]) -> list[str]:
+    """Keys of single values that enough rows have, the most common first."""
+    found = Counter(key for value in objects for key in value)
+    compound = {
+        key for value in objects for key, part in value.items() if isinstance(part, list | dict)
+    }
+    enough = max(MIN_ROWS, len(objects) * MIN_PART_OF_ROWS)
+    return [
+        key
+        for key, rows in found.most_common()
+        if rows >= enough and key not in compound and _PLAIN_KEY.fullmatch(key)
+    ][:MAX_COLUMNS]
+
+
+def _print(value: Json, *, max_chars: int) -> str:
+    if not isinstance(value, str):
+        return _dump(value)
+    text = shorten(value, max_chars=max_chars)
+    is_plain = _PLAIN_TEXT.fullmatch(text) and not _LITERAL.fullmatch(text)
+    return text if is_plain and neutralise(text) == text else neutralise(_dump(text))
+
+
+def _dump(value: Json) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
