@@ -241,26 +241,26 @@ def _envelope(error: RequestError, headers: Mapping[str, str] | None = None) -> 
     return JSONResponse(error.body(), error.status, headers=extra)
 
 
-def _answer_request_error(request: Request, error: Exception) -> Response:  # noqa: ARG001
+async def _answer_request_error(request: Request, error: Exception) -> Response:  # noqa: ARG001
     assert isinstance(error, RequestError)  # noqa: S101
     return _envelope(error)
 
 
-def _answer_unavailable(request: Request, error: Exception) -> Response:  # noqa: ARG001
+async def _answer_unavailable(request: Request, error: Exception) -> Response:  # noqa: ARG001
     retry_after_s = error.retry_after_s if isinstance(error, StoreUnavailable) else 1
     return _envelope(
         RequestError(ErrorCode.UPSTREAM_FAILED, status=503, retry_after_s=retry_after_s)
     )
 
 
-def _answer_uncertain(request: Request, error: Exception) -> Response:  # noqa: ARG001
+async def _answer_uncertain(request: Request, error: Exception) -> Response:  # noqa: ARG001
     return _envelope(RequestError(ErrorCode.UPSTREAM_FAILED, status=502))
 
 
 _HTTP_CODES = {404: ErrorCode.NOT_FOUND, 405: ErrorCode.METHOD_NOT_ALLOWED}
 
 
-def _answer_http_error(request: Request, error: Exception) -> Response:  # noqa: ARG001
+async def _answer_http_error(request: Request, error: Exception) -> Response:  # noqa: ARG001
     assert isinstance(error, HTTPException)  # noqa: S101
     code = _HTTP_CODES.get(error.status_code, ErrorCode.INTERNAL_ERROR)
     return _envelope(RequestError(code), error.headers)

@@ -131,8 +131,13 @@ class EventStore:
     async def _maintain(self, work: Callable[[], ResultT]) -> ResultT:
         running = asyncio.get_running_loop().run_in_executor(self._upkeep, work)
         self._running.add(running)
-        running.add_done_callback(self._running.discard)
+        running.add_done_callback(self._end_maintenance)
         return await asyncio.shield(running)
+
+    def _end_maintenance(self, ended: "asyncio.Future[Any]") -> None:
+        self._running.discard(ended)
+        if not ended.cancelled():
+            ended.exception()  # seen: whoever waits gets it, and at the end nobody does
 
 
 def open_event_store(target: StoreTarget, *, max_queued_events: int) -> EventStore:
