@@ -30,6 +30,7 @@ from mcp_types import (
     InputRequiredResult,
     ListPromptsResult,
     ListResourcesResult,
+    ListResourceTemplatesResult,
     ListToolsResult,
     PaginatedRequestParams,
     Prompt,
@@ -137,6 +138,7 @@ def build_server(
         on_list_tools=handlers.list_tools,
         on_call_tool=handlers.call_tool,
         on_list_resources=handlers.list_resources,
+        on_list_resource_templates=_list_resource_templates,
         on_read_resource=handlers.read_resource,
         on_list_prompts=handlers.list_prompts,
         on_get_prompt=handlers.get_prompt,
@@ -282,6 +284,13 @@ class _Handlers:
             note=(journal or _Journal()).note,
             report_progress=ctx.session.report_progress,
         )
+
+
+async def _list_resource_templates(
+    _ctx: Context, _params: PaginatedRequestParams | None
+) -> ListResourceTemplatesResult:
+    """None: clients that see resources ask for templates too, and an error would confuse them."""
+    return ListResourceTemplatesResult(resource_templates=[])
 
 
 @dataclass(slots=True)

@@ -138,6 +138,9 @@ class Guard:
         self._security = TransportSecurityMiddleware(_write_security(access))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        # RFC 9110: white space around a value is no part of it; not every HTTP parser knows.
+        headers = [(name, value.strip(b" \t")) for name, value in scope["headers"]]
+        scope = {**scope, "headers": headers}
         request = Request(scope)
         refused = await self._security.validate_request(request)
         if refused is None:
