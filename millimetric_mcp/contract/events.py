@@ -96,10 +96,10 @@ class TrackEvent(RequestBody):
 
 def _count_events(value: object) -> object:
     """Before any event is looked at: the faults of millions of them would fill the memory."""
-    if isinstance(value, list | tuple) and len(value) > MAX_BATCH_EVENTS:
+    if isinstance(value, list | tuple) and not 1 <= len(value) <= MAX_BATCH_EVENTS:
         raise PydanticCustomError(
-            "too_long",
-            "must hold at most {limit} events, not {count}",
+            "count",
+            "must hold 1 to {limit} events, not {count}",
             {"limit": MAX_BATCH_EVENTS, "count": len(value)},
         )
     return value
@@ -110,8 +110,8 @@ class BatchRequest(RequestBody):
 
     events: Annotated[
         tuple[TrackEvent, ...],
-        Field(min_length=1, max_length=MAX_BATCH_EVENTS),
         BeforeValidator(_count_events),
+        Field(json_schema_extra={"minItems": 1, "maxItems": MAX_BATCH_EVENTS}),
     ]
 
 

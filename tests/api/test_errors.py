@@ -553,7 +553,7 @@ async def test_a_body_of_millions_of_faults_is_refused_in_a_sentence(quick_api):
         headers=bearer(quick_api.keys["sk"], **{"Content-Type": "application/json"}),
     )
 
-    assert answer.json()["details"] == details(events="must hold at most 1000 events, not 1000001")
+    assert answer.json()["details"] == details(events="must hold 1 to 1000 events, not 1000001")
 
 
 async def test_no_answer_quotes_what_was_sent(quick_api):

@@ -1,0 +1,583 @@
+"""What the API takes as a body and as a query string, and what becomes of it."""
+
+import gzip
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from millimetric_mcp.contract.reads import GroupColumn
+
+MAX_BODY_BYTES = 10 * 1024 * 1024
+JSON = {"Content-Type": "application/json"}
+GZIP = JSON | {"Content-Encoding": "gzip"}
+PING = b'{"event":"ping"}'
+
+
+async def track(api, content: Any, headers: Mapping[str, Any] = JSON):
+    bearer = {"Authorization": f"Bearer {api.keys['sk']}"}
+    return await api.http.post("/v1/track", content=content, headers=bearer | headers)
+
+
+def read_refusal(answer) -> tuple[str, list[str]]:
+    """The error code, and the fields it names (or ``*`` for the whole)."""
+    body = answer.json()
+    details = body.get("details", {"fieldErrors": {}, "formErrors": []})
+    return body["error"], [*details["fieldErrors"], *("*" for _ in details["formErrors"])]
+
+
+MEDIA_TYPES = {
+    "application/json": 202,
+    "application/json; charset=utf-8": 202,
+    "Application/JSON;charset=UTF-8": 202,
+    'application/json; charset="utf-8"': 202,
+    "application/json;": 202,
+    "application/json; charset=latin-1": 415,
+    "application/json; charset=utf-16": 415,
+    "application/json-seq": 415,
+    "application/ld+json": 415,
+    "text/json": 415,
+    "text/plain": 415,
+    "application/x-www-form-urlencoded": 415,
+    "multipart/form-data; boundary=x": 415,
+    "": 415,
+    "*/*": 415,
+    ";": 415,
+}
+
+
+async def test_only_json_in_utf_8_is_taken(quick_api):
+    answers = {name: await track(quick_api, PING, {"Content-Type": name}) for name in MEDIA_TYPES}
+
+    assert {name: answer.status_code for name, answer in answers.items()} == MEDIA_TYPES
+
+
+async def test_a_body_without_a_media_type_is_refused(quick_api):
+    answer = await track(quick_api, PING, {})
+
+    assert read_refusal(answer) == ("unsupported_media_type", [])
+
+
+@pytest.mark.parametrize("encoding", ["br", "deflate", "zstd", "gzip, gzip", "x"])
+async def test_an_encoding_other_than_gzip_is_refused(quick_api, encoding):
+    answer = await track(quick_api, PING, JSON | {"Content-Encoding": encoding})
+
+    assert read_refusal(answer) == ("unsupported_media_type", [])
+
+
+@pytest.mark.parametrize(
+    ("content", "named"),
+    [
+        pytest.param(b"", "*", id="nothing"),
+        pytest.param(b"{", "*", id="cut off"),
+        pytest.param(b"{'event':'x'}", "*", id="single quotes"),
+        pytest.param(b'{"event":"x",}', "*", id="comma at the end"),
+        pytest.param(b'{"event":"x"} {}', "*", id="something behind"),
+        pytest.param(b"// a comment\n" + PING, "*", id="comment"),
+        pytest.param(b"\xef\xbb\xbf" + PING, "*", id="byte order mark"),
+        pytest.param('{"event":"x"}'.encode("utf-16"), "*", id="utf-16"),
+        pytest.param(b'{"event":"\xff"}', "*", id="not utf-8"),
+        pytest.param(b'{"event":"\xed\xa0\x80"}', "*", id="surrogate in utf-8"),
+        pytest.param(b'{"event":"\\ud800"}', "*", id="lone surrogate"),
+        pytest.param(b'{"event":"x","\\udfff":1}', "*", id="lone surrogate in a name"),
+        pytest.param(b'{"event":"x","properties":{"a":"\\ud83d"}}', "*", id="half an emoji"),
+        pytest.param(b'{"event":"a\nb"}', "*", id="raw control character"),
+        pytest.param(b'{"event":"a\0b"}', "*", id="raw NUL"),
+        pytest.param(b"[" * 100_000, "*", id="deep array"),
+        pytest.param(b'{"a":' * 100_000, "*", id="deep object"),
+        pytest.param(
+            b'{"event":"x","properties":{"a":' + b"[" * 300 + b"]" * 300 + b"}}",
+            "*",
+            id="properties deeper than 200",
+        ),
+        pytest.param(
+            b'{"event":"x","other":' + b"[" * 300 + b"]" * 300 + b"}", "*", id="deep unknown field"
+        ),
+        pytest.param(b'{"event":"x","properties":{"a":NaN}}', "properties", id="NaN"),
+        pytest.param(b'{"event":"x","properties":{"a":[-Infinity]}}', "properties", id="Infinity"),
+        pytest.param(b'{"event":"x","properties":{"a":1e999}}', "properties", id="1e999"),
+        pytest.param(b'{"event":"x","other":NaN}', "*", id="NaN in an unknown field"),
+        pytest.param(b'{"event":"x","other":[[Infinity]]}', "*", id="Infinity in one"),
+        pytest.param(b'{"event":"x","other":-Infinity}', "*", id="-Infinity in one"),
+        pytest.param(b"NaN", "*", id="NaN alone"),
+        pytest.param(
+            b'{"event":"x","properties":{"a":' + b"9" * 5000 + b"}}",
+            "*",
+            id="a number of 5000 digits",
+        ),
+        pytest.param(b"[]", "*", id="array"),
+        pytest.param(b"null", "*", id="null"),
+        pytest.param(b'"x"', "*", id="string"),
+        pytest.param(b"1", "*", id="number"),
+    ],
+)
+async def test_what_is_no_json_object_is_refused(quick_api, content, named):
+    answer = await track(quick_api, content)
+
+    assert answer.status_code == 400
+    assert read_refusal(answer) == ("invalid_payload", [named])
+    assert quick_api.store.events == []
+
+
+FIELDS = {
+    "event": [None, "", 1, True, [], {}, "x" * 129, "é" * 129],
+    "event_id": ["", 1, "x" * 129, "🦆" * 129],
+    "anonymous_id": ["", 1.5, "x" * 129],
+    "user_id": ["", 42, "x" * 257, "é" * 257],
+    "session_id": ["", [], "x" * 129],
+    "timestamp": [
+        "",
+        "now",
+        1747422000,
+        "1747422000",
+        "2026-05-16",
+        "2026-05-16T19:00:00",
+        "2026-05-16 19:00",
+        "2026-02-30T00:00:00Z",
+        "2026-05-16T25:00:00Z",
+        "2026-05-16T19:00:00+25:00",
+        "2026-05-16T19:00:00 Europe/Berlin",
+        "0000-01-01T00:00:00Z",
+        "10000-01-01T00:00:00Z",
+        "9999-12-31T23:59:59-01:00",
+        "1969-12-31T23:59:59.999Z",
+        "2026-05-17T19:30:00.001Z",
+        "٢٠٢٦-05-16T19:00:00Z",
+        True,
+        {},
+    ],
+    "url": [
+        "",
+        "/cart",
+        "shop.example/cart",
+        "//shop.example/cart",
+        "http:",
+        "http://",
+        "http:///cart",
+        "https://?utm_source=x",
+        "https://shop example/",
+        "https://shop.example:99999/",
+        "https://shop.example:port/",
+        "https://[::1/",
+        "https://<script>/",
+        "1http://shop.example/",
+        1,
+        ["https://shop.example/"],
+        "https://shop.example/" + "x" * 2028,
+    ],
+    "path": [1, [], "x" * 2049],
+    "referrer": [1, {}, "x" * 2049, "🦆" * 2049],
+    "properties": [
+        [],
+        "{}",
+        1,
+        True,
+        {"a": "x" * 8185},
+        {"é" * 4094: 1},
+    ],
+}
+
+
+@pytest.mark.parametrize("field", FIELDS)
+async def test_a_wrong_field_is_named(quick_api, field):
+    for value in FIELDS[field]:
+        event = {"event": "x"} | {field: value}
+
+        alone = await quick_api.post("/v1/track", event)
+        in_batch = await quick_api.post("/v1/batch", {"events": [{"event": "x"}, event]})
+
+        assert read_refusal(alone) == ("invalid_payload", [field]), value
+        assert read_refusal(in_batch) == ("invalid_payload", [f"events[1].{field}"]), value
+    assert quick_api.store.events == []
+
+
+OTHER_BODIES = [
+    ("/v1/identify", {"anonymous_id": "a"}, ["user_id"]),
+    ("/v1/identify", {"anonymous_id": None, "user_id": "u"}, ["anonymous_id"]),
+    ("/v1/identify", {"anonymous_id": "a", "user_id": "u" * 257}, ["user_id"]),
+    ("/v1/identify", {"anonymous_id": "a", "user_id": "u", "traits": []}, ["traits"]),
+    (
+        "/v1/identify",
+        {"anonymous_id": "a", "user_id": "u", "traits": {"a": "x" * 8185}},
+        ["traits"],
+    ),
+    ("/v1/forget", {"user_id": None}, ["user_id"]),
+    ("/v1/forget", {"user_id": ""}, ["user_id"]),
+    ("/v1/forget", {"user_id": 1}, ["user_id"]),
+    ("/v1/forget", {"anonymous_id": "a"}, ["user_id"]),
+    ("/v1/batch", {}, ["events"]),
+    ("/v1/batch", {"events": []}, ["events"]),
+    ("/v1/batch", {"events": None}, ["events"]),
+    ("/v1/batch", {"events": {"0": {"event": "x"}}}, ["events"]),
+    ("/v1/batch", {"events": [{"event": "x"}] * 1001}, ["events"]),
+    ("/v1/batch", {"events": [{"event": "x"}, None]}, ["events[1]"]),
+    ("/v1/batch", {"events": [[{"event": "x"}]]}, ["events[0]"]),
+    ("/v1/batch", [{"event": "x"}], ["*"]),
+]
+
+
+async def test_other_bodies_name_their_wrong_fields_too(quick_api):
+    for path, body, fields in OTHER_BODIES:
+        answer = await quick_api.post(path, body)
+
+        assert read_refusal(answer) == ("invalid_payload", fields), (path, body)
+
+
+async def test_a_body_of_ten_mib_is_taken_and_a_byte_more_is_not(quick_api):
+    whole = PING.ljust(MAX_BODY_BYTES)
+
+    assert (await track(quick_api, whole)).status_code == 202
+    assert read_refusal(await track(quick_api, whole + b" ")) == ("payload_too_large", [])
+
+
+async def test_a_body_of_chunks_is_cut_at_the_limit_before_it_ends(quick_api):
+    sent = 0
+
+    async def chunks():
+        nonlocal sent
+        for _ in range(1000):
+            sent += 1024 * 1024
+            yield b" " * 1024 * 1024
+
+    answer = await track(quick_api, chunks())
+
+    assert read_refusal(answer) == ("payload_too_large", [])
+    assert MAX_BODY_BYTES < sent < 13 * 1024 * 1024
+
+
+@pytest.mark.parametrize("declared", [b"-1", b"x", b"\xb9", b"1" * 5000, b"", b" "])
+async def test_a_content_length_that_is_none_does_no_harm(quick_api, declared):
+    async def chunks():
+        yield PING
+
+    answer = await track(quick_api, chunks(), JSON | {"Content-Length": declared})
+
+    assert answer.status_code == 202
+
+
+async def test_a_gzip_body_is_inflated(api):
+    answer = await track(api, gzip.compress(b'{"event":"zipped","event_id":"z"}'), GZIP)
+
+    assert answer.json() == {"ok": True, "event_id": "z"}
+    assert [row["event_name"] for row in await api.rows("/v1/query")] == ["zipped"]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param(b"", id="nothing"),
+        pytest.param(PING, id="not gzip"),
+        pytest.param(gzip.compress(PING)[:-1], id="cut off in its checksum"),
+        pytest.param(gzip.compress(PING)[:12], id="cut off"),
+        pytest.param(gzip.compress(PING)[:-8] + b"\0" * 8, id="wrong checksum"),
+        pytest.param(gzip.compress(PING) + b"x", id="something behind"),
+        pytest.param(gzip.compress(b'{"ev') + gzip.compress(b'ent":"x"}'), id="two members"),
+    ],
+)
+async def test_a_gzip_body_that_is_not_one_whole_stream_is_refused(quick_api, content):
+    answer = await track(quick_api, content, GZIP)
+
+    assert read_refusal(answer) == ("invalid_payload", ["*"])
+    assert quick_api.store.events == []
+
+
+async def test_a_gzip_bomb_is_not_inflated_beyond_the_limit(quick_api):
+    bomb = gzip.compress(b" " * (40 * 1024 * 1024), compresslevel=1)
+
+    assert read_refusal(await track(quick_api, bomb, GZIP)) == ("payload_too_large", [])
+
+
+async def test_a_gzip_body_may_inflate_to_ten_mib(quick_api):
+    assert (await track(quick_api, gzip.compress(PING.ljust(MAX_BODY_BYTES)), GZIP)).is_success
+
+
+async def test_the_longest_values_come_back_as_they_were(api):
+    sent = {
+        "event": "é" * 128,
+        "event_id": "🦆" * 128,
+        "anonymous_id": "中" * 128,
+        "user_id": "ß" * 256,
+        "session_id": "\U0010ffff" * 128,
+        "url": "https://shop.example/" + "é" * 2027,
+        "path": "/" + "🦆" * 2047,
+        "referrer": "é" * 2048,
+        "properties": {"a": "é" * 4092},
+    }
+    assert len(json.dumps(sent["properties"], ensure_ascii=False, separators=(",", ":"))) == 4100
+
+    answer = await api.post("/v1/track", sent)
+
+    assert answer.status_code == 202, answer.text
+    [row] = await api.rows("/v1/query")
+    stored = {name: row[name] for name in sent if name not in {"event", "properties"}}
+    assert stored == {name: sent[name] for name in stored}
+    assert row["event_name"] == sent["event"]
+    assert json.loads(row["properties"]) == sent["properties"]
+
+
+async def test_odd_but_valid_text_is_stored_as_it_is(api):
+    odd = "\0 \x01\x7f\u2028\ufffe\uffff\U0001f986\u202eabc '\"`\\\t\r\n;--/**/{}%s$1 <script>"
+    sent = {"event": odd, "event_id": odd, "anonymous_id": odd, "user_id": odd, "session_id": odd}
+    sent |= {"path": odd, "referrer": odd, "properties": {odd: [odd]}}
+
+    answer = await api.post("/v1/track", sent)
+
+    assert answer.json() == {"ok": True, "event_id": odd}
+    [row] = await api.rows("/v1/query", {"event": odd, "user_id": odd, "anonymous_id": odd})
+    assert [row[name] for name in ("event_name", "event_id", "path", "referrer")] == [odd] * 4
+    assert json.loads(row["properties"]) == {odd: [odd]}
+
+
+async def test_a_pair_of_surrogates_is_one_character(api):
+    await track(api, b'{"event":"x","event_id":"\\ud83e\\udd86"}')
+
+    [row] = await api.rows("/v1/query")
+    assert row["event_id"] == "🦆"
+
+
+async def test_numbers_in_properties_keep_their_digits(api):
+    text = (
+        '{"big":123456789012345678901234567890,"small":-9223372036854775809,'
+        '"bool":true,"null":null,"float":0.1,"exp":1e+300,"zero":-0.0,"int":1}'
+    )
+
+    await track(api, b'{"event":"x","properties":' + text.encode() + b"}")
+
+    [row] = await api.rows("/v1/query")
+    assert row["properties"] == text
+
+
+async def test_of_a_field_given_twice_the_last_counts(api):
+    await track(api, b'{"event":"a","event":"b","properties":{"x":1,"x":2}}')
+
+    [row] = await api.rows("/v1/query")
+    assert (row["event_name"], row["properties"]) == ("b", '{"x":2}')
+
+
+async def test_words_that_look_like_no_numbers_are_text(api):
+    await track(api, b'{"event":"NaN","properties":{"Infinity":"-Infinity"}}')
+
+    [row] = await api.rows("/v1/query")
+    assert (row["event_name"], row["properties"]) == ("NaN", '{"Infinity":"-Infinity"}')
+
+
+async def test_null_is_an_absent_field(api):
+    absent = ["event_id", "timestamp", "anonymous_id", "user_id", "session_id", "url", "path"]
+    absent += ["referrer", "properties"]
+
+    answer = await api.post("/v1/track", {"event": "x"} | dict.fromkeys(absent))
+
+    assert answer.json() == {"ok": True, "event_id": None}
+    [row] = await api.rows("/v1/query")
+    assert row["timestamp"] == "2026-05-16T19:30:00.000Z"
+    assert len(row["anonymous_id"]) == 36
+    assert (row["url"], row["path"], row["referrer"], row["properties"]) == (None, None, None, "{}")
+
+
+async def test_fields_that_the_server_makes_are_ignored(api):
+    made = {"project_id": 1, "source": "spoof", "medium": "paid", "ip_hash": "0", "browser": "x"}
+    made |= {"received_at": "2000-01-01T00:00:00Z", "device_type": 1, "country": ["XX"]}
+
+    await api.post("/v1/track", {"event": "x"} | made)
+
+    [row] = await api.rows("/v1/query")
+    assert (row["source"], row["medium"], row["country"]) == ("direct", "direct", "GB")
+
+
+async def test_two_hundred_levels_of_properties_are_stored(api):
+    properties = "[" * 190 + "]" * 190
+
+    answer = await track(api, b'{"event":"x","properties":{"a":' + properties.encode() + b"}}")
+
+    assert answer.status_code == 202
+    [row] = await api.rows("/v1/query")
+    assert row["properties"] == '{"a":' + properties + "}"
+
+
+TIMES = {
+    "2026-05-16T19:00:00Z": "2026-05-16T19:00:00.000Z",
+    "2026-05-16t19:00:00z": "2026-05-16T19:00:00.000Z",
+    "2026-05-16 19:00:00Z": "2026-05-16T19:00:00.000Z",
+    "2026-05-16T19:00Z": "2026-05-16T19:00:00.000Z",
+    "2026-05-16T19:00:00.1Z": "2026-05-16T19:00:00.100Z",
+    "2026-05-16T19:00:00,1239999999Z": "2026-05-16T19:00:00.123Z",
+    "2026-05-16T19:00:00.999999Z": "2026-05-16T19:00:00.999Z",
+    "2026-05-16T21:00:00+02:00": "2026-05-16T19:00:00.000Z",
+    "2026-05-16T21:00:00+0200": "2026-05-16T19:00:00.000Z",
+    "2026-05-16T21:00:00+02": "2026-05-16T19:00:00.000Z",
+    "2026-05-16T13:30:00-05:30": "2026-05-16T19:00:00.000Z",
+    "2026-05-17T00:30:00+05:30": "2026-05-16T19:00:00.000Z",
+    "1970-01-01T00:00:00Z": "1970-01-01T00:00:00.000Z",
+    "1969-12-31T23:00:00-01:00": "1970-01-01T00:00:00.000Z",
+    "2024-02-29T23:59:59.999Z": "2024-02-29T23:59:59.999Z",
+    "2026-05-17T19:30:00.000Z": "2026-05-17T19:30:00.000Z",
+}
+
+
+async def test_times_of_all_forms_are_stored_in_utc_to_the_millisecond(api):
+    events = [{"event": "x", "event_id": str(n), "timestamp": t} for n, t in enumerate(TIMES)]
+
+    answer = await api.post("/v1/batch", {"events": events})
+
+    assert answer.status_code == 202, answer.text
+    rows = await api.rows("/v1/query", {"from": "1970-01-01T00:00:00Z"})
+    stored = {int(row["event_id"]): row["timestamp"] for row in rows}
+    assert [stored[n] for n in range(len(TIMES))] == list(TIMES.values())
+
+
+URLS = {
+    "https://shop.example": "/",
+    "https://shop.example/": "/",
+    "HTTPS://SHOP.EXAMPLE/Cart": "/Cart",
+    "http://shop.example:8080/a/b?x=/c#/d": "/a/b",
+    "https://shop.example?utm_source=x/y": "/",
+    "https://user:pw@shop.example/a b": "/a b",
+    "https://[2001:db8::1]:443/v6": "/v6",
+    "https://bücher.example/ä/🦆": "/ä/🦆",
+    "https://xn--bcher-kva.example/%C3%A4": "/%C3%A4",
+    "http://localhost/x": "/x",
+    "file:///C:/index.html": "/C:/index.html",
+    "app://screen/home": "/home",
+    "mailto:me@shop.example": None,
+    "about:blank": None,
+    "https://shop.example//double": "//double",
+    "https://shop.example/" + "x" * 2027: "/" + "x" * 2027,
+}
+
+
+async def test_absolute_urls_of_all_kinds_are_stored_as_sent_with_their_path(api):
+    events = [{"event": "x", "event_id": str(n), "url": url} for n, url in enumerate(URLS)]
+
+    answer = await api.post("/v1/batch", {"events": events})
+
+    assert answer.status_code == 202, answer.text
+    rows = sorted(await api.rows("/v1/query"), key=lambda row: int(row["event_id"]))
+    assert {row["url"]: row["path"] for row in rows} == URLS
+
+
+async def test_a_path_that_was_sent_wins_over_the_url_s(api):
+    await api.post("/v1/track", {"event": "x", "url": "https://a.example/u", "path": "sent"})
+
+    [row] = await api.rows("/v1/query")
+    assert row["path"] == "sent"
+
+
+QUERIES = [
+    ("/v1/stats", "limit=0", ["limit"]),
+    ("/v1/stats", "limit=1001", ["limit"]),
+    ("/v1/stats", "limit=-1", ["limit"]),
+    ("/v1/stats", "limit=1.0", ["limit"]),
+    ("/v1/stats", "limit=1e2", ["limit"]),
+    ("/v1/stats", "limit=1_0", ["limit"]),
+    ("/v1/stats", "limit=%2B5", ["limit"]),
+    ("/v1/stats", "limit=+5", ["limit"]),
+    ("/v1/stats", "limit=%D9%A5", ["limit"]),
+    ("/v1/stats", "limit=99999999999999999999", ["limit"]),
+    ("/v1/sources", "limit=201", ["limit"]),
+    ("/v1/query", "limit=1001", ["limit"]),
+    ("/v1/query", "limit=all", ["limit"]),
+    ("/v1/sources", "breakdown=medium", ["breakdown"]),
+    ("/v1/sources", "breakdown=SOURCE", ["breakdown"]),
+    ("/v1/stats", "metric=sum", ["metric"]),
+    ("/v1/stats", "interval=minute", ["interval"]),
+    ("/v1/stats", "interval=day&interval=minute&metric=x&limit=0", ["metric", "limit"]),
+    ("/v1/stats", "from=2026-05-01", ["from"]),
+    ("/v1/stats", "from=2026-05-01T00:00:00", ["from"]),
+    ("/v1/stats", "from=yesterday&to=today", ["from", "to"]),
+    ("/v1/stats", "from=2026-05-01T00:00+02:00:00", ["from"]),
+    ("/v1/query", "to=9999999999", ["to"]),
+    ("/v1/query", "from=", ["from"]),
+    ("/v1/query", "from=2026-06-01T00:00:00.001Z", ["*"]),
+]
+WINDOW = "&from=2026-05-01T00:00:00Z&to=2026-06-01T00:00:00Z"
+
+
+async def read(api, path: str, query: str):
+    return await api.http.get(
+        f"{path}?{query}{WINDOW}", headers={"Authorization": f"Bearer {api.keys['rk']}"}
+    )
+
+
+async def test_a_wrong_parameter_is_named(quick_api):
+    for path, query, names in QUERIES:
+        answer = await read(quick_api, path, query)
+
+        assert answer.status_code == 400, query
+        assert read_refusal(answer) == ("invalid_params", names), query
+
+
+async def test_a_wrong_column_is_named_with_the_right_ones(quick_api):
+    for columns in ["colour", "source,colour", "Source", "source;medium", "os%00", "value", "*"]:
+        answer = await read(quick_api, "/v1/stats", f"group_by={columns}&limit=0")
+
+        assert read_refusal(answer) == ("invalid_group_by", ["group_by", "limit"]), columns
+        assert answer.json()["details"]["allowed"] == list(GroupColumn)
+
+
+LENIENT_QUERIES = [
+    "group_by=source,,source&group_by=colour",
+    "group_by=%20source%20,%20",
+    "group_by=source&interval=&metric=&limit=&event=",
+    "group_by=source&limit=1&limit=0",
+    "group_by=source&limit=0001",
+    "group_by=source&color=red&utm_source=x&limit[]=0&&=&%",
+    "group%5Fby=source&metric=%63ount",
+    "group_by=source&from=2026-05-01T02:00:00%2B02:00",
+    "group_by=source&from=2026-05-01T02:00:00+02:00",
+    "group_by=source&from=2026-05-01T02:00:00+0200",
+    "group_by=source&from=2026-05-01T02%3A00%3A00%2b02",
+    "group_by=source&from=2026-05-01+00:00:00Z",
+    "group_by=source&from=0001-01-01T00:00:00Z",
+    "group_by=source&from=1969-12-31T00:00:00-23:59",
+]
+
+
+async def test_lenient_forms_of_a_query_mean_the_same(api):
+    await api.post("/v1/track", {"event": "x", "timestamp": "2026-05-01T00:00:00Z"})
+
+    for query in LENIENT_QUERIES:
+        answer = await read(api, "/v1/stats", query)
+
+        row = {"source": "direct", "value": 1}
+        assert (answer.status_code, answer.json()["rows"]) == (200, [row]), query
+
+
+async def test_filters_are_decoded_and_compared_as_they_are(api):
+    names = ["a b", "a+b", "a%20b", "A B", "a b ", "a'b", "a\\b", "é", "a\tb", "a\0b", "{event:x}"]
+    await api.post("/v1/batch", {"events": [{"event": name} for name in names]})
+
+    for name in names:
+        assert await api.rows("/v1/stats", {"event": name}) == [{"value": 1}], name
+        assert [row["event_name"] for row in await api.rows("/v1/query", {"event": name})] == [name]
+    assert await api.rows("/v1/stats", {"event": "a"}) == [{"value": 0}]
+
+
+async def test_a_window_to_the_end_of_time_holds_everything(api):
+    await api.post("/v1/track", {"event": "x"})
+
+    window = {"from": "1970-01-01T00:00:00Z", "to": "9999-12-31T23:59:59Z"}
+
+    assert await api.rows("/v1/stats", window) == [{"value": 1}]
+    assert len(await api.rows("/v1/query", window)) == 1
+    assert len(await api.rows("/v1/sources", window)) == 1
+
+
+async def test_very_long_paths_headers_and_queries_get_an_answer(quick_api):
+    long = "x" * 60_000
+    bearer = {"Authorization": f"Bearer {quick_api.keys['sk']}"} | JSON
+
+    answers = [
+        await quick_api.http.get("/v1/" + long),
+        await quick_api.http.get("/" + "%2e%2e/" * 8000),
+        await quick_api.http.post("/v1/track", content=PING, headers={"Authorization": long}),
+        await quick_api.http.post(
+            "/v1/track", content=PING, headers={"Authorization": f"Bearer {long}"}
+        ),
+        await quick_api.http.post(
+            "/v1/track", content=PING, headers=bearer | {"User-Agent": long, "Origin": long}
+        ),
+        await read(quick_api, "/v1/query", f"event={long}"),
+    ]
+
+    assert [answer.status_code for answer in answers] == [404, 404, 401, 401, 202, 200]
