@@ -1,7 +1,7 @@
 """The HTTP API as one ASGI application: endpoints, error envelope, CORS, log, life span."""
 
 import json
-import logging
+import sys
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -37,8 +37,6 @@ CLIENT_CLOSED_REQUEST = 499
 
 _KNOWN_PATHS = frozenset({endpoint.path for endpoint in ENDPOINTS} | {HEALTH_PATH, OPENAPI_PATH})
 
-_log = logging.getLogger(__name__)
-
 
 @dataclass(frozen=True, slots=True)
 class Backends:
@@ -56,6 +54,7 @@ def build_app(
     country_of: Callable[[str], str],
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     clock_ns: Callable[[], int] = time.monotonic_ns,
+    write_log: Callable[[str], object] = sys.stderr.write,
 ) -> Starlette:
     """The API over its backends; everything it does beside answering begins with its life span."""
     control, store, secrets = backends.control, backends.store, backends.secrets
@@ -92,7 +91,11 @@ def build_app(
 
     app = Starlette(
         routes=[*Endpoints(services).list_routes(), Route(OPENAPI_PATH, _serve_openapi)],
-        middleware=[Middleware(RequestLog), Middleware(VersionedCors), Middleware(LastResort)],
+        middleware=[
+            Middleware(RequestLog, write_log),
+            Middleware(VersionedCors),
+            Middleware(LastResort),
+        ],
         exception_handlers={
             HTTPException: _answer_http_error,
             RequestError: _answer_request_error,
@@ -125,8 +128,12 @@ class VersionedCors:
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        versioned = scope["type"] == "http" and scope["path"].startswith("/v1/")
-        await (self._cors if versioned else self._app)(scope, receive, send)
+        from_browser = (
+            scope["type"] == "http"
+            and scope["path"].startswith("/v1/")
+            and any(name == b"origin" for name, _ in scope["headers"])
+        )
+        await (self._cors if from_browser else self._app)(scope, receive, send)
 
 
 class _Cors(CORSMiddleware):
@@ -146,8 +153,9 @@ class RequestLog:
     a caller sent.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, write: Callable[[str], object]) -> None:
         self._app = app
+        self._write = write
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -165,7 +173,8 @@ class RequestLog:
         try:
             await self._app(scope, receive, note_status)
         finally:
-            _log.info("%s", _Line(_describe(scope, status, started_s)))
+            fields = _describe(scope, status, started_s)
+            self._write(json.dumps(fields, separators=(",", ":")) + "\n")
 
 
 class LastResort:
@@ -196,16 +205,6 @@ class LastResort:
             if not has_begun:
                 answer = _envelope(RequestError(ErrorCode.INTERNAL_ERROR))
                 await answer(scope, receive, send)
-
-
-class _Line:
-    """JSON made only where the log takes it."""
-
-    def __init__(self, fields: Mapping[str, Any]) -> None:
-        self._fields = fields
-
-    def __str__(self) -> str:
-        return json.dumps(self._fields, separators=(",", ":"))
 
 
 def _describe(scope: Scope, status: int, started_s: float) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 import asyncio
 import re
 import zlib
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -61,6 +61,14 @@ class Services:
     wake_upkeep: Callable[[], None]
 
 
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """A request that may go on: whose it is, and its headers by lower-case name."""
+
+    record: KeyRecord
+    headers: Mapping[str, str]
+
+
 class Endpoints:
     """A handler for each endpoint of the contract."""
 
@@ -85,37 +93,37 @@ class Endpoints:
         return [*routes, Route("/health", self.health, methods=["GET"])]
 
     async def track(self, request: Request) -> Response:
-        record = await self._admit(request, TRACK)
-        event = read_body(TRACK.request, await read_bytes(request))
-        caller = self._describe(request, record)
+        admission = await self._admit(request, TRACK)
+        event = read_body(TRACK.request, await read_bytes(request, admission.headers))
+        caller = self._describe(request, admission)
         check_times([event], now=caller.received_at, in_batch=False)
         await self._services.store.append([build_event(event, caller)])
         return JSONResponse({"ok": True, "event_id": event.event_id}, TRACK.status)
 
     async def batch(self, request: Request) -> Response:
-        record = await self._admit(request, BATCH)
-        batch = read_body(BATCH.request, await read_bytes(request))
-        caller = self._describe(request, record)
+        admission = await self._admit(request, BATCH)
+        batch = read_body(BATCH.request, await read_bytes(request, admission.headers))
+        caller = self._describe(request, admission)
         check_times(batch.events, now=caller.received_at, in_batch=True)
         stored: Sequence[StoredEvent] = [build_event(event, caller) for event in batch.events]
         await self._services.store.append(stored)
         return JSONResponse({"ok": True, "count": len(stored)}, BATCH.status)
 
     async def identify(self, request: Request) -> Response:
-        record = await self._admit(request, IDENTIFY)
-        body = read_body(IDENTIFY.request, await read_bytes(request))
-        caller = self._describe(request, record)
+        admission = await self._admit(request, IDENTIFY)
+        body = read_body(IDENTIFY.request, await read_bytes(request, admission.headers))
+        caller = self._describe(request, admission)
         await self._services.store.append([build_identification(body, caller)])
         return JSONResponse({"ok": True}, IDENTIFY.status)
 
     async def forget(self, request: Request) -> Response:
-        record = await self._admit(request, FORGET)
-        body = read_body(FORGET.request, await read_bytes(request))
+        admission = await self._admit(request, FORGET)
+        body = read_body(FORGET.request, await read_bytes(request, admission.headers))
         try:
             cutoff = await self._services.store.now()
             await asyncio.to_thread(
                 self._services.forgets.add,
-                project_id=record.project_id,
+                project_id=admission.record.project_id,
                 user_id=body.user_id,
                 cutoff=cutoff,
                 requested_at=self._services.clock(),
@@ -126,22 +134,22 @@ class Endpoints:
         return JSONResponse({"ok": True, "queued": True}, FORGET.status)
 
     async def sources(self, request: Request) -> Response:
-        record = await self._admit(request, SOURCES)
+        admission = await self._admit(request, SOURCES)
         params = read_params(SOURCES.request, request.query_params.multi_items())
-        rows = await self._services.store.sources(record.project_id, params)
+        rows = await self._services.store.sources(admission.record.project_id, params)
         return JSONResponse({"breakdown": params.breakdown, "rows": rows})
 
     async def stats(self, request: Request) -> Response:
-        record = await self._admit(request, STATS)
+        admission = await self._admit(request, STATS)
         params = read_params(STATS.request, request.query_params.multi_items())
-        rows, truncated = await self._services.store.stats(record.project_id, params)
+        rows, truncated = await self._services.store.stats(admission.record.project_id, params)
         extra = {"truncated": True} if truncated else {}
         return JSONResponse({"metric": params.metric, "rows": rows, **extra})
 
     async def query(self, request: Request) -> Response:
-        record = await self._admit(request, QUERY)
+        admission = await self._admit(request, QUERY)
         params = read_params(QUERY.request, request.query_params.multi_items())
-        rows = await self._services.store.query(record.project_id, params)
+        rows = await self._services.store.query(admission.record.project_id, params)
         return JSONResponse({"rows": rows})
 
     async def health(self, request: Request) -> Response:  # noqa: ARG002
@@ -152,8 +160,8 @@ class Endpoints:
             return JSONResponse({"status": "unavailable", "store": "unavailable"}, 503)
         return JSONResponse({"status": "ok", "store": "ok"})
 
-    async def _admit(self, request: Request, endpoint: Endpoint[Any, Any]) -> KeyRecord:
-        services, headers = self._services, request.headers
+    async def _admit(self, request: Request, endpoint: Endpoint[Any, Any]) -> Admission:
+        services, headers = self._services, read_headers(request)
         record = await authenticate(
             headers.get("authorization"), find=services.find_key, pepper=services.pepper
         )
@@ -161,30 +169,35 @@ class Endpoints:
         authorise(record, endpoint)
         check_origin(record, headers.get("origin"))
         services.limiter.take(record.project_id, endpoint)
-        return record
+        return Admission(record, headers)
 
-    def _describe(self, request: Request, record: KeyRecord) -> Caller:
-        services = self._services
+    def _describe(self, request: Request, admission: Admission) -> Caller:
+        services, headers = self._services, admission.headers
         now = services.clock()
         ip = request.client.host if request.client else None
         return Caller(
-            project_id=record.project_id,
+            project_id=admission.record.project_id,
             received_at=now,
-            origin_host=host_of(request.headers.get("origin")),
-            device=parse_user_agent(request.headers.get("user-agent")),
+            origin_host=host_of(headers.get("origin")),
+            device=parse_user_agent(headers.get("user-agent")),
             country=services.country_of(ip) if ip else "",
             ip_hash=hash_ip(ip, salt=services.ip_salt, date_utc=now.date()) if ip else NO_IP_HASH,
         )
 
 
-async def read_bytes(request: Request) -> bytes:
+def read_headers(request: Request) -> dict[str, str]:
+    """Every header, read once: a look-up in Starlette's own scans them all."""
+    return {name.decode("latin-1"): value.decode("latin-1") for name, value in request.headers.raw}
+
+
+async def read_bytes(request: Request, headers: Mapping[str, str]) -> bytes:
     """The JSON body's bytes, inflated where it came as gzip; at most 10 MiB.
 
     Raises:
         RequestError: unsupported_media_type, payload_too_large or invalid_payload.
     """
-    encoding = _check_media_type(request)
-    declared = request.headers.get("content-length", "0")
+    encoding = _check_media_type(headers)
+    declared = headers.get("content-length", "0")
     if _DIGITS.fullmatch(declared) and int(declared) > MAX_BODY_BYTES:
         raise RequestError(ErrorCode.PAYLOAD_TOO_LARGE)
     body = bytearray()
@@ -195,10 +208,10 @@ async def read_bytes(request: Request) -> bytes:
     return _inflate(bytes(body)) if encoding == "gzip" else bytes(body)
 
 
-def _check_media_type(request: Request) -> str:
-    media_type, _, parameters = request.headers.get("content-type", "").partition(";")
+def _check_media_type(headers: Mapping[str, str]) -> str:
+    media_type, _, parameters = headers.get("content-type", "").partition(";")
     charset = parameters.strip().lower().replace('"', "")
-    encoding = request.headers.get("content-encoding", "identity").strip().lower()
+    encoding = headers.get("content-encoding", "identity").strip().lower()
     if (
         media_type.strip().lower() != "application/json"
         or charset not in {"", "charset=utf-8", "charset=utf8"}

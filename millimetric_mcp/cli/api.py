@@ -16,7 +16,6 @@ from shutil import rmtree
 import uvicorn
 from httpx import ASGITransport
 from starlette.applications import Starlette
-from starlette.routing import Mount
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.supervisors import Multiprocess
 
@@ -101,7 +100,7 @@ def resolve_store(settings: StoreSettings, data_dir: Path) -> StoreTarget:
     )
 
 
-def create_app() -> Starlette:
+def create_app() -> ASGIApp:
     """A worker process's application; its settings are in the environment."""
     settings = read_settings(ApiSettings, environ=os.environ, options={})
     set_up_logging()
@@ -126,13 +125,13 @@ def _open_backends(settings: ApiSettings, data_dir: Path, target: StoreTarget) -
     return Backends(control, store, secrets)
 
 
-def _build_app(settings: ApiSettings, backends: Backends) -> Starlette:
+def _build_app(settings: ApiSettings, backends: Backends) -> ASGIApp:
     api = build_app(settings, backends, country_of=load_country_lookup())
     warm_up()
     return _add_mcp(api, settings)
 
 
-def _add_mcp(api: Starlette, settings: ApiSettings) -> Starlette:
+def _add_mcp(api: Starlette, settings: ApiSettings) -> ASGIApp:
     """The API with the MCP server beside it at ``/mcp``: each caller's own keys, in process."""
     client = MillimetricClient(
         api_url="http://in-process",
@@ -151,7 +150,13 @@ def _add_mcp(api: Starlette, settings: ApiSettings) -> Starlette:
         async with client, transports.run(), api.router.lifespan_context(api):
             yield
 
-    return Starlette(routes=[*transports.routes, Mount("/", api)], lifespan=lifespan)
+    mcp = Starlette(routes=transports.routes, lifespan=lifespan)
+
+    async def serve(scope: Scope, receive: Receive, send: Send) -> None:
+        beside = scope["type"] == "lifespan" or scope["path"] == "/mcp"
+        await (mcp if beside else api)(scope, receive, send)
+
+    return serve
 
 
 class _InProcess:

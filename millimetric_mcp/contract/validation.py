@@ -18,6 +18,7 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _ISO_8601 = re.compile(
     r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(?::\d\d(?:[.,]\d+)?)?(?:[Zz]|[+-]\d\d(?::?\d\d)?)", re.A
 )
+_COMPACT = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):(.+)", re.S)
 _HOST_SCHEMES = frozenset({"http", "https", "ws", "wss", "ftp"})
 
@@ -90,7 +91,7 @@ def compact_object(value: object) -> str:
     if not isinstance(value, dict):
         raise PydanticCustomError("object", "must be a JSON object")
     try:
-        text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        text = _COMPACT.encode(value)
         size_bytes = len(text.encode())
     except UnicodeEncodeError:
         raise PydanticCustomError("text", "must hold valid Unicode text") from None
