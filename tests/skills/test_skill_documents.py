@@ -1,0 +1,361 @@
+"""What the skills say against what the contract, the tools and the settings are."""
+
+import json
+import re
+
+import pytest
+
+from millimetric_mcp.contract.attribution import RULES
+from millimetric_mcp.contract.codes import ERRORS, ErrorCode
+from millimetric_mcp.contract.endpoints import BATCH, FORGET, IDENTIFY, QUERY, SOURCES, STATS, TRACK
+from millimetric_mcp.contract.events import MAX_BATCH_EVENTS, TrackEvent
+from millimetric_mcp.contract.keys import Scope
+from millimetric_mcp.contract.reads import (
+    Breakdown,
+    EventRow,
+    GroupColumn,
+    Interval,
+    Metric,
+    SourceRow,
+)
+from millimetric_mcp.contract.validation import MAX_PROPERTIES_BYTES
+from millimetric_mcp.settings import DEFAULT_HOST, LOCAL_HOST, RateLimits, ServeSettings
+from millimetric_mcp.settings import list_settings as list_settings_of
+from millimetric_mcp.tools import TOOLS
+from millimetric_mcp.transports import KEY_KIND_NOT_ALLOWED, READ_KEY_HEADER
+
+MAX_TOKENS = 2500
+CHARS_PER_TOKEN = 2.9
+"""Fewer than o200k packs into a token of these documents (3.1 to 3.4, measured): what follows
+from it is an upper bound of their tokens."""
+
+SHOWN_DESCRIPTION_CHARS = 160
+ENV = {
+    "millimetric-track": ["MILLIMETRIC_KEY"],
+    "millimetric-query": ["MILLIMETRIC_RK"],
+    "millimetric-mcp-setup": [],
+}
+READS = (SOURCES, STATS, QUERY)
+WRITES = (TRACK, BATCH, IDENTIFY, FORGET)
+READ_ONLY_CODES = {ErrorCode.INVALID_PARAMS, ErrorCode.INVALID_GROUP_BY}
+WRITE_ONLY_CODES = {
+    ErrorCode.INVALID_PAYLOAD,
+    ErrorCode.ORIGIN_NOT_ALLOWED,
+    ErrorCode.FORGET_REQUIRES_SECRET_KEY,
+    ErrorCode.PAYLOAD_TOO_LARGE,
+    ErrorCode.UNSUPPORTED_MEDIA_TYPE,
+    ErrorCode.RATE_LIMITED,
+    ErrorCode.FORGET_FAILED,
+}
+
+_CODE = re.compile(r"`([^`]+)`")
+_RANGE = re.compile(r"(\d+)–(\d+)")
+
+
+def codes_in(text):
+    return _CODE.findall(text)
+
+
+def as_range(text):
+    low, high = _RANGE.search(text).groups()
+    return int(low), int(high)
+
+
+# --- Form ---------------------------------------------------------------------------------------
+
+
+def test_a_skill_is_named_as_its_folder(skill):
+    assert skill.properties["name"] == skill.path.name == skill.name
+
+
+def test_front_matter_is_block_yaml(skill):
+    assert not re.search(r":\s*[\[{]", skill.front_matter), "the strict validator refuses flow YAML"
+
+
+def test_front_matter_holds_the_fields_of_the_specification_only(skill):
+    assert set(skill.properties) == {"name", "description", "license", "compatibility", "metadata"}
+    assert set(skill.properties["metadata"]) == {"openclaw"}
+
+
+def test_a_description_says_when_to_use_the_skill_within_what_is_shown(skill):
+    description = skill.properties["description"]
+    assert description.startswith("Use to ")
+    assert len(description) <= SHOWN_DESCRIPTION_CHARS
+
+
+def test_openclaw_is_told_all_it_needs(skill):
+    metadata = skill.openclaw
+    assert metadata["homepage"].startswith("https://")
+    assert metadata["emoji"]
+    assert metadata["primaryEnv"] in {"MILLIMETRIC_KEY", "MILLIMETRIC_RK"}
+    assert metadata["requires"].get("env", []) == ENV[skill.name]
+    assert metadata["requires"]["bins"] == ["curl", "jq"]
+    (brew,) = metadata["install"]
+    assert brew["kind"] == "brew"
+    assert brew["formula"] == "jq"
+    assert brew["bins"] == ["jq"]
+    assert "apt-get install jq" in skill.main.text or "jq" not in ENV[skill.name]
+
+
+def test_a_skill_is_short(skill):
+    tokens = len(skill.main.text) / CHARS_PER_TOKEN
+    assert tokens < MAX_TOKENS
+
+
+def test_every_link_leads_to_a_file_of_the_skill(document):
+    for link in document.links:
+        assert (document.path.parent / link).resolve().is_file(), link
+
+
+def test_every_reference_is_linked_from_the_skill(skill):
+    linked = {(skill.path / link).resolve() for link in skill.main.links}
+    references = {document.path.resolve() for document in skill.documents} - {
+        skill.main.path.resolve()
+    }
+    assert references <= linked
+
+
+def test_every_json_block_is_json(json_block):
+    json.loads(json_block.text)
+
+
+def test_no_shell_block_lets_the_shell_write_a_key_out(sh_blocks):
+    for block in sh_blocks.values():
+        unquoted = re.sub(r"'[^']*'", "", block.text)
+        assert not re.search(r"\$\{?MILLIMETRIC_(KEY|RK)", unquoted), block.id
+
+
+def test_no_shell_block_asks_for_the_date(sh_blocks):
+    """GNU's and BSD's ``date`` share no arithmetic; jq's is the same everywhere."""
+    for block in sh_blocks.values():
+        assert not re.search(r"\bdate\b[ +]-?[ud+]", block.text), block.id
+
+
+# --- Tracking -----------------------------------------------------------------------------------
+
+
+def test_the_fields_of_an_event_are_the_contracts(track):
+    rows = {codes_in(row["Field"])[0]: row for row in track.main.table("Field")}
+    assert list(rows) == list(TrackEvent.model_fields)
+    required = [name for name, row in rows.items() if row["Required"] == "yes"]
+    assert required == [
+        name for name, field in TrackEvent.model_fields.items() if field.is_required()
+    ]
+
+
+def test_the_limits_of_an_event_are_the_contracts(track):
+    properties = TrackEvent.model_json_schema()["properties"]
+    for row in track.main.table("Field"):
+        schema = properties[codes_in(row["Field"])[0]]
+        text = next((part for part in schema.get("anyOf", [schema]) if "maxLength" in part), None)
+        if text is None:
+            continue
+        limit = row["Limit"]
+        assert limit.endswith(" characters")
+        if "–" in limit:
+            assert as_range(limit) == (text["minLength"], text["maxLength"])
+        else:
+            assert int(limit.split()[0]) == text["maxLength"]
+    limits = {codes_in(row["Field"])[0]: row["Limit"] for row in track.main.table("Field")}
+    assert limits["properties"] == f"{MAX_PROPERTIES_BYTES} bytes of JSON"
+    assert limits["timestamp"] == "1970 to 24 h ahead"
+
+
+def test_what_identify_takes_is_the_contracts(track):
+    (sentence,) = re.findall(r"^Identify takes (.+)$", track.main.text, re.M)
+    fields = IDENTIFY.request.model_fields
+    assert [name for name in codes_in(sentence) if name in fields] == list(fields)
+    assert [name for name, field in fields.items() if field.is_required()] == [
+        "anonymous_id",
+        "user_id",
+    ]
+    assert "(both required)" in sentence
+
+
+def test_the_size_of_a_batch_is_the_contracts(track):
+    assert f"1 to {MAX_BATCH_EVENTS} events" in track.main.text
+    assert f"split -a 5 -l {MAX_BATCH_EVENTS} " in track.document("bulk").text
+
+
+def test_the_rate_limits_are_the_apis(track):
+    limits = RateLimits()
+    (row,) = [row for row in track.main.table("Status") if "`rate_limited`" in row["`error`"]]
+    assert (
+        f"track {limits.track_per_s:.0f}/s (burst {limits.track_burst}), "
+        f"batch {limits.batch_per_s:.0f}/s (burst {limits.batch_burst})"
+    ) in row["Do"]
+    assert f"{limits.batch_per_s:.0f} requests a second" in track.document("bulk").text
+
+
+def test_the_writing_endpoints_are_named(track):
+    text = "".join(document.text for document in track.documents)
+    assert [endpoint.path for endpoint in WRITES if endpoint.path not in text] == []
+
+
+# --- Querying -----------------------------------------------------------------------------------
+
+
+def parameters_of(query):
+    """Rows of the table by parameter."""
+    return {
+        name: row for row in query.main.table("Parameter") for name in codes_in(row["Parameter"])
+    }
+
+
+def names_of(model):
+    return [field.alias or name for name, field in model.model_fields.items()]
+
+
+def test_the_parameters_are_the_contracts(query):
+    said = {
+        name: (
+            {endpoint.path for endpoint in READS}
+            if row["Endpoint"].startswith("all")
+            else set(codes_in(row["Endpoint"]))
+        )
+        for name, row in parameters_of(query).items()
+    }
+    known = {
+        name: {endpoint.path for endpoint in READS if name in names_of(endpoint.request)}
+        for endpoint in READS
+        for name in names_of(endpoint.request)
+    }
+    assert said == known
+
+
+@pytest.mark.parametrize(
+    ("parameter", "values"),
+    [
+        ("breakdown", Breakdown),
+        ("metric", Metric),
+        ("group_by", GroupColumn),
+        ("interval", Interval),
+    ],
+)
+def test_a_parameters_values_are_the_contracts(query, parameter, values):
+    assert codes_in(parameters_of(query)[parameter]["Values"]) == list(values)
+
+
+@pytest.mark.parametrize(("parameter", "endpoint"), [("breakdown", SOURCES), ("metric", STATS)])
+def test_a_parameters_default_is_the_contracts(query, parameter, endpoint):
+    default = endpoint.request.model_fields[parameter].default
+    assert f"`{default}` (default)" in parameters_of(query)[parameter]["Values"]
+
+
+def test_the_limits_of_rows_are_the_contracts(query):
+    said = re.findall(r"`(\S+)` (\d+)–(\d+) \((\d+)\)", parameters_of(query)["limit"]["Values"])
+    known = []
+    for endpoint in READS:
+        field = endpoint.request.model_fields["limit"]
+        (low,) = [rule.ge for rule in field.metadata if hasattr(rule, "ge")]
+        (high,) = [rule.le for rule in field.metadata if hasattr(rule, "le")]
+        known.append((endpoint.path, str(low), str(high), str(field.default)))
+    assert said == known
+
+
+def test_the_columns_of_an_event_are_the_contracts(query):
+    columns = query.document("columns")
+    assert [codes_in(row["Column"])[0] for row in columns.table("Column")] == list(
+        EventRow.model_fields
+    )
+    nullable = {
+        name
+        for name, schema in EventRow.model_json_schema()["properties"].items()
+        if {"type": "null"} in schema.get("anyOf", [])
+    }
+    assert {
+        codes_in(row["Column"])[0]
+        for row in columns.table("Column")
+        if row["Where unknown"] == "null"
+    } == nullable
+    for name in SourceRow.model_fields:
+        assert f"`{name}`" in columns.text
+
+
+def test_the_rules_of_attribution_are_the_contracts(query):
+    rows = query.document("attribution").table("Rule")
+    said = [
+        (
+            codes_in(row["Rule"])[0],
+            row["Fires when"],
+            codes_in(row["Source / medium"])[0],
+            row["Confidence"],
+        )
+        for row in rows
+    ]
+    assert said == [(rule.rule_id, rule.fires_when, rule.result, rule.confidence) for rule in RULES]
+
+
+def test_the_paid_media_are_the_classifiers(query):
+    classify = pytest.importorskip("millimetric_mcp.api.ingest.classify")
+    (sentence,) = re.findall(r"Paid media are (.+?);", query.document("attribution").text, re.S)
+    assert set(codes_in(sentence)) == set(classify.PAID_MEDIUMS)
+
+
+# --- Errors -------------------------------------------------------------------------------------
+
+
+def errors_in(document):
+    """Every (code, status) that the document's table of errors has."""
+    return {
+        (code, int(status))
+        for row in document.table("Status")
+        for code in codes_in(row["`error`"])
+        for status in row["Status"].split(",")
+    }
+
+
+def answers(codes):
+    return {(code.value, status) for code in codes for status in ERRORS[code].statuses}
+
+
+def test_every_error_of_writing_is_explained(track):
+    assert errors_in(track.document("errors")) == answers(set(ErrorCode) - READ_ONLY_CODES)
+
+
+def test_the_errors_a_writer_meets_first_are_the_contracts(track):
+    said = errors_in(track.main)
+    assert said <= answers(ErrorCode)
+    assert {code for code, _ in said} >= {"invalid_payload", "invalid_api_key", "rate_limited"}
+
+
+def test_every_error_of_reading_is_explained(query):
+    said = errors_in(query.main)
+    known = answers(set(ErrorCode) - WRITE_ONLY_CODES - {ErrorCode.METHOD_NOT_ALLOWED})
+    merged = {(code, status) for code, status in said if (code, status) in known}
+    assert merged == known
+    assert {code for code, _ in said} == {code for code, _ in known}
+
+
+# --- Setting up ---------------------------------------------------------------------------------
+
+
+def test_the_tools_and_their_keys_are_the_servers(setup):
+    said = {codes_in(row["Tool"])[0]: codes_in(row["Key"])[0] for row in setup.main.table("Tool")}
+    assert said == {tool.name: "rk_" if tool.scope is Scope.READ else "sk_" for tool in TOOLS}
+
+
+def test_the_settings_are_the_servers(setup):
+    said = {
+        codes_in(row["Variable"])[0]: (codes_in(row["Option"]), codes_in(row["Default"]))
+        for row in setup.document("settings").table("Variable")
+    }
+    known = {}
+    for each in list_settings_of(ServeSettings):
+        default = each.info.default
+        shown = str(default).lower() if isinstance(default, bool) else str(default or "")
+        option = each.setting.option
+        known[each.setting.variable] = ([option] if option else [], [shown] if shown else [])
+    assert said == known
+
+
+def test_the_words_of_the_hosted_server_are_its_own(setup):
+    text = setup.main.text
+    assert f"`{READ_KEY_HEADER}:" in text
+    assert f"`{KEY_KIND_NOT_ALLOWED}`" in text
+
+
+def test_the_apis_addresses_are_the_defaults(skill):
+    text = skill.main.text
+    assert f"default `{DEFAULT_HOST}`" in text
+    assert f"`{LOCAL_HOST}`" in text
