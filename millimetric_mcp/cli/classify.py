@@ -4,6 +4,8 @@ import argparse
 import json
 from collections.abc import Mapping
 
+import publicsuffixlist  # noqa: F401  loaded late otherwise: a missing extra is said at once
+
 from millimetric_mcp.api.ingest.address import host_of
 from millimetric_mcp.api.ingest.explanation import explain, render_explanation
 
