@@ -53,6 +53,8 @@ if TYPE_CHECKING:
 
 READ_KEY_HEADER = "Millimetric-Read-Key"
 KEY_KIND_NOT_ALLOWED = "key_kind_not_allowed"
+MAX_BODY_BYTES = 32 * 1024 * 1024
+"""Room for the largest batch; a caller without credentials is refused before it is read."""
 SHUTDOWN_GRACE_S = 2
 LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "[::1]")
 
@@ -235,7 +237,7 @@ def build_http_transports(
     server: Server[Any], *, access: Access, streamable: bool = True, sse: bool = True
 ) -> HttpTransports:
     """Streamable HTTP at ``/mcp`` (stateful) and HTTP+SSE at ``/sse`` and ``/messages/``."""
-    manager = StreamableHTTPSessionManager(server)
+    manager = StreamableHTTPSessionManager(server, max_request_body_size=MAX_BODY_BYTES)
 
     def guard(app: ASGIApp) -> ASGIApp:
         return Guard(app, access)
@@ -244,7 +246,7 @@ def build_http_transports(
     if streamable:
         routes.append(Route("/mcp", guard(_complete(StreamableHTTPASGIApp(manager)))))
     if sse:
-        transport = SseServerTransport("/messages/")
+        transport = SseServerTransport("/messages/", max_request_body_size=MAX_BODY_BYTES)
         routes.append(Route("/sse", guard(_complete(_SseApp(server, transport))), methods=["GET"]))
         routes.append(Mount("/messages", guard(transport.handle_post_message)))
     return HttpTransports(tuple(routes), manager.run)

@@ -97,7 +97,7 @@ async def _run(context: ToolContext, params: RawEventsArguments) -> Answer[RawEv
     if len(answer.rows) == params.limit:
         notes.append(
             f"The limit of {params.limit} is reached; for older events raise limit (at most "
-            f"{MAX_QUERY_LIMIT}) or set to to the last timestamp."
+            f"{MAX_QUERY_LIMIT}), or pass the last timestamp as to."
         )
     if not answer.rows:
         filters = _list_filters(params)

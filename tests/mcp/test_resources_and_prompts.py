@@ -48,7 +48,7 @@ class TestResources:
         self, api, event_row, read
     ):
         api.events = [event_row(event_id=f"evt_{index}") for index in range(150)]
-        rows = json.loads((await read("events://recent")).text)
+        rows = json.loads((await read("events://recent")).text)["rows"]
         assert len(rows) == 100
         assert rows[0]["event_id"] == "evt_0"
         assert "campaign" not in rows[0]
@@ -57,13 +57,18 @@ class TestResources:
     async def test_recent_events_hold_no_control_characters(self, api, event_row, read):
         api.events = [event_row(path="/\x1b[2J\u202ex")]
         text = (await read("events://recent")).text
-        assert "\x1b" not in json.loads(text)[0]["path"]
+        assert "\x1b" not in json.loads(text)["rows"][0]["path"]
         assert "\u202e" not in text
+
+    async def test_long_values_of_recent_events_are_cut_and_marked(self, api, event_row, read):
+        api.events = [event_row(properties="x" * 8000)]
+        (row,) = json.loads((await read("events://recent")).text)["rows"]
+        assert row["properties"].endswith("…[+7800]")
 
     async def test_event_names_are_those_of_the_last_30_days_with_counts(self, api, read):
         api.stats = lambda params: [{"event_name": "signup", "value": 3}]
         contents = await read("schema://events")
-        assert json.loads(contents.text) == [{"event": "signup", "events": 3}]
+        assert json.loads(contents.text) == {"rows": [{"event_name": "signup", "events": 3}]}
         asked = api.asked("/v1/stats")[0]
         assert asked["group_by"] == "event_name"
         assert asked["from"] == "2026-04-17T12:00:00.000Z"

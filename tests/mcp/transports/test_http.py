@@ -155,6 +155,9 @@ class TestToken:
         [
             pytest.param({}, "missing_bearer_token", id="none"),
             pytest.param({"Authorization": TOKEN}, "missing_bearer_token", id="no scheme"),
+            pytest.param(
+                {"Authorization": f"Basic {TOKEN}"}, "missing_bearer_token", id="another scheme"
+            ),
             pytest.param(bearer(TOKEN + "x"), "invalid_api_key", id="wrong"),
             pytest.param(bearer(READ_KEY), "invalid_api_key", id="our own key"),
         ],
