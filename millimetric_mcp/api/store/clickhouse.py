@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
-from millimetric_mcp.api.store.clients import ClientPool
+from millimetric_mcp.api.store.clients import ClientPool, insert_settings
 from millimetric_mcp.api.store.dsn import EVENTS
 from millimetric_mcp.api.store.statements import (
     Window,
@@ -27,6 +27,9 @@ from millimetric_mcp.contract.reads import (
 from millimetric_mcp.contract.stored import StoredEvent
 from millimetric_mcp.contract.validation import format_timestamp
 from millimetric_mcp.errors import StoreUnavailable
+
+MAINTENANCE_TIMEOUT_S = 3700
+"""A little longer than the hour that the statements give a cluster's servers."""
 
 ERASURE_TIMEOUT_S = 60
 ERASURE_POLL_S = 0.5
@@ -98,7 +101,7 @@ class ClickHouse:
     def insert(self, events: Sequence[StoredEvent], *, shard: int | None = None) -> None:
         """Stores all events or none, durably; ``shard`` counts from 1, on a cluster only."""
         columns = list(zip(*events, strict=True))
-        settings = {"insert_shard_id": shard} if shard else {}
+        settings = insert_settings(self.pool.target, shard=shard)
         self.pool.run(
             lambda client: client.insert(
                 EVENTS,
@@ -212,7 +215,10 @@ class ClickHouse:
 
     def _command(self, name: str, bound: Mapping[str, Any]) -> None:
         statement = compose_for(name, self.pool.target)
-        self.pool.run(lambda client: client.command(statement, parameters=dict(bound)))
+        self.pool.run(
+            lambda client: client.command(statement, parameters=dict(bound)),
+            timeout_s=MAINTENANCE_TIMEOUT_S,
+        )
 
 
 def _bind_window(window: Window) -> dict[str, Any]:

@@ -4,20 +4,23 @@ import logging
 import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
+from uuid import uuid4
 
 import clickhouse_connect
 from clickhouse_connect.driver.client import Client
-from clickhouse_connect.driver.exceptions import ClickHouseError, Error, ProgrammingError
-from urllib3.exceptions import ConnectTimeoutError, MaxRetryError, NewConnectionError
+from clickhouse_connect.driver.exceptions import ClickHouseError
+from clickhouse_connect.driver.httputil import get_pool_manager_options
+from urllib3 import BaseHTTPResponse, PoolManager
+from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError
 
 from millimetric_mcp.api.store.dsn import StoreTarget
-from millimetric_mcp.errors import StoreRefused, StoreUnavailable, StoreUncertain
+from millimetric_mcp.api.store.faults import explain_connection, name_of, translate
 
 CONNECT_TIMEOUT_S = 5
-RECEIVE_TIMEOUT_S = 300
+RECEIVE_TIMEOUT_S = 150
+"""Longer than the 120 s after which a server gives up an asynchronous insert by itself."""
 
-_TOO_SLOW = 159  # TIMEOUT_EXCEEDED
-_UNKNOWN_FATE = frozenset({_TOO_SLOW, 209, 210, 319})  # timeouts, network, UNKNOWN_STATUS_OF_INSERT
+_DRIVERS = ("clickhouse_connect", "urllib3")
 
 _log = logging.getLogger(__name__)
 ResultT = TypeVar("ResultT")
@@ -28,41 +31,48 @@ class ClientPool:
 
     def __init__(self, target: StoreTarget) -> None:
         self.target = target
+        self._connections = None if target.embedded else _open_connections(target)
         self._local = threading.local()
         self._clients: list[Client] = []
         self._lock = threading.Lock()
+        _silence_drivers()
 
-    def run(self, work: Callable[[Client], ResultT]) -> ResultT:
+    def run(
+        self, work: Callable[[Client], ResultT], *, timeout_s: int = RECEIVE_TIMEOUT_S
+    ) -> ResultT:
         """What ``work`` returns, given the calling thread's client.
 
+        A server has ``timeout_s`` to answer each statement.
+
         Raises:
-            StoreUnavailable: nothing was done: the store can't be reached.
+            StoreUnavailable: nothing was done: the store can't be reached, or can't do it now.
             StoreRefused: nothing was done: the store said no.
             StoreUncertain: the connection broke or timed out after the work was sent.
         """
-        client = self._client()
+        client = self._client(0 if self.target.embedded else timeout_s)
         try:
             return work(client)
-        except Error as error:
-            raise _translate(error, embedded=self.target.embedded) from error
+        except Exception as error:
+            _log.error("store: %s", name_of(error))
+            raise translate(error, embedded=self.target.embedded) from error
 
-    def _client(self) -> Client:
-        client: Client | None = getattr(self._local, "client", None)
-        if client is None:
-            client = self._connect()
-            self._local.client = client
+    def _client(self, timeout_s: int) -> Client:
+        if not hasattr(self._local, "clients"):
+            self._local.clients = {}
+        clients: dict[int, Client] = self._local.clients
+        if timeout_s not in clients:
+            clients[timeout_s] = self._connect(timeout_s)
             with self._lock:
-                self._clients.append(client)
-        return client
+                self._clients.append(clients[timeout_s])
+        return clients[timeout_s]
 
-    def _connect(self) -> Client:
+    def _connect(self, timeout_s: int) -> Client:
         try:
-            if self.target.embedded:
+            if self._connections is None:
                 return _connect_embedded(self.target)
-            return _connect_server(self.target)
-        except ClickHouseError as error:
-            _log.error("store: can't connect (%s)", _name(error))
-            raise StoreUnavailable("the event store can't be reached", retry_after_s=5) from error
+            return _connect_server(self.target, self._connections, timeout_s)
+        except (ClickHouseError, ValueError, LookupError) as error:
+            raise explain_connection(error, self.target) from error
 
     def close(self) -> None:
         """Ends every conversation; the embedded engine stops with the last one."""
@@ -70,6 +80,61 @@ class ClientPool:
             for client in self._clients:
                 client.close()
             self._clients.clear()
+        if self._connections is not None:
+            self._connections.clear()
+
+
+def insert_settings(target: StoreTarget, *, shard: int | None = None) -> dict[str, Any]:
+    """What an insert is sent with; ``shard`` counts from 1, on a cluster only.
+
+    A server gathers the inserts of all API processes into parts and answers when they are
+    stored. A replicated table drops an insert that equals an earlier one, as two events may;
+    the token makes each insert its own. The server stays silent until it is done: the client
+    takes a connection that breaks after a first sign of life for one to try again on.
+    """
+    if target.embedded:
+        return {}
+    settings: dict[str, Any] = {
+        "async_insert": 1,
+        "wait_for_async_insert": 1,
+        "insert_deduplication_token": uuid4().hex,
+        "send_progress_in_http_headers": 0,
+    }
+    # Naming a shard makes a Distributed table write to it at once and as a whole.
+    return settings | ({"insert_shard_id": shard} if shard else {})
+
+
+class _Connections(PoolManager):
+    """Connections on which an insert is sent once.
+
+    The client sends a request again when its connection was reset. An insert may be stored by
+    then: its error is passed on as one that the client knows no cure for.
+    """
+
+    def urlopen(  # type: ignore[override]  # as PoolManager itself has it
+        self,
+        method: str,
+        url: str,
+        redirect: bool = False,  # noqa: FBT001, FBT002 - the overridden method's
+        **kw: Any,  # noqa: ANN401
+    ) -> BaseHTTPResponse:
+        kw["retries"] = False
+        try:
+            return super().urlopen(method, url, redirect=redirect, **kw)
+        except (NewConnectionError, ConnectTimeoutError):
+            raise
+        except HTTPError as error:
+            if isinstance(kw.get("body"), bytes | str | None):
+                raise
+            fate = HTTPError(f"after the insert was sent: {type(error).__name__}")
+        raise fate  # outside the handler: the reset must not be its context
+
+
+def _open_connections(target: StoreTarget) -> _Connections:
+    tls: dict[str, Any] = dict(target.tls_options)
+    if "verify" in tls:
+        tls["verify"] = tls["verify"].lower() not in {"false", "0", "no", "off"}
+    return _Connections(**get_pool_manager_options(**tls))
 
 
 def _connect_embedded(target: StoreTarget) -> Client:
@@ -81,19 +146,19 @@ def _connect_embedded(target: StoreTarget) -> Client:
     return client
 
 
-def _connect_server(target: StoreTarget) -> Client:
-    settings: dict[str, Any] = {"async_insert": 1, "wait_for_async_insert": 1}
-    if target.cluster:
-        settings["distributed_foreground_insert"] = 1
-    return clickhouse_connect.get_client(
+def _connect_server(target: StoreTarget, connections: PoolManager, timeout_s: int) -> Client:
+    client = clickhouse_connect.get_client(
         dsn=target.dsn,
-        database=target.database,
-        settings=settings,
+        interface="https" if target.secure else "http",  # the DSN's scheme is not looked at
+        pool_mgr=connections,
+        client_name="millimetric-mcp",
         connect_timeout=CONNECT_TIMEOUT_S,
-        send_receive_timeout=RECEIVE_TIMEOUT_S,
+        send_receive_timeout=timeout_s,
         autogenerate_session_id=False,
         show_clickhouse_errors="scrub",
     )
+    client.database = target.database  # only now: it may have to be created first
+    return client
 
 
 def _query_settings(target: StoreTarget) -> dict[str, Any]:
@@ -102,24 +167,7 @@ def _query_settings(target: StoreTarget) -> dict[str, Any]:
     return settings | ({"max_threads": target.threads} if target.threads else {})
 
 
-def _translate(error: Error, *, embedded: bool) -> Exception:
-    _log.error("store: %s", _name(error))
-    if isinstance(error.__cause__, MaxRetryError | NewConnectionError | ConnectTimeoutError):
-        return _unreachable(error.__cause__)
-    if not embedded and (error.code is None or error.code in _UNKNOWN_FATE):
-        return StoreUncertain("the event store did not answer")
-    if isinstance(error, ProgrammingError) and error.code is None:
-        return StoreUnavailable("the event store is closed")
-    return StoreRefused("the event store refused the statement")
-
-
-def _unreachable(cause: BaseException) -> Exception:
-    reason = cause.reason if isinstance(cause, MaxRetryError) else cause
-    if isinstance(reason, NewConnectionError | ConnectTimeoutError):
-        return StoreUnavailable("the event store can't be reached", retry_after_s=5)
-    return StoreUncertain("the event store did not answer")
-
-
-def _name(error: BaseException) -> str:
-    code, name = getattr(error, "code", None), getattr(error, "name", None)
-    return f"{type(error).__name__} code={code} name={name}"
+def _silence_drivers() -> None:
+    """Their warnings quote URLs, which hold what was asked for."""
+    for name in _DRIVERS:
+        logging.getLogger(name).setLevel(logging.CRITICAL)

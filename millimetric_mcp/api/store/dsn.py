@@ -1,14 +1,21 @@
 """Where the event store is: an embedded engine's directory, or a ClickHouse server or cluster."""
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from millimetric_mcp.errors import SettingsError
 
 EMBEDDED_DATABASE = "millimetric"
 EVENTS = "events"
+
+_WHERE = "--store / MILLIMETRIC_STORE"
+_EXAMPLE = "clickhouse://user:password@host:8123/database"
+_EMBEDDED_SCHEME = "chdb"
 _SERVER_SCHEMES = {"clickhouse": False, "clickhouses": True, "http": False, "https": True}
+_TLS_OPTIONS = frozenset({"verify", "ca_cert", "client_cert", "client_cert_key"})
+_DATABASE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,12 +23,17 @@ class StoreTarget:
     """An event store's address and manner of use.
 
     ``dsn`` is what clickhouse-connect opens and may hold a password, so it stays out of
-    ``repr``. ``cluster`` names the ClickHouse cluster whose shards hold the events.
+    ``repr``; ``address`` is what people are shown. ``tls_options`` are clickhouse-connect's
+    arguments of those names. ``cluster`` names the ClickHouse cluster whose shards hold the
+    events. ``database`` is an identifier that needs no quotes.
     """
 
     dsn: str = field(repr=False)
     database: str
     embedded: bool
+    address: str = ""
+    secure: bool = False
+    tls_options: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     cluster: str | None = None
     fsync: bool = True
     memory_mb: int = 1024
@@ -38,9 +50,10 @@ def embedded_target(
 ) -> StoreTarget:
     """The engine that runs in this process on ``directory``."""
     return StoreTarget(
-        dsn=f"chdb://{directory.resolve()}",
+        dsn=f"{_EMBEDDED_SCHEME}://{directory.resolve()}",
         database=EMBEDDED_DATABASE,
         embedded=True,
+        address=str(directory),
         fsync=fsync,
         memory_mb=memory_mb,
         threads=threads,
@@ -55,23 +68,51 @@ def parse_store_dsn(
     Raises:
         SettingsError: without ever quoting the DSN, which may hold a password.
     """
-    parts = urlsplit(dsn)
-    if parts.scheme == "chdb":
+    parts = _split(dsn)
+    if parts.scheme == _EMBEDDED_SCHEME:
         if cluster:
             raise SettingsError(["--cluster: needs a ClickHouse server, not the embedded store"])
         directory = Path(unquote(parts.path))
         return embedded_target(directory, fsync=fsync, memory_mb=memory_mb, threads=threads)
-    if parts.scheme not in _SERVER_SCHEMES or not parts.hostname:
-        raise SettingsError(
-            ["--store / MILLIMETRIC_STORE: must be clickhouse://user:password@host:8123/database"]
-        )
     secure = _SERVER_SCHEMES[parts.scheme]
     return StoreTarget(
         dsn=f"{'https' if secure else 'http'}://{parts.netloc}",
-        database=parts.path.strip("/") or EMBEDDED_DATABASE,
+        database=_read_database(parts),
         embedded=False,
+        address=parts.netloc.rpartition("@")[2],
+        secure=secure,
+        tls_options=_read_tls_options(parts, secure=secure),
         cluster=cluster,
         fsync=fsync,
         memory_mb=memory_mb,
         threads=threads,
     )
+
+
+def _split(dsn: str) -> SplitResult:
+    try:
+        parts = urlsplit(dsn)
+        is_server = parts.scheme in _SERVER_SCHEMES and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_server = False
+    if not is_server and not dsn.startswith(f"{_EMBEDDED_SCHEME}:"):
+        raise SettingsError([f"{_WHERE}: must be {_EXAMPLE}"])
+    return parts
+
+
+def _read_database(parts: SplitResult) -> str:
+    database = unquote(parts.path).strip("/") or EMBEDDED_DATABASE
+    if not _DATABASE.fullmatch(database):
+        raise SettingsError(
+            [f"{_WHERE}: the database's name takes letters, digits and _, at most 64 of them"]
+        )
+    return database
+
+
+def _read_tls_options(parts: SplitResult, *, secure: bool) -> tuple[tuple[str, str], ...]:
+    options = tuple(parse_qsl(parts.query, keep_blank_values=True))
+    known = _TLS_OPTIONS if secure else frozenset[str]()
+    if not {name for name, _ in options} <= known:
+        names = ", ".join(sorted(_TLS_OPTIONS))
+        raise SettingsError([f"{_WHERE}: its only parameters are {names}, of clickhouses://"])
+    return options

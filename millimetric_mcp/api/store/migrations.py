@@ -1,15 +1,22 @@
 """The store's schema, version by version: each step idempotent, so that several processes may
 bring the same store up to date at once."""
 
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator
 from importlib import resources
 from importlib.resources.abc import Traversable
 from string import Template
+from typing import Any
 
-from clickhouse_connect.driver.client import Client
+from clickhouse_connect.driver.exceptions import Error
 
 from millimetric_mcp.api.store.clients import ClientPool
 from millimetric_mcp.api.store.dsn import EVENTS, StoreTarget
+from millimetric_mcp.errors import StoreError, StoreRefused
+
+STEP_TIMEOUT_S = 600
+RACE_ATTEMPTS = 5
+RACE_PAUSE_S = 0.5
 
 _VERSIONS = "schema_versions"
 _EMBEDDED_PART_SETTINGS = (
@@ -19,71 +26,165 @@ _EMBEDDED_PART_SETTINGS = (
 """Small parts are one file each instead of thirty and get their projections when merged: an
 insert costs a third. A server has asynchronous inserts for that, and may be older."""
 
-_REPLICA = "'/clickhouse/tables/{shard}/{database}/{table}', '{replica}'"
+_SHARD_REPLICA = "ReplicatedMergeTree('/clickhouse/tables/{shard}/{database}/{table}', '{replica}')"
+_CLUSTER_REPLICA = (
+    "ReplicatedMergeTree('/clickhouse/tables/{database}/{table}', '{shard}-{replica}')"
+)
+"""The same rows on every server of the cluster, whatever its shard."""
+
+_RACES = frozenset(
+    {
+        57,  # TABLE_ALREADY_EXISTS: made after it was looked for
+        253,  # REPLICA_ALREADY_EXISTS
+        517,  # CANNOT_ASSIGN_ALTER: another one is still on its way to this replica
+    }
+)
+"""What a step meets where another process takes it at the same moment."""
 
 
-def migrate(pool: ClientPool) -> tuple[str, ...]:
-    """Brings the schema up to date and names the versions that were applied, oldest first."""
-    return pool.run(lambda client: _apply_missing(client, pool.target))
+def migrate(pool: ClientPool, *, sql: Traversable | None = None) -> tuple[str, ...]:
+    """Brings the schema up to date and names the versions that were applied, oldest first.
 
+    A store that is up to date is only looked at. ``sql`` holds the steps: the package's own
+    where none is given.
 
-def list_versions() -> tuple[str, ...]:
-    """Every version this code knows, oldest first."""
-    return tuple(sorted(file.name.removesuffix(".sql") for file in _folder("migrations")))
-
-
-def render_migration(version: str, target: StoreTarget) -> tuple[str, ...]:
-    """The statements of a version for a target: the local table's, then a cluster's own."""
-    names = _names(target)
-    folders = ("migrations", "cluster") if target.cluster else ("migrations",)
-    return tuple(
-        Template(statement).substitute(names)
-        for folder in folders
-        for file in _folder(folder)
-        if file.name == f"{version}.sql"
-        for statement in split_statements(file.read_text())
-    )
-
-
-def split_statements(text: str) -> Iterator[str]:
-    """The statements of a file, which end in a semicolon at a line's end."""
-    return (part.strip() for part in text.split(";\n") if part.strip())
-
-
-def _apply_missing(client: Client, target: StoreTarget) -> tuple[str, ...]:
-    for statement in _bookkeeping(target):
-        client.command(statement)
-    rows = client.query(f"SELECT DISTINCT version FROM {_VERSIONS}").result_rows  # noqa: S608
-    known = {row[0] for row in rows}
-    missing = tuple(version for version in list_versions() if version not in known)
+    Raises:
+        StoreRefused: the schema is newer than the steps, or the cluster is not fit for it.
+        StoreError: the store can't be reached, or fails a step.
+    """
+    sql = sql or packaged_sql()
+    known, applied = list_versions(sql), _list_applied(pool, sql)
+    newer = sorted(applied - set(known))
+    if newer:
+        raise StoreRefused(
+            f"the event store's schema is at {newer[-1]}, newer than this millimetric-mcp, "
+            f"which knows {known[-1]}: run the newer millimetric-mcp on every machine"
+        )
+    missing = tuple(version for version in known if version not in applied)
+    if missing:
+        _prepare(pool, sql)
     for version in missing:
-        for statement in render_migration(version, target):
-            client.command(statement)
-        client.insert(_VERSIONS, [[version]], column_names=["version"])
+        _apply(pool, version, sql)
     return missing
 
 
-def _bookkeeping(target: StoreTarget) -> Iterator[str]:
-    file = resources.files(__package__) / "sql" / "schema_versions.sql"
-    for statement in split_statements(file.read_text()):
-        yield Template(statement).substitute(_names(target))
+def packaged_sql() -> Traversable:
+    """The folder of this package's statements."""
+    return resources.files(__package__) / "sql"
+
+
+def list_versions(sql: Traversable) -> tuple[str, ...]:
+    """Every version that ``sql`` holds, oldest first."""
+    return tuple(sorted(file.name.removesuffix(".sql") for file in (sql / "migrations").iterdir()))
+
+
+def render_preparation(target: StoreTarget, sql: Traversable) -> tuple[str, ...]:
+    """The statements that make the database and the table of applied versions."""
+    files = (sql / "database.sql", sql / "schema_versions.sql")
+    return tuple(statement for file in files for statement in _render(file, target))
+
+
+def render_migration(version: str, target: StoreTarget, sql: Traversable) -> tuple[str, ...]:
+    """The statements of a version for a target: the local table's, then a cluster's own."""
+    folders = ("migrations", "cluster") if target.cluster else ("migrations",)
+    files = (sql / folder / f"{version}.sql" for folder in folders)
+    return tuple(
+        statement for file in files if file.is_file() for statement in _render(file, target)
+    )
+
+
+def _render(file: Traversable, target: StoreTarget) -> Iterator[str]:
+    """The statements of a file, each of which ends in a semicolon at a line's end."""
+    names = _names(target)
+    for statement in file.read_text().split(";\n"):
+        if statement.strip():
+            yield Template(statement.strip()).substitute(names)
 
 
 def _names(target: StoreTarget) -> dict[str, str]:
-    on_cluster = f"ON CLUSTER '{target.cluster}'" if target.cluster else ""
+    cluster = target.cluster or ""
     return {
         "database": target.database,
         "events": EVENTS,
         "local": target.local_table,
         "versions": _VERSIONS,
-        "cluster": target.cluster or "",
-        "on_cluster": on_cluster,
-        "merge_tree": f"ReplicatedMergeTree({_REPLICA})" if target.cluster else "MergeTree",
+        "cluster": cluster,
+        "on_cluster": f"ON CLUSTER '{cluster}'" if cluster else "",
+        "merge_tree": _SHARD_REPLICA if cluster else "MergeTree",
+        "merge_tree_everywhere": _CLUSTER_REPLICA if cluster else "MergeTree",
         "part_settings": _EMBEDDED_PART_SETTINGS if target.embedded else "",
         "fsync": "1" if target.fsync else "0",
     }
 
 
-def _folder(name: str) -> list[Traversable]:
-    folder = resources.files(__package__) / "sql" / name
-    return sorted(folder.iterdir(), key=lambda file: file.name)
+def _list_applied(pool: ClientPool, sql: Traversable) -> frozenset[str]:
+    """The versions noted in the store; none where there is no such table yet."""
+    bound = {"database": pool.target.database, "versions": _VERSIONS}
+    if not _ask(pool, sql / "schema_exists.sql", bound):
+        return frozenset()
+    [statement] = _render(sql / "applied_versions.sql", pool.target)
+    rows = pool.run(lambda client: client.query(statement).result_rows)
+    return frozenset(row[0] for row in rows)
+
+
+def _prepare(pool: ClientPool, sql: Traversable) -> None:
+    if pool.target.cluster:
+        _check_cluster(pool, pool.target.cluster, sql)
+    elif _ask(pool, sql / "database_exists.sql", {"database": pool.target.database}):
+        # Making one takes a right that its user may not have.
+        return _run_steps(pool, _render(sql / "schema_versions.sql", pool.target))
+    return _run_steps(pool, render_preparation(pool.target, sql))
+
+
+def _check_cluster(pool: ClientPool, cluster: str, sql: Traversable) -> None:
+    bound = {"cluster": cluster}
+    if not _ask(pool, sql / "cluster_replicas.sql", bound):
+        raise StoreRefused(f"--cluster: the event store knows no cluster {cluster}")
+    if _ask(pool, sql / "cluster_doubled_shards.sql", bound):
+        raise StoreRefused(
+            f"--cluster: {cluster} has shards of several replicas that every write goes to one "
+            "by one; set <internal_replication>true</internal_replication> in its configuration"
+        )
+
+
+def _apply(pool: ClientPool, version: str, sql: Traversable) -> None:
+    _run_steps(pool, render_migration(version, pool.target, sql))
+    pool.run(
+        lambda client: client.insert(
+            _VERSIONS, [[version]], column_names=["version"], column_type_names=["String"]
+        )
+    )
+
+
+def _ask(pool: ClientPool, file: Traversable, bound: dict[str, Any]) -> int:
+    """A count, which needs no database to be there."""
+    statement = file.read_text()
+    answer = pool.run(
+        lambda client: client.command(statement, parameters=bound, use_database=False)
+    )
+    return int(str(answer))
+
+
+def _run_steps(pool: ClientPool, statements: Iterable[str]) -> None:
+    for statement in statements:
+        _run_step(pool, statement)
+
+
+def _run_step(pool: ClientPool, statement: str) -> None:
+    for attempts_left in reversed(range(RACE_ATTEMPTS)):
+        try:
+            pool.run(
+                lambda client: client.command(statement, use_database=False),
+                timeout_s=STEP_TIMEOUT_S,
+            )
+        except StoreError as error:
+            if not (attempts_left and _is_race(error)):
+                raise
+            time.sleep(RACE_PAUSE_S)
+        else:
+            return
+
+
+def _is_race(error: StoreError) -> bool:
+    cause = error.__cause__
+    return isinstance(cause, Error) and cause.code in _RACES

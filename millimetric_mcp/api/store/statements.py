@@ -132,6 +132,7 @@ def compose_for(name: str, target: StoreTarget) -> str:
     cluster = target.cluster
     return read_statement(name).substitute(
         events=EVENTS,
+        database=target.database,
         local=target.local_table,
         on_cluster=f"ON CLUSTER '{cluster}'" if cluster else "",
         all_parts=f"clusterAllReplicas('{cluster}', system.parts)" if cluster else "system.parts",

@@ -1,6 +1,6 @@
 -- Erases users' events that had arrived by each one's cutoff. The ids are not in the statement,
 -- which the engine keeps on disk until the mutation is done: salted hashes are.
-ALTER TABLE $local $on_cluster
+ALTER TABLE $database.$local $on_cluster
 DELETE WHERE project_id = {project_id:UInt64}
     AND user_id != ''
     AND received_at <= fromUnixTimestamp64Micro(
@@ -10,4 +10,4 @@ DELETE WHERE project_id = {project_id:UInt64}
         ),
         'UTC'
     )
-SETTINGS mutations_sync = 2
+SETTINGS mutations_sync = 2, distributed_ddl_task_timeout = 3600

@@ -1,6 +1,6 @@
 -- Events, one row each; an empty string is an absent value.
 -- Partitioned by the month of arrival, so that an insert is one part and thus whole or absent.
-CREATE TABLE IF NOT EXISTS $local $on_cluster
+CREATE TABLE IF NOT EXISTS $database.$local $on_cluster
 (
     project_id        UInt64 CODEC(ZSTD(1)),
     timestamp         DateTime64(3, 'UTC') CODEC(Delta, ZSTD(1)),
