@@ -47,7 +47,7 @@ async def _read_recent_events(context: ToolContext) -> str:
     start, end = all_time(context.now())
     answer = await context.client.query(QueryParams(from_=start, to=end, limit=RECENT_EVENTS))
     rows = (present_event(row, _COLUMNS) for row in answer.rows)
-    return _dump(({k: v for k, v in row.items() if v is not None} for row in rows)
+    return _dump({k: v for k, v in row.items() if v is not None} for row in rows)
 
 
 async def _read_event_names(context: ToolContext) -> str:
