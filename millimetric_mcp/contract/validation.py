@@ -19,6 +19,8 @@ _ISO_8601 = re.compile(
     r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(?::\d\d(?:[.,]\d+)?)?(?:[Zz]|[+-]\d\d(?::?\d\d)?)", re.A
 )
 _COMPACT = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+_PLAIN_URL = re.compile(r"https?://[A-Za-z0-9.-]+(?::[0-9]{1,4})?(?:[/?#].*)?", re.S)
+"""What nearly every URL looks like; the others are parsed."""
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):(.+)", re.S)
 _HOST_SCHEMES = frozenset({"http", "https", "ws", "wss", "ftp"})
 
@@ -66,6 +68,8 @@ def check_timestamp_range(value: datetime, *, now: datetime) -> None:
 
 def check_absolute_url(value: str) -> str:
     """``value`` unchanged when it parses as an absolute URL."""
+    if _PLAIN_URL.fullmatch(value):
+        return value
     match = _SCHEME.fullmatch(value)
     if match is None:
         raise _url_error()
