@@ -60,13 +60,16 @@ LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "[::1]")
 
 
 async def serve_stdio(server: Server[Any]) -> None:
-    """Serve one client on stdin and stdout until it closes stdin or a signal says to stop."""
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(_cancel_on_signal, tasks.cancel_scope)
-        lines = cast("anyio.AsyncFile[str]", _read_lines(os.fdopen(os.dup(0), "rb")))
-        async with stdio_server(stdin=lines) as (read_stream, write_stream):
-            await server.run(read_stream, write_stream, server.create_initialization_options())
-        tasks.cancel_scope.cancel()
+    """Serve one client on stdin and stdout until it is gone or a signal says to stop."""
+    try:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(_cancel_on_signal, tasks.cancel_scope)
+            lines = cast("anyio.AsyncFile[str]", _read_lines(os.fdopen(os.dup(0), "rb")))
+            async with stdio_server(stdin=lines) as (read_stream, write_stream):
+                await server.run(read_stream, write_stream, server.create_initialization_options())
+            tasks.cancel_scope.cancel()
+    except* BrokenPipeError:
+        pass  # the client closed its end without a word
 
 
 async def _cancel_on_signal(scope: anyio.CancelScope) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import signal
+import subprocess
 import sys
 import time
 
@@ -98,6 +99,25 @@ async def test_the_end_of_stdin_ends_the_server(spawn):
     child.process.stdin.close()
     assert await asyncio.wait_for(child.process.wait(), DEADLINE_S) == 0
     assert await child.process.stderr.read() == b""
+
+
+def test_a_client_that_stops_reading_ends_the_server_without_a_traceback(environ):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "millimetric_mcp"],
+        env=environ,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    with process:
+        process.stdin.write(json.dumps(INITIALIZE).encode() + b"\n")
+        process.stdin.flush()
+        process.stdout.readline()
+        process.stdout.close()
+        process.stdin.write(b'{"jsonrpc": "2.0", "id": 2, "method": "ping"}\n')
+        process.stdin.flush()
+        assert process.wait(DEADLINE_S) == 0
+        assert process.stderr.read() == b""
 
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
