@@ -51,7 +51,7 @@ from millimetric_mcp.transports import Access, build_http_transports, find_calle
 
 STORE_DIR = "store"
 TEMPORARY_DIR = "tmp"
-DRAIN_TIMEOUT_S = 4
+DRAIN_TIMEOUT_S = 3
 KEEP_ALIVE_TIMEOUT_S = 65
 BACKLOG = 2048
 

@@ -1,11 +1,13 @@
 """The event store as the API sees it: asynchronous, bounded, and closed in order."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date, datetime
 from functools import partial
-from typing import Any, ParamSpec, TypeVar
+from threading import Thread
+from typing import ParamSpec, TypeVar
 from zlib import crc32
 
 from millimetric_mcp.api.store.clickhouse import ClickHouse, Row
@@ -17,7 +19,9 @@ from millimetric_mcp.contract.reads import QueryParams, SourcesParams, StatsPara
 from millimetric_mcp.contract.stored import StoredEvent
 
 MAX_CONCURRENT_READS = 4
-UPKEEP_CLOSE_S = 2.0
+WRITE_CLOSE_S = 0.5
+THREADS_CLOSE_S = 1.0
+_POLL_S = 0.01
 
 P = ParamSpec("P")
 ResultT = TypeVar("ResultT")
@@ -34,7 +38,6 @@ class EventStore:
         self._clickhouse = clickhouse
         self._readers = ThreadPoolExecutor(MAX_CONCURRENT_READS, thread_name_prefix="store-read")
         self._upkeep = ThreadPoolExecutor(1, thread_name_prefix="store-upkeep")
-        self._running: set[asyncio.Future[Any]] = set()
         self._writers = ThreadPoolExecutor(shards, thread_name_prefix="store-write")
         self._lanes = [
             GroupCommitter(self._inserter(shard), max_queued_events=max_queued_events)
@@ -99,21 +102,17 @@ class EventStore:
     async def close(self) -> None:
         """Writes what is queued, ends what runs, and lets go of the store.
 
-        Maintenance that does not end in time is left running, see ``left_running``: it dies
-        with the process and is done again by the next one.
+        What does not end in time is left running, see ``left_running``: writes that nobody
+        was told of, reads that nobody waits for, and maintenance, which the next process does
+        again. It dies with the process.
         """
-        for lane in self._lanes:
-            await lane.close()
+        lanes = [asyncio.ensure_future(lane.close()) for lane in self._lanes]
+        await asyncio.wait(lanes, timeout=WRITE_CLOSE_S)
         self._clickhouse.closing.set()
-        self._upkeep.shutdown(wait=False, cancel_futures=True)
-        for executor in (self._writers, self._readers):
-            await asyncio.to_thread(executor.shutdown)
-        if self._running:
-            _, left = await asyncio.wait(self._running, timeout=UPKEEP_CLOSE_S)
-            if left:
-                self.left_running = True
-                return
-        await asyncio.to_thread(self._clickhouse.pool.close)
+        if await _end((self._writers, self._readers, self._upkeep), timeout_s=THREADS_CLOSE_S):
+            await asyncio.to_thread(self._clickhouse.pool.close)
+        else:
+            self.left_running = True
 
     def _inserter(self, shard: int) -> Callable[[Sequence[StoredEvent]], Awaitable[None]]:
         on_cluster = self._clickhouse.pool.target.cluster is not None
@@ -129,15 +128,22 @@ class EventStore:
         return await loop.run_in_executor(self._readers, partial(work, *args, **kwargs))
 
     async def _maintain(self, work: Callable[[], ResultT]) -> ResultT:
-        running = asyncio.get_running_loop().run_in_executor(self._upkeep, work)
-        self._running.add(running)
-        running.add_done_callback(self._end_maintenance)
-        return await asyncio.shield(running)
+        return await asyncio.get_running_loop().run_in_executor(self._upkeep, work)
 
-    def _end_maintenance(self, ended: "asyncio.Future[Any]") -> None:
-        self._running.discard(ended)
-        if not ended.cancelled():
-            ended.exception()  # seen: whoever waits gets it, and at the end nobody does
+
+async def _end(executors: Sequence[ThreadPoolExecutor], *, timeout_s: float) -> bool:
+    """Whether their threads end in time; what had not begun is dropped."""
+    for executor in executors:
+        executor.shutdown(wait=False, cancel_futures=True)
+    waiting = [Thread(target=executor.shutdown, daemon=True) for executor in executors]
+    for thread in waiting:
+        thread.start()
+    deadline_s = time.monotonic() + timeout_s
+    while any(thread.is_alive() for thread in waiting):
+        if time.monotonic() > deadline_s:
+            return False
+        await asyncio.sleep(_POLL_S)
+    return True
 
 
 def open_event_store(target: StoreTarget, *, max_queued_events: int) -> EventStore:
