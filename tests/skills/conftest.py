@@ -32,6 +32,7 @@ SHELLS = {
 }
 """``busybox`` stands for a system without GNU: its tools are the shell's, too."""
 
+NOT_OF_BUSYBOX = {"curl", "jq", "split"}  # Debian's busybox was built without split
 TOOLS = ("curl", "jq", "sed", "grep", "split", "mktemp", "rm", "sleep", "cat", "wc", "env")
 START_TIMEOUT_S = 60
 RUN_TIMEOUT_S = 60
@@ -321,6 +322,17 @@ def project(api: LiveApi, request: pytest.FixtureRequest) -> Project:
     return api.new_project(re.sub(r"\W+", "-", request.node.name)[:60])
 
 
+@pytest.fixture
+def wait_until() -> Callable[..., None]:
+    def wait(holds: Callable[[], bool], *, timeout_s: float) -> None:
+        deadline_s = time.monotonic() + timeout_s
+        while not holds():
+            assert time.monotonic() < deadline_s, "it did not come to hold"
+            time.sleep(0.2)
+
+    return wait
+
+
 # --- Shells -------------------------------------------------------------------------------------
 
 
@@ -397,7 +409,7 @@ def _make_tools(place: Path, *, busybox: bool, date: Path | None) -> Path:
 
 
 def _find_tool(tool: str, *, busybox: bool) -> str:
-    if busybox and tool not in {"curl", "jq"}:
+    if busybox and tool not in NOT_OF_BUSYBOX:
         return f"{shutil.which('busybox')} {tool}"
     found = shutil.which(tool)
     assert found, f"{tool} is missing; scripts/test-skills installs what is needed"

@@ -1,0 +1,72 @@
+"""The set-up skill: its check of a hosted server, and every configuration it shows, for real."""
+
+import json
+import os
+import sysconfig
+from contextlib import AsyncExitStack
+
+import httpx2
+from mcp import Client
+from mcp.client.stdio import StdioServerParameters, stdio_client
+from mcp.client.streamable_http import streamable_http_client
+
+HOSTED = "mcp-setup/SKILL: A hosted server, by curl"
+READS = ["top_sources", "stats", "raw_events"]
+WRITES = ["track_event", "identify", "batch", "forget"]
+
+
+def test_the_check_of_a_hosted_server_prints_an_answer(shell, project, sh_blocks, run_script):
+    project.send([{"event": "signup", "url": "https://shop.example/?fbclid=x"}])
+    ran = run_script(sh_blocks[HOSTED].text, shell=shell, environ=project.environ)
+    assert ran.code == 0, ran.stderr
+    assert "facebook,paid,1" in ran.stdout
+
+
+def test_the_check_of_a_hosted_server_tells_an_unknown_key(shell, project, sh_blocks, run_script):
+    unknown = "rk_live_abcdefgh_" + "s" * 32
+    environ = project.environ | {"MILLIMETRIC_RK": unknown}
+    ran = run_script(sh_blocks[HOSTED].text, shell=shell, environ=environ)
+    assert ran.code != 0
+    assert "invalid_api_key" in ran.stderr
+
+
+def fill_in(text, project):
+    """``text`` with what a client, or the user, puts in the place of the examples."""
+    read, write = project.environ["MILLIMETRIC_RK"], project.environ["MILLIMETRIC_KEY"]
+    for placeholder, value in {
+        "rk_live_...": read,
+        "sk_live_...": write,
+        "${MILLIMETRIC_RK}": read,
+        "${env:MILLIMETRIC_RK}": read,
+        "${input:millimetric-rk}": read,
+        "${MILLIMETRIC_HOST:-https://api.millimetric.ai}": project.url,
+        "http://localhost:8787": project.url,
+    }.items():
+        text = text.replace(placeholder, value)
+    assert "$" not in text
+    return text
+
+
+def read_servers(json_block, project):
+    config = json.loads(fill_in(json_block.text, project))
+    return config.get("mcpServers") or config["servers"]
+
+
+async def test_a_configuration_connects_with_the_tools_of_its_keys(json_block, project):
+    (entry,) = read_servers(json_block, project).values()
+    async with AsyncExitStack() as stack:
+        transport = await open_transport(stack, entry, project)
+        client = await stack.enter_async_context(Client(transport))
+        listed = [tool.name for tool in (await client.list_tools()).tools]
+        answer = await client.call_tool("top_sources", {"from": "7d"})
+    assert listed == (WRITES if "MILLIMETRIC_KEY" in json_block.text else []) + READS
+    assert not answer.is_error
+
+
+async def open_transport(stack, entry, project):
+    if "url" in entry:
+        http = await stack.enter_async_context(httpx2.AsyncClient(headers=entry["headers"]))
+        return streamable_http_client(entry["url"], http_client=http)
+    scripts = sysconfig.get_path("scripts")
+    env = {"PATH": f"{scripts}:{os.environ['PATH']}", "MILLIMETRIC_HOST": project.url}
+    return stdio_client(StdioServerParameters(command=entry["command"], env=env | entry["env"]))

@@ -1,0 +1,220 @@
+"""Every recipe of the track skill, run as it stands, and what is stored then."""
+
+import json
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+TRACK = "track/SKILL: Quick start: track one event"
+TEXT = "track/SKILL: Text from elsewhere"
+IDENTIFY = "track/SKILL: Identify"
+FORGET = "track/SKILL: Forget"
+BULK = "track/bulk: The recipe"
+WAIT = "track/errors: Wait out a 429"
+RECIPES = [TRACK, TEXT, IDENTIFY, FORGET, BULK, WAIT]
+HARD_TEXT = (
+    "\"double\" 'single' back\\slash \\u0041\nnew line\ttab café 日本 🦊 $HOME `id` %s @file {}"
+)
+FORGET_TIMEOUT_S = 60
+
+
+def write_events(path, count, *, trailing_newline=True):
+    """An NDJSON file of events with every character that may go wrong."""
+    start = datetime.now(UTC) - timedelta(days=30)
+    lines = [
+        json.dumps(
+            {
+                "event": "imported",
+                "event_id": f"row-{number}",
+                "anonymous_id": f"v{number}",
+                "timestamp": (start + timedelta(minutes=number)).isoformat(),
+                "properties": {"text": HARD_TEXT, "number": number},
+            },
+            ensure_ascii=number % 2 == 0,
+        )
+        for number in range(count)
+    ]
+    path.write_text("\n".join(lines) + "\n" * trailing_newline, encoding="utf-8")
+    return lines
+
+
+def test_every_recipe_of_the_track_skill_is_run_here(sh_blocks):
+    assert [name for name in sh_blocks if name.startswith("track/")] == sorted(
+        RECIPES, key=list(sh_blocks).index
+    )
+
+
+def test_the_quick_start_stores_the_event(shell, project, sh_blocks, run_script):
+    ran = run_script(sh_blocks[TRACK].text, shell=shell, environ=project.environ)
+    assert ran.json == {"ok": True, "event_id": None}
+    (row,) = project.rows()
+    assert (row["event_name"], row["anonymous_id"], row["user_id"]) == (
+        "signup",
+        "u_abc",
+        "user_42",
+    )
+    assert (row["source"], row["medium"]) == ("facebook", "paid")
+    assert json.loads(row["properties"]) == {"plan": "free"}
+
+
+def test_text_from_elsewhere_survives(shell, project, sh_blocks, run_script):
+    ran = run_script(sh_blocks[TEXT].text, shell=shell, environ=project.environ)
+    assert ran.json == {"ok": True, "event_id": "order-1001"}
+    (row,) = project.rows()
+    properties = json.loads(row["properties"])
+    assert properties == {"amount_cents": 4900, "item": '6" pan, "non-stick"\n(café edition)'}
+
+
+def test_any_text_survives(shell, project, sh_blocks, run_script):
+    recipe = sh_blocks[TEXT].text
+    _, _, rest = recipe.partition("(café edition)'\n")
+    ran = run_script(
+        'item="$HARD_TEXT"\n' + rest,
+        shell=shell,
+        environ=project.environ | {"HARD_TEXT": HARD_TEXT},
+    )
+    assert ran.code == 0, ran.stderr
+    (row,) = project.rows()
+    assert json.loads(row["properties"])["item"] == HARD_TEXT
+
+
+def test_properties_of_the_largest_size_survive(project, sh_blocks, run_script):
+    """Every character of them is one that curl's configuration has to escape twice."""
+    item = '"\\' * 2030
+    recipe = sh_blocks[TEXT].text.partition("(café edition)'\n")[2]
+    ran = run_script(
+        'item="$ITEM"\n' + recipe, shell="bash", environ=project.environ | {"ITEM": item}
+    )
+    assert ran.code == 0, ran.stderr
+    (row,) = project.rows()
+    assert json.loads(row["properties"])["item"] == item
+    assert len(row["properties"].encode()) > 8100
+
+
+def test_identify_ties_the_visitor_to_the_user(shell, project, sh_blocks, run_script):
+    ran = run_script(sh_blocks[IDENTIFY].text, shell=shell, environ=project.environ)
+    assert ran.json == {"ok": True}
+    (row,) = project.rows()
+    assert (row["event_name"], row["anonymous_id"], row["user_id"]) == (
+        "$identify",
+        "u_abc",
+        "user_42",
+    )
+    assert json.loads(row["properties"]) == {"plan": "pro"}
+
+
+def test_forget_erases_the_user_and_nobody_else(shell, project, sh_blocks, run_script, wait_until):
+    project.send(
+        [
+            {"event": "signup", "user_id": "user_42"},
+            {"event": "$pageview", "anonymous_id": "u_abc"},
+            {"event": "signup", "user_id": "user_43"},
+        ]
+    )
+    ran = run_script(sh_blocks[FORGET].text, shell=shell, environ=project.environ)
+    assert ran.json == {"ok": True, "queued": True}
+    wait_until(lambda: project.count() == 2, timeout_s=FORGET_TIMEOUT_S)
+    assert {row["user_id"] for row in project.rows()} == {None, "user_43"}
+
+
+def test_a_file_is_sent_in_requests_of_a_thousand(shell, project, sh_blocks, run_script):
+    lines = write_events(run_script.cwd / "events.ndjson", 2300)
+    ran = run_script(sh_blocks[BULK].text, shell=shell, environ=project.environ)
+    assert ran.code == 0, ran.stderr
+    assert ran.stdout == "2300 events of the first 2300 lines are stored\n"
+    assert project.count() == 2300
+    newest = project.rows(limit=1)[0]
+    assert newest["event_id"] == "row-2299"
+    assert json.loads(newest["properties"]) == {"text": HARD_TEXT, "number": 2299}
+    assert len(lines) == 2300
+
+
+def test_a_file_is_sent_at_no_more_than_five_requests_a_second(project, sh_blocks, run_script):
+    write_events(run_script.cwd / "events.ndjson", 1001)
+    ran = run_script(sh_blocks[BULK].text, shell="bash", environ=project.environ)
+    tools = [command[0] for command in ran.commands if command[0] in {"curl", "sleep"}]
+    assert tools == ["curl", "sleep", "curl", "sleep"]
+    assert ran.calls_of("sleep") == [["0.2"], ["0.2"]]
+
+
+def test_nothing_of_a_file_is_left_behind(shell, project, sh_blocks, run_script, tmp_path):
+    write_events(run_script.cwd / "events.ndjson", 3)
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    environ = project.environ | {"TMPDIR": str(temporary)}
+    assert run_script(sh_blocks[BULK].text, shell=shell, environ=environ).code == 0
+    assert run_script(sh_blocks[WAIT].text, shell=shell, environ=environ).code == 0
+    assert list(temporary.iterdir()) == []
+    assert [path.name for path in run_script.cwd.iterdir()] == ["events.ndjson"]
+
+
+def test_the_last_line_needs_no_newline(shell, project, sh_blocks, run_script):
+    write_events(run_script.cwd / "events.ndjson", 1002, trailing_newline=False)
+    ran = run_script(sh_blocks[BULK].text, shell=shell, environ=project.environ)
+    assert ran.stdout == "1002 events of the first 1002 lines are stored\n"
+    assert project.count() == 1002
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [('{"event": "cut', "parse error"), ('{"evnt": "x"}', "events[5].event")],
+    ids=["broken JSON", "an invalid event"],
+)
+def test_a_bad_line_stops_and_says_where_to_go_on(
+    line, said, shell, project, sh_blocks, run_script
+):
+    file = run_script.cwd / "events.ndjson"
+    lines = write_events(file, 1500)
+    file.write_text("\n".join([*lines[:1005], line, *lines[1005:]]) + "\n", encoding="utf-8")
+    ran = run_script(sh_blocks[BULK].text, shell=shell, environ=project.environ)
+    assert ran.code != 0
+    assert ran.stdout == "1000 events of the first 1000 lines are stored\n"
+    assert "stopped behind line 1000" in ran.stderr
+    assert said in ran.stderr
+    assert project.count() == 1000
+    file.write_text("\n".join(lines[1000:]) + "\n", encoding="utf-8")
+    assert run_script(sh_blocks[BULK].text, shell=shell, environ=project.environ).code == 0
+    assert project.count() == 1500
+
+
+@pytest.mark.parametrize("content", [None, ""], ids=["no file", "an empty file"])
+def test_without_events_nothing_is_sent(content, shell, project, sh_blocks, run_script):
+    if content is not None:
+        (run_script.cwd / "events.ndjson").write_text(content)
+    ran = run_script(sh_blocks[BULK].text, shell=shell, environ=project.environ)
+    assert ran.code != 0
+    assert ran.calls_of("curl") == []
+
+
+@pytest.mark.parametrize("name", [BULK, WAIT])
+def test_a_429_is_waited_out_for_as_long_as_it_says(name, shell, narrow_api, sh_blocks, run_script):
+    project = narrow_api.new_project(f"narrow-{shell}-{name.split('/')[1][:4]}")
+    write_events(run_script.cwd / "events.ndjson", 1001)
+    runs = 1 if name == BULK else 2
+    for _ in range(runs):
+        ran = run_script(sh_blocks[name].text, shell=shell, environ=project.environ)
+        assert ran.code == 0, ran.stderr
+    assert project.count() == (1001 if name == BULK else 2)
+    if shell != "busybox":  # whose sleep is no program of its own
+        waits = [int(seconds) for (seconds,) in ran.calls_of("sleep") if "." not in seconds]
+        assert waits
+        assert set(waits) <= {1, 2}
+
+
+def test_an_event_that_is_refused_ends_with_the_reason(shell, project, sh_blocks, run_script):
+    recipe = sh_blocks[TRACK].text.replace('event: "signup"', 'event: ""')
+    ran = run_script(recipe, shell=shell, environ=project.environ)
+    assert ran.code != 0
+    assert ran.stdout == ""
+    assert "invalid_payload" in ran.stderr
+    assert "fieldErrors" in ran.stderr
+    assert project.count() == 0
+
+
+@pytest.mark.parametrize("name", [TRACK, BULK, WAIT])
+def test_an_api_that_does_not_answer_is_an_error(name, shell, project, sh_blocks, run_script):
+    write_events(run_script.cwd / "events.ndjson", 2)
+    environ = project.environ | {"MILLIMETRIC_HOST": "http://127.0.0.1:9"}
+    ran = run_script(sh_blocks[name].text, shell=shell, environ=environ)
+    assert ran.code != 0
+    assert "curl: (7)" in ran.stderr
