@@ -1,0 +1,123 @@
+"""The same server at ``/mcp`` of the embedded API: each caller's own keys, in process."""
+
+import json
+import re
+import subprocess
+import sys
+import threading
+from contextlib import asynccontextmanager
+
+import httpx
+import httpx2
+import pytest
+from mcp import Client
+from mcp.client.streamable_http import streamable_http_client
+
+pytest.importorskip("chdb", reason="needs the api extra")
+
+DEADLINE_S = 30
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory):
+    return tmp_path_factory.mktemp("api")
+
+
+@pytest.fixture(scope="module")
+def api_url(data_dir):
+    """The API as its own process; it ends cleanly when told to."""
+    process = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "millimetric_mcp", "api"),
+            *("--port", "0", "--data-dir", str(data_dir)),
+        ],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    said: list[str] = []
+    ready = threading.Event()
+
+    def drain() -> None:
+        for line in process.stderr:
+            said.append(line)
+            if re.search(r"http://\S+:\d+", line):
+                ready.set()
+        ready.set()
+
+    threading.Thread(target=drain, daemon=True).start()
+    assert ready.wait(DEADLINE_S)
+    yield re.search(r"http://\S+:\d+", "".join(said))[0]
+    process.terminate()
+    assert process.wait(DEADLINE_S) == 0
+    process.stderr.close()
+
+
+@pytest.fixture(scope="module")
+def create_key(api_url, data_dir):
+    def create(kind, project):
+        made = subprocess.run(
+            [
+                *(sys.executable, "-m", "millimetric_mcp", "keys", "create", "--json"),
+                *("--kind", kind, "--project", project, "--data-dir", str(data_dir)),
+            ],
+            capture_output=True,
+            check=True,
+            timeout=DEADLINE_S,
+        )
+        return json.loads(made.stdout)["key"]
+
+    return create
+
+
+@asynccontextmanager
+async def connect(api_url, headers, mode="auto"):
+    async with httpx2.AsyncClient(headers=headers, timeout=DEADLINE_S) as http:
+        transport = streamable_http_client(f"{api_url}/mcp", http_client=http)
+        async with Client(transport, mode=mode) as client:
+            yield client
+
+
+@pytest.mark.parametrize("mode", ["legacy", "auto"], ids=["handshake", "2026-07-28"])
+async def test_a_caller_s_keys_reach_its_own_project_only(mode, api_url, create_key):
+    ours, theirs = f"ours-{mode}", f"theirs-{mode}"
+    headers = {
+        "Authorization": f"Bearer {create_key('sk', ours)}",
+        "Millimetric-Read-Key": create_key("rk", ours),
+    }
+    async with connect(api_url, headers, mode) as client:
+        assert len((await client.list_tools()).tools) == 7
+        event = {"event": "signup", "url": "https://shop.test/?fbclid=x&utm_source=facebook"}
+        assert not (await client.call_tool("track_event", event)).is_error
+        answer = await client.call_tool("top_sources", {})
+    assert "facebook: 100 % paid (1 of 1 events)" in answer.content[0].text
+    stranger = {"Authorization": f"Bearer {create_key('rk', theirs)}"}
+    async with connect(api_url, stranger, mode) as client:
+        assert len((await client.list_tools()).tools) == 3
+        answer = await client.call_tool("stats", {})
+    assert answer.structured_content["total"] == 0
+
+
+@pytest.mark.parametrize(
+    ("key", "status", "code"),
+    [
+        pytest.param(None, 401, "missing_bearer_token", id="none"),
+        pytest.param("pk_live_AAAAAAAA_" + "p" * 32, 403, "key_kind_not_allowed", id="pk"),
+    ],
+)
+async def test_nobody_else_is_let_in(key, status, code, api_url):
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    async with httpx.AsyncClient(base_url=api_url) as http:
+        refused = await http.post("/mcp", headers=headers)
+        beside = await http.get("/health")
+    assert (refused.status_code, refused.json()) == (status, {"error": code})
+    assert beside.status_code == 200
+
+
+async def test_a_key_that_the_api_does_not_know_is_told_so(api_url):
+    headers = {"Authorization": "Bearer rk_live_UNKNOWN0_" + "u" * 32}
+    async with connect(api_url, headers) as client:
+        result = await client.call_tool("stats", {})
+    assert result.is_error
+    assert result.content[0].text.startswith("A person must change the configuration:")
+    assert "invalid_api_key" in result.content[0].text
