@@ -4,7 +4,6 @@ import json
 import re
 from collections import Counter
 from collections.abc import Sequence
-from math import isfinite
 
 from millimetric_mcp.render.untrusted import neutralise, shorten, tame
 
@@ -16,7 +15,7 @@ MAX_COLUMNS = 12
 
 _PLAIN_KEY = re.compile(r"[A-Za-z_$][A-Za-z0-9_$.-]{0,39}", re.ASCII)
 _PLAIN_TEXT = re.compile(r'[^\s",;\\#\[{]([^",;\\\n]*[^\s",;\\])?')
-_LITERAL = re.compile(r"-?\d+(\.\d+)?([eE][+-]?\d+)?|true|false|null", re.ASCII)
+_LITERAL = re.compile(r"-?\d+(\.\d+)?([eE][+-]?\d+)?|true|false|null|NaN|-?Infinity", re.ASCII)
 
 Scalar = str | int | float | bool | None
 Json = Scalar | list["Json"] | dict[str, "Json"]
@@ -69,7 +68,7 @@ def _to_object(pairs: list[tuple[str, Json]]) -> Object:
 def _to_float(text: str) -> float:
     """Raises ValueError where the number would be written otherwise than it was."""
     value = float(text)
-    if repr(value) != text or not isfinite(value):
+    if repr(value) != text:
         raise ValueError
     return value
 

@@ -59,10 +59,7 @@ def _shares(counts: Sequence[int]) -> list[str]:
         )
         for at in by_remainder[: whole - sum(units)]:
             units[at] += 1
-        if all(
-            (unit > 0 or count == 0) and (unit < whole or count == total)
-            for unit, count in zip(units, counts, strict=True)
-        ):
+        if all(unit or not count for unit, count in zip(units, counts, strict=True)):
             break
     return [_decimal(unit, decimals) for unit in units]
 

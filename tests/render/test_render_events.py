@@ -106,6 +106,11 @@ def test_what_every_row_has_is_said_once(event):
     ]
 
 
+def test_a_shared_value_can_not_pose_as_another_note(event):
+    rows = [event(event_name="a; no path", path=f"/{n}") for n in range(3)]
+    assert lines(rows, columns=["path", "event_name"])[1] == 'Every row: event_name="a; no path".'
+
+
 def test_two_rows_say_all_they_have(event):
     assert lines([event(), event()])[1].startswith("timestamp,event_name")
 
@@ -178,6 +183,8 @@ PROPERTIES = [
     ("-1.5e3", '"-1.5e3"'),
     ("true", '"true"'),
     ("null", '"null"'),
+    ("NaN", '"NaN"'),
+    ("-Infinity", '"-Infinity"'),
     ("[x", '"[x"'),
     ("{x", '"{x"'),
     ("#1", '"#1"'),
@@ -238,6 +245,13 @@ def test_properties_that_cannot_be_taken_apart_without_loss_stay_as_they_are(tex
 def test_a_key_that_is_no_plain_name_never_becomes_a_column(key, event):
     rows = [event(properties=json.dumps({key: n})) for n in range(5)]
     assert lines(rows, columns=["properties"])[1] == "properties"
+
+
+def test_columns_of_properties_are_bounded(event):
+    rows = [event(properties=json.dumps({f"p{n}": row for n in range(20)})) for row in range(5)]
+    header, first = lines(rows, columns=["properties"])[1:3]
+    assert header.split(",")[11:] == ["properties.p11", "other properties"]
+    assert first == "0," * 12 + json.dumps({f"p{n}": 0 for n in range(12, 20)}).replace(" ", "")
 
 
 def test_columns_come_in_a_fixed_order_each_once():

@@ -3,6 +3,7 @@
 import csv
 import io
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -29,6 +30,12 @@ def test_what_does_not_fit_is_counted_above_the_rows_with_how_to_get_it():
     assert (rendered.shown, rendered.left_out) == (2, 3)
 
 
+@pytest.mark.parametrize("max_chars", range(150, 290))
+def test_as_many_rows_are_shown_as_the_budget_holds(max_chars):
+    rendered = fit(HEAD, ["x" * 40] * 9, max_chars=max_chars, advice="ask less")
+    assert len(rendered.text) <= max_chars < len(rendered.text) + 41
+
+
 def test_a_first_row_too_long_leaves_all_rows_out():
     rendered = fit(HEAD, ["x" * 1000, "y"], max_chars=200, advice="ask less")
     assert (rendered.shown, rendered.left_out) == (0, 2)
@@ -52,6 +59,6 @@ def test_a_line_reads_back_as_comma_separated_values(cells):
 
 
 def test_a_cell_can_neither_end_its_row_nor_its_cell_nor_look_like_a_reference():
-    assert join_cells(['a,b"c', "x\ny", "#1", " pad ", None, 3, 0.5]) == (
-        '"a,b""c",x\\ny,"#1"," pad ",,3,0.5'
+    assert join_cells(['a,b"c', "x\ny", "#1", " pad", "pad ", None, 3, 0.5]) == (
+        '"a,b""c",x\\ny,"#1"," pad","pad ",,3,0.5'
     )
