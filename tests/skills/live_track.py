@@ -1,7 +1,10 @@
 """Every recipe of the track skill, run as it stands, and what is stored then."""
 
 import json
+import threading
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
@@ -16,6 +19,43 @@ HARD_TEXT = (
     "\"double\" 'single' back\\slash \\u0041\nnew line\ttab café 日本 🦊 $HOME `id` %s @file {}"
 )
 FORGET_TIMEOUT_S = 60
+STORED = (202, {}, {"ok": True, "count": 1, "event_id": None})
+
+
+@pytest.fixture
+def scripted_api():
+    """An API that gives one answer after the other, and the bodies it got."""
+
+    @contextmanager
+    def serve(*answers):
+        left, calls = list(answers), []
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                calls.append(self.rfile.read(int(self.headers["Content-Length"])))
+                status, headers, body = left.pop(0)
+                self.send_response(status)
+                for name, value in headers.items():
+                    self.send_header(name, value)
+                self.end_headers()
+                self.wfile.write(json.dumps(body).encode())
+
+            def log_message(self, *_: object) -> None:
+                """Nothing to say."""
+
+        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        key = "sk_live_abcdefgh_" + "s" * 32
+        url = f"http://127.0.0.1:{server.server_port}"
+        try:
+            yield {"MILLIMETRIC_HOST": url, "MILLIMETRIC_KEY": key}, calls
+        finally:
+            server.shutdown()
+            server.server_close()
+            thread.join()
+
+    return serve
 
 
 def write_events(path, count, *, trailing_newline=True):
@@ -199,6 +239,37 @@ def test_a_429_is_waited_out_for_as_long_as_it_says(name, shell, narrow_api, sh_
         waits = [int(seconds) for (seconds,) in ran.calls_of("sleep") if "." not in seconds]
         assert waits
         assert set(waits) <= {1, 2}
+
+
+@pytest.mark.parametrize("name", [BULK, WAIT])
+@pytest.mark.parametrize(
+    ("header", "wait"),
+    [({"Retry-After": "3"}, "3"), ({"retry-after": "2"}, "2"), ({}, "1")],
+    ids=["Retry-After", "in lower case", "absent"],
+)
+def test_the_wait_is_what_the_429_says(name, header, wait, sh_blocks, run_script, scripted_api):
+    write_events(run_script.cwd / "events.ndjson", 1)
+    with scripted_api((429, header, {"error": "rate_limited"}), STORED) as (environ, calls):
+        ran = run_script(sh_blocks[name].text, shell="bash", environ=environ)
+    assert ran.code == 0, ran.stderr
+    assert [seconds for (seconds,) in ran.calls_of("sleep") if seconds != "0.2"] == [wait]
+    assert len(calls) == 2
+    assert calls[0] == calls[1]
+
+
+@pytest.mark.parametrize("name", [BULK, WAIT, TRACK])
+@pytest.mark.parametrize(
+    "answer",
+    [(502, {}, {"error": "upstream_failed"}), (500, {}, {"error": "internal_error"})],
+    ids=["502", "500"],
+)
+def test_what_may_be_stored_is_not_sent_again(name, answer, sh_blocks, run_script, scripted_api):
+    write_events(run_script.cwd / "events.ndjson", 1)
+    with scripted_api(answer, STORED) as (environ, calls):
+        ran = run_script(sh_blocks[name].text, shell="bash", environ=environ)
+    assert ran.code != 0
+    assert answer[2]["error"] in ran.stderr
+    assert len(calls) == 1
 
 
 def test_an_event_that_is_refused_ends_with_the_reason(shell, project, sh_blocks, run_script):

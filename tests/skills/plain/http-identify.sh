@@ -1,0 +1,8 @@
+curl -X POST https://api.millimetric.ai/v1/identify \
+  -H "Authorization: Bearer $SK_KEY" \
+  -H "Content-Type: application/json" \
+  -d '{
+    "anonymous_id": "u_abc",
+    "user_id": "user_42",
+    "traits": { "email": "matt@example.com", "plan": "pro" }
+  }'
