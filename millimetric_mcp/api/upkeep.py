@@ -62,7 +62,9 @@ class Upkeep:
             except StoreError as error:
                 _log.error("upkeep: erasures wait: %s", error)
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), FORGET_POLL_S)
+                # Not wait_for, which in Python 3.11 loses a cancellation that comes with a wake.
+                async with asyncio.timeout(FORGET_POLL_S):
+                    await self._wake.wait()
             self._wake.clear()
 
     async def forget_pending(self) -> None:
