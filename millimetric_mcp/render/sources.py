@@ -4,10 +4,11 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from millimetric_mcp.contract.reads import Breakdown, SourceRow
-from millimetric_mcp.render.table import Rendered, fit, join_cells
-from millimetric_mcp.render.untrusted import MAX_CELL_CHARS, Cell, tame
+from millimetric_mcp.render.table import Rendered, fit, join_cells, print_cell
+from millimetric_mcp.render.untrusted import MAX_CELL_CHARS, Cell
 
 PAID = "paid"
+MAX_NAMED_MEDIA = 6
 
 _SOURCES_ADVICE = "narrow the window, name a source, or ask for breakdown=source"
 
@@ -29,23 +30,27 @@ def describe_split(source: str, rows: Iterable[SourceRow]) -> str:
     """How a source's events split into media, from rows by source and medium.
 
     Such as ``facebook: 67 % paid (6 of 9 events), 33 % social``. Shares add up to 100 and have
-    as many decimals as it takes that none of them is rounded to nothing or to everything.
+    as many decimals as it takes that none of them is rounded to nothing or to everything; media
+    beyond the largest are one share together.
     """
     events: Counter[str] = Counter()
     for row in rows:
         if row.source == source:
             events[row.medium or "unknown"] += row.events
-    name, total = tame(source, max_chars=MAX_CELL_CHARS), events.total()
+    name, total = print_cell(source, max_chars=MAX_CELL_CHARS), events.total()
     if not total:
         return f"{name}: no events"
-    media = [PAID, *(medium for medium, _ in events.most_common() if medium != PAID)]
-    counts = [events[medium] for medium in media]
-    parts = [
-        f"{share} % {tame(medium, max_chars=MAX_CELL_CHARS)}"
-        for medium, share in zip(media, _shares(counts), strict=True)
-    ]
-    parts[0] += f" ({counts[0]} of {total} events)"
-    return f"{name}: {', '.join(parts)}"
+    shown = [PAID, *(medium for medium, _ in events.most_common() if medium != PAID)]
+    others = shown[MAX_NAMED_MEDIA + 1 :]
+    del shown[MAX_NAMED_MEDIA + 1 :]
+    counts = [events[medium] for medium in shown]
+    labels = [print_cell(medium, max_chars=MAX_CELL_CHARS) for medium in shown]
+    labels[0] += f" ({counts[0]} of {total} events)"
+    if others:
+        counts.append(sum(events[medium] for medium in others))
+        labels.append(f"{len(others)} other media")
+    shares = zip(_shares(counts), labels, strict=True)
+    return f"{name}: {', '.join(f'{share} % {label}' for share, label in shares)}"
 
 
 def _shares(counts: Sequence[int]) -> list[str]:

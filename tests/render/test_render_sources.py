@@ -48,6 +48,10 @@ def test_sources_alone_show_their_paid_share(share, shown):
     assert rendered.text == f"source,events,uniques,paid_share\nfacebook,9,8,{shown}"
 
 
+OTHERS = (
+    "facebook: 20 % paid (20 of 100 events), 25 % z, 10 % m0, 9 % m1, 8 % m2, 7 % m3, "
+    "6 % m4, 15 % 5 other media"
+)
 SPLITS = [
     # events by medium, the sentence
     ({"paid": 6, "social": 3}, "facebook: 67 % paid (6 of 9 events), 33 % social"),
@@ -70,6 +74,14 @@ SPLITS = [
     ),
     ({"paid": 995, "social": 5}, "facebook: 99.5 % paid (995 of 1000 events), 0.5 % social"),
     ({"so\ncial": 1}, "facebook: 0 % paid (0 of 1 events), 100 % so\\ncial"),
+    (
+        {"x, 99 % paid": 1},
+        'facebook: 0 % paid (0 of 1 events), 100 % "x, 99 % paid"',
+    ),
+    (
+        {"paid": 20, **{f"m{10 - number}": number for number in range(10, 0, -1)}, "z": 25},
+        OTHERS,
+    ),
 ]
 
 
@@ -80,7 +92,7 @@ def test_a_source_s_split_is_said_in_a_sentence(media, sentence, source):
     assert describe_split("facebook", rows) == sentence
 
 
-@given(st.lists(st.integers(0, 10**9), min_size=1, max_size=8))
+@given(st.lists(st.integers(0, 10**9), min_size=1, max_size=6))
 def test_shares_add_up_and_none_is_far_from_the_truth(counts):
     rows = [
         SourceRow(source="x", medium=f"m{at}", events=count, uniques=count, paid_share=0)
