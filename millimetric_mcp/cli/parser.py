@@ -17,6 +17,39 @@ _DESCRIPTION = """\
 Millimetric analytics for agents: an MCP server over the Millimetric HTTP API, and the same
 API embedded, on this machine. Without a command: the MCP server on stdio."""
 
+_DETAILS = {
+    "serve": """\
+Run the MCP server. On stdio the agent starts it by itself; sse and http listen on this machine,
+and beyond it only with --auth. The keys decide which tools are listed: MILLIMETRIC_RK the three
+that read, MILLIMETRIC_KEY the four that write.
+
+  millimetric-mcp serve --transport http --port 8000     # http://127.0.0.1:8000/mcp""",
+    "api": """\
+Run the Millimetric HTTP API on this machine, with the MCP server beside it at /mcp. Its first
+start makes a project with three keys and shows them once. Events lie in the data directory, in
+an embedded ClickHouse, or on the ClickHouse server that --store names.
+
+  millimetric-mcp api --data-dir ./data                  # http://localhost:8787""",
+    "keys": """\
+Make, list and revoke API keys of the API on this machine, while it runs or not.
+
+  millimetric-mcp keys create --kind rk --project shop
+  millimetric-mcp keys create --kind pk --origin https://shop.example
+  millimetric-mcp keys revoke AbCd1234""",
+    "migrate": """\
+Bring the event store's schema up to date. 'millimetric-mcp api' does so by itself; on a
+ClickHouse server it may be done beforehand, by somebody who may create tables.""",
+    "classify": """\
+Explain where the classifier says a visit came from: which rule fired, what it saw, and which
+rules before it did not.
+
+  millimetric-mcp classify 'https://shop.example/?fbclid=1' --referrer https://l.facebook.com/""",
+    "demo": """\
+See the whole thing work, with nothing set up: an API in a temporary directory, a month of made-up
+events sent to it over HTTP, and an MCP client that asks what people ask. Every number that comes
+back is checked against what was sent; the exit code is 1 where one differs. Takes under a minute.""",
+}
+
 _EPILOG = """\
 Keys come from the environment: MILLIMETRIC_KEY (sk_..., writes) and MILLIMETRIC_RK (rk_...,
 reads); MILLIMETRIC_HOST names the API (default https://api.millimetric.ai).
@@ -42,7 +75,7 @@ def build_parser() -> argparse.ArgumentParser:
         command = commands.add_parser(
             name,
             help=summary,
-            description=summary[0].upper() + summary[1:] + ".",
+            description=_DETAILS[name],
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
         )

@@ -1,0 +1,104 @@
+"""The command as a person starts it: children of their own, their exit codes and words."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from millimetric_mcp import __version__
+
+COMMANDS = ("serve", "api", "keys", "migrate", "classify", "demo")
+
+
+def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("MILLIMETRIC_")}
+    return subprocess.run(
+        [sys.executable, "-m", "millimetric_mcp", *arguments],
+        capture_output=True,
+        check=False,
+        text=True,
+        timeout=60,
+        stdin=subprocess.DEVNULL,
+        env=environment | variables,
+    )
+
+
+def test_the_version_is_told_without_importing_mcp():
+    code = (
+        "import sys; from millimetric_mcp.cli import main; code = main(['--version']);"
+        "assert not {'mcp', 'httpx'} & set(sys.modules), 'imported'; sys.exit(code)"
+    )
+    told = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, check=False, text=True, timeout=60
+    )
+
+    assert (told.returncode, told.stdout) == (0, f"millimetric-mcp {__version__}\n"), told.stderr
+
+
+def test_the_help_names_every_command():
+    told = run("--help")
+
+    assert told.returncode == 0
+    for command in COMMANDS:
+        assert f"\n    {command} " in told.stdout
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_help_of_a_command_tells_what_it_does(command):
+    told = run(command, "--help")
+
+    assert told.returncode == 0
+    assert f"usage: millimetric-mcp {command}" in told.stdout
+    assert len(told.stdout.splitlines()) > 10
+
+
+def test_every_wrong_setting_is_named_at_once_and_no_secret_is_shown():
+    told = run(
+        "serve",
+        "--port=99999",
+        "--timezone=Mars/Olympus",
+        MILLIMETRIC_KEY="rk_live_abcdefgh_planted",
+        MILLIMETRIC_RK="planted_too",
+        MILLIMETRIC_HOST="ftp://planted.example",
+    )
+
+    assert told.returncode == 2
+    faults = told.stderr.splitlines()
+    for name in ("--port", "--timezone", "MILLIMETRIC_KEY", "MILLIMETRIC_RK", "MILLIMETRIC_HOST"):
+        assert len([fault for fault in faults if name in fault]) == 1, told.stderr
+    assert "planted" not in told.stderr
+    assert "Traceback" not in told.stderr
+
+
+def test_a_store_dsn_with_a_password_is_never_quoted():
+    told = run("migrate", MILLIMETRIC_STORE="mysql://user:planted@db.example/events")
+
+    assert told.returncode == 2
+    assert "MILLIMETRIC_STORE" in told.stderr
+    assert "planted" not in told.stderr + told.stdout
+
+
+def test_an_option_wins_over_its_variable():
+    told = run("serve", "--transport=carrier-pigeon", MILLIMETRIC_MCP_TRANSPORT="stdio")
+
+    assert told.returncode == 2
+    assert "--transport" in told.stderr
+
+
+def test_a_visit_is_explained_for_people_and_for_machines():
+    url = "https://shop.example/?utm_source=facebook&utm_medium=cpc&fbclid=abc"
+
+    people = run("classify", url, "--referrer", "https://l.facebook.com/")
+    machines = run("classify", url, "--referrer", "https://l.facebook.com/", "--json")
+
+    assert "Rule fb_ad_redirect" in people.stdout
+    assert '"rule_id": "fb_ad_redirect"' in machines.stdout
+
+
+def test_a_store_is_migrated_once(tmp_path):
+    first = run("migrate", "--data-dir", str(tmp_path), "--json")
+    second = run("migrate", "--data-dir", str(tmp_path))
+
+    assert (first.returncode, first.stdout) == (0, '{"applied": ["0001_events"]}\n'), first.stderr
+    assert (second.returncode, second.stdout) == (0, "up to date\n")
