@@ -47,7 +47,7 @@ rules before it did not.
     "demo": """\
 See the whole thing work, with nothing set up: an API in a temporary directory, a month of made-up
 events sent to it over HTTP, and an MCP client that asks what people ask. Every number that comes
-back is checked against what was sent; the exit code is 1 where one differs. Takes under a minute.""",
+back is checked against what was sent; the exit code is 1 where one differs. It takes a minute.""",
 }
 
 _EPILOG = """\
