@@ -1,0 +1,101 @@
+"""The API's store on a ClickHouse server: the real client over real sockets."""
+
+import asyncio
+
+import pytest
+
+PAGE = "https://yoursite.com/?utm_source=facebook&utm_medium=cpc"
+
+
+async def test_what_is_acknowledged_is_read_back_by_every_read(api):
+    visit = {"event": "visit", "anonymous_id": "u1", "url": PAGE}
+    batch = [visit, visit | {"anonymous_id": "u2"}, {"event": "signup", "anonymous_id": "ü'\\\n"}]
+
+    answers = [
+        await api.post("/v1/track", visit | {"event_id": "evt_1", "user_id": "user_42"}),
+        await api.post("/v1/batch", {"events": batch}),
+        await api.post("/v1/identify", {"anonymous_id": "u1", "user_id": "user_42"}),
+    ]
+
+    assert [answer.status_code for answer in answers] == [202, 202, 200]
+    assert await api.rows("/v1/sources", {"breakdown": "source"}) == [
+        {"source": "facebook", "events": 3, "uniques": 2, "paid_share": 1.0},
+        {"source": "direct", "events": 2, "uniques": 2, "paid_share": 0.0},
+    ]
+    daily = {"interval": "day", "group_by": "event_name", "metric": "uniques", "event": "visit"}
+    assert await api.rows("/v1/stats", daily) == [
+        {"bucket": "2026-05-16T00:00:00.000Z", "event_name": "visit", "value": 2}
+    ]
+    [row] = await api.rows("/v1/query", {"event": "visit", "user_id": "user_42"})
+    assert (row["event_id"], row["url"]) == ("evt_1", PAGE)
+    [odd] = await api.rows("/v1/query", {"event": "signup"})
+    assert odd["anonymous_id"] == "ü'\\\n"
+
+
+async def test_values_are_bound_and_never_part_of_a_statement(api):
+    quoted = "' OR 1=1 --"
+    await api.post("/v1/track", {"event": "visit", "user_id": "user_42"})
+    await api.post("/v1/track", {"event": "visit", "user_id": quoted})
+
+    assert [row["user_id"] for row in await api.rows("/v1/query", {"user_id": quoted})] == [quoted]
+
+
+async def test_writes_are_gathered_by_the_server_and_awaited(api, front, database):
+    await api.post("/v1/track", {"event": "visit"})
+
+    [insert] = front.list_statements("INSERT INTO `events`", database=database)
+    settings = insert["settings"]
+    assert (settings["async_insert"], settings["wait_for_async_insert"]) == ("1", "1")
+    assert insert["encoding"] == "lz4"
+    assert "insert_shard_id" not in settings
+
+
+async def test_equal_events_are_two_events_where_the_table_drops_equal_inserts(api, ask):
+    ask.command("ALTER TABLE events MODIFY SETTING non_replicated_deduplication_window = 100")
+    event = {"event": "x", "anonymous_id": "u1", "timestamp": "2026-05-16T10:00:00Z"}
+
+    for _ in range(3):
+        assert (await api.post("/v1/track", event)).status_code == 202
+
+    assert len(await api.rows("/v1/query")) == 3
+
+
+async def test_a_forgotten_user_is_gone_and_nobody_else(api, ask, wait_until):
+    events = [{"event": "x", "user_id": f"user_{number % 3}"} for number in range(30)]
+    await api.post("/v1/batch", {"events": events})
+
+    answer = await api.post("/v1/forget", {"user_id": "user_1"})
+
+    assert answer.json() == {"ok": True, "queued": True}
+    await wait_until(lambda: ask("SELECT count() FROM events WHERE user_id = 'user_1'") == [(0,)])
+    left = await api.rows("/v1/stats", {"group_by": "event_name"})
+    assert left == [{"event_name": "x", "value": 20}]
+
+
+async def test_concurrent_requests_share_inserts_and_lose_nothing(api, front, database):
+    bodies = [{"events": [{"event": "x", "anonymous_id": f"u{n}"}] * 5} for n in range(60)]
+
+    answers = await asyncio.gather(*(api.post("/v1/batch", body) for body in bodies))
+
+    assert {answer.status_code for answer in answers} == {202}
+    assert (await api.rows("/v1/stats"))[0]["value"] == 300
+    assert len(front.list_statements("INSERT INTO `events`", database=database)) < 30
+
+
+@pytest.mark.parametrize("encoding", ["lz4", "zstd"])
+async def test_the_front_reads_what_the_client_compresses(encoding, front, database):
+    import clickhouse_connect  # noqa: PLC0415
+
+    client = clickhouse_connect.get_client(
+        dsn=front.dsn("").replace("clickhouse:", "http:"),
+        compress=encoding,
+        autogenerate_session_id=False,
+    )
+    client.command(f"CREATE DATABASE {database}")
+    client.command(f"CREATE TABLE {database}.t (a UInt32) ENGINE = MergeTree ORDER BY a")
+    client.database = database
+    client.insert("t", [[number] for number in range(1000)], ["a"])
+    assert client.query(f"SELECT sum(a) FROM {database}.t").result_rows == [(499_500,)]
+    [insert] = front.list_statements("INSERT INTO `t`", database=database)
+    assert insert["encoding"] == encoding
+    client.close()
