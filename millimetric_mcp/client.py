@@ -12,6 +12,7 @@ import random
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from ipaddress import ip_address
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
@@ -322,6 +323,8 @@ class MillimetricClient:
             self._pool.http = httpx.AsyncClient(
                 transport=self._transport,
                 follow_redirects=False,
+                # Callers of several keys share the connections; a cookie would mix them up.
+                cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
                 # A proxy named in the environment would look for its own loopback.
                 trust_env=not _is_loopback(self._api_url),
                 headers={

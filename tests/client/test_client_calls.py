@@ -198,6 +198,32 @@ async def test_connections_are_reused(read, connect, listen):
     assert len(connections) == 1
 
 
+async def test_a_caller_with_other_keys_shares_the_connections_but_no_key_and_no_cookie(
+    read, connect, listen
+):
+    body = json.dumps(read.answer).encode()
+    head = (
+        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n"
+        f"set-cookie: caller=first; Path=/\r\ncontent-length: {len(body)}\r\n\r\n"
+    )
+    heads = []
+
+    async def answer(reader, writer):
+        while True:
+            writer.write(head.encode() + body)
+            await writer.drain()
+            heads.append(await reader.readuntil(b"\r\n\r\n"))
+
+    async with listen(answer) as upstream, connect(api_url=upstream.url) as client:
+        await read.run(client)
+        other = client.with_keys(write_key=None, read_key="rk_live_other")
+        assert (other.can_write, other.can_read) == (False, True)
+        await read.run(other)
+    assert len(upstream.requests) == 1
+    assert b"Bearer rk_live_other\r\n" in heads[0]
+    assert b"cookie" not in heads[0].lower()
+
+
 async def test_closing_twice_is_harmless_and_a_later_call_opens_again(call, connect):
     api = Recorder(call.answer)
     client = connect(api)
