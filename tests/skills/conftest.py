@@ -1,7 +1,8 @@
 """The skills as documents: their front matter, tables, links and shell blocks; and shells.
 
 The modules ``test_*`` need Python only. The modules ``live_*`` run the shell blocks with real
-shells, curl and jq against a running API: ``scripts/test-skills`` collects them.
+shells, curl and jq against a running API: ``scripts/test-skills`` collects them. The modules
+``clients_*`` need the validators and clients that ``scripts/validate-skills`` installs.
 """
 
 import json
@@ -11,7 +12,6 @@ import shlex
 import shutil
 import subprocess
 import sys
-import sysconfig
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
@@ -362,14 +362,26 @@ def run_script(tmp_path: Path) -> RunScript:
     """Runs a script in a shell, in an empty directory, with nothing but the tools it may need.
 
     Every tool is a wrapper that notes its command line, as anybody on the machine could read
-    it. There is no ``date``, of neither kind, unless ``date`` is the path of one.
+    it. There is no ``date``, of neither kind, unless ``date`` is the path of one. ``clients``
+    are further programs that the script may start.
     """
     cwd, runs = tmp_path / "cwd", iter(range(1000))
     cwd.mkdir()
 
-    def run(text: str, *, shell: str, environ: Mapping[str, str], date: Path | None = None) -> Run:
+    def run(
+        text: str,
+        *,
+        shell: str,
+        environ: Mapping[str, str],
+        date: Path | None = None,
+        clients: Sequence[str] = (),
+    ) -> Run:
         place = tmp_path / f"run-{next(runs)}"
-        log = _make_tools(place, busybox=shell == "busybox", date=date)
+        programs = {tool: _find_tool(tool, busybox=shell == "busybox") for tool in TOOLS}
+        programs |= {client: _find_tool(client) for client in clients}
+        if date:
+            programs["date"] = str(date)
+        log = _wrap(programs, place)
         script = place / "script"
         script.write_text(text, encoding="utf-8")
         command = SHELLS[shell]
@@ -389,14 +401,11 @@ def run_script(tmp_path: Path) -> RunScript:
     return run
 
 
-def _make_tools(place: Path, *, busybox: bool, date: Path | None) -> Path:
+def _wrap(programs: Mapping[str, str], place: Path) -> Path:
+    """A ``bin`` with a wrapper for each; the directory in which they note how they are called."""
     log, bin_dir = place / "commands", place / "bin"
     log.mkdir(parents=True)
     bin_dir.mkdir()
-    programs = {tool: _find_tool(tool, busybox=busybox) for tool in TOOLS}
-    programs["millimetric-mcp"] = str(Path(sysconfig.get_path("scripts")) / "millimetric-mcp")
-    if date:
-        programs["date"] = str(date)
     for name, program in programs.items():
         wrapper = bin_dir / name
         wrapper.write_text(
@@ -408,9 +417,9 @@ def _make_tools(place: Path, *, busybox: bool, date: Path | None) -> Path:
     return log
 
 
-def _find_tool(tool: str, *, busybox: bool) -> str:
+def _find_tool(tool: str, *, busybox: bool = False) -> str:
     if busybox and tool not in NOT_OF_BUSYBOX:
         return f"{shutil.which('busybox')} {tool}"
     found = shutil.which(tool)
     assert found, f"{tool} is missing; scripts/test-skills installs what is needed"
-    return found
+    return shlex.quote(found)

@@ -1,0 +1,21 @@
+# The real clients, installed once into a directory of their own. Source it after lib.sh.
+# It needs npm; MILLIMETRIC_INTEROP_CACHE keeps what it installed for the next run.
+
+ROOT=$PWD
+CACHE=${MILLIMETRIC_INTEROP_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/millimetric-interop}
+export MILLIMETRIC_INTEROP_CACHE=$CACHE # whatever HOME becomes
+
+fetch() { npm install --prefix "$@" --no-audit --no-fund --no-package-lock --loglevel=error; }
+
+# Node first: some clients install only under a newer one than most machines have.
+install_clients() {
+  mkdir -p "$CACHE"
+  if ! cmp -s tests/interop/package.json "$CACHE/.installed"; then
+    echo "Installing the clients into $CACHE: about two minutes the first time ..." >&2
+    cp tests/interop/package.json "$CACHE/package.json"
+    fetch "$CACHE/node" node@24.21.0
+    PATH="$CACHE/node/node_modules/.bin:$PATH" fetch "$CACHE"
+    cp tests/interop/package.json "$CACHE/.installed"
+  fi
+  export PATH="$ROOT/$VENV/bin:$CACHE/node_modules/.bin:$CACHE/node/node_modules/.bin:$PATH"
+}
