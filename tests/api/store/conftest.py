@@ -94,6 +94,7 @@ class Query:
     """Questions to a database of the front's, past the product."""
 
     def __init__(self, target: StoreTarget) -> None:
+        self.database = target.database
         self._pool = ClientPool(target)
 
     def __call__(self, statement: str) -> list[tuple[Any, ...]]:
