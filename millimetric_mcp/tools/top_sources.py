@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from millimetric_mcp.contract.endpoints import SOURCES
 from millimetric_mcp.contract.keys import Scope
@@ -50,7 +50,9 @@ class TopSourcesArguments(WindowArguments):
 
     breakdown: Breakdown = Breakdown.SOURCE_MEDIUM
     source: Annotated[
-        str | None, Field(min_length=1, description="Only this source, e.g. facebook.")
+        str | None,
+        AfterValidator(lambda name: name and name.strip().lower()),
+        Field(min_length=1, description="Only this source, e.g. facebook."),
     ] = None
     compare: Annotated[
         Comparison | None, Field(description="Adds the change against the window before.")
@@ -99,6 +101,8 @@ async def _run(context: ToolContext, params: TopSourcesArguments) -> Answer[TopS
         filters = {"source": params.source or ""}
         notes.append(await explain_nothing(context, window, filters=filters))
     rows = _compare(found, before) if before else found.rows
+    if before and len(rows) > params.limit:
+        notes.append(f"{len(rows) - params.limit} further rows are beyond the limit.")
     return _answer(context, params, window=window, rows=rows, splits=splits, notes=notes)
 
 
@@ -122,17 +126,19 @@ async def _ask(
 async def _describe_splits(
     context: ToolContext, window: Window, params: TopSourcesArguments, found: _Found
 ) -> list[str]:
-    """A sentence on the source asked for, and on Facebook always."""
-    present_sources = {row.source for row in found.rows}
-    wanted = [name for name in (params.source, FACEBOOK) if name in present_sources]
-    if not wanted:
+    """A sentence on the source asked for; where none is, on Facebook, however small."""
+    name = params.source or FACEBOOK
+    rows: Sequence[SourceRow] = found.rows
+    if found.is_whole and name not in {row.source for row in rows}:
         return []
-    rows: Sequence[SourceRow] | None = found.rows
     if params.breakdown is Breakdown.SOURCE or not found.is_whole:
-        rows = await attempt(
-            _ask(context, window, breakdown=Breakdown.SOURCE_MEDIUM, limit=MAX_SOURCES_LIMIT)
+        rows = (
+            await attempt(
+                _ask(context, window, breakdown=Breakdown.SOURCE_MEDIUM, limit=MAX_SOURCES_LIMIT)
+            )
+            or ()
         )
-    return [describe_split(name, rows) for name in dict.fromkeys(wanted) if name and rows]
+    return [describe_split(name, rows)] if name in {row.source for row in rows} else []
 
 
 def _note_limits(params: TopSourcesArguments, found: _Found) -> list[str]:

@@ -73,6 +73,16 @@ class TestTopSources:
         assert row["paid_share"] == pytest.approx(6 / 9)
         assert "medium" not in row
 
+    async def test_facebook_s_split_is_spelled_out_even_beyond_the_limit(self, facebook, call):
+        outcome = await call("top_sources", {"limit": 1})
+        assert len(outcome.data["rows"]) == 1
+        assert FACEBOOK_SENTENCE in outcome.lines
+
+    async def test_a_source_is_found_however_it_is_written(self, facebook, call):
+        outcome = await call("top_sources", {"source": " FaceBook"})
+        assert {row["source"] for row in outcome.data["rows"]} == {"facebook"}
+        assert FACEBOOK_SENTENCE in outcome.lines
+
     async def test_a_source_filter_looks_through_200_rows(self, facebook, call):
         outcome = await call("top_sources", {"source": "facebook", "limit": 5})
         assert facebook.asked("/v1/sources")[0]["limit"] == "200"
@@ -326,7 +336,7 @@ class TestNothingFound:
         assert 'No event in the window has source "facbook"; nearest: "facebook".' in outcome.text
 
     async def test_a_source_asked_of_top_sources_is_looked_for(self, known, call):
-        outcome = await call("top_sources", {"source": "Facebook"})
+        outcome = await call("top_sources", {"source": "facebok"})
         assert 'nearest: "facebook"' in outcome.text
 
     async def test_other_filters_are_told_together(self, known, call):
