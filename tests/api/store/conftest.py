@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import os
 import secrets
 import select
@@ -178,7 +179,7 @@ def wait_until() -> Callable[..., Awaitable[None]]:
 @pytest.fixture
 def call_command(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Callable[..., tuple[int, str, str]]:
+) -> Iterator[Callable[..., tuple[int, str, str]]]:
     """Runs the command line in this process: exit code, stdout, stderr."""
     from millimetric_mcp.cli import main  # noqa: PLC0415
 
@@ -188,4 +189,8 @@ def call_command(
         return code, printed.out, printed.err
 
     monkeypatch.setenv("MILLIMETRIC_RATE_LIMITS", "off")
-    return call
+    logger = logging.getLogger()
+    monkeypatch.setattr(logger, "handlers", [])
+    level = logger.level
+    yield call
+    logger.setLevel(level)

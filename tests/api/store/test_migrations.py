@@ -1,0 +1,179 @@
+"""The schema of a store on a server: made once, brought up to date, refused when newer."""
+
+import asyncio
+import json
+import re
+import shutil
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from importlib import resources
+from pathlib import Path
+
+import pytest
+
+from millimetric_mcp.api.store import ClientPool, migrate
+from millimetric_mcp.api.store.migrations import list_versions, packaged_sql, render_migration
+from millimetric_mcp.errors import StoreRefused, StoreUncertain
+
+ALL = list_versions(packaged_sql())
+PROCESSES = 3
+THREADS = 8
+
+
+@pytest.fixture
+def pool(store_target):
+    pool = ClientPool(store_target)
+    yield pool
+    pool.close()
+
+
+@pytest.fixture
+def later_sql(tmp_path) -> Path:
+    """The steps of a later release, which has one more."""
+    sql = tmp_path / "sql"
+    with resources.as_file(packaged_sql()) as packaged:
+        shutil.copytree(packaged, sql)
+    statement = "ALTER TABLE $database.$local $on_cluster ADD COLUMN IF NOT EXISTS later UInt8"
+    (sql / "migrations" / "9999_later.sql").write_text(f"-- One column more.\n{statement};\n")
+    return sql
+
+
+def test_the_command_says_what_it_applied(call_command, front, database):
+    store = ["--store", front.dsn(database)]
+
+    assert call_command("migrate", *store, "--json") == (0, json.dumps({"applied": ALL}) + "\n", "")
+    assert call_command("migrate", *store, "--json") == (0, '{"applied": []}\n', "")
+    assert call_command("migrate", *store) == (0, "up to date\n", "")
+
+
+def test_a_store_that_is_up_to_date_is_only_looked_at(pool, front, database):
+    migrate(pool)
+    before = len(front.list_statements("", database=database))
+
+    assert migrate(pool) == ()
+
+    statements = front.list_statements("", database=database)[before:]
+    assert [text["text"].splitlines()[-2:] for text in statements] == [
+        [f"SELECT DISTINCT version FROM {database}.schema_versions", " FORMAT Native"]
+    ]
+
+
+def test_threads_that_start_at_once_leave_one_schema(store_target, ask):
+    start = threading.Barrier(THREADS)
+
+    def run(_: int) -> tuple[str, ...]:
+        pool = ClientPool(store_target)
+        start.wait()
+        applied = migrate(pool)
+        pool.close()
+        return applied
+
+    with ThreadPoolExecutor(THREADS) as executor:
+        applied = list(executor.map(run, range(THREADS)))
+
+    assert set(applied) <= {ALL, ()}
+    assert ALL in applied
+    assert ask("SELECT DISTINCT version FROM schema_versions ORDER BY version") == [
+        (version,) for version in ALL
+    ]
+
+
+def test_processes_that_start_at_once_all_succeed(front, database, tmp_path, ask):
+    command = [sys.executable, "-m", "millimetric_mcp", "migrate", "--json"]
+    options = ["--store", front.dsn(database), "--data-dir", str(tmp_path / "data")]
+    processes = [
+        subprocess.Popen([*command, *options], stdout=subprocess.PIPE, text=True)
+        for _ in range(PROCESSES)
+    ]
+
+    outputs = [process.communicate(timeout=30)[0] for process in processes]
+
+    assert [process.returncode for process in processes] == [0] * PROCESSES
+    assert list(ALL) in [json.loads(output)["applied"] for output in outputs]
+    assert ask("SELECT count() FROM events") == [(0,)]
+
+
+async def test_an_older_store_is_brought_up_to_date_and_keeps_its_events(api, pool, ask, later_sql):
+    await api.post("/v1/track", {"event": "x", "anonymous_id": "u1"})
+
+    applied = await asyncio.to_thread(migrate, pool, sql=later_sql)
+
+    assert applied == ("9999_later",)
+    assert ask("SELECT anonymous_id, later FROM events") == [("u1", 0)]
+    assert (await api.post("/v1/track", {"event": "x"})).status_code == 202
+    assert await asyncio.to_thread(migrate, pool, sql=later_sql) == ()
+
+
+def test_a_newer_store_is_refused_and_left_alone(pool, front, database, call_command, later_sql):
+    migrate(pool, sql=later_sql)
+    before = len(front.list_statements("", database=database))
+
+    with pytest.raises(StoreRefused, match="9999_later, newer than this millimetric-mcp"):
+        migrate(pool)
+    code, _, errors = call_command("api", "--port", "0", "--store", front.dsn(database))
+
+    assert code == 1
+    assert errors == (
+        "millimetric-mcp: the event store's schema is at 9999_later, newer than this "
+        f"millimetric-mcp, which knows {ALL[-1]}: run the newer millimetric-mcp on every machine\n"
+    )
+    statements = front.list_statements("", database=database)[before:]
+    assert all("SELECT" in statement["text"] for statement in statements)
+
+
+@pytest.mark.parametrize("code", [57, 253, 517])
+def test_a_step_that_another_process_takes_too_is_taken_again(code, pool, front):
+    front.plant({"database": "", "match": "CREATE TABLE", "kind": "refuse", "code": code})
+
+    assert migrate(pool) == ALL
+
+
+def test_a_step_that_fails_is_told_by_name_and_taken_again_at_the_next_start(pool, front):
+    front.plant(
+        {
+            "database": "",
+            "match": "CREATE TABLE",
+            "kind": "refuse",
+            "code": 159,
+            "name": "TIMEOUT_EXCEEDED",
+        }
+    )
+
+    with pytest.raises(StoreUncertain, match="TIMEOUT_EXCEEDED"):
+        migrate(pool)
+
+    assert migrate(pool) == ALL
+
+
+def test_a_user_who_may_not_make_databases_can_be_given_one(pool, front, database):
+    front.plant(
+        {
+            "database": "",
+            "match": "CREATE DATABASE",
+            "kind": "refuse",
+            "code": 497,
+            "name": "ACCESS_DENIED",
+        }
+    )
+    pool.run(lambda client: client.command(f"create database {database}", use_database=False))
+
+    assert migrate(pool) == ALL
+
+
+def test_a_server_gets_only_settings_that_every_server_knows(front, database):
+    """Releases of the last years; what newer ones know is for the embedded engine."""
+    for version in ALL:
+        for statement in render_migration(version, front.target(database), packaged_sql()):
+            _, _, settings = statement.partition("\nSETTINGS\n")
+            assert set(re.findall(r"(\w+) = ", settings)) <= {
+                "cleanup_delay_period",
+                "cleanup_delay_period_random_add",
+                "finished_mutations_to_keep",
+                "fsync_after_insert",
+                "fsync_part_directory",
+                "max_cleanup_delay_period",
+                "min_compressed_bytes_to_fsync_after_merge",
+                "old_parts_lifetime",
+            }

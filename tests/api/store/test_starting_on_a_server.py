@@ -1,0 +1,116 @@
+"""A start that can't succeed ends in one sentence, whatever is wrong with the server."""
+
+import socket
+import threading
+
+import pytest
+
+WRONG_PASSWORD = "hunter2-planted"
+STARTS = [
+    pytest.param(["api", "--port", "0"], id="api"),
+    pytest.param(["api", "--port", "0", "--workers", "4"], id="api-with-workers"),
+    pytest.param(["migrate"], id="migrate"),
+]
+
+
+@pytest.fixture
+def port_of_nobody():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return listener.getsockname()[1]
+
+
+@pytest.fixture
+def port_of_another_server():
+    """Answers whatever is asked with something else."""
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            with connection:
+                connection.recv(65536)
+                body = b"<html>Hello</html>"
+                head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body)
+                connection.sendall(head + body)
+
+    threading.Thread(target=serve, daemon=True).start()
+    yield listener.getsockname()[1]
+    listener.shutdown(socket.SHUT_RDWR)
+    listener.close()
+
+
+@pytest.mark.parametrize("command", STARTS)
+def test_a_server_that_is_down_is_named(command, call_command, port_of_nobody):
+    store = f"clickhouse://mm:{WRONG_PASSWORD}@127.0.0.1:{port_of_nobody}/shop"
+
+    code, _, errors = call_command(*command, "--store", store)
+
+    assert code == 1
+    sentence = f"the event store at 127.0.0.1:{port_of_nobody} can't be reached"
+    assert errors == f"millimetric-mcp: {sentence}\n"
+
+
+@pytest.mark.parametrize("command", STARTS)
+def test_a_wrong_password_is_told_and_not_shown(command, call_command, front, database):
+    store = front.dsn(database, password=WRONG_PASSWORD)
+
+    code, printed, errors = call_command(*command, "--store", store)
+
+    assert code == 1
+    assert errors == (
+        f"millimetric-mcp: the event store at 127.0.0.1:{front.port} refused the user or "
+        "password of MILLIMETRIC_STORE\n"
+    )
+    assert WRONG_PASSWORD not in printed + errors
+
+
+def test_tls_to_a_server_without_it_is_told(call_command, front, database):
+    store = front.dsn(database).replace("clickhouse:", "clickhouses:")
+
+    code, _, errors = call_command("migrate", "--store", store)
+
+    assert code == 1
+    assert "can't be reached by TLS: check clickhouses://" in errors
+
+
+def test_a_server_that_is_not_clickhouse_is_told(call_command, port_of_another_server):
+    code, _, errors = call_command(
+        "migrate", "--store", f"clickhouse://127.0.0.1:{port_of_another_server}"
+    )
+
+    assert code == 1
+    assert errors == (
+        f"millimetric-mcp: the event store at 127.0.0.1:{port_of_another_server} does not "
+        "answer as a ClickHouse server does\n"
+    )
+
+
+def test_several_workers_take_a_server(call_command):
+    code, _, errors = call_command("api", "--port", "0", "--workers", "2")
+
+    assert code == 2
+    assert errors == (
+        "millimetric-mcp: --workers: the embedded store has one process; "
+        "more take a ClickHouse server\n"
+    )
+
+
+def test_a_cluster_that_the_server_does_not_know_is_named(call_command, front, database):
+    code, _, errors = call_command(
+        "migrate", "--store", front.dsn(database), "--cluster", "nowhere"
+    )
+
+    assert code == 1
+    assert errors == "millimetric-mcp: --cluster: the event store knows no cluster nowhere\n"
+
+
+def test_a_cluster_whose_writers_write_to_each_replica_is_refused(call_command, front, database):
+    code, _, errors = call_command(
+        "migrate", "--store", front.dsn(database), "--cluster", "doubled"
+    )
+
+    assert code == 1
+    assert "<internal_replication>true</internal_replication>" in errors
