@@ -1,0 +1,129 @@
+"""``scripts/bench``: measures, writes the results, and fills the tables of the docs from them."""
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from bench.machine import describe_machine
+from bench.parts import PARTS
+from bench.plots import draw_chart
+from bench.render import fill_document, render_checks, render_results
+from bench.report import Report, read_report, write_report
+from bench.workspace import FULL, QUICK, Workspace
+from millimetric_mcp.demo.deployment import ended_like_ctrl_c
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "bench" / "results"
+QUICK_RESULTS = ROOT / "build" / "bench"
+DOCUMENT = ROOT / "docs" / "benchmarks.md"
+PLOTS_FROM_DOCUMENT = "../bench/results"
+
+
+def main() -> int:
+    """0 when everything was measured, whether or not it reached its target."""
+    options = _read_options()
+    results = options.out or (QUICK_RESULTS if options.quick else RESULTS)
+    results.mkdir(parents=True, exist_ok=True)
+    if not options.render:
+        with ended_like_ctrl_c():
+            _measure(options, results)
+    reports = _read_all(results)
+    _write_documents(reports, results)
+    measured = [report for report in reports if report.part in (options.only or PARTS)]
+    _tell(measured, as_json=options.json, results=results)
+    return 0
+
+
+def _read_options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="small counts: shows in about two minutes that everything works, proves no figure",
+    )
+    parser.add_argument(
+        "--only", nargs="+", choices=PARTS, metavar="NAME", help=f"of {', '.join(PARTS)}"
+    )
+    parser.add_argument("--json", action="store_true", help="print the reports as JSON")
+    parser.add_argument(
+        "--data-dir",
+        type=Path,
+        metavar="DIR",
+        help="keep the loaded stores here for the next run (default: load them each time)",
+    )
+    parser.add_argument("--out", type=Path, metavar="DIR", help="where the results go")
+    parser.add_argument(
+        "--render", action="store_true", help="measure nothing: write tables and charts again"
+    )
+    return parser.parse_args()
+
+
+def _measure(options: argparse.Namespace, results: Path) -> None:
+    scale = QUICK if options.quick else FULL
+    with TemporaryDirectory(prefix="millimetric-bench-") as directory:
+        workspace = Workspace(
+            Path(directory), scale=scale, data_dir=options.data_dir, say=_say_more
+        )
+        for name, (title, measure) in PARTS.items():
+            if name not in (options.only or PARTS):
+                continue
+            _say(f"{name} ...")
+            machine = describe_machine(Path(directory))
+            measured_at, began_s = datetime.now(UTC), time.monotonic()
+            findings = measure(workspace)
+            report = Report(
+                part=name,
+                title=title,
+                quick=scale.quick,
+                measured_at=f"{measured_at:%Y-%m-%dT%H:%MZ}",
+                took_s=round(time.monotonic() - began_s, 1),
+                machine=machine,
+                findings=findings,
+            )
+            write_report(report, results / f"{name}.json")
+            _say(f"{name}: {report.took_s:.0f} s")
+
+
+def _read_all(results: Path) -> list[Report]:
+    files = [results / f"{name}.json" for name in PARTS]
+    return [read_report(file) for file in files if file.exists()]
+
+
+def _write_documents(reports: Sequence[Report], results: Path) -> None:
+    for report in reports:
+        for chart in report.findings.charts:
+            (results / f"{chart.name}.svg").write_text(draw_chart(chart), encoding="utf-8")
+    if results == RESULTS:
+        text = DOCUMENT.read_text(encoding="utf-8")
+        filled = fill_document(text, reports, plots=PLOTS_FROM_DOCUMENT)
+        DOCUMENT.write_text(filled, encoding="utf-8")
+    else:
+        text = render_results(reports, plots=".") + "\n"
+        (results / "benchmarks.md").write_text(text, encoding="utf-8")
+
+
+def _tell(reports: Sequence[Report], *, as_json: bool, results: Path) -> None:
+    if as_json:
+        texts = [(results / f"{report.part}.json").read_text("utf-8") for report in reports]
+        print(json.dumps([json.loads(text) for text in texts], ensure_ascii=False))
+        return
+    checks = [check for report in reports for check in report.findings.checks]
+    print(render_checks(reports))
+    print(f"\n{sum(check.holds for check in checks)} of {len(checks)} targets hold.")
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def _say_more(text: str) -> None:
+    _say(f"  {text}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

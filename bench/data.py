@@ -1,0 +1,158 @@
+"""Generated data, as requests and as loaded stores: the same on every machine, every time."""
+
+import json
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from hashlib import sha256
+from importlib import resources
+from itertools import islice
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+from bench.http_load import encode_request
+from millimetric_mcp.api.store import ClientPool, embedded_target, migrate
+from millimetric_mcp.api.store.clickhouse import ClickHouse
+from millimetric_mcp.cli.api import STORE_DIR
+from millimetric_mcp.contract.endpoints import BATCH, TRACK, Endpoint
+from millimetric_mcp.contract.events import MAX_BATCH_EVENTS
+from millimetric_mcp.contract.stored import StoredEvent
+from millimetric_mcp.demo.generator import GeneratedEvent, generate
+from millimetric_mcp.demo.payload import cut_batches, write_event
+from millimetric_mcp.demo.stored import store_event
+
+SEED = 20
+END = datetime(2026, 1, 31, 11, tzinfo=UTC)
+DAYS = 30
+LOAD_CHUNK = 50_000
+UNALIGNED = timedelta(minutes=30)
+WINDOW = (END - timedelta(days=DAYS) - UNALIGNED, END - UNALIGNED)
+"""30 days that begin and end within a day, nearly all events in them."""
+
+QUIET_TIMEOUT_S = 120.0
+QUIET_STEP_S = 0.3
+QUIET_POLLS = 4
+
+_MERGES = "SELECT (SELECT count() FROM system.merges)"
+_OUTDATED_PARTS = "(SELECT count() FROM system.parts WHERE table = 'events' AND NOT active)"
+_FULL_BATCH_MARGIN = 15_000
+_MARKER = "loaded.json"
+
+
+def make_events(count: int, *, days: int = DAYS) -> Iterator[GeneratedEvent]:
+    """Exactly ``count`` events of the days before `END`, oldest first."""
+    return generate(seed=SEED, end=END, events=count, days=days)
+
+
+def make_stored(count: int, *, project_id: int) -> Iterator[StoredEvent]:
+    """The same events as the store keeps them."""
+    return (store_event(event, project_id=project_id) for event in make_events(count))
+
+
+@cache
+def make_track_requests(count: int, key: str) -> tuple[bytes, ...]:
+    """A day's events, one request each."""
+    return tuple(
+        _write_post(TRACK, write_event(event).encode(), key, event.device.user_agent)
+        for event in make_events(count, days=1)
+    )
+
+
+@cache
+def make_batch_requests(count: int, key: str) -> tuple[bytes, ...]:
+    """Batches of as many events as one may hold."""
+    events = make_events(count * MAX_BATCH_EVENTS + _FULL_BATCH_MARGIN, days=1)
+    full = (batch for batch in cut_batches(events) if batch.count == MAX_BATCH_EVENTS)
+    return tuple(
+        _write_post(BATCH, batch.body, key, batch.device.user_agent)
+        for batch in islice(full, count)
+    )
+
+
+def _write_post(endpoint: Endpoint[Any, Any], body: bytes, key: str, user_agent: str) -> bytes:
+    headers = (("authorization", f"Bearer {key}"), ("user-agent", user_agent))
+    return encode_request(endpoint.method, endpoint.path, headers=headers, body=body)
+
+
+def make_read_request(path: str, key: str, **parameters: str | int) -> bytes:
+    """A question over `WINDOW`."""
+    headers = (("authorization", f"Bearer {key}"),)
+    return encode_request("GET", f"{path}?{write_window(**parameters)}", headers=headers)
+
+
+def write_window(**parameters: str | int) -> str:
+    """A query string that asks about `WINDOW`."""
+    start, end = (moment.isoformat().replace("+00:00", "Z") for moment in WINDOW)
+    return urlencode({"from": start, "to": end, **parameters})
+
+
+@dataclass(frozen=True, slots=True)
+class Loading:
+    """What a loaded data directory holds, and how long it took; as its marker says."""
+
+    events: int
+    project_id: int
+    schema: str
+    took_s: float
+
+
+def find_loading(data_dir: Path, *, events: int) -> Loading | None:
+    """The directory's marker, where it holds as many events in today's schema."""
+    try:
+        loading = Loading(**json.loads((data_dir / _MARKER).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
+    wanted = (events, fingerprint_schema())
+    return loading if (loading.events, loading.schema) == wanted else None
+
+
+def mark_loaded(data_dir: Path, loading: Loading) -> None:
+    """Writes the marker: the directory is whole."""
+    (data_dir / _MARKER).write_text(json.dumps(asdict(loading)), encoding="utf-8")
+
+
+def fingerprint_schema() -> str:
+    """What a store's files depend on beside the events: its schema's text and the generator's."""
+    files = [
+        *resources.files("millimetric_mcp.api.store").joinpath("sql", "migrations").iterdir(),
+        resources.files("millimetric_mcp.api.store").joinpath("migrations.py"),
+        *resources.files("millimetric_mcp.demo").iterdir(),
+    ]
+    texts = [file.read_bytes() for file in files if file.is_file()]
+    return sha256(b"".join(sorted(texts))).hexdigest()[:16]
+
+
+def load_store(data_dir: Path, *, events: int, project_id: int) -> None:
+    """Fills the embedded store with generated events, in large inserts; run it aside.
+
+    While one insert is under way the next is generated.
+    """
+    directory = data_dir / STORE_DIR
+    directory.mkdir(parents=True, exist_ok=True)
+    pool = ClientPool(embedded_target(directory))
+    migrate(pool)
+    clickhouse = ClickHouse(pool)
+    rows = make_stored(events, project_id=project_id)
+    with ThreadPoolExecutor(1) as writer:
+        running = writer.submit(lambda: None)
+        while chunk := list(islice(rows, LOAD_CHUNK)):
+            running.result()
+            running = writer.submit(clickhouse.insert, chunk)
+        running.result()
+    wait_for_quiet(pool, cleaned=True)
+    pool.close()
+
+
+def wait_for_quiet(pool: ClientPool, *, cleaned: bool = False) -> None:
+    """Returns when the engine merges nothing, and with ``cleaned`` keeps no outdated files."""
+    statement = f"{_MERGES} + {_OUTDATED_PARTS}" if cleaned else _MERGES
+    deadline_s = time.monotonic() + QUIET_TIMEOUT_S
+    quiet = 0
+    while quiet < QUIET_POLLS and time.monotonic() < deadline_s:
+        time.sleep(QUIET_STEP_S)
+        busy = pool.run(lambda client: client.query(statement).result_rows[0][0])
+        quiet = 0 if busy else quiet + 1

@@ -1,0 +1,14 @@
+"""The parts of the benchmark, in the order they run: each a module with a TITLE and a measure()."""
+
+from collections.abc import Callable, Mapping
+
+from bench.parts import batch, classifier, isolation, mcp, reads, rivals, track
+from bench.report import Findings
+from bench.workspace import Workspace
+
+__all__ = ["PARTS"]
+
+PARTS: Mapping[str, tuple[str, Callable[[Workspace], Findings]]] = {
+    module.__name__.rpartition(".")[2]: (module.TITLE, module.measure)
+    for module in (track, batch, reads, isolation, rivals, mcp, classifier)
+}
