@@ -1,0 +1,176 @@
+"""One project never sees or touches another's rows, whatever it asks, sends or erases."""
+
+import asyncio
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from millimetric_mcp.contract.endpoints import QUERY, SOURCES, STATS
+from millimetric_mcp.contract.keys import KeyKind
+from millimetric_mcp.contract.reads import GroupColumn
+
+SHARED_USER = "user-of-both"
+MY_EVENTS = 3
+THEIR_EVENTS = 200
+NUMBERS = ("value", "events", "uniques")
+EVERYTHING = {"from": "1970-01-01T00:00:00Z", "to": "9999-01-01T00:00:00Z"}
+CALM = settings(
+    max_examples=120,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """Two projects of one store: keys by kind; every text of the other one says "theirs"."""
+
+    mine: dict[KeyKind, str]
+    theirs: dict[KeyKind, str]
+    their_id: int
+
+
+def make_event(owner: str, number: int) -> dict[str, Any]:
+    return {
+        "event": f"{owner}-event",
+        "event_id": f"{owner}-{number}",
+        "anonymous_id": f"{owner}-visitor-{number}",
+        "user_id": SHARED_USER if number % 2 else f"{owner}-user",
+        "session_id": f"{owner}-session",
+        "url": f"https://{owner}.example/{owner}?utm_source={owner}&utm_campaign={owner}",
+        "referrer": f"https://{owner}.example/",
+        "properties": {owner: owner},
+    }
+
+
+@pytest.fixture
+async def neighbours(api) -> Neighbours:
+    keys = [
+        {kind: api.make_key(kind, project=project) for kind in KeyKind}
+        for project in ("mine", "theirs")
+    ]
+    for (owner, count), made in zip(
+        [("mine", MY_EVENTS), ("theirs", THEIR_EVENTS)], keys, strict=True
+    ):
+        events = [make_event(owner, number) for number in range(count)]
+        answer = await api.post("/v1/batch", {"events": events}, key=made[KeyKind.SK])
+        assert answer.status_code == 202
+    their_record = api.control.find_key(keys[1][KeyKind.SK].split("_")[2])
+    return Neighbours(keys[0], keys[1], their_record.project_id)
+
+
+TEMPTING = st.sampled_from(
+    [
+        "theirs",
+        "theirs-event",
+        "theirs-user",
+        "theirs-visitor-1",
+        SHARED_USER,
+        "mine-event",
+        "%",
+        "*",
+        "' OR 1=1 --",
+        "x' OR project_id > 0 OR 'x' = '",
+        "\\' OR 1=1 --",
+        "{project_id:UInt64}",
+        "$events",
+        ") OR (1=1",
+        "*/ OR 1=1 /*",
+        "\0",
+        "\\N",
+        "NULL",
+    ]
+)
+TEXTS = TEMPTING | st.text(max_size=30)
+NAMES = st.sampled_from(
+    [
+        *("event", "source", "medium", "country", "user_id", "anonymous_id"),
+        *("group_by", "interval", "metric", "breakdown", "limit", "project", "project_id"),
+    ]
+)
+
+
+@given(
+    data=st.data(),
+    endpoint=st.sampled_from([SOURCES, STATS, QUERY]),
+    names=st.lists(NAMES, unique=True, max_size=4),
+)
+@CALM
+async def test_no_parameter_shows_a_row_of_another_project(api, neighbours, data, endpoint, names):
+    columns = st.lists(st.sampled_from(list(GroupColumn)), min_size=1).map(",".join)
+    values = {
+        "group_by": columns | TEXTS,
+        "interval": st.sampled_from(["hour", "day", "week", "month"]),
+        "metric": st.sampled_from(["count", "uniques"]),
+        "breakdown": st.sampled_from(["source", "source_medium"]),
+        "limit": st.integers(1, 200).map(str),
+        "project_id": st.just(str(neighbours.their_id)),
+    }
+    params = EVERYTHING | {name: data.draw(values.get(name, TEXTS), label=name) for name in names}
+
+    answer = await api.get(endpoint.path, params, key=neighbours.mine[KeyKind.RK])
+
+    assert answer.status_code in {200, 400}
+    assert "theirs" not in answer.text
+    rows = answer.json().get("rows", [])
+    for number in NUMBERS:
+        assert sum(row.get(number, 0) for row in rows) <= MY_EVENTS
+    assert endpoint is not QUERY or len(rows) <= MY_EVENTS
+
+
+async def count(api, key: str, **params: str) -> int:
+    [row] = (await api.get("/v1/stats", EVERYTHING | params, key=key)).json()["rows"]
+    return row["value"]
+
+
+async def test_what_a_body_or_a_header_says_of_a_project_is_ignored(api, neighbours):
+    claims = {"project_id": neighbours.their_id, "project": "theirs", "key": "theirs"}
+    event = make_event("mine", 99) | claims
+    bodies = {
+        "/v1/track": event,
+        "/v1/batch": {"events": [event]} | claims,
+        "/v1/identify": event,
+    }
+    headers = {
+        "Authorization": f"Bearer {neighbours.mine[KeyKind.SK]}",
+        "X-Project": "theirs",
+        "X-Project-Id": str(neighbours.their_id),
+    }
+
+    for path, body in bodies.items():
+        answer = await api.http.post(path, json=body, headers=headers)
+        assert answer.is_success, answer.text
+
+    assert await count(api, neighbours.mine[KeyKind.RK]) == MY_EVENTS + 3
+    assert await count(api, neighbours.theirs[KeyKind.RK]) == THEIR_EVENTS
+
+
+async def test_forgetting_a_user_leaves_the_same_user_of_another_project(api, neighbours):
+    mine = [
+        make_event("mine", number) | {"user_id": near}
+        for number, near in enumerate(["User-of-both", "user-of-both ", "user-of-both\0", "%"])
+    ]
+    await api.post("/v1/batch", {"events": mine}, key=neighbours.mine[KeyKind.SK])
+    left = await rows_of(api, neighbours.mine[KeyKind.RK])
+
+    answer = await api.post(
+        "/v1/forget", {"user_id": SHARED_USER}, key=neighbours.theirs[KeyKind.SK]
+    )
+
+    assert answer.json() == {"ok": True, "queued": True}
+    theirs = neighbours.theirs[KeyKind.RK]
+    for _ in range(400):
+        if not await rows_of(api, theirs, user_id=SHARED_USER):
+            break
+        await asyncio.sleep(0.05)
+    assert await count(api, theirs) == THEIR_EVENTS // 2
+    assert await rows_of(api, neighbours.mine[KeyKind.RK]) == left
+    assert sum(row["user_id"] == SHARED_USER for row in left) == 1
+
+
+async def rows_of(api, key: str, **params: str) -> list[dict[str, Any]]:
+    answer = await api.get("/v1/query", EVERYTHING | params | {"limit": 1000}, key=key)
+    return answer.json()["rows"]
