@@ -22,6 +22,15 @@ import httpx
 import pytest
 import yaml
 
+from millimetric_mcp.api.control import (
+    control_dsn,
+    open_control,
+    prepare_data_dir,
+    resolve_secrets,
+)
+from millimetric_mcp.contract.keys import KeyEnv, KeyKind
+from millimetric_mcp.settings import ControlSettings
+
 ROOT = Path(__file__).parents[2]
 SKILLS = ("millimetric-track", "millimetric-query", "millimetric-mcp-setup")
 SHELLS = {
@@ -244,15 +253,6 @@ class LiveApi:
         return Project(self.url, keys)
 
     def create_key(self, kind: str, *, project: str, origins: Sequence[str] = ()) -> str:
-        from millimetric_mcp.api.control import (  # noqa: PLC0415 - the api extra may be absent
-            control_dsn,
-            open_control,
-            prepare_data_dir,
-            resolve_secrets,
-        )
-        from millimetric_mcp.contract.keys import KeyEnv, KeyKind  # noqa: PLC0415
-        from millimetric_mcp.settings import ControlSettings  # noqa: PLC0415
-
         settings = ControlSettings(data_dir=self.data_dir)
         data_dir = prepare_data_dir(settings)
         pepper = resolve_secrets(settings, data_dir).pepper

@@ -5,6 +5,7 @@ import re
 
 import pytest
 
+from millimetric_mcp.api.ingest.classify import PAID_MEDIUMS
 from millimetric_mcp.contract.attribution import RULES
 from millimetric_mcp.contract.codes import ERRORS, ErrorCode
 from millimetric_mcp.contract.endpoints import BATCH, FORGET, IDENTIFY, QUERY, SOURCES, STATS, TRACK
@@ -287,9 +288,8 @@ def test_the_rules_of_attribution_are_the_contracts(query):
 
 
 def test_the_paid_media_are_the_classifiers(query):
-    classify = pytest.importorskip("millimetric_mcp.api.ingest.classify")
     (sentence,) = re.findall(r"Paid media are (.+?);", query.document("attribution").text, re.S)
-    assert set(codes_in(sentence)) == set(classify.PAID_MEDIUMS)
+    assert set(codes_in(sentence)) == set(PAID_MEDIUMS)
 
 
 # --- Errors -------------------------------------------------------------------------------------
