@@ -88,9 +88,9 @@ def insert_settings(target: StoreTarget, *, shard: int | None = None) -> dict[st
     """What an insert is sent with; ``shard`` counts from 1, on a cluster only.
 
     A server gathers the inserts of all API processes into parts and answers when they are
-    stored. A replicated table drops an insert that equals an earlier one, as two events may;
-    the token makes each insert its own. The server stays silent until it is done: the client
-    takes a connection that breaks after a first sign of life for one to try again on.
+    stored. A table that deduplicates, as replicated ones do, drops an insert that equals an
+    earlier one, as two events may: the token makes each insert its own. The server says
+    nothing until it is done: the client sends an insert again whose answer breaks off early.
     """
     if target.embedded:
         return {}

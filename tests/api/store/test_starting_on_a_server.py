@@ -107,6 +107,14 @@ def test_a_cluster_that_the_server_does_not_know_is_named(call_command, front, d
     assert errors == "millimetric-mcp: --cluster: the event store knows no cluster nowhere\n"
 
 
+@pytest.mark.parametrize("cluster", ["one", "two", "mirrored"])
+def test_a_cluster_is_set_up_once(cluster, call_command, front, database):
+    command = ["migrate", "--store", front.dsn(database), "--cluster", cluster]
+
+    assert call_command(*command)[:2] == (0, "applied 0001_events\n")
+    assert call_command(*command)[:2] == (0, "up to date\n")
+
+
 def test_a_cluster_whose_writers_write_to_each_replica_is_refused(call_command, front, database):
     code, _, errors = call_command(
         "migrate", "--store", front.dsn(database), "--cluster", "doubled"

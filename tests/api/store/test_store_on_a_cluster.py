@@ -1,0 +1,120 @@
+"""The store on a ClickHouse cluster: real Distributed tables, whose every shard is the front."""
+
+import asyncio
+
+import pytest
+
+VISIT = {"event": "visit", "timestamp": "2026-05-10T10:00:00Z"}
+VISITORS = [f"visitor-{number}" for number in range(40)]
+
+
+class TestOneShard:
+    @pytest.fixture
+    def cluster(self):
+        return "one"
+
+    async def test_what_is_acknowledged_is_read_back_once(self, api):
+        batch = [VISIT | {"anonymous_id": visitor} for visitor in VISITORS]
+
+        answers = [
+            await api.post("/v1/batch", {"events": batch}),
+            await api.post("/v1/track", VISIT | {"anonymous_id": VISITORS[0]}),
+        ]
+
+        assert [answer.status_code for answer in answers] == [202, 202]
+        [row] = await api.rows("/v1/sources")
+        assert (row["events"], row["uniques"]) == (41, 40)
+        hourly = {"interval": "hour", "group_by": "event_name"}
+        assert [row["value"] for row in await api.rows("/v1/stats", hourly)] == [41]
+        assert len(await api.rows("/v1/query", {"anonymous_id": VISITORS[0]})) == 2
+
+    async def test_a_forgotten_user_is_gone_from_the_shards(self, api, ask, wait_until):
+        events = [VISIT | {"user_id": f"user_{number % 3}"} for number in range(30)]
+        await api.post("/v1/batch", {"events": events})
+
+        await api.post("/v1/forget", {"user_id": "user_1"})
+
+        count = "SELECT count() FROM events_local"
+        await wait_until(lambda: ask(count) == [(20,)])
+        assert await api.rows("/v1/query", {"user_id": "user_1"}) == []
+
+    async def test_expired_days_are_removed_from_the_shards(self, api, ask):
+        await api.post("/v1/track", VISIT | {"timestamp": "2026-05-01T10:00:00Z"})
+        await api.post("/v1/track", VISIT)
+        [project_id] = ask("SELECT DISTINCT project_id FROM events")[0]
+
+        removed = await api.store.expire(project_id, first_day=api.clock().date().replace(day=2))
+
+        assert removed == 1
+        assert ask("SELECT toString(toDate(timestamp)) FROM events_local") == [("2026-05-10",)]
+
+
+class TestTwoShards:
+    """Both shards are one table, so each row is seen by both."""
+
+    @pytest.fixture
+    def cluster(self):
+        return "two"
+
+    @pytest.fixture
+    def shards_of(self, front, database):
+        """The shard of every insert so far."""
+
+        def list_shards():
+            inserts = front.list_statements("INSERT INTO `events`", database=database)
+            return [insert["settings"]["insert_shard_id"] for insert in inserts]
+
+        return list_shards
+
+    async def test_a_request_lands_whole_on_the_shard_of_its_first_visitor(
+        self, api, ask, shards_of
+    ):
+        batch = [VISIT | {"anonymous_id": visitor} for visitor in VISITORS]
+
+        for visitor in VISITORS[:12]:
+            first = VISIT | {"anonymous_id": visitor}
+            await api.post("/v1/batch", {"events": [first, *batch]})
+            await api.post("/v1/track", first)
+
+        shards = shards_of()
+        assert len(shards) == 24
+        assert shards[::2] == shards[1::2]
+        assert set(shards) == {"1", "2"}
+        assert ask("SELECT count() FROM events_local") == [(12 * (len(batch) + 2),)]
+
+    async def test_shards_are_written_side_by_side(self, api, front, database, shards_of):
+        hang = {"database": database, "kind": "hang", "delay_s": 0.5, "match": "INSERT"}
+        front.plant(hang)
+        loop = asyncio.get_running_loop()
+
+        async def timed(visitor: str) -> float:
+            started_s = loop.time()
+            await api.post("/v1/track", VISIT | {"anonymous_id": visitor})
+            return loop.time() - started_s
+
+        waits_s = await asyncio.gather(*(timed(visitor) for visitor in VISITORS))
+
+        assert set(shards_of()) == {"1", "2"}
+        assert min(waits_s) < 0.4 < max(waits_s)
+
+    @pytest.mark.parametrize(
+        "window",
+        [
+            pytest.param({}, id="whole-days"),
+            pytest.param({"from": "2026-05-10T09:30:00Z"}, id="an-edge"),
+        ],
+    )
+    async def test_events_of_shards_add_up_and_visitors_are_merged(self, window, api):
+        days = ["2026-05-10", "2026-05-11"]
+        batch = [
+            {"event": "visit", "anonymous_id": visitor, "timestamp": f"{day}T10:00:00Z"}
+            for visitor in VISITORS
+            for day in days
+        ]
+        await api.post("/v1/batch", {"events": batch})
+
+        [row] = await api.rows("/v1/sources", window)
+        uniques = await api.rows("/v1/stats", {"metric": "uniques", **window})
+
+        assert (row["events"], row["uniques"]) == (2 * len(batch), len(VISITORS))
+        assert uniques == [{"value": len(VISITORS)}]
