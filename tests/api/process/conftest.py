@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -70,11 +71,24 @@ class ApiProcess:
 @pytest.fixture
 def start_api(tmp_path: Path) -> Iterator[Callable[..., ApiProcess]]:
     """Starts the API on a free port, again and again on one data directory; ends what is left."""
+    with _starting_in(tmp_path) as start:
+        yield start
+
+
+@pytest.fixture(scope="module")
+def shared_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiProcess]:
+    """One API for all tests of a module that neither stop it nor mind each other's events."""
+    with _starting_in(tmp_path_factory.mktemp("api")) as start:
+        yield start()
+
+
+@contextmanager
+def _starting_in(directory: Path) -> Iterator[Callable[..., ApiProcess]]:
     started: list[ApiProcess] = []
-    data_dir = tmp_path / "data"
+    data_dir = directory / "data"
 
     def start(*options: str, wait: bool = True) -> ApiProcess:
-        stderr_file = tmp_path / f"stderr-{len(started)}"
+        stderr_file = directory / f"stderr-{len(started)}"
         command = [sys.executable, "-m", "millimetric_mcp", "api", "--port", "0"]
         with stderr_file.open("wb") as stderr:
             process = subprocess.Popen(
@@ -89,10 +103,12 @@ def start_api(tmp_path: Path) -> Iterator[Callable[..., ApiProcess]]:
             _wait_until_it_serves(api)
         return api
 
-    yield start
-    for api in started:
-        if api.process.poll() is None:
-            api.kill()
+    try:
+        yield start
+    finally:
+        for api in started:
+            if api.process.poll() is None:
+                api.kill()
 
 
 def _wait_until_it_serves(api: ApiProcess) -> None:
