@@ -19,10 +19,10 @@ RACE_ATTEMPTS = 5
 RACE_PAUSE_S = 0.5
 
 _VERSIONS = "schema_versions"
-_EMBEDDED_PART_SETTINGS = (
-    "min_bytes_for_full_part_storage = 10485760, "
-    "materialize_projections_on_insert = 0, materialize_projections_on_merge = 1,"
-)
+_EMBEDDED_SETTINGS = """,
+    min_bytes_for_full_part_storage = 10485760,
+    materialize_projections_on_insert = 0,
+    materialize_projections_on_merge = 1"""
 """Small parts are one file each instead of thirty and get their projections when merged: an
 insert costs a third. A server has asynchronous inserts for that, and may be older."""
 
@@ -112,7 +112,7 @@ def _names(target: StoreTarget) -> dict[str, str]:
         "on_cluster": f"ON CLUSTER '{cluster}'" if cluster else "",
         "merge_tree": _SHARD_REPLICA if cluster else "MergeTree",
         "merge_tree_everywhere": _CLUSTER_REPLICA if cluster else "MergeTree",
-        "part_settings": _EMBEDDED_PART_SETTINGS if target.embedded else "",
+        "embedded_settings": _EMBEDDED_SETTINGS if target.embedded else "",
         "fsync": "1" if target.fsync else "0",
     }
 

@@ -51,7 +51,6 @@ ENGINE = $merge_tree
 PARTITION BY toYYYYMM(received_at)
 ORDER BY (project_id, toStartOfHour(timestamp), anonymous_id, timestamp)
 SETTINGS
-    $part_settings
     old_parts_lifetime = 5,
     cleanup_delay_period = 2,
     cleanup_delay_period_random_add = 1,
@@ -59,4 +58,4 @@ SETTINGS
     finished_mutations_to_keep = 1,
     fsync_after_insert = $fsync,
     fsync_part_directory = $fsync,
-    min_compressed_bytes_to_fsync_after_merge = $fsync;
+    min_compressed_bytes_to_fsync_after_merge = $fsync$embedded_settings;

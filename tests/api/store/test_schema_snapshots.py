@@ -1,0 +1,83 @@
+"""What a store is told to make and to do, kept as snapshots that are reviewed like code.
+
+A cluster's statements can't all run here; the engine parses them.
+After a wanted change: ``MILLIMETRIC_UPDATE_SNAPSHOTS=1 pytest -k schema_snapshots``
+"""
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from millimetric_mcp.api.store import ClientPool, embedded_target, parse_store_dsn
+from millimetric_mcp.api.store.migrations import (
+    list_versions,
+    packaged_sql,
+    render_migration,
+    render_preparation,
+)
+from millimetric_mcp.api.store.statements import compose_for
+
+SNAPSHOTS = Path(__file__).parents[2] / "snapshots" / "store"
+UPDATE = "MILLIMETRIC_UPDATE_SNAPSHOTS"
+SERVER = parse_store_dsn(
+    "clickhouse://host:8123/millimetric", cluster=None, fsync=True, memory_mb=1024, threads=0
+)
+TARGETS = {
+    "embedded": embedded_target(Path("/srv/store")),
+    "server": SERVER,
+    "cluster": replace(SERVER, cluster="analytics"),
+}
+MAINTENANCE = ["expired", "forget", "now", "outdated_parts", "retention", "shards"]
+
+
+def list_schema(name):
+    target, sql = TARGETS[name], packaged_sql()
+    return [
+        *render_preparation(target, sql),
+        *(
+            step
+            for version in list_versions(sql)
+            for step in render_migration(version, target, sql)
+        ),
+    ]
+
+
+def list_maintenance():
+    return [compose_for(name, TARGETS["cluster"]).strip() for name in MAINTENANCE]
+
+
+def check_snapshot(name, statements):
+    lines = (";\n\n".join(statements) + ";").splitlines()
+    path, text = SNAPSHOTS / f"{name}.sql", "".join(f"{line.rstrip()}\n" for line in lines)
+    if os.environ.get(UPDATE):
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+    assert text == path.read_text()
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_a_schema_is_what_its_snapshot_says(name):
+    check_snapshot(f"schema-{name}", list_schema(name))
+
+
+def test_a_cluster_s_maintenance_is_what_its_snapshot_says():
+    check_snapshot("maintenance-cluster", list_maintenance())
+
+
+@pytest.mark.parametrize("statement", [*list_schema("cluster"), *list_maintenance()])
+def test_the_engine_parses_what_a_cluster_is_told(statement, shared_front):
+    pool = ClientPool(shared_front.target("default"))
+    quoted = f"$statement${statement}$statement$"
+
+    [[parsed]] = pool.run(
+        lambda client: client.query(f"SELECT formatQuerySingleLine({quoted})").result_rows
+    )
+
+    pool.close()
+    assert ("ON CLUSTER analytics" in parsed) == ("ON CLUSTER" in statement)
+
+
+def test_every_table_of_a_cluster_is_made_on_the_cluster():
+    assert all("ON CLUSTER 'analytics'" in statement for statement in list_schema("cluster"))

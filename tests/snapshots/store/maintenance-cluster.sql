@@ -1,0 +1,34 @@
+-- How many of a project's events are from days before the first one kept.
+SELECT count()
+FROM events
+WHERE project_id = {project_id:UInt64} AND toDate(timestamp) < {first_day:Date};
+
+-- Erases users' events that had arrived by each one's cutoff. The ids are not in the statement,
+-- which the engine keeps on disk until the mutation is done: salted hashes are.
+ALTER TABLE millimetric.events_local ON CLUSTER 'analytics'
+DELETE WHERE project_id = {project_id:UInt64}
+    AND user_id != ''
+    AND received_at <= fromUnixTimestamp64Micro(
+        transform(
+            hex(SHA256(concat(unhex({salt:String}), user_id))),
+            {user_hashes:Array(String)}, {cutoffs_us:Array(Int64)}, toInt64(-1)
+        ),
+        'UTC'
+    )
+SETTINGS mutations_sync = 2, distributed_ddl_task_timeout = 3600;
+
+-- The store's own clock, microseconds since 1970.
+SELECT toUnixTimestamp64Micro(now64(6, 'UTC'));
+
+-- Data parts that merges and mutations have replaced and that are not deleted yet.
+SELECT concat(hostName(), ' ', name)
+FROM clusterAllReplicas('analytics', system.parts)
+WHERE database = 'millimetric' AND table = 'events_local' AND NOT active;
+
+-- Removes a project's events from days before the first one kept.
+ALTER TABLE millimetric.events_local ON CLUSTER 'analytics'
+DELETE WHERE project_id = {project_id:UInt64} AND toDate(timestamp) < {first_day:Date}
+SETTINGS mutations_sync = 2, distributed_ddl_task_timeout = 3600;
+
+-- How many shards the cluster has.
+SELECT uniqExact(shard_num) FROM system.clusters WHERE cluster = {cluster:String};

@@ -1,0 +1,76 @@
+-- The database, on every server.
+CREATE DATABASE IF NOT EXISTS millimetric ;
+
+-- Which migrations were applied: a row for each, at least; on every server of a cluster.
+CREATE TABLE IF NOT EXISTS millimetric.schema_versions
+(
+    version    String,
+    applied_at DateTime64(3, 'UTC') DEFAULT now64(3, 'UTC')
+)
+ENGINE = MergeTree
+ORDER BY version;
+
+-- Events, one row each; an empty string is an absent value.
+-- Partitioned by the month of arrival, so that an insert is one part and thus whole or absent.
+CREATE TABLE IF NOT EXISTS millimetric.events
+(
+    project_id        UInt64 CODEC(ZSTD(1)),
+    timestamp         DateTime64(3, 'UTC') CODEC(Delta, ZSTD(1)),
+    received_at       DateTime64(6, 'UTC') DEFAULT now64(6, 'UTC') CODEC(Delta, ZSTD(1)),
+    event_name        LowCardinality(String) CODEC(ZSTD(1)),
+    event_id          String CODEC(ZSTD(3)),
+    anonymous_id      String CODEC(ZSTD(3)),
+    user_id           String CODEC(ZSTD(3)),
+    session_id        String CODEC(ZSTD(3)),
+    source            LowCardinality(String) CODEC(ZSTD(1)),
+    medium            LowCardinality(String) CODEC(ZSTD(1)),
+    campaign          LowCardinality(String) CODEC(ZSTD(1)),
+    source_confidence LowCardinality(String) CODEC(ZSTD(1)),
+    source_rule_id    LowCardinality(String) CODEC(ZSTD(1)),
+    referrer          String CODEC(ZSTD(3)),
+    url               String CODEC(ZSTD(3)),
+    path              String CODEC(ZSTD(3)),
+    country           LowCardinality(String) CODEC(ZSTD(1)),
+    device_type       LowCardinality(String) CODEC(ZSTD(1)),
+    browser           LowCardinality(String) CODEC(ZSTD(1)),
+    os                LowCardinality(String) CODEC(ZSTD(1)),
+    properties        String CODEC(ZSTD(3)),
+    ip_hash           FixedString(16) CODEC(ZSTD(1)),
+
+    PROJECTION by_source
+    (
+        SELECT
+            project_id, toDate(timestamp), source, medium,
+            count(), uniqCombinedState(14)(anonymous_id)
+        GROUP BY project_id, toDate(timestamp), source, medium
+    ),
+    PROJECTION by_event_and_source
+    (
+        SELECT
+            project_id, toDate(timestamp), event_name, source, medium,
+            count(), uniqCombinedState(14)(anonymous_id)
+        GROUP BY project_id, toDate(timestamp), event_name, source, medium
+    ),
+    PROJECTION by_event_and_country
+    (
+        SELECT
+            project_id, toDate(timestamp), event_name, country,
+            count(), uniqCombinedState(14)(anonymous_id)
+        GROUP BY project_id, toDate(timestamp), event_name, country
+    )
+)
+ENGINE = MergeTree
+PARTITION BY toYYYYMM(received_at)
+ORDER BY (project_id, toStartOfHour(timestamp), anonymous_id, timestamp)
+SETTINGS
+    old_parts_lifetime = 5,
+    cleanup_delay_period = 2,
+    cleanup_delay_period_random_add = 1,
+    max_cleanup_delay_period = 5,
+    finished_mutations_to_keep = 1,
+    fsync_after_insert = 1,
+    fsync_part_directory = 1,
+    min_compressed_bytes_to_fsync_after_merge = 1,
+    min_bytes_for_full_part_storage = 10485760,
+    materialize_projections_on_insert = 0,
+    materialize_projections_on_merge = 1;
