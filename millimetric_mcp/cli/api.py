@@ -8,8 +8,9 @@ import signal
 import socket
 import sys
 import tempfile
+import time
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import ExitStack, asynccontextmanager, contextmanager
+from contextlib import ExitStack, asynccontextmanager, closing, contextmanager
 from pathlib import Path
 from shutil import rmtree
 
@@ -21,6 +22,7 @@ from uvicorn.supervisors import Multiprocess
 
 from millimetric_mcp.api.app import Backends, build_app
 from millimetric_mcp.api.control import (
+    Control,
     control_dsn,
     open_control,
     prepare_data_dir,
@@ -29,16 +31,19 @@ from millimetric_mcp.api.control import (
 from millimetric_mcp.api.ingest.enrich import load_country_lookup
 from millimetric_mcp.api.ingest.pipeline import warm_up
 from millimetric_mcp.api.store import (
+    ClientPool,
+    EventStore,
     StoreTarget,
     embedded_target,
     hold_directory,
+    migrate,
     open_event_store,
     parse_store_dsn,
 )
 from millimetric_mcp.cli.keys import announce_first_keys
 from millimetric_mcp.cli.serve import read_server_options
 from millimetric_mcp.client import MillimetricClient
-from millimetric_mcp.errors import SettingsError
+from millimetric_mcp.errors import MillimetricError, SettingsError
 from millimetric_mcp.server import build_server
 from millimetric_mcp.settings import (
     ApiSettings,
@@ -54,6 +59,9 @@ TEMPORARY_DIR = "tmp"
 DRAIN_TIMEOUT_S = 3
 KEEP_ALIVE_TIMEOUT_S = 65
 BACKLOG = 2048
+WORKER_PAUSE_S = 1
+
+_log = logging.getLogger(__name__)
 
 
 def run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
@@ -101,12 +109,34 @@ def resolve_store(settings: StoreSettings, data_dir: Path) -> StoreTarget:
 
 
 def create_app() -> ASGIApp:
-    """A worker process's application; its settings are in the environment."""
+    """A worker process's application; its settings are in the environment.
+
+    Raises:
+        SystemExit: the store or the control database failed; another worker tries again.
+    """
     settings = read_settings(ApiSettings, environ=os.environ, options={})
     set_up_logging()
     data_dir = prepare_data_dir(settings)
-    backends = _open_backends(settings, data_dir, resolve_store(settings, data_dir))
-    return _build_app(settings, backends)
+    try:
+        backends = _open_backends(settings, data_dir, resolve_store(settings, data_dir))
+    except MillimetricError as error:
+        _log.error("a worker can't start: %s", error)
+        time.sleep(WORKER_PAUSE_S)
+        raise SystemExit(1) from None
+    return _Worker(_build_app(settings, backends), backends.store)
+
+
+class _Worker:
+    """An application that ends its process with its life span, whatever hangs in threads."""
+
+    def __init__(self, app: ASGIApp, store: EventStore) -> None:
+        self._app = app
+        self._store = store
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._app(scope, receive, send)
+        if scope["type"] == "lifespan" and self._store.left_running:
+            os._exit(0)
 
 
 def set_up_logging() -> None:
@@ -116,13 +146,17 @@ def set_up_logging() -> None:
 
 
 def _open_backends(settings: ApiSettings, data_dir: Path, target: StoreTarget) -> Backends:
-    secrets = resolve_secrets(settings, data_dir)
-    control = open_control(
-        control_dsn(settings, data_dir), pepper=secrets.pepper, ip_salt=secrets.ip_salt
-    )
+    control = _open_control(settings, data_dir)
     announce_first_keys(control, data_dir=data_dir, stdout=sys.stdout)
     store = open_event_store(target, max_queued_events=settings.max_queued_events)
-    return Backends(control, store, secrets)
+    return Backends(control, store, resolve_secrets(settings, data_dir))
+
+
+def _open_control(settings: ApiSettings, data_dir: Path) -> Control:
+    secrets = resolve_secrets(settings, data_dir)
+    return open_control(
+        control_dsn(settings, data_dir), pepper=secrets.pepper, ip_salt=secrets.ip_salt
+    )
 
 
 def _build_app(settings: ApiSettings, backends: Backends) -> ASGIApp:
@@ -230,16 +264,27 @@ def _serve_with_workers(
         raise SettingsError(
             ["--workers: the embedded store has one process; more take a ClickHouse server"]
         )
-    given = vars(options)
-    os.environ.update(
-        {
-            field.setting.variable: str(given[field.name])
-            for field in list_settings(ApiSettings)
-            if given.get(field.name) is not None
-        }
-    )
-    config = _configure(settings, "millimetric_mcp.cli.api:create_app")
     with _listen(settings.bind, settings.port) as listener:
+        _prepare_for_workers(settings, data_dir, target)
+        _hand_down(options)
+        config = _configure(settings, "millimetric_mcp.cli.api:create_app")
         _announce(listener, data_dir)
         Multiprocess(config, sockets=[listener]).run()
     return 0
+
+
+def _prepare_for_workers(settings: ApiSettings, data_dir: Path, target: StoreTarget) -> None:
+    """What is done once, and whose failure is told once, before there are several."""
+    with closing(_open_control(settings, data_dir)) as control:
+        announce_first_keys(control, data_dir=data_dir, stdout=sys.stdout)
+    with closing(ClientPool(target)) as pool:
+        migrate(pool)
+
+
+def _hand_down(options: argparse.Namespace) -> None:
+    """Puts what argv gave where the workers read it, out of sight of other users."""
+    for field in list_settings(ApiSettings):
+        value = getattr(options, field.name, None)
+        if value is not None:
+            text = ",".join(value) if isinstance(value, list) else str(value)
+            os.environ[field.setting.variable] = text
