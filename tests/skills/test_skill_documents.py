@@ -236,7 +236,11 @@ def test_a_parameters_values_are_the_contracts(query, parameter, values):
     assert codes_in(parameters_of(query)[parameter]["Values"]) == list(values)
 
 
-@pytest.mark.parametrize(("parameter", "endpoint"), [("breakdown", SOURCES), ("metric", STATS)])
+@pytest.mark.parametrize(
+    ("parameter", "endpoint"),
+    [("breakdown", SOURCES), ("metric", STATS)],
+    ids=["breakdown", "metric"],
+)
 def test_a_parameters_default_is_the_contracts(query, parameter, endpoint):
     default = endpoint.request.model_fields[parameter].default
     assert f"`{default}` (default)" in parameters_of(query)[parameter]["Values"]
