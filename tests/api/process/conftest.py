@@ -13,9 +13,18 @@ from pathlib import Path
 
 import httpx
 import pytest
+from lz4 import block as lz4
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 START_TIMEOUT_S = 30
 STOP_TIMEOUT_S = 10
+ZSTD_FRAME = b"\x28\xb5\x2f\xfd"
+LZ4_HEADER = re.compile(rb"\x82(.{4})(.{4})", re.DOTALL)
+MAX_BLOCK_BYTES = 16 * 1024 * 1024
 WINDOW = {"from": "1970-01-02T00:00:00Z", "to": "2100-01-01T00:00:00Z"}
 
 
@@ -49,6 +58,14 @@ class ApiProcess:
 
     def stderr(self) -> str:
         return self.stderr_file.read_text()
+
+    def find_files(self, marker: bytes) -> list[Path]:
+        """The files of the data directory with the marker in them, plain or compressed."""
+        return [
+            path
+            for path in self.data_dir.rglob("*")
+            if path.is_file() and any(marker in text for text in _read_all(path))
+        ]
 
     def kill(self) -> None:
         self.process.send_signal(signal.SIGKILL)
@@ -132,3 +149,32 @@ def _serves(url: str) -> bool:
         return httpx.get(url + "/health", timeout=5).status_code == 200
     except httpx.TransportError:
         return False
+
+
+def _read_all(path: Path) -> Iterator[bytes]:
+    """A file's bytes as they are, and each compressed block in it, wherever it starts."""
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return
+    yield content
+    for match in re.finditer(re.escape(ZSTD_FRAME), content):
+        yield _inflate_zstd(content[match.start() :])
+    for match in LZ4_HEADER.finditer(content):
+        packed, unpacked = (int.from_bytes(match[group], "little") for group in (1, 2))
+        if 9 < packed <= len(content) and unpacked <= MAX_BLOCK_BYTES:
+            yield _inflate_lz4(content[match.end() : match.start() + packed], unpacked)
+
+
+def _inflate_zstd(content: bytes) -> bytes:
+    try:
+        return zstd.ZstdDecompressor().decompress(content, MAX_BLOCK_BYTES)
+    except zstd.ZstdError:
+        return b""
+
+
+def _inflate_lz4(content: bytes, size: int) -> bytes:
+    try:
+        return lz4.decompress(content, uncompressed_size=size)
+    except lz4.LZ4BlockError:
+        return b""
