@@ -55,6 +55,7 @@ class Api:
     control: Control
     store: EventStore
     clock: Clock
+    log: list[str] = field(default_factory=list)
     keys: Mapping[KeyKind, str] = field(default_factory=dict)
 
     def make_key(self, kind: KeyKind, *, project: str = "default", **options: Any) -> str:
@@ -162,18 +163,20 @@ async def quick_api(control_dsn: str, api_settings: ApiSettings) -> AsyncIterato
 async def _run_api(store: Any, control_dsn: str, settings: ApiSettings) -> AsyncIterator[Api]:
     clock = Clock()
     control = open_control(control_dsn, pepper=PEPPER, ip_salt=IP_SALT)
+    log: list[str] = []
     app = build_app(
         settings,
         Backends(control, store, Secrets(PEPPER, IP_SALT)),
         country_of=lambda ip: {"81.2.69.160": "GB"}.get(ip, ""),
         clock=clock,
         clock_ns=clock.ns,
+        write_log=log.append,
     )
     transport = httpx.ASGITransport(app, client=("81.2.69.160", 40_000))
     async with (
         app.router.lifespan_context(app),
         httpx.AsyncClient(transport=transport, base_url="http://api.test") as http,
     ):
-        running = Api(app, http, control, store, clock)
+        running = Api(app, http, control, store, clock, log)
         running.keys = {kind: running.make_key(kind) for kind in KeyKind}
         yield running
