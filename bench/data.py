@@ -39,7 +39,8 @@ QUIET_POLLS = 4
 
 _MERGES = "SELECT (SELECT count() FROM system.merges)"
 _OUTDATED_PARTS = "(SELECT count() FROM system.parts WHERE table = 'events' AND NOT active)"
-_FULL_BATCH_MARGIN = 15_000
+_LEFT_OVER_EVENTS = 15_000
+"""More than are still waiting for a full batch when enough batches are full."""
 _MARKER = "loaded.json"
 
 
@@ -65,11 +66,10 @@ def make_track_requests(count: int, key: str) -> tuple[bytes, ...]:
 @cache
 def make_batch_requests(count: int, key: str) -> tuple[bytes, ...]:
     """Batches of as many events as one may hold."""
-    events = make_events(count * MAX_BATCH_EVENTS + _FULL_BATCH_MARGIN, days=1)
-    full = (batch for batch in cut_batches(events) if batch.count == MAX_BATCH_EVENTS)
+    events = make_events(count * MAX_BATCH_EVENTS + _LEFT_OVER_EVENTS, days=1)
     return tuple(
         _write_post(BATCH, batch.body, key, batch.device.user_agent)
-        for batch in islice(full, count)
+        for batch in islice(cut_batches(events), count)
     )
 
 

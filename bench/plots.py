@@ -44,7 +44,7 @@ class _Scale:
     def __init__(self, values: Sequence[float], *, logarithmic: bool) -> None:
         self._logarithmic = logarithmic
         if logarithmic:
-            low = math.floor(math.log10(min(values)))
+            low = math.ceil(math.log10(min(values))) - 1  # below the shortest bar
             high = max(math.ceil(math.log10(max(values))), low + 1)
             self.ticks = [10.0**power for power in range(low, high + 1)]
         else:

@@ -1,0 +1,126 @@
+"""The tables and charts of the docs: made from the results, and still theirs."""
+
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from bench.__main__ import DOCUMENT, PLOTS_FROM_DOCUMENT, RESULTS
+from bench.parts import PARTS
+from bench.plots import draw_chart
+from bench.render import END, START, fill_document, render_results, render_table
+from bench.report import Bar, Chart, Check, Findings, Report, read_report
+
+SVG = "{http://www.w3.org/2000/svg}"
+MACHINE = {
+    "cpu": "a processor",
+    "cores": 2,
+    "memory_gib": 23.5,
+    "system": "Linux",
+    "python": "3.11",
+    "fsync_ms": 0.2,
+    "load_before": 0.1,
+    "commit": "abc",
+}
+
+
+def make_report(*checks, quick=False):
+    chart = Chart("track", "Events", "requests/s", [Bar("ours", 3.0, ours=True)])
+    findings = Findings(checks=checks, charts=[chart], notes=["Nothing was lost."])
+    return Report("track", "Single events", quick, "2026-01-31", 12.0, MACHINE, findings)
+
+
+def draw(*values, logarithmic=False):
+    bars = [Bar(f"bar {number}", value, ours=number == 0) for number, value in enumerate(values)]
+    chart = Chart("x", "A <title>", "ms & more", bars, logarithmic=logarithmic)
+    return ElementTree.fromstring(draw_chart(chart))
+
+
+def widths(svg):
+    _paper, *bars = svg.iter(f"{SVG}rect")
+    return [float(bar.get("width")) for bar in bars]
+
+
+def test_a_chart_names_its_title_axis_bars_and_values():
+    texts = {text.text for text in draw(3.0, 12.5).iter(f"{SVG}text")}
+    assert {"A <title>", "ms & more", "bar 0", "bar 1", "3", "12.5"} <= texts
+
+
+def test_bars_are_as_long_as_their_values():
+    short, long = widths(draw(10.0, 40.0))
+    assert long == pytest.approx(4 * short, rel=0.01)
+
+
+def test_bars_of_a_logarithmic_chart_grow_by_equal_steps():
+    first, second, third = widths(draw(10.0, 100.0, 1000.0, logarithmic=True))
+    assert third - second == pytest.approx(second - first, abs=0.2)
+
+
+@pytest.mark.parametrize("logarithmic", [False, True])
+@pytest.mark.parametrize("value", [0.004, 1.0, 99.0, 1_000_000.0])
+def test_no_bar_leaves_the_page(value, logarithmic):
+    svg = draw(value, logarithmic=logarithmic)
+    assert 1 < widths(svg)[0] <= float(svg.get("width")) - 400
+
+
+def test_ours_is_set_apart_by_its_colour():
+    _, ours, others = draw(1.0, 2.0).iter(f"{SVG}rect")
+    assert ours.get("fill") != others.get("fill")
+
+
+def test_a_document_is_filled_between_its_markers():
+    text = f"before\n{START}\nstale\n{END}\nafter\n"
+    filled = fill_document(text, [make_report()], plots="plots")
+    assert filled.startswith(f"before\n{START}\n")
+    assert filled.endswith(f"{END}\nafter\n")
+    assert "## Single events" in filled
+    assert "![Events](plots/track.svg)" in filled
+    assert "stale" not in filled
+
+
+def test_filling_a_document_again_changes_nothing():
+    once = fill_document(f"{START}\n{END}", [make_report()], plots=".")
+    assert fill_document(once, [make_report()], plots=".") == once
+
+
+def test_a_document_without_markers_is_refused():
+    with pytest.raises(ValueError, match="results"):
+        fill_document("nothing", [make_report()], plots=".")
+
+
+def test_a_missed_target_stands_out():
+    held = Check("held", 0.3, "×", 0.15, at_most=False, aim=0.25)
+    missed = Check("missed", 7, "ms", 5, at_most=True)
+    lines = render_results([make_report(held, missed)], plots=".").splitlines()
+    assert "| held | 0.3 × | ≥ 0.15 ×, aim 0.25 | yes |" in lines
+    assert "| missed | 7 ms | ≤ 5 ms | **no** |" in lines
+
+
+def test_a_quick_run_says_that_it_proves_nothing():
+    assert "quick run" not in render_results([make_report()], plots=".")
+    assert "quick run" in render_results([make_report(), make_report(quick=True)], plots=".")
+
+
+def test_a_cell_cannot_end_its_column():
+    assert render_table(("a",), [("x|y",)]).splitlines()[-1] == "| x\\|y |"
+
+
+def read_committed():
+    files = [RESULTS / f"{name}.json" for name in PARTS]
+    return [read_report(file) for file in files if file.exists()]
+
+
+def test_the_documents_tables_are_those_of_the_results():
+    text = DOCUMENT.read_text(encoding="utf-8")
+    assert fill_document(text, read_committed(), plots=PLOTS_FROM_DOCUMENT) == text
+
+
+def test_no_result_comes_from_a_quick_run():
+    assert not [report.part for report in read_committed() if report.quick]
+
+
+def test_every_chart_is_drawn_from_the_results():
+    for report in read_committed():
+        for chart in report.findings.charts:
+            file = Path(RESULTS / f"{chart.name}.svg")
+            assert file.read_text(encoding="utf-8") == draw_chart(chart), file.name
