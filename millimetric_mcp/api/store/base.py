@@ -107,12 +107,13 @@ class EventStore:
         again. It dies with the process.
         """
         lanes = [asyncio.ensure_future(lane.close()) for lane in self._lanes]
-        await asyncio.wait(lanes, timeout=WRITE_CLOSE_S)
+        _, late = await asyncio.wait(lanes, timeout=WRITE_CLOSE_S)
         self._clickhouse.closing.set()
-        if await _end((self._writers, self._readers, self._upkeep), timeout_s=THREADS_CLOSE_S):
-            await asyncio.to_thread(self._clickhouse.pool.close)
-        else:
+        executors = (self._writers, self._readers, self._upkeep)
+        if late or not await _end(executors, timeout_s=THREADS_CLOSE_S):
             self.left_running = True
+        else:
+            await asyncio.to_thread(self._clickhouse.pool.close)
 
     def _inserter(self, shard: int) -> Callable[[Sequence[StoredEvent]], Awaitable[None]]:
         on_cluster = self._clickhouse.pool.target.cluster is not None

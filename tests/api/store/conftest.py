@@ -116,11 +116,25 @@ def _find_free_port() -> int:
 
 
 @pytest.fixture(scope="session")
-def shared_front(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FrontProcess]:
+def start_front() -> Iterator[Callable[[Path], FrontProcess]]:
+    """Starts a server on a directory; stops it at the run's end, if it still runs."""
+    started: list[FrontProcess] = []
+
+    def start(directory: Path) -> FrontProcess:
+        started.append(FrontProcess(directory).start())
+        return started[-1]
+
+    yield start
+    for front in started:
+        front.stop()
+
+
+@pytest.fixture(scope="session")
+def shared_front(
+    start_front: Callable[[Path], FrontProcess], tmp_path_factory: pytest.TempPathFactory
+) -> FrontProcess:
     """The server of this run; tests have databases of their own."""
-    front = FrontProcess(tmp_path_factory.mktemp("front")).start()
-    yield front
-    front.stop()
+    return start_front(tmp_path_factory.mktemp("front"))
 
 
 @pytest.fixture
@@ -131,9 +145,11 @@ def front(shared_front: FrontProcess) -> Iterator[FrontProcess]:
 
 
 @pytest.fixture
-def own_front(tmp_path: Path) -> Iterator[FrontProcess]:
+def own_front(
+    start_front: Callable[[Path], FrontProcess], tmp_path: Path
+) -> Iterator[FrontProcess]:
     """A server that the test may stop."""
-    front = FrontProcess(tmp_path / "front").start()
+    front = start_front(tmp_path / "front")
     yield front
     front.stop()
 
@@ -156,11 +172,23 @@ def store_target(front: FrontProcess, database: str, cluster: str | None) -> Sto
 
 
 @pytest.fixture
-def ask(store_target: StoreTarget) -> Iterator[Query]:
+def open_query() -> Iterator[Callable[[StoreTarget], Query]]:
+    """Opens questions to a database; closes them at the test's end."""
+    opened: list[Query] = []
+
+    def open_one(target: StoreTarget) -> Query:
+        opened.append(Query(target))
+        return opened[-1]
+
+    yield open_one
+    for query in opened:
+        query.close()
+
+
+@pytest.fixture
+def ask(store_target: StoreTarget, open_query: Callable[[StoreTarget], Query]) -> Query:
     """Questions to the test's database."""
-    query = Query(store_target)
-    yield query
-    query.close()
+    return open_query(store_target)
 
 
 @pytest.fixture

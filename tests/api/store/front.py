@@ -137,6 +137,9 @@ class Front(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", port), Handler)
         self.state = state
 
+    def handle_error(self, *_: object) -> None:
+        """Nothing: clients hang up in tests."""
+
 
 class Handler(BaseHTTPRequestHandler):
     """One connection, kept alive; a statement on each request."""
