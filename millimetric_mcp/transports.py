@@ -22,7 +22,7 @@ from contextlib import (
 )
 from dataclasses import dataclass
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, Self, cast
 
 import anyio
 import uvicorn
@@ -34,6 +34,9 @@ from mcp.server.sse import SseServerTransport
 from mcp.server.stdio import stdio_server
 from mcp.server.streamable_http_manager import StreamableHTTPASGIApp, StreamableHTTPSessionManager
 from mcp.server.transport_security import TransportSecurityMiddleware, TransportSecuritySettings
+from mcp.shared._stream_protocols import ReadStream, WriteStream
+from mcp.shared.message import SessionMessage
+from mcp_types import JSONRPCError, JSONRPCNotification, JSONRPCRequest, JSONRPCResponse
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
@@ -56,17 +59,95 @@ KEY_KIND_NOT_ALLOWED = "key_kind_not_allowed"
 MAX_BODY_BYTES = 32 * 1024 * 1024
 """Room for the largest batch; a caller without credentials is refused before it is read."""
 SHUTDOWN_GRACE_S = 2
+ANSWER_GRACE_S = 10
+CANCELLED = "notifications/cancelled"
 LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "[::1]")
 
 
+class _Unanswered:
+    """The requests of a client that have no answer yet, by id."""
+
+    def __init__(self) -> None:
+        self._ids: set[str | int] = set()
+        self._changed = anyio.Event()
+
+    def note_read(self, item: SessionMessage | Exception) -> None:
+        message = item.message if isinstance(item, SessionMessage) else None
+        if isinstance(message, JSONRPCRequest):
+            self._ids.add(message.id)
+        elif isinstance(message, JSONRPCNotification) and message.method == CANCELLED:
+            self._ids.discard((message.params or {}).get("requestId", ""))
+
+    def note_written(self, item: SessionMessage) -> None:
+        if isinstance(item.message, JSONRPCResponse | JSONRPCError) and item.message.id is not None:
+            self._ids.discard(item.message.id)
+            self._changed.set()
+
+    async def wait_for_none(self) -> None:
+        with anyio.move_on_after(ANSWER_GRACE_S):
+            while self._ids:
+                self._changed = anyio.Event()
+                await self._changed.wait()
+
+
+@dataclass(frozen=True, slots=True)
+class _Answers:
+    """The stream of answers, noting each one that went out."""
+
+    inner: WriteStream[SessionMessage]
+    unanswered: _Unanswered
+
+    async def send(self, item: SessionMessage, /) -> None:
+        await self.inner.send(item)
+        self.unanswered.note_written(item)
+
+    async def aclose(self) -> None:
+        await self.inner.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+
+@asynccontextmanager
+async def _answering_to_the_end(
+    read: ReadStream[SessionMessage | Exception], unanswered: _Unanswered
+) -> AsyncIterator[ReadStream[SessionMessage | Exception]]:
+    """The client's messages, ending only when what it asked before its end is answered."""
+    send, receive = anyio.create_memory_object_stream[SessionMessage | Exception](0)
+
+    async def relay() -> None:
+        async with send:
+            async for item in read:
+                unanswered.note_read(item)
+                await send.send(item)
+            await unanswered.wait_for_none()
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(relay)
+        async with receive:
+            yield receive
+        tasks.cancel_scope.cancel()
+
+
 async def serve_stdio(server: Server[Any]) -> None:
-    """Serve one client on stdin and stdout until it is gone or a signal says to stop."""
+    """Serve one client on stdin and stdout until it is gone or a signal says to stop.
+
+    A client that ends its input still gets the answers to what it asked.
+    """
     try:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(_cancel_on_signal, tasks.cancel_scope)
             lines = cast("anyio.AsyncFile[str]", _read_lines(os.fdopen(os.dup(0), "rb")))
-            async with stdio_server(stdin=lines) as (read_stream, write_stream):
-                await server.run(read_stream, write_stream, server.create_initialization_options())
+            unanswered = _Unanswered()
+            async with (
+                stdio_server(stdin=lines) as (read, write),
+                _answering_to_the_end(read, unanswered) as requests,
+            ):
+                answers = _Answers(write, unanswered)
+                await server.run(requests, answers, server.create_initialization_options())
             tasks.cancel_scope.cancel()
     except* BrokenPipeError:
         pass  # the client closed its end without a word

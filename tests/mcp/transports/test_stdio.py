@@ -197,3 +197,14 @@ async def test_nothing_but_protocol_is_written_to_stdout(spawn, upstream):
     assert answer["id"] == 2
     child.process.stdin.close()
     assert await child.process.stdout.read() == b""
+
+
+async def test_a_client_that_ends_its_input_still_gets_its_answers(spawn, upstream):
+    wire = await spawn(MILLIMETRIC_KEY=WRITE_KEY, MILLIMETRIC_RK=READ_KEY)
+    await wire.send(INITIALIZE, INITIALIZED, ask_tool(2, "stats", {}), ask_tool(3, "stats", {}))
+    wire.process.stdin.close()
+
+    answers = [await wire.receive() for _ in range(3)]
+
+    assert {answer["id"] for answer in answers} == {1, 2, 3}
+    assert await asyncio.wait_for(wire.process.wait(), DEADLINE_S) == 0
