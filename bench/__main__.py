@@ -4,6 +4,7 @@ import argparse
 import json
 import sys
 import time
+import traceback
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,18 +26,22 @@ PLOTS_FROM_DOCUMENT = "../bench/results"
 
 
 def main() -> int:
-    """0 when everything was measured, whether or not it reached its target."""
+    """0 when everything was measured, whether or not it reached its target; else 1."""
     options = _read_options()
     results = options.out or (QUICK_RESULTS if options.quick else RESULTS)
     results.mkdir(parents=True, exist_ok=True)
+    failed: list[str] = []
     if not options.render:
         with ended_like_ctrl_c():
-            _measure(options, results)
+            failed = _measure(options, results)
     reports = _read_all(results)
     _write_documents(reports, results)
-    measured = [report for report in reports if report.part in (options.only or PARTS)]
+    asked = [name for name in options.only or PARTS if name not in failed]
+    measured = [report for report in reports if report.part in asked]
     _tell(measured, as_json=options.json, results=results)
-    return 0
+    if failed:
+        _say(f"failed: {', '.join(failed)}")
+    return 1 if failed else 0
 
 
 def _read_options() -> argparse.Namespace:
@@ -63,30 +68,39 @@ def _read_options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _measure(options: argparse.Namespace, results: Path) -> None:
+def _measure(options: argparse.Namespace, results: Path) -> list[str]:
+    """Runs the parts and names those that failed."""
     scale = QUICK if options.quick else FULL
+    failed = []
     with TemporaryDirectory(prefix="millimetric-bench-") as directory:
-        workspace = Workspace(
-            Path(directory), scale=scale, data_dir=options.data_dir, say=_say_more
-        )
-        for name, (title, measure) in PARTS.items():
-            if name not in (options.only or PARTS):
-                continue
+        workspace = Workspace(Path(directory), scale=scale, data_dir=options.data_dir, say=_say)
+        for name in options.only or PARTS:
             _say(f"{name} ...")
-            machine = describe_machine(Path(directory))
-            measured_at, began_s = datetime.now(UTC), time.monotonic()
-            findings = measure(workspace)
-            report = Report(
-                part=name,
-                title=title,
-                quick=scale.quick,
-                measured_at=f"{measured_at:%Y-%m-%dT%H:%MZ}",
-                took_s=round(time.monotonic() - began_s, 1),
-                machine=machine,
-                findings=findings,
-            )
-            write_report(report, results / f"{name}.json")
-            _say(f"{name}: {report.took_s:.0f} s")
+            try:
+                report = _measure_part(name, workspace)
+            except Exception:  # noqa: BLE001 - one part's failure must not cost the others
+                traceback.print_exc()
+                failed.append(name)
+            else:
+                write_report(report, results / f"{name}.json")
+                _say(f"{name}: {report.took_s:.0f} s")
+    return failed
+
+
+def _measure_part(name: str, workspace: Workspace) -> Report:
+    title, measure = PARTS[name]
+    machine = describe_machine(workspace.directory)
+    measured_at, began_s = datetime.now(UTC), time.monotonic()
+    findings = measure(workspace)
+    return Report(
+        part=name,
+        title=title,
+        quick=workspace.scale.quick,
+        measured_at=f"{measured_at:%Y-%m-%dT%H:%MZ}",
+        took_s=round(time.monotonic() - began_s, 1),
+        machine=machine,
+        findings=findings,
+    )
 
 
 def _read_all(results: Path) -> list[Report]:
@@ -119,10 +133,6 @@ def _tell(reports: Sequence[Report], *, as_json: bool, results: Path) -> None:
 
 def _say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
-
-
-def _say_more(text: str) -> None:
-    _say(f"  {text}")
 
 
 if __name__ == "__main__":

@@ -121,7 +121,7 @@ class Workspace:
         return home / DATA, loading
 
     def _fill(self, data_dir: Path, events: int) -> Loading:
-        self.say(f"loading {events:,} events")
+        self.say(f"  loading {events:,} events")
         project_id = make_keys(data_dir)[1]
         began_s = time.monotonic()
         with aside() as loader:

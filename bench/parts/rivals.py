@@ -101,7 +101,7 @@ def _run_sqlite(workspace: Workspace) -> Iterator[Contender]:
 @contextmanager
 def _run_rival(workspace: Workspace, name: str, dsn: str) -> Iterator[Contender]:
     events = workspace.scale.small_events
-    workspace.say(f"filling {name}")
+    workspace.say(f"  filling {name}")
     with aside() as filler:
         used = filler.run(fill_row_store, dsn, events=events) / events
     port = find_free_port()
