@@ -200,6 +200,7 @@ async def test_nothing_but_protocol_is_written_to_stdout(spawn, upstream):
 
 
 async def test_a_client_that_ends_its_input_still_gets_its_answers(spawn, upstream):
+    upstream.delay_s = 0.3
     wire = await spawn(MILLIMETRIC_KEY=WRITE_KEY, MILLIMETRIC_RK=READ_KEY)
     await wire.send(INITIALIZE, INITIALIZED, ask_tool(2, "stats", {}), ask_tool(3, "stats", {}))
     wire.process.stdin.close()
