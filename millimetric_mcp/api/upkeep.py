@@ -2,13 +2,13 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 
 from millimetric_mcp.api.control import Control, Forget
 from millimetric_mcp.api.store import EventStore
-from millimetric_mcp.errors import StoreError
+from millimetric_mcp.errors import StoreError, StoreRefused
 
 FORGET_POLL_S = 2.0
 FORGET_LEASE_S = 10.0
@@ -57,10 +57,8 @@ class Upkeep:
 
     async def _forget_loop(self) -> None:
         while True:
-            try:
+            with _noted("erasures wait"):
                 await self.forget_pending()
-            except StoreError as error:
-                _log.error("upkeep: erasures wait: %s", error)
             with suppress(TimeoutError):
                 # Not wait_for, which in Python 3.11 loses a cancellation that comes with a wake.
                 async with asyncio.timeout(FORGET_POLL_S):
@@ -71,7 +69,8 @@ class Upkeep:
         """Does every erasure that nobody else has claimed, a project's at once.
 
         Raises:
-            StoreError: one failed; those not done are free to be claimed again.
+            StoreError: one failed; those not done are free to be claimed again. What the store
+                refuses for one project is not the others' affair: theirs are done.
         """
         log = self._control.forgets
         claimed = await asyncio.to_thread(log.claim, now=self._clock(), lease_s=FORGET_LEASE_S)
@@ -79,26 +78,34 @@ class Upkeep:
         for forget in claimed:
             by_project.setdefault(forget.project_id, []).append(forget)
         left = {forget.id for forget in claimed}
+        refusal: StoreRefused | None = None
         keeping = asyncio.create_task(self._keep_claims(left))
         try:
             for forgets in by_project.values():
-                await self._forget(forgets)
-                left.difference_update(forget.id for forget in forgets)
+                try:
+                    await self._forget(forgets)
+                except StoreRefused as error:
+                    refusal = error
+                else:
+                    left.difference_update(forget.id for forget in forgets)
         finally:
             keeping.cancel()
             if left:
                 await asyncio.to_thread(log.release, list(left))
+        if refusal is not None:
+            raise refusal
 
     async def _keep_claims(self, forget_ids: Collection[str]) -> None:
         """So that nobody else starts on an erasure that takes longer than its lease."""
         while True:
             await asyncio.sleep(FORGET_RENEW_S)
-            await asyncio.to_thread(
-                self._control.forgets.renew,
-                list(forget_ids),
-                now=self._clock(),
-                lease_s=FORGET_LEASE_S,
-            )
+            with _noted("claims of erasures run out"):
+                await asyncio.to_thread(
+                    self._control.forgets.renew,
+                    list(forget_ids),
+                    now=self._clock(),
+                    lease_s=FORGET_LEASE_S,
+                )
 
     async def _forget(self, forgets: Sequence[Forget]) -> None:
         cutoffs = {forget.user_hash: forget.cutoff for forget in forgets}  # the latest counts
@@ -108,10 +115,8 @@ class Upkeep:
 
     async def _expire_loop(self) -> None:
         while True:
-            try:
+            with _noted("expiry waits"):
                 await self.expire_all()
-            except StoreError as error:
-                _log.error("upkeep: expiry waits: %s", error)
             await asyncio.sleep(RETENTION_PERIOD_S)
 
     async def expire_all(self) -> None:
@@ -126,3 +131,14 @@ class Upkeep:
         )
         for project_id, kept_days in retentions.items():
             await self._store.expire(project_id, first_day=today - timedelta(days=kept_days))
+
+
+@contextmanager
+def _noted(consequence: str) -> Iterator[None]:
+    """Logs a failure, so that a loop outlives it: what is not ours by its type alone."""
+    try:
+        yield
+    except StoreError as error:
+        _log.error("upkeep: %s: %s", consequence, error)
+    except Exception as error:  # noqa: BLE001 - nobody would start the loop again
+        _log.error("upkeep: %s: %s", consequence, type(error).__name__)
