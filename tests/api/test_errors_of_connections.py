@@ -1,0 +1,90 @@
+"""Callers who hang up, answers that break off, and what is no HTTP request: on the ASGI level."""
+
+import json
+from typing import Any
+
+import pytest
+
+EVENT = b'{"event":"x"}'
+
+
+def make_scope(api, **fields: Any) -> dict[str, Any]:
+    key = api.keys["sk"].encode()
+    headers = [(b"authorization", b"Bearer " + key), (b"content-type", b"application/json")]
+    return {
+        "type": "http",
+        "http_version": "1.1",
+        "method": "POST",
+        "path": "/v1/track",
+        "query_string": b"",
+        "headers": headers,
+        "client": ("192.0.2.1", 1),
+    } | fields
+
+
+def receiving(*messages: dict[str, Any]):
+    left = list(messages)
+
+    async def receive() -> dict[str, Any]:
+        return left.pop(0)
+
+    return receive
+
+
+async def test_who_hangs_up_in_the_middle_of_a_body_gets_no_answer_and_a_line(quick_api):
+    sent: list[dict[str, Any]] = []
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message)
+
+    await quick_api.app(
+        make_scope(quick_api),
+        receiving(
+            {"type": "http.request", "body": EVENT[:5], "more_body": True},
+            {"type": "http.disconnect"},
+        ),
+        send,
+    )
+
+    [line] = [json.loads(line) for line in quick_api.log]
+    assert (line["status"], line["project"], "fault" in line) == (499, "default", False)
+    assert (sent, quick_api.store.events) == ([], [])
+
+
+async def test_an_answer_that_breaks_off_is_not_answered_twice(quick_api):
+    sent: list[str] = []
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message["type"])
+        if message["type"] == "http.response.body":
+            raise OSError("the connection broke")
+
+    await quick_api.app(
+        make_scope(quick_api), receiving({"type": "http.request", "body": EVENT}), send
+    )
+
+    [line] = [json.loads(line) for line in quick_api.log]
+    assert sent == ["http.response.start", "http.response.body"]
+    assert (line["status"], line["fault"].partition(" ")[0]) == (202, "OSError")
+
+
+async def test_a_websocket_is_turned_away_without_a_line(quick_api):
+    sent: list[str] = []
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message["type"])
+
+    scope = make_scope(quick_api, type="websocket", subprotocols=[])
+    await quick_api.app(scope, receiving({"type": "websocket.connect"}), send)
+
+    assert sent == ["websocket.close"]
+    assert quick_api.log == []
+
+
+async def test_a_fault_outside_a_request_is_the_server_s_to_see(quick_api):
+    async def send(message: dict[str, Any]) -> None:
+        raise OSError("the connection broke")
+
+    scope = make_scope(quick_api, type="websocket", subprotocols=[])
+    with pytest.raises(OSError, match="the connection broke"):
+        await quick_api.app(scope, receiving({"type": "websocket.connect"}), send)
