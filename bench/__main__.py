@@ -23,6 +23,7 @@ RESULTS = ROOT / "bench" / "results"
 QUICK_RESULTS = ROOT / "build" / "bench"
 DOCUMENT = ROOT / "docs" / "benchmarks.md"
 PLOTS_FROM_DOCUMENT = "../bench/results"
+INTERRUPTED = 128 + 2
 
 
 def main() -> int:
@@ -32,8 +33,11 @@ def main() -> int:
     results.mkdir(parents=True, exist_ok=True)
     failed: list[str] = []
     if not options.render:
-        with ended_like_ctrl_c():
-            failed = _measure(options, results)
+        try:
+            with ended_like_ctrl_c():
+                failed = _measure(options, results)
+        except KeyboardInterrupt:
+            return INTERRUPTED
     reports = _read_all(results)
     _write_documents(reports, results)
     asked = [name for name in options.only or PARTS if name not in failed]
