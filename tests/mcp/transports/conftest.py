@@ -6,7 +6,6 @@ import re
 import subprocess
 import sys
 import threading
-import time
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -43,7 +42,6 @@ class Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             upstream.dropped.set()
             return
-        time.sleep(upstream.delay_s)
         status, body = ANSWERS[path]
         data = json.dumps(body).encode()
         self.send_response(status)
@@ -67,7 +65,6 @@ class Upstream:
     held: set[str] = field(default_factory=set)
     arrived: threading.Event = field(default_factory=threading.Event)
     dropped: threading.Event = field(default_factory=threading.Event)
-    delay_s: float = 0.0
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +86,6 @@ def upstream(upstream_of_module):
     upstream_of_module.held.clear()
     upstream_of_module.arrived.clear()
     upstream_of_module.dropped.clear()
-    upstream_of_module.delay_s = 0.0
     return upstream_of_module
 
 
