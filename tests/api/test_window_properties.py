@@ -24,7 +24,7 @@ PROJECTS = ("default", "other")
 FORGOTTEN = "user-0"
 EVENTS_PER_PROJECT = 360
 CALM = settings(
-    max_examples=60,
+    max_examples=40,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
