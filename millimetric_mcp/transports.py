@@ -34,7 +34,6 @@ from mcp.server.sse import SseServerTransport
 from mcp.server.stdio import stdio_server
 from mcp.server.streamable_http_manager import StreamableHTTPASGIApp, StreamableHTTPSessionManager
 from mcp.server.transport_security import TransportSecurityMiddleware, TransportSecuritySettings
-from mcp.shared._stream_protocols import ReadStream, WriteStream
 from mcp.shared.message import SessionMessage
 from mcp_types import JSONRPCError, JSONRPCNotification, JSONRPCRequest, JSONRPCResponse
 from starlette.applications import Starlette
@@ -52,6 +51,8 @@ from millimetric_mcp.server import Caller
 from millimetric_mcp.settings import Auth
 
 if TYPE_CHECKING:
+    from mcp.shared._stream_protocols import ReadStream, WriteStream
+
     from millimetric_mcp.client import MillimetricClient
 
 READ_KEY_HEADER = "Millimetric-Read-Key"
@@ -59,7 +60,8 @@ KEY_KIND_NOT_ALLOWED = "key_kind_not_allowed"
 MAX_BODY_BYTES = 32 * 1024 * 1024
 """Room for the largest batch; a caller without credentials is refused before it is read."""
 SHUTDOWN_GRACE_S = 2
-ANSWER_GRACE_S = 10
+ANSWER_GRACE_S = 60
+"""Longer than a call of the API takes by default: a write's fate is told even then."""
 CANCELLED = "notifications/cancelled"
 LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "[::1]")
 
@@ -76,7 +78,9 @@ class _Unanswered:
         if isinstance(message, JSONRPCRequest):
             self._ids.add(message.id)
         elif isinstance(message, JSONRPCNotification) and message.method == CANCELLED:
-            self._ids.discard((message.params or {}).get("requestId", ""))
+            given_up = (message.params or {}).get("requestId")
+            if isinstance(given_up, str | int):
+                self._ids.discard(given_up)
 
     def note_written(self, item: SessionMessage) -> None:
         if isinstance(item.message, JSONRPCResponse | JSONRPCError) and item.message.id is not None:
@@ -94,7 +98,7 @@ class _Unanswered:
 class _Answers:
     """The stream of answers, noting each one that went out."""
 
-    inner: WriteStream[SessionMessage]
+    inner: "WriteStream[SessionMessage]"
     unanswered: _Unanswered
 
     async def send(self, item: SessionMessage, /) -> None:
@@ -113,8 +117,8 @@ class _Answers:
 
 @asynccontextmanager
 async def _answering_to_the_end(
-    read: ReadStream[SessionMessage | Exception], unanswered: _Unanswered
-) -> AsyncIterator[ReadStream[SessionMessage | Exception]]:
+    read: "ReadStream[SessionMessage | Exception]", unanswered: _Unanswered
+) -> "AsyncIterator[ReadStream[SessionMessage | Exception]]":
     """The client's messages, ending only when what it asked before its end is answered."""
     send, receive = anyio.create_memory_object_stream[SessionMessage | Exception](0)
 

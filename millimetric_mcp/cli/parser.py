@@ -50,6 +50,16 @@ events sent to it over HTTP, and an MCP client that asks what people ask. Every 
 back is checked against what was sent; the exit code is 1 where one differs. It takes a minute.""",
 }
 
+_KEYS_DETAILS = {
+    "create": """\
+Make a key of a project, which is made with its first key. Its secret is shown this once: on a
+terminal, with --json (key, kind, env, prefix, project), or else in a file of yours alone.""",
+    "list": """\
+Show every key: prefix, kind, environment, project, origins, when it was made and revoked.""",
+    "revoke": """\
+End a key. Every API process refuses it within 5 seconds; it can't be brought back.""",
+}
+
 _EPILOG = """\
 Keys come from the environment: MILLIMETRIC_KEY (sk_..., writes) and MILLIMETRIC_RK (rk_...,
 reads); MILLIMETRIC_HOST names the API (default https://api.millimetric.ai).
@@ -158,6 +168,7 @@ def _add_keys(parser: argparse.ArgumentParser) -> None:
     revoke.add_argument("prefix", help="the key's eight characters, as 'keys list' shows them")
     for action in (create, listing, revoke):
         action.formatter_class = argparse.RawDescriptionHelpFormatter
+        action.description = _KEYS_DETAILS[action.prog.rpartition(" ")[2]]
         _add_settings(action, ControlSettings)
         _add_json(action)
 

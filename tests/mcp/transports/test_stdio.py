@@ -162,6 +162,14 @@ async def test_broken_input_does_not_end_the_server(spawn):
     child = await spawn()
     await child.open()
     child.process.stdin.write(b"this is not JSON\n\xff\xfe\n")
+    for request_id in ([], {}, None, 1.5):
+        await child.send(
+            {
+                "jsonrpc": "2.0",
+                "method": "notifications/cancelled",
+                "params": {"requestId": request_id},
+            }
+        )
     await child.send({"jsonrpc": "2.0", "id": 9, "method": "ping"})
     while (await child.receive()).get("id") != 9:
         pass
