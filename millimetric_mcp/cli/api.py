@@ -21,6 +21,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.supervisors import Multiprocess
 
 from millimetric_mcp.api.app import Backends, build_app
+from millimetric_mcp.api.connections import BoundedHttp
 from millimetric_mcp.api.control import (
     Control,
     control_dsn,
@@ -228,6 +229,8 @@ def _configure(settings: ApiSettings, app: ASGIApp | str) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         factory=isinstance(app, str),
+        http=BoundedHttp,
+        ws="none",
         log_config=None,
         access_log=False,
         server_header=False,
