@@ -28,8 +28,8 @@ from millimetric_mcp.contract.stored import StoredEvent
 from millimetric_mcp.contract.validation import format_timestamp
 from millimetric_mcp.errors import StoreUnavailable
 
-MAINTENANCE_TIMEOUT_S = 3700
-"""A little longer than the hour that the statements give a cluster's servers."""
+MAINTENANCE_TIMEOUT_S = 660
+"""A little longer than the statements wait for a cluster's servers."""
 
 ERASURE_TIMEOUT_S = 60
 ERASURE_POLL_S = 0.5

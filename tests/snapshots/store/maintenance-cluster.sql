@@ -15,7 +15,7 @@ DELETE WHERE project_id = {project_id:UInt64}
         ),
         'UTC'
     )
-SETTINGS mutations_sync = 2, distributed_ddl_task_timeout = 3600;
+SETTINGS mutations_sync = 2, distributed_ddl_task_timeout = 600;
 
 -- The store's own clock, microseconds since 1970.
 SELECT toUnixTimestamp64Micro(now64(6, 'UTC'));
@@ -28,7 +28,7 @@ WHERE database = 'millimetric' AND table = 'events_local' AND NOT active;
 -- Removes a project's events from days before the first one kept.
 ALTER TABLE millimetric.events_local ON CLUSTER 'analytics'
 DELETE WHERE project_id = {project_id:UInt64} AND toDate(timestamp) < {first_day:Date}
-SETTINGS mutations_sync = 2, distributed_ddl_task_timeout = 3600;
+SETTINGS mutations_sync = 2, distributed_ddl_task_timeout = 600;
 
 -- How many shards the cluster has.
 SELECT uniqExact(shard_num) FROM system.clusters WHERE cluster = {cluster:String};

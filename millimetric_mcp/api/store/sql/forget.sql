@@ -10,4 +10,4 @@ DELETE WHERE project_id = {project_id:UInt64}
         ),
         'UTC'
     )
-SETTINGS mutations_sync = 2, distributed_ddl_task_timeout = 3600
+SETTINGS mutations_sync = 2, distributed_ddl_task_timeout = 600
