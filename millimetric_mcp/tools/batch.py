@@ -1,13 +1,17 @@
 """``batch``: store many events, cut into requests the API takes at a rate it takes them."""
 
+import re
 from collections.abc import Sequence
 from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import BeforeValidator, ConfigDict, Field
+from pydantic_core import PydanticCustomError
 
 from millimetric_mcp.contract.endpoints import BATCH
 from millimetric_mcp.contract.events import MAX_BATCH_EVENTS, TrackEvent
 from millimetric_mcp.contract.keys import Scope
+from millimetric_mcp.errors import ApiError, CallError, UncertainWrite
+from millimetric_mcp.render import neutralise
 from millimetric_mcp.tools.arguments import Arguments, check_event_times
 from millimetric_mcp.tools.spec import Answer, Hints, ToolAnswer, ToolContext, ToolSpec
 
@@ -23,15 +27,25 @@ class BatchEvent(TrackEvent):
     model_config = ConfigDict(extra="forbid")
 
 
+def _check_count(value: object) -> object:
+    if isinstance(value, list | tuple) and not 1 <= len(value) <= MAX_EVENTS:
+        raise PydanticCustomError(
+            "count",
+            "must hold 1 to {limit} events, not {count}",
+            {"limit": MAX_EVENTS, "count": len(value)},
+        )
+    return value
+
+
 class BatchArguments(Arguments):
     """The events, in the order they are stored."""
 
     events: Annotated[
         tuple[BatchEvent, ...],
+        BeforeValidator(_check_count),
         Field(
-            min_length=1,
-            max_length=MAX_EVENTS,
             description="Fields as in track_event; above 1000 sent as several requests.",
+            json_schema_extra={"minItems": 1, "maxItems": MAX_EVENTS},
         ),
     ]
 
@@ -59,14 +73,21 @@ async def _run(context: ToolContext, params: BatchArguments) -> Answer[BatchAnsw
 
 
 async def _send(context: ToolContext, events: Sequence[TrackEvent], batch_id: str) -> int:
-    """How many events the API stored; what is stored so far is noted before each request."""
+    """How many events the API stored; where to go on is noted for each request that fails."""
     stored = 0
     for number, start in enumerate(range(0, len(events), MAX_BATCH_EVENTS)):
         if number >= BURST_REQUESTS:
             await context.sleep(REQUEST_INTERVAL_S)
         chunk = events[start : start + MAX_BATCH_EVENTS]
-        context.note(_describe(start, len(chunk), total=len(events), batch_id=batch_id))
-        result = await context.client.batch(chunk)
+        held = _describe(start, len(chunk), total=len(events), batch_id=batch_id)
+        context.note(f"{held} {_advise_look(events, start, size=len(chunk))}")
+        try:
+            result = await context.client.batch(chunk)
+        except UncertainWrite:
+            raise
+        except CallError as error:
+            context.note(f"{held} None of them is stored: go on from events[{start}].")
+            raise _renumber(error, start) from None
         stored += result.count
         await context.report_progress(stored, len(events))
     return stored
@@ -75,10 +96,35 @@ async def _send(context: ToolContext, events: Sequence[TrackEvent], batch_id: st
 def _describe(start: int, size: int, *, total: int, batch_id: str) -> str:
     if total <= MAX_BATCH_EVENTS:
         return f"The failed request held all {total} events, batch_id {batch_id}."
-    before = f"events[0] to events[{start - 1}] are stored" if start else "Nothing is stored yet"
+    before = f"events[0] to events[{start - 1}] are stored" if start else "Nothing was sent before"
     return (
         f"{before} (batch_id {batch_id}); the failed request held events[{start}] to "
-        f"events[{start + size - 1}]; nothing after it was sent. Go on from events[{start}]."
+        f"events[{start + size - 1}]; nothing after it was sent."
+    )
+
+
+def _advise_look(events: Sequence[TrackEvent], start: int, *, size: int) -> str:
+    """How to find out whether a request was stored, which is whole or not at all."""
+    first, end = events[start], start + size
+    then = f"go on from events[{end}]" if end < len(events) else "nothing is left to send"
+    return (
+        f'Look for event_id "{neutralise(first.event_id or "")}" among the events '
+        f'"{neutralise(first.event)}" around its timestamp (raw_events with fields event_id and '
+        f"timestamp): if it is there, all of the request is stored and {then}; "
+        f"if not, go on from events[{start}]."
+    )
+
+
+def _renumber(error: CallError, start: int) -> CallError:
+    """The error with its fields counted from the batch's first event, not the request's."""
+    if not isinstance(error, ApiError):
+        return error
+    fields = [
+        re.sub(r"^events\[(\d+)\]", lambda found: f"events[{int(found[1]) + start}]", field)
+        for field in error.fields
+    ]
+    return ApiError(
+        error.code, status=error.status, fields=fields, retry_after_s=error.retry_after_s
     )
 
 

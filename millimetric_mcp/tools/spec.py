@@ -1,7 +1,7 @@
 """A tool as one value: what is published of it, and what it does.
 
-Tools contain no try/except: whatever fails is raised, and the server turns it into an
-answer in one place.
+Tools handle no failure: whatever fails is raised, if need be with a note on what was done by
+then, and the server turns it into an answer in one place.
 """
 
 from collections.abc import Awaitable, Callable

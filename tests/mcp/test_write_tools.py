@@ -105,8 +105,56 @@ async def test_a_batch_that_fails_halfway_tells_what_is_stored_and_where_to_go_o
     assert outcome.data is None
     assert "events[0] to events[999] are stored (batch_id id-1)" in outcome.text
     assert "the failed request held events[1000] to events[1999]" in outcome.text
-    assert "Go on from events[1000]" in outcome.text
+    assert "None of them is stored: go on from events[1000]." in outcome.text
+    assert "Look for" not in outcome.text
     assert len(api.requests) == 2
+
+
+@pytest.mark.parametrize(
+    ("failing", "advice"),
+    [
+        pytest.param(
+            1,
+            'event_id "id-1-0" among the events "a" around its timestamp (raw_events with fields '
+            "event_id and timestamp): if it is there, all of the request is stored and "
+            "go on from events[1000]; if not, go on from events[0].",
+            id="first request",
+        ),
+        pytest.param(
+            2,
+            'event_id "id-1-1000" among the events "a" around its timestamp (raw_events with '
+            "fields event_id and timestamp): if it is there, all of the request is stored and "
+            "go on from events[2000]; if not, go on from events[1000].",
+            id="second request",
+        ),
+    ],
+)
+async def test_a_batch_in_doubt_says_what_to_look_for_and_never_that_nothing_is_stored(
+    failing, advice, call, api, answer
+):
+    def fail_once(request):
+        if len(api.sent("/v1/batch")) == failing:
+            return answer({"error": "internal_error"}, 500)
+        return api.batch_(request)
+
+    api.rules["/v1/batch"] = fail_once
+    outcome = await call("batch", {"events": [{"event": "a"}] * 2500})
+    assert "may have been stored" in outcome.text
+    assert f"Look for {advice}" in outcome.text
+    assert "othing is stored" not in outcome.text
+    assert "None of them" not in outcome.text
+
+
+async def test_a_batch_names_refused_fields_by_their_place_in_the_whole_batch(call, api, answer):
+    def refuse_the_second(request):
+        if len(api.sent("/v1/batch")) == 2:
+            named = {"fieldErrors": {"events[3].url": ["no"]}}
+            return answer({"error": "invalid_payload", "details": named}, 400)
+        return api.batch_(request)
+
+    api.rules["/v1/batch"] = refuse_the_second
+    outcome = await call("batch", {"events": [{"event": "a"}] * 1500})
+    assert "(fields: events[1003].url)" in outcome.text
 
 
 async def test_a_small_batch_that_fails_does_not_claim_that_anything_is_stored(call, api, answer):
