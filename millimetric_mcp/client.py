@@ -29,6 +29,8 @@ from millimetric_mcp.answers import (
     Failure,
     Write,
     interpret,
+    check_sources,
+    check_stats,
     parse_retry_after,
     suspect,
 )
@@ -169,6 +171,11 @@ class MillimetricClient:
         return sibling
 
     @property
+    def timeout_s(self) -> float:
+        """Within how many seconds a call ends."""
+        return self._timeout_s
+
+    @property
     def can_write(self) -> bool:
         """Whether there is a key for track, batch, identify and forget."""
         return self._write_key is not None
@@ -211,11 +218,11 @@ class MillimetricClient:
 
     async def sources(self, params: SourcesParams) -> SourcesResult:
         """Events and visitors by source."""
-        return await self._read(SOURCES, params)
+        return check_sources(await self._read(SOURCES, params), params)
 
     async def stats(self, params: StatsParams) -> StatsResult:
         """One metric by columns and buckets of time."""
-        return await self._read(STATS, params)
+        return check_stats(await self._read(STATS, params), params)
 
     async def query(self, params: QueryParams) -> QueryResult:
         """Raw events, newest first."""

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from zoneinfo import available_timezones
 
-from millimetric_mcp.tools.probe import list_event_names, list_sources, recently
+from millimetric_mcp.tools.probe import attempt, list_event_names, list_sources, recently
 from millimetric_mcp.tools.spec import ToolContext
 
 MAX_COMPLETIONS = 100
@@ -50,11 +50,11 @@ class PromptSpec:
 
 
 async def _complete_event(context: ToolContext) -> Sequence[str]:
-    return await list_event_names(context, *recently(context.now()))
+    return await attempt(context, list_event_names(context, *recently(context.now()))) or ()
 
 
 async def _complete_source(context: ToolContext) -> Sequence[str]:
-    return await list_sources(context, *recently(context.now()))
+    return await attempt(context, list_sources(context, *recently(context.now()))) or ()
 
 
 async def _complete_timezone(_context: ToolContext) -> Sequence[str]:

@@ -1,11 +1,15 @@
 """Questions asked for an answer's sake: counts, names and first events.
 
-Their failure never spoils the answer that they were to explain: it is left unexplained.
+A question raises what its call raises. `attempt` is where that ends: a failure never spoils
+the answer that it was to explain, and is never taken for an answer of "nothing".
 """
 
 from collections.abc import Awaitable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
+
+import anyio
 
 from millimetric_mcp.contract.reads import (
     MAX_QUERY_LIMIT,
@@ -25,14 +29,19 @@ from millimetric_mcp.tools.spec import ToolContext
 AnswerT = TypeVar("AnswerT")
 
 RECENT = timedelta(days=30)
+MAX_ASIDE_S = 3.0
+MAX_ASIDE_PART = 1 / 3
+"""Of a call's time-out: what the questions beside it may take, all of them together."""
+
+UNANSWERED = "the API did not answer a follow-up question"
 
 
-async def attempt(question: Awaitable[AnswerT]) -> AnswerT | None:
-    """The question's answer, or None when the API gave none."""
-    try:
+async def attempt(context: ToolContext, question: Awaitable[AnswerT]) -> AnswerT | None:
+    """The question's answer, or None where the API gave none, or none soon."""
+    aside_s = min(MAX_ASIDE_S, context.client.timeout_s * MAX_ASIDE_PART)
+    with anyio.move_on_after(aside_s), suppress(CallError):
         return await question
-    except CallError:
-        return None
+    return None
 
 
 async def count_events_of(context: ToolContext, user_id: str) -> int | None:
@@ -41,49 +50,44 @@ async def count_events_of(context: ToolContext, user_id: str) -> int | None:
         return None
     start, end = all_time(context.now())
     answer = await attempt(
+        context,
         context.client.query(
             QueryParams(from_=start, to=end, user_id=user_id, limit=MAX_QUERY_LIMIT)
-        )
+        ),
     )
     return len(answer.rows) if answer else None
 
 
 async def list_event_names(context: ToolContext, start: datetime, end: datetime) -> list[str]:
-    """The names of events in a window, most frequent first; empty when that can't be known."""
-    answer = await attempt(
-        context.client.stats(
-            StatsParams(
-                from_=start, to=end, group_by=(GroupColumn.EVENT_NAME,), limit=MAX_STATS_LIMIT
-            )
-        )
+    """The names of events in a window, most frequent first."""
+    answer = await context.client.stats(
+        StatsParams(from_=start, to=end, group_by=(GroupColumn.EVENT_NAME,), limit=MAX_STATS_LIMIT)
     )
-    return [row.event_name for row in answer.rows if row.event_name] if answer else []
+    return [row.event_name for row in answer.rows if row.event_name]
 
 
 async def list_sources(context: ToolContext, start: datetime, end: datetime) -> list[str]:
-    """The sources of events in a window, most frequent first; empty when that can't be known."""
-    answer = await attempt(
-        context.client.sources(
-            SourcesParams(from_=start, to=end, breakdown=Breakdown.SOURCE, limit=MAX_SOURCES_LIMIT)
-        )
+    """The sources of events in a window, most frequent first."""
+    answer = await context.client.sources(
+        SourcesParams(from_=start, to=end, breakdown=Breakdown.SOURCE, limit=MAX_SOURCES_LIMIT)
     )
-    return [row.source for row in answer.rows] if answer else []
+    return [row.source for row in answer.rows]
 
 
 async def find_first_month(context: ToolContext) -> str | None:
     """The start of the month of the first event ever, or None when there is none."""
     start, end = all_time(context.now())
-    answer = await attempt(
-        context.client.stats(StatsParams(from_=start, to=end, interval=Interval.MONTH, limit=1))
+    answer = await context.client.stats(
+        StatsParams(from_=start, to=end, interval=Interval.MONTH, limit=1)
     )
-    return answer.rows[0].bucket if answer and answer.rows else None
+    return answer.rows[0].bucket if answer.rows else None
 
 
 async def find_last_time(context: ToolContext) -> str | None:
     """The time of the newest event, or None when there is none."""
     start, end = all_time(context.now())
-    answer = await attempt(context.client.query(QueryParams(from_=start, to=end, limit=1)))
-    return answer.rows[0].timestamp if answer and answer.rows else None
+    answer = await context.client.query(QueryParams(from_=start, to=end, limit=1))
+    return answer.rows[0].timestamp if answer.rows else None
 
 
 def all_time(now: datetime) -> tuple[datetime, datetime]:

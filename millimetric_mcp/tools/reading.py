@@ -1,10 +1,14 @@
 """What the three read tools share: the window they look at and the way they answer."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated
 
+import anyio
 from pydantic import Field
 
 from millimetric_mcp.contract.validation import format_timestamp
+from millimetric_mcp.errors import Remedy, UpstreamError
 from millimetric_mcp.tools.arguments import WindowArguments
 from millimetric_mcp.tools.spec import ToolAnswer, ToolContext
 from millimetric_mcp.window import Window, resolve_window
@@ -55,6 +59,23 @@ def find_window(context: ToolContext, params: WindowArguments) -> Window:
         timezone=params.timezone or context.timezone,
         now=context.now(),
     )
+
+
+@contextmanager
+def keep_time(context: ToolContext) -> Iterator[None]:
+    """Bounds all calls inside together by the time-out of one.
+
+    Raises:
+        UpstreamError: they took longer.
+    """
+    timeout_s = context.client.timeout_s
+    try:
+        with anyio.fail_after(timeout_s):
+            yield
+    except TimeoutError:
+        raise UpstreamError(
+            f"No whole answer came from the API within {timeout_s:g} s.", remedy=Remedy.WAIT
+        ) from None
 
 
 def count(number: int, noun: str) -> str:

@@ -21,18 +21,18 @@ from millimetric_mcp.errors import InvalidArguments
 from millimetric_mcp.render import (
     describe_cut_buckets,
     fill_buckets,
-    neutralise,
     present,
     render_stats,
 )
 from millimetric_mcp.tools.arguments import WindowArguments, choose_names
-from millimetric_mcp.tools.explain import explain_nothing
+from millimetric_mcp.tools.explain import explain_nothing, quote
 from millimetric_mcp.tools.reading import (
     STRANGERS,
     ReadAnswer,
     WindowAnswer,
     count,
     find_window,
+    keep_time,
 )
 from millimetric_mcp.tools.spec import Answer, Hints, ToolContext, ToolSpec
 from millimetric_mcp.window import Window
@@ -82,7 +82,8 @@ async def _run(context: ToolContext, params: StatsArguments) -> Answer[StatsAnsw
     if params.fill_empty and params.interval is None:
         raise InvalidArguments(['fill_empty: needs an interval; for example "day"'])
     window = find_window(context, params)
-    found = await _find(context, window, params)
+    with keep_time(context):
+        found = await _find(context, window, params)
     notes = _note_limits(params, window, found)
     rows = found.rows
     if found.total == 0:
@@ -141,7 +142,7 @@ def _answer(
     notes: list[str],
 ) -> Answer[StatsAnswer]:
     what = "events" if params.metric is Metric.COUNT else "unique visitors (estimate)"
-    of = f' of "{neutralise(params.event)}"' if params.event else ""
+    of = f" of {quote(params.event)}" if params.event else ""
     receipt = [f"Total {total} {what}{of}; {count(len(rows), 'row')}. {window.describe()}", *notes]
     rendered = render_stats(
         rows,

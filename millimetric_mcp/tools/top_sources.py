@@ -24,14 +24,15 @@ from millimetric_mcp.render import (
     render_sources,
 )
 from millimetric_mcp.tools.arguments import WindowArguments
-from millimetric_mcp.tools.explain import explain_nothing
-from millimetric_mcp.tools.probe import attempt
+from millimetric_mcp.tools.explain import explain_nothing, quote
+from millimetric_mcp.tools.probe import UNANSWERED, attempt
 from millimetric_mcp.tools.reading import (
     STRANGERS,
     ReadAnswer,
     WindowAnswer,
     count,
     find_window,
+    keep_time,
 )
 from millimetric_mcp.tools.spec import Answer, Hints, ToolContext, ToolSpec
 from millimetric_mcp.window import Window
@@ -93,8 +94,9 @@ class _Found:
 
 async def _run(context: ToolContext, params: TopSourcesArguments) -> Answer[TopSourcesAnswer]:
     window = find_window(context, params)
-    found = await _find(context, window, params)
-    before = await _find(context, window.previous(), params) if params.compare else None
+    with keep_time(context):
+        found = await _find(context, window, params)
+        before = await _find(context, window.previous(), params) if params.compare else None
     splits = await _describe_splits(context, window, params, found)
     notes = _note_limits(params, found)
     if not found.rows:
@@ -128,16 +130,15 @@ async def _describe_splits(
 ) -> list[str]:
     """A sentence on the source asked for; where none is, on Facebook, however small."""
     name = params.source or FACEBOOK
-    rows: Sequence[SourceRow] = found.rows
-    if found.is_whole and name not in {row.source for row in rows}:
+    rows: Sequence[SourceRow] | None = found.rows
+    is_absent = name not in {row.source for row in found.rows}
+    if is_absent and (found.is_whole or params.source):
         return []
     if params.breakdown is Breakdown.SOURCE or not found.is_whole:
-        rows = (
-            await attempt(
-                _ask(context, window, breakdown=Breakdown.SOURCE_MEDIUM, limit=MAX_SOURCES_LIMIT)
-            )
-            or ()
-        )
+        question = _ask(context, window, breakdown=Breakdown.SOURCE_MEDIUM, limit=MAX_SOURCES_LIMIT)
+        rows = await attempt(context, question)
+    if rows is None:
+        return [f"How much of {quote(name)} is paid is not known: {UNANSWERED}."]
     return [describe_split(name, rows)] if name in {row.source for row in rows} else []
 
 

@@ -1,0 +1,190 @@
+"""Follow-up questions that go wrong: the answer stands, and nothing is made up about the rest."""
+
+import time
+
+import anyio
+import httpx
+import pytest
+from mcp_types import PromptReference
+
+UNANSWERED = "the API did not answer a follow-up question"
+TIMEOUT_S = 0.6
+SLACK_S = 0.5
+
+QUESTIONS = {
+    "top_sources": ("top_sources", {}),
+    "top_sources of a source": ("top_sources", {"source": "tiktok"}),
+    "stats": ("stats", {}),
+    "stats of an event": ("stats", {"event": "sign_up"}),
+    "raw_events": ("raw_events", {}),
+    "raw_events of an event": ("raw_events", {"event": "sign_up"}),
+    "raw_events of a source": ("raw_events", {"source": "tiktok"}),
+}
+EMPTY_WINDOW = {"from": "2026-01-01", "to": "2026-02-01"}
+LATE_WINDOW = {"from": "2026-05-01", "to": "2026-05-17"}
+
+
+async def answer_500(_answer):
+    return httpx.Response(500, json={"error": "internal_error"})
+
+
+async def answer_429(_answer):
+    return httpx.Response(429, json={"error": "rate_limited", "retry_after_s": 1})
+
+
+async def stall(_answer):
+    await anyio.sleep(TIMEOUT_S * 5)
+    return httpx.Response(500)
+
+
+FAULTS = {"500": answer_500, "429": answer_429, "timeout": stall}
+
+
+class FailingFrom:
+    """The fake API, whose every answer from a request on is a fault."""
+
+    def __init__(self, api, *, first, fault) -> None:
+        self.api, self.first, self.fault = api, first, fault
+        self.asked = 0
+        self.has_failed = False
+
+    async def __call__(self, request):
+        self.asked += 1
+        if self.asked < self.first:
+            return self.api(request)
+        self.has_failed = True
+        return await self.fault(request)
+
+
+@pytest.fixture
+def known(api, source, event_row):
+    """A project with events in May 2026 only, and none that a question here asks for."""
+
+    def stats(params):
+        if params["to"] < "2026-05-01":
+            return []
+        if params.get("group_by") == "event_name":
+            return [{"event_name": "signup", "value": 9}]
+        if params.get("interval") == "month":
+            return [{"bucket": "2026-05-01T00:00:00.000Z", "value": 9}]
+        return []
+
+    api.stats = stats
+    api.events = [event_row(timestamp="2026-05-02T10:00:00.000Z")]
+    api.sources = [source("facebook", "paid", 9)]
+
+    def sources(request):
+        if request.url.params["to"] < "2026-05-01":
+            return httpx.Response(
+                200, json={"breakdown": request.url.params["breakdown"], "rows": []}
+            )
+        return api.sources_(request)
+
+    api.rules["/v1/sources"] = sources
+    return api
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("first", [2, 3, 4])
+@pytest.mark.parametrize(
+    "window", [pytest.param(EMPTY_WINDOW, id="empty"), pytest.param(LATE_WINDOW, id="late")]
+)
+@pytest.mark.parametrize("question", QUESTIONS)
+async def test_what_was_not_answered_is_never_told_as_nothing(
+    question, window, first, fault, known, call
+):
+    tool, arguments = QUESTIONS[question]
+    failing = FailingFrom(known, first=first, fault=FAULTS[fault])
+    outcome = await call(
+        tool,
+        arguments | window,
+        transport=httpx.MockTransport(failing),
+        timeout_s=TIMEOUT_S,
+    )
+    assert not outcome.is_error
+    assert "no events at all" not in outcome.text
+    assert (UNANSWERED in outcome.text) == failing.has_failed
+    if failing.has_failed:
+        (note,) = outcome.data["notes"]
+        assert note == f"Why there is nothing is not known: {UNANSWERED}."
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+async def test_a_split_that_was_not_answered_is_said_to_be_unknown(fault, known, call):
+    failing = FailingFrom(known, first=2, fault=FAULTS[fault])
+    outcome = await call(
+        "top_sources",
+        LATE_WINDOW | {"breakdown": "source"},
+        transport=httpx.MockTransport(failing),
+        timeout_s=TIMEOUT_S,
+    )
+    assert len(outcome.data["rows"]) == 1
+    assert outcome.data["splits"] == [f'How much of "facebook" is paid is not known: {UNANSWERED}.']
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+async def test_slow_follow_up_questions_share_a_small_part_of_the_time(question, api, call):
+    async def answer_slowly(request):
+        await anyio.sleep(TIMEOUT_S * 0.6)
+        return api(request)
+
+    tool, arguments = QUESTIONS[question]
+    started = time.monotonic()
+    outcome = await call(
+        tool, arguments, transport=httpx.MockTransport(answer_slowly), timeout_s=TIMEOUT_S
+    )
+    assert time.monotonic() - started < TIMEOUT_S * 4 / 3 + SLACK_S
+    assert UNANSWERED in outcome.text
+
+
+@pytest.mark.parametrize(
+    ("tool", "arguments"),
+    [
+        pytest.param("stats", {"interval": "day"}, id="rows, then their total"),
+        pytest.param("top_sources", {"compare": "previous_period"}, id="two windows"),
+    ],
+)
+async def test_calls_that_all_are_needed_share_one_time_out(tool, arguments, api, source, call):
+    api.stats = lambda _params: [{"bucket": "2026-05-01T00:00:00.000Z", "value": 9}]
+    api.sources = [source("facebook", "paid", 9)]
+
+    async def answer_slowly(request):
+        await anyio.sleep(TIMEOUT_S * 0.7)
+        return api(request)
+
+    started = time.monotonic()
+    outcome = await call(
+        tool, arguments, transport=httpx.MockTransport(answer_slowly), timeout_s=TIMEOUT_S
+    )
+    assert time.monotonic() - started < TIMEOUT_S + SLACK_S / 2
+    assert outcome.is_error
+    assert "No whole answer came from the API within 0.6 s" in outcome.text
+
+
+async def test_completions_of_an_api_that_is_slow_come_soon_and_empty(api, connect):
+    async with connect(
+        transport=httpx.MockTransport(FailingFrom(api, first=1, fault=stall)), timeout_s=TIMEOUT_S
+    ) as client:
+        started = time.monotonic()
+        result = await client.complete(
+            PromptReference(name="paid_vs_organic"), {"name": "source", "value": ""}
+        )
+    assert time.monotonic() - started < TIMEOUT_S
+    assert result.completion.values == []
+
+
+@pytest.mark.parametrize(
+    ("tool", "name"),
+    [
+        pytest.param("stats", "event", id="stats of an event"),
+        pytest.param("top_sources", "source", id="top_sources of a source"),
+        *(
+            pytest.param("raw_events", name, id=f"raw_events of {name}")
+            for name in ("event", "source", "medium", "user_id", "anonymous_id")
+        ),
+    ],
+)
+async def test_a_long_name_is_repeated_in_short(tool, name, known, call):
+    outcome = await call(tool, LATE_WINDOW | {name: "x" * 5000})
+    assert "…[+4900]" in outcome.text
+    assert len(outcome.text) < 1000
