@@ -72,7 +72,10 @@ class ClientPool:
                 return _connect_embedded(self.target)
             return _connect_server(self.target, self._connections, timeout_s)
         except (ClickHouseError, ValueError, LookupError) as error:
-            raise explain_connection(error, self.target) from error
+            failure = explain_connection(error, self.target)
+            if self._clients:  # else it is told to whoever starts the process
+                _log.error("store: %s", failure)
+            raise failure from error
 
     def close(self) -> None:
         """Ends every conversation; the embedded engine stops with the last one."""

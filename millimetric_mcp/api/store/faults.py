@@ -98,7 +98,9 @@ def translate(error: Exception, *, embedded: bool) -> StoreError:
 def explain_connection(error: Exception, target: StoreTarget) -> StoreUnavailable:
     """Why no conversation began, in a sentence for the operator, without the password."""
     store, reason = f"the event store at {target.address}", _reason(error)
-    if _code(error) in _WHO:
+    if target.embedded:
+        sentence = f"{store} can't be opened ({name_of(error)})"
+    elif _code(error) in _WHO:
         sentence = f"{store} refused the user or password of MILLIMETRIC_STORE"
     elif isinstance(reason, SSLError):
         sentence = f"{store} can't be reached by TLS: check clickhouses:// and the certificate"
