@@ -7,6 +7,7 @@ that they can be mounted beside other routes: see `HttpTransports`.
 import asyncio
 import hashlib
 import hmac
+import json
 import os
 import re
 import signal
@@ -35,7 +36,18 @@ from mcp.server.stdio import stdio_server
 from mcp.server.streamable_http_manager import StreamableHTTPASGIApp, StreamableHTTPSessionManager
 from mcp.server.transport_security import TransportSecurityMiddleware, TransportSecuritySettings
 from mcp.shared.message import SessionMessage
-from mcp_types import JSONRPCError, JSONRPCNotification, JSONRPCRequest, JSONRPCResponse
+from mcp_types import (
+    INVALID_REQUEST,
+    PARSE_ERROR,
+    ErrorData,
+    JSONRPCError,
+    JSONRPCMessage,
+    JSONRPCNotification,
+    JSONRPCRequest,
+    JSONRPCResponse,
+    jsonrpc_message_adapter,
+)
+from pydantic import ValidationError
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
@@ -62,7 +74,8 @@ MAX_BODY_BYTES = 32 * 1024 * 1024
 SHUTDOWN_GRACE_S = 2
 ANSWER_GRACE_S = 60
 """Longer than a call of the API takes by default: a write's fate is told even then."""
-CANCELLED = "notifications/cancelled"
+NOTIFICATIONS = "notifications/"
+CANCELLED = f"{NOTIFICATIONS}cancelled"
 LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "[::1]")
 
 
@@ -73,8 +86,7 @@ class _Unanswered:
         self._ids: set[str | int] = set()
         self._changed = anyio.Event()
 
-    def note_read(self, item: SessionMessage | Exception) -> None:
-        message = item.message if isinstance(item, SessionMessage) else None
+    def note_read(self, message: JSONRPCMessage) -> None:
         if isinstance(message, JSONRPCRequest):
             self._ids.add(message.id)
         elif isinstance(message, JSONRPCNotification) and message.method == CANCELLED:
@@ -115,18 +127,71 @@ class _Answers:
         await self.aclose()
 
 
+class _Unreadable(Exception):
+    """A line that holds no message, with the answer its sender gets."""
+
+    def __init__(self, code: int, sentence: str, request_id: str | int | None) -> None:
+        super().__init__(sentence)
+        fault = ErrorData(code=code, message=sentence)
+        self.answer = JSONRPCError(jsonrpc="2.0", id=request_id, error=fault)
+
+
+def _read_message(line: str) -> JSONRPCMessage:
+    """The line's message.
+
+    Raises:
+        _Unreadable: it holds none; without an answer its sender might wait for ever.
+    """
+    try:
+        message = jsonrpc_message_adapter.validate_json(line, by_name=False)
+    except ValidationError as error:
+        fault = error.errors(include_url=False, include_input=False)[0]
+        request_id = _find_id(line)
+        if fault["type"] == "json_invalid":
+            raise _Unreadable(PARSE_ERROR, fault["msg"], request_id) from None
+        raise _Unreadable(INVALID_REQUEST, "Not a JSON-RPC message", request_id) from None
+    if _lacks_only_an_id(message) and "id" in json.loads(line):
+        raise _Unreadable(INVALID_REQUEST, "The id must be a string or an integer", None)
+    return message
+
+
+def _lacks_only_an_id(message: JSONRPCMessage) -> bool:
+    """Whether it reads as a notification by nothing but the want of a usable id."""
+    return isinstance(message, JSONRPCNotification) and not message.method.startswith(NOTIFICATIONS)
+
+
+def _find_id(line: str) -> str | int | None:
+    """The id of the request in a line that is no message, where one can be told."""
+    try:
+        found = json.loads(line)  # takes what the stricter reader of messages does not
+        if not isinstance(found, dict) or found.keys() & {"result", "error"}:
+            return None
+        request_id = found.get("id")
+        if isinstance(request_id, str):
+            request_id.encode()  # a lone surrogate can't be sent back
+    except (ValueError, RecursionError):
+        return None
+    is_id = isinstance(request_id, str | int) and not isinstance(request_id, bool)
+    return request_id if is_id else None
+
+
 @asynccontextmanager
 async def _answering_to_the_end(
-    read: "ReadStream[SessionMessage | Exception]", unanswered: _Unanswered
+    lines: AsyncIterator[str], write: "WriteStream[SessionMessage]", unanswered: _Unanswered
 ) -> "AsyncIterator[ReadStream[SessionMessage | Exception]]":
     """The client's messages, ending only when what it asked before its end is answered."""
     send, receive = anyio.create_memory_object_stream[SessionMessage | Exception](0)
 
     async def relay() -> None:
         async with send:
-            async for item in read:
-                unanswered.note_read(item)
-                await send.send(item)
+            async for line in lines:
+                try:
+                    message = _read_message(line)
+                except _Unreadable as unreadable:
+                    await write.send(SessionMessage(unreadable.answer))
+                    continue
+                unanswered.note_read(message)
+                await send.send(SessionMessage(message))
             await unanswered.wait_for_none()
 
     async with anyio.create_task_group() as tasks:
@@ -144,11 +209,14 @@ async def serve_stdio(server: Server[Any]) -> None:
     try:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(_cancel_on_signal, tasks.cancel_scope)
-            lines = cast("anyio.AsyncFile[str]", _read_lines(os.fdopen(os.dup(0), "rb")))
+            lines = _read_lines(os.fdopen(os.dup(0), "rb"))
             unanswered = _Unanswered()
+            # The library's own reader drops unreadable lines without a word: it gets none.
+            nothing = cast("anyio.AsyncFile[str]", _read_nothing())
             async with (
-                stdio_server(stdin=lines) as (read, write),
-                _answering_to_the_end(read, unanswered) as requests,
+                stdio_server(stdin=nothing) as (unused, write),
+                unused,
+                _answering_to_the_end(lines, write, unanswered) as requests,
             ):
                 answers = _Answers(write, unanswered)
                 await server.run(requests, answers, server.create_initialization_options())
@@ -166,8 +234,16 @@ async def _cancel_on_signal(scope: anyio.CancelScope) -> None:
             return
 
 
+async def _read_nothing() -> AsyncIterator[str]:
+    return
+    yield
+
+
 async def _read_lines(stdin: BinaryIO) -> AsyncIterator[str]:
-    """Lines of stdin, read in a daemon thread: one blocked in a read must not delay the exit."""
+    """Lines of stdin that aren't blank.
+
+    They are read in a daemon thread: one blocked in a read must not delay the exit.
+    """
     loop = asyncio.get_running_loop()
     lines: asyncio.Queue[bytes] = asyncio.Queue()
 
@@ -179,7 +255,8 @@ async def _read_lines(stdin: BinaryIO) -> AsyncIterator[str]:
 
     threading.Thread(target=pump, name="stdin", daemon=True).start()
     while line := await lines.get():
-        yield line.decode("utf-8", errors="replace")
+        if text := line.decode("utf-8", errors="replace").strip():
+            yield text
 
 
 @dataclass(frozen=True, slots=True)

@@ -176,6 +176,51 @@ async def test_broken_input_does_not_end_the_server(spawn):
 
 
 @pytest.mark.parametrize(
+    ("line", "code", "request_id"),
+    [
+        pytest.param(b"{bad", -32700, None, id="not JSON"),
+        pytest.param(b"\xff\xfe", -32700, None, id="not UTF-8"),
+        pytest.param(b"[]", -32600, None, id="an array"),
+        pytest.param(b'"x"', -32600, None, id="a string"),
+        pytest.param(b"[" * 100_000, -32700, None, id="too deep"),
+        pytest.param(b'{"jsonrpc":"2.0","id":null,"method":"ping"}', -32600, None, id="id is null"),
+        pytest.param(
+            b'{"jsonrpc":"2.0","id":1.5,"method":"ping"}', -32600, None, id="id is a fraction"
+        ),
+        pytest.param(b'{"jsonrpc":"2.0","id":7}', -32600, 7, id="no method"),
+        pytest.param(b'{"id":"seven","method":"ping"}', -32600, "seven", id="no version"),
+        pytest.param(b'{"jsonrpc":"2.0","id":7,"result":[]}', -32600, None, id="a wrong answer"),
+        pytest.param(
+            b'{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":"track_event",'
+            rb'"arguments":{"event":"\ud800"}}}',
+            -32700,
+            7,
+            id="half a surrogate pair",
+        ),
+        pytest.param(
+            rb'{"jsonrpc":"2.0","id":"\ud800","method":"ping"}', -32700, None, id="as the id"
+        ),
+    ],
+)
+async def test_a_line_that_holds_no_message_is_answered(line, code, request_id, spawn):
+    child = await spawn(MILLIMETRIC_KEY=WRITE_KEY)
+    await child.open()
+    child.process.stdin.write(b"\n" + line + b"\n")
+    answer = await child.receive()
+    assert (answer["id"], answer["error"]["code"]) == (request_id, code)
+    await child.send({"jsonrpc": "2.0", "id": 9, "method": "ping"})
+    assert (await child.receive())["id"] == 9
+
+
+async def test_a_notification_is_never_answered_even_with_an_id_of_null(spawn):
+    child = await spawn()
+    await child.send(INITIALIZE)
+    await child.receive()
+    await child.send(INITIALIZED | {"id": None}, {"jsonrpc": "2.0", "id": 9, "method": "ping"})
+    assert (await child.receive())["id"] == 9
+
+
+@pytest.mark.parametrize(
     ("variables", "named"),
     [
         pytest.param({"MILLIMETRIC_KEY": READ_KEY}, "MILLIMETRIC_KEY", id="rk in KEY"),
