@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from millimetric_mcp.contract.reads import EventRow
 from millimetric_mcp.render.properties import PROPERTIES, print_properties
@@ -60,8 +60,11 @@ def render_events(
     max_chars: int,
     columns: Sequence[str] = DEFAULT_EVENT_COLUMNS,
     max_cell_chars: int = MAX_CELL_CHARS,
+    advise: Callable[[int], str] = lambda _shown: "narrow the window, filter, or name fewer fields",
 ) -> Rendered:
     """Events in the order given; what they have in common is said once.
+
+    ``advise`` words how to get the rows after so many shown ones.
 
     Times stand below their date, without milliseconds where those are zero. A value of every
     row stands above them. A repeated id is named where it first occurs, ``#1=…``, and ``#1``
@@ -81,7 +84,7 @@ def render_events(
         (*receipt, *notes, ",".join(named)),
         _put_below_dates(lines) if TIMESTAMP in named else lines,
         max_chars=max_chars,
-        advice="narrow the window, filter, lower the limit, or name fewer fields",
+        advice=advise,
     )
 
 

@@ -1,7 +1,7 @@
 """Rows of cells as comma-separated lines, whole ones only, within a budget of characters."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from millimetric_mcp.render.untrusted import MAX_CELL_CHARS, Cell, tame
@@ -16,8 +16,17 @@ class Rendered:
     left_out: int
 
 
-def fit(head: Sequence[str], lines: Sequence[str], *, max_chars: int, advice: str) -> Rendered:
-    """As many whole ``lines`` under ``head`` as fit; the note on the rest stands before them."""
+def fit(
+    head: Sequence[str],
+    lines: Sequence[str],
+    *,
+    max_chars: int,
+    advice: str | Callable[[int], str],
+) -> Rendered:
+    """As many whole ``lines`` under ``head`` as fit; the note on the rest stands before them.
+
+    ``advice`` says how to get the rest, where it depends on them after so many shown ones.
+    """
     text = "\n".join((*head, *lines))
     if len(text) <= max_chars:
         return Rendered(text, len(lines), 0)
@@ -25,9 +34,11 @@ def fit(head: Sequence[str], lines: Sequence[str], *, max_chars: int, advice: st
     total = len(lines)
 
     def note(shown: int) -> str:
-        return f"Only the first {shown} of {total} rows fit here; for the rest {advice}."
+        how = advice if isinstance(advice, str) else advice(shown)
+        return f"Only the first {shown} of {total} rows fit here; for the rest {how}."
 
-    room = max_chars - len("\n".join((*head, note(total)))) - 1
+    longest = max(map(note, range(total + 1)), key=len)
+    room = max_chars - len("\n".join((*head, longest))) - 1
     shown = 0
     while shown < total and len(lines[shown]) <= room:
         room -= len(lines[shown]) + 1

@@ -1,5 +1,8 @@
 """``raw_events``: single events, newest first."""
 
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import timedelta
 from functools import partial
 from typing import Annotated
 
@@ -8,6 +11,7 @@ from pydantic import BeforeValidator, Field, WithJsonSchema
 from millimetric_mcp.contract.endpoints import QUERY
 from millimetric_mcp.contract.keys import Scope
 from millimetric_mcp.contract.reads import MAX_QUERY_LIMIT, EventRow, QueryParams
+from millimetric_mcp.contract.validation import format_timestamp, parse_timestamp
 from millimetric_mcp.render import (
     DEFAULT_EVENT_COLUMNS,
     EVENT_COLUMNS,
@@ -95,15 +99,39 @@ async def _run(context: ToolContext, params: RawEventsArguments) -> Answer[RawEv
     )
     notes: list[str] = []
     if len(answer.rows) == params.limit:
-        notes.append(
-            f"The limit of {params.limit} is reached; for older events raise limit (at most "
-            f"{MAX_QUERY_LIMIT}), or pass the last timestamp as to."
-        )
+        notes.append(_note_limit(answer.rows, limit=params.limit))
     if not answer.rows:
         filters = _list_filters(params)
         event = filters.pop("event", None)
         notes.append(await explain_nothing(context, window, event=event, filters=filters))
     return _answer(context, params, window=window, rows=answer.rows, notes=notes)
+
+
+def _note_limit(rows: Sequence[EventRow], *, limit: int) -> str:
+    goes_on = _continue_after(rows)
+    can_raise = limit < MAX_QUERY_LIMIT
+    ways = [f"raise limit (at most {MAX_QUERY_LIMIT})"] * can_raise + [goes_on] * bool(goes_on)
+    if ways:
+        return f"The limit of {limit} is reached; for older events {', or '.join(ways)}."
+    return f"The limit of {limit} is reached within one millisecond: filter to see the others."
+
+
+def _continue_after(rows: Sequence[EventRow]) -> str:
+    """How to get what is older than ``rows``; empty where their time alone can't say it.
+
+    Further events may share the oldest row's millisecond: it belongs to what follows.
+    """
+    if not rows or rows[0].timestamp == rows[-1].timestamp:
+        return ""
+    with suppress(ValueError):
+        to = parse_timestamp(rows[-1].timestamp) + timedelta(milliseconds=1)
+        return f"pass to={format_timestamp(to)} (that last millisecond's rows come again)"
+    return ""
+
+
+def _advise_rest(rows: Sequence[EventRow]) -> str:
+    goes_on = _continue_after(rows)
+    return f"{goes_on}, or name fewer fields" if goes_on else "filter, or name fewer fields"
 
 
 def _list_filters(params: RawEventsArguments) -> dict[str, str]:
@@ -122,12 +150,18 @@ def _answer(
 ) -> Answer[RawEventsAnswer]:
     columns = params.fields or DEFAULT_EVENT_COLUMNS
     max_cell_chars = MAX_CHOSEN_CELL_CHARS if params.fields else MAX_CELL_CHARS
+    tells_time = bool(rows) and "timestamp" in columns and window.timezone != "UTC"
+    zone = "; times are UTC" if tells_time else ""
     rendered = render_events(
         rows,
-        receipt=[f"{count(len(rows), 'event')}, newest first. {window.describe()}", *notes],
+        receipt=[
+            f"{count(len(rows), 'event')}, newest first{zone}. {window.describe()}",
+            *notes,
+        ],
         max_chars=context.max_result_chars,
         columns=columns,
         max_cell_chars=max_cell_chars,
+        advise=lambda shown: _advise_rest(rows[:shown]),
     )
     return Answer(
         rendered.text,

@@ -1,6 +1,7 @@
 """top_sources, stats and raw_events: what is asked, what is answered, in text and structure."""
 
 import json
+import re
 
 import pytest
 
@@ -145,12 +146,13 @@ class TestStats:
     @pytest.fixture
     def signups(self, api):
         def stats(params):
-            if "group_by" in params or "interval" in params:
+            country = {"country": "DE"} if "group_by" in params else {}
+            if "interval" in params:
                 return [
-                    {"bucket": "2026-05-15T00:00:00.000Z", "country": "DE", "value": 4},
-                    {"bucket": "2026-05-17T00:00:00.000Z", "country": "DE", "value": 3},
+                    {"bucket": "2026-05-15T00:00:00.000Z", **country, "value": 4},
+                    {"bucket": "2026-05-17T00:00:00.000Z", **country, "value": 3},
                 ]
-            return [{"value": 5}]
+            return [{**country, "value": 5}]
 
         api.stats = stats
         return api
@@ -209,7 +211,9 @@ class TestStats:
     ):
         rows = signups.stats({"interval": "day"})
         body = {"metric": "count", "rows": rows} | ({"truncated": True} if truncated else {})
-        signups.rules["/v1/stats"] = lambda _: answer(body)
+        signups.rules["/v1/stats"] = lambda request: (
+            answer(body) if "interval" in request.url.params else signups.stats_(request)
+        )
         outcome = await call(
             "stats", {"interval": "day", "fill_empty": True, "limit": 100 if truncated else 2}
         )
@@ -280,6 +284,77 @@ class TestRawEvents:
         api.events = [event_row()] * 3
         outcome = await call("raw_events", {"limit": 2})
         assert any("limit of 2 is reached" in line for line in outcome.lines)
+
+    @pytest.mark.parametrize(
+        "options",
+        [
+            pytest.param({"limit": 5}, id="the limit is reached"),
+            pytest.param({"limit": 30}, id="the answer is full"),
+        ],
+    )
+    async def test_following_the_advice_finds_every_event(self, options, api, event_row, call):
+        times = [f"2026-05-16T10:00:0{9 - index // 3}.000Z" for index in range(30)]
+        api.events = [
+            event_row(event_id=f"evt_{index}", timestamp=at) for index, at in enumerate(times)
+        ]
+        found, to = set(), "now"
+        for _ in range(30):
+            arguments = {"fields": ["event_id", "timestamp"], "from": "7d", "to": to, **options}
+            outcome = await call("raw_events", arguments, max_result_chars=600)
+            found |= {row["event_id"] for row in outcome.data["rows"]}
+            advised = re.findall(r"to=(\S+) ", outcome.text)
+            if not advised:
+                break
+            to = advised[-1]
+        assert found == {event["event_id"] for event in api.events}
+
+    @pytest.mark.parametrize(
+        ("limit", "advice"),
+        [
+            pytest.param(2, "for older events raise limit (at most 1000).", id="few"),
+            pytest.param(1000, "within one millisecond: filter to see the others.", id="the most"),
+        ],
+    )
+    async def test_where_all_rows_share_an_instant_no_time_is_advised(
+        self, limit, advice, api, event_row, call
+    ):
+        api.events = [event_row()] * 1001
+        outcome = await call("raw_events", {"limit": limit, "fields": ["event_name"]})
+        (note,) = outcome.data["notes"]
+        assert note.endswith(advice)
+        assert "to=" not in outcome.text
+
+    async def test_a_cut_answer_never_advises_a_lower_limit(self, api, event_row, call):
+        api.events = [event_row(event_id=f"evt_{index}") for index in range(300)]
+        outcome = await call("raw_events", {"limit": 300}, max_result_chars=3000)
+        assert "lower" not in outcome.text
+        assert "for the rest filter, or name fewer fields." in outcome.text
+
+    async def test_a_time_that_is_none_is_not_continued_from(self, api, event_row, call):
+        api.events = [event_row(timestamp=at) for at in ("2026-05-16 noon", "2026-05-16 morning")]
+        outcome = await call("raw_events", {"limit": 2})
+        assert not outcome.is_error
+        assert "to=" not in outcome.text
+
+    @pytest.mark.parametrize(
+        ("arguments", "is_said"),
+        [
+            pytest.param({"timezone": "Europe/Berlin"}, True, id="another zone"),
+            pytest.param({}, False, id="UTC"),
+            pytest.param(
+                {"timezone": "Europe/Berlin", "fields": ["path"]}, False, id="no times shown"
+            ),
+            pytest.param(
+                {"timezone": "Europe/Berlin", "event": "none"}, False, id="no rows at all"
+            ),
+        ],
+    )
+    async def test_times_are_said_to_be_utc_where_the_window_is_not(
+        self, arguments, is_said, api, event_row, call
+    ):
+        api.events = [event_row()]
+        outcome = await call("raw_events", arguments)
+        assert ("times are UTC" in outcome.lines[0]) == is_said
 
     async def test_what_strangers_wrote_can_not_forge_lines_or_direction(
         self, api, event_row, call
