@@ -18,6 +18,15 @@ from pydantic import BaseModel, ValidationError
 from millimetric_mcp.contract.codes import ErrorCode
 from millimetric_mcp.contract.endpoints import Endpoint
 from millimetric_mcp.contract.events import BatchRequest, TrackEvent
+from millimetric_mcp.contract.reads import (
+    Breakdown,
+    GroupColumn,
+    SourcesParams,
+    SourcesResult,
+    StatsParams,
+    StatsResult,
+    StatsRow,
+)
 from millimetric_mcp.errors import ApiError, CallError, Remedy, UncertainWrite, UpstreamError
 
 __all__ = [
@@ -26,6 +35,8 @@ __all__ = [
     "Answer",
     "Failure",
     "Write",
+    "check_sources",
+    "check_stats",
     "interpret",
     "parse_retry_after",
     "suspect",
@@ -35,6 +46,8 @@ MAX_RESULT_BYTES = 64 * 1024 * 1024
 """Room for 1000 events whose every field is as long as it may be."""
 MAX_ERROR_BYTES = 64 * 1024
 MAX_NAMED_FIELDS = 20
+
+_NULLABLE = frozenset({GroupColumn.CAMPAIGN.value, GroupColumn.PATH.value})
 
 ResultT = TypeVar("ResultT", bound=BaseModel)
 
@@ -131,6 +144,51 @@ def _parse_result(
                 fault, remedy = "is broken JSON", Remedy.WAIT
     reason = f"The API's answer (HTTP {answer.status}) {fault}"
     return Failure(write.doubt(reason) if write else UpstreamError(f"{reason}.", remedy=remedy))
+
+
+def check_sources(result: SourcesResult, params: SourcesParams) -> SourcesResult:
+    """``result`` unchanged where it answers ``params``.
+
+    Raises:
+        UpstreamError: it answers another question, and would be told under a wrong name.
+    """
+    has_media = params.breakdown is Breakdown.SOURCE_MEDIUM
+    if result.breakdown is not params.breakdown:
+        raise _other_question("breakdown")
+    if any((row.medium is not None) is not has_media for row in result.rows):
+        raise _other_question("set of columns")
+    return result
+
+
+def check_stats(result: StatsResult, params: StatsParams) -> StatsResult:
+    """``result`` unchanged where it answers ``params``.
+
+    Raises:
+        UpstreamError: it answers another question, and would be told under a wrong name.
+    """
+    if result.metric is not params.metric:
+        raise _other_question("metric")
+    asked = {column.value for column in params.group_by} | (
+        {"bucket"} if params.interval else set()
+    )
+    if any(not asked <= _list_columns(row) for row in result.rows):
+        raise _other_question("set of columns")
+    return result
+
+
+def _list_columns(row: StatsRow) -> set[str]:
+    """The columns a row has; null is a value of those only that may be null."""
+    return {
+        name for name in row.model_fields_set if name in _NULLABLE or getattr(row, name) is not None
+    }
+
+
+def _other_question(what: str) -> UpstreamError:
+    return UpstreamError(
+        f"The API's answer has another {what} than asked for: MILLIMETRIC_HOST seems to name "
+        "another service or version.",
+        remedy=Remedy.CONFIGURE,
+    )
 
 
 def _explain_status(endpoint: Endpoint[Any, Any], answer: Answer, write: Write | None) -> Failure:

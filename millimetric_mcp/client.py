@@ -28,9 +28,9 @@ from millimetric_mcp.answers import (
     Answer,
     Failure,
     Write,
-    interpret,
     check_sources,
     check_stats,
+    interpret,
     parse_retry_after,
     suspect,
 )
