@@ -174,6 +174,26 @@ class AnswerSettings(Settings):
         Setting("MILLIMETRIC_CONFIRM_DESTRUCTIVE", "--confirm-destructive"),
         Field(description="refuse to forget where the client can't ask its user"),
     ] = False
+    allowed_hosts: Annotated[
+        tuple[str, ...],
+        BeforeValidator(_split),
+        Setting(
+            "MILLIMETRIC_MCP_ALLOWED_HOSTS",
+            "--allowed-hosts",
+            "host, host:port, host:* or *; comma list",
+        ),
+        Field(description="Host headers of MCP requests accepted besides the listening address"),
+    ] = ()
+    allowed_origins: Annotated[
+        tuple[str, ...],
+        BeforeValidator(_split),
+        Setting(
+            "MILLIMETRIC_MCP_ALLOWED_ORIGINS",
+            "--allowed-origins",
+            "origin, origin:* or *; comma list",
+        ),
+        Field(description="Origin headers of MCP requests accepted from browsers"),
+    ] = ()
 
 
 class ServeSettings(AnswerSettings):
@@ -224,18 +244,6 @@ class ServeSettings(AnswerSettings):
         Setting("MILLIMETRIC_MCP_TOKEN", None, "at least 16 characters"),
         Field(description="the bearer token that --auth token asks for"),
     ] = None
-    allowed_hosts: Annotated[
-        tuple[str, ...],
-        BeforeValidator(_split),
-        Setting("MILLIMETRIC_MCP_ALLOWED_HOSTS", "--allowed-hosts", "host[:port], comma list"),
-        Field(description="Host headers accepted besides the listening address"),
-    ] = ()
-    allowed_origins: Annotated[
-        tuple[str, ...],
-        BeforeValidator(_split),
-        Setting("MILLIMETRIC_MCP_ALLOWED_ORIGINS", "--allowed-origins", "origins, comma list"),
-        Field(description="Origin headers accepted from browsers"),
-    ] = ()
     timeout_s: Annotated[
         float,
         Setting("MILLIMETRIC_TIMEOUT_S", "--timeout-s", "seconds"),

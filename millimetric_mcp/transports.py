@@ -8,6 +8,7 @@ import asyncio
 import hashlib
 import hmac
 import json
+import logging
 import os
 import re
 import signal
@@ -34,7 +35,6 @@ from mcp.server.lowlevel import Server
 from mcp.server.sse import SseServerTransport
 from mcp.server.stdio import stdio_server
 from mcp.server.streamable_http_manager import StreamableHTTPASGIApp, StreamableHTTPSessionManager
-from mcp.server.transport_security import TransportSecurityMiddleware, TransportSecuritySettings
 from mcp.shared.message import SessionMessage
 from mcp_types import (
     INVALID_REQUEST,
@@ -49,10 +49,11 @@ from mcp_types import (
 )
 from pydantic import ValidationError
 from starlette.applications import Starlette
+from starlette.datastructures import Headers
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -77,6 +78,8 @@ ANSWER_GRACE_S = 60
 NOTIFICATIONS = "notifications/"
 CANCELLED = f"{NOTIFICATIONS}cancelled"
 LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "[::1]")
+
+_log = logging.getLogger(__name__)
 
 
 class _Unanswered:
@@ -263,8 +266,8 @@ async def _read_lines(stdin: BinaryIO) -> AsyncIterator[str]:
 class Access:
     """Who may use the HTTP transports.
 
-    ``hosts`` and ``origins`` are exact values of those headers, ``name:*`` for any port, and a
-    single ``*`` for anything. A request without an Origin comes from no browser and is let in.
+    ``hosts`` and ``origins`` are exact values of those headers, ``name:*`` for any port, and
+    ``*`` for anything. A request without an Origin comes from no browser and is let in.
     ``token`` belongs to `Auth.TOKEN`.
     """
 
@@ -302,14 +305,15 @@ class Guard:
     def __init__(self, app: ASGIApp, access: Access) -> None:
         self._app = AuthContextMiddleware(app)
         self._access = access
-        self._security = TransportSecurityMiddleware(_write_security(access))
+        self._hosts = re.compile(_write_pattern(access.hosts))
+        self._origins = re.compile(_write_pattern(access.origins))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         # RFC 9110: white space around a value is no part of it; not every HTTP parser knows.
         headers = [(name, value.strip(b" \t")) for name, value in scope["headers"]]
         scope = {**scope, "headers": headers}
         request = Request(scope)
-        refused = await self._security.validate_request(request)
+        refused = self._check_source(request.headers)
         if refused is None:
             try:
                 if principal := self._admit(request):
@@ -317,6 +321,18 @@ class Guard:
             except _Refusal as refusal:
                 refused = _answer(refusal)
         await (refused or self._app)(scope, receive, send)
+
+    def _check_source(self, headers: Headers) -> Response | None:
+        """A refusal unless every Host and Origin is a known one."""
+        for host in headers.getlist("host") or [""]:
+            if not self._hosts.fullmatch(host.lower()):
+                _log.warning("refused a request: Host %.200r is none of --allowed-hosts", host)
+                return PlainTextResponse("Invalid Host header", 421)
+        for origin in headers.getlist("origin"):
+            if not self._origins.fullmatch(origin.lower()):
+                _log.warning("refused a request: Origin %.200r isn't allowed", origin)
+                return PlainTextResponse("Invalid Origin header", 403)
+        return None
 
     def _admit(self, request: Request) -> Principal | None:
         if self._access.auth is None:
@@ -329,12 +345,16 @@ class Guard:
         return Principal(bearer)
 
 
-def _write_security(access: Access) -> TransportSecuritySettings:
-    return TransportSecuritySettings(
-        enable_dns_rebinding_protection="*" not in access.hosts,
-        allowed_hosts=list(access.hosts),
-        allowed_origins=list(access.origins),
-    )
+def _write_pattern(sources: tuple[str, ...]) -> str:
+    """``sources`` as a regular expression: ``:*`` stands for any port, ``*`` for anything."""
+    return "|".join(_write_alternative(source.lower()) for source in sources)
+
+
+def _write_alternative(source: str) -> str:
+    if source == "*":
+        return ".*"
+    stem = source.removesuffix(":*")
+    return re.escape(stem) + (":[0-9]{1,5}" if stem != source else "")
 
 
 def _read_bearer(request: Request) -> str:
@@ -346,11 +366,12 @@ def _read_bearer(request: Request) -> str:
 
 def _admit_keys(bearer: str, beside: str | None) -> Principal:
     """The caller's own keys: an rk alone, or an sk and perhaps an rk beside it."""
-    if _kind_of(bearer) is KeyKind.RK:
-        return Principal(bearer, read_key=bearer)
-    if beside is not None and _kind_of(beside) is not KeyKind.RK:
+    kind = _kind_of(bearer)
+    if beside and _kind_of(beside) is not KeyKind.RK:
         raise _Refusal(403, KEY_KIND_NOT_ALLOWED)
-    return Principal(bearer, beside or "", write_key=bearer, read_key=beside)
+    if kind is KeyKind.RK:
+        return Principal(bearer, read_key=bearer)
+    return Principal(bearer, beside or "", write_key=bearer, read_key=beside or None)
 
 
 def _kind_of(text: str) -> KeyKind:
@@ -459,19 +480,13 @@ def build_http_app(transports: HttpTransports, *, access: Access) -> Starlette:
         middleware=[
             Middleware(
                 CORSMiddleware,
-                allow_origin_regex="|".join(_write_pattern(origin) for origin in access.origins),
+                allow_origin_regex=_write_pattern(access.origins),
                 allow_methods=["GET", "POST", "DELETE"],
                 allow_headers=["*"],
                 expose_headers=["Mcp-Session-Id", "WWW-Authenticate"],
             )
         ],
     )
-
-
-def _write_pattern(origin: str) -> str:
-    """``origin`` as a regular expression; ``:*`` stands for any port."""
-    stem = origin.removesuffix(":*")
-    return re.escape(stem) + (r":\d{1,5}" if stem != origin else "")
 
 
 async def serve_http(

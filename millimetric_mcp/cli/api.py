@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import ExitStack, asynccontextmanager, closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from shutil import rmtree
 
@@ -42,7 +43,7 @@ from millimetric_mcp.api.store import (
     parse_store_dsn,
 )
 from millimetric_mcp.cli.keys import announce_first_keys
-from millimetric_mcp.cli.serve import read_server_options
+from millimetric_mcp.cli.serve import list_hosts, list_origins, read_server_options
 from millimetric_mcp.client import MillimetricClient
 from millimetric_mcp.errors import MillimetricError, SettingsError
 from millimetric_mcp.server import build_server
@@ -53,7 +54,12 @@ from millimetric_mcp.settings import (
     list_settings,
     read_settings,
 )
-from millimetric_mcp.transports import Access, build_http_transports, find_caller_by_keys
+from millimetric_mcp.transports import (
+    Access,
+    build_http_app,
+    build_http_transports,
+    find_caller_by_keys,
+)
 
 STORE_DIR = "store"
 TEMPORARY_DIR = "tmp"
@@ -177,15 +183,19 @@ def _add_mcp(api: Starlette, settings: ApiSettings) -> ASGIApp:
     server = build_server(
         find_caller=find_caller_by_keys(client), options=read_server_options(settings)
     )
-    access = Access(auth=Auth.PASSTHROUGH, hosts=("*",))
+    access = Access(
+        auth=Auth.PASSTHROUGH,
+        hosts=list_hosts(settings, bind=settings.bind),
+        origins=list_origins(settings),
+    )
     transports = build_http_transports(server, access=access, sse=False)
 
     @asynccontextmanager
-    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+    async def run_both() -> AsyncIterator[None]:
         async with client, transports.run(), api.router.lifespan_context(api):
             yield
 
-    mcp = Starlette(routes=transports.routes, lifespan=lifespan)
+    mcp = build_http_app(replace(transports, run=run_both), access=access)
 
     async def serve(scope: Scope, receive: Receive, send: Send) -> None:
         beside = scope["type"] == "lifespan" or scope["path"] == "/mcp"

@@ -65,7 +65,12 @@ async def _serve(settings: ServeSettings) -> None:
         if settings.transport is Transport.STDIO:
             await serve_stdio(server)
             return
-        access = _read_access(settings)
+        access = Access(
+            auth=settings.auth,
+            token=settings.token.get_secret_value() if settings.token else None,
+            hosts=list_hosts(settings, bind=settings.bind),
+            origins=list_origins(settings),
+        )
         streamable = settings.transport is Transport.HTTP
         transports = build_http_transports(server, access=access, streamable=streamable)
         await serve_http(
@@ -88,6 +93,17 @@ def read_server_options(settings: AnswerSettings) -> ServerOptions:
     )
 
 
+def list_hosts(settings: AnswerSettings, *, bind: str) -> tuple[str, ...]:
+    """The Host headers that are let in: this machine's, the listening address's, those set."""
+    name = f"[{bind}]" if ":" in bind else bind
+    return (*Access().hosts, name, f"{name}:*", *settings.allowed_hosts)
+
+
+def list_origins(settings: AnswerSettings) -> tuple[str, ...]:
+    """The Origin headers that are let in: this machine's and those set."""
+    return (*Access().origins, *settings.allowed_origins)
+
+
 def _open_client(settings: ServeSettings, *, with_keys: bool) -> MillimetricClient:
     write_key, read_key = settings.write_key, settings.read_key
     return MillimetricClient(
@@ -96,17 +112,6 @@ def _open_client(settings: ServeSettings, *, with_keys: bool) -> MillimetricClie
         read_key=read_key.get_secret_value() if with_keys and read_key else None,
         connect_timeout_s=settings.connect_timeout_s,
         timeout_s=settings.timeout_s,
-    )
-
-
-def _read_access(settings: ServeSettings) -> Access:
-    base = Access()
-    bind = f"[{settings.bind}]" if ":" in settings.bind else settings.bind
-    return Access(
-        auth=settings.auth,
-        token=settings.token.get_secret_value() if settings.token else None,
-        hosts=(*base.hosts, bind, f"{bind}:*", *settings.allowed_hosts),
-        origins=(*base.origins, *settings.allowed_origins),
     )
 
 

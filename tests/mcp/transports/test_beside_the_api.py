@@ -30,6 +30,7 @@ def api_url(data_dir):
         [
             *(sys.executable, "-m", "millimetric_mcp", "api"),
             *("--port", "0", "--data-dir", str(data_dir)),
+            *("--allowed-hosts", "mcp.shop.test", "--allowed-origins", "https://app.shop.test"),
         ],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
@@ -112,6 +113,23 @@ async def test_nobody_else_is_let_in(key, status, code, api_url):
         beside = await http.get("/health")
     assert (refused.status_code, refused.json()) == (status, {"error": code})
     assert beside.status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        pytest.param({"Host": "evil.test"}, 421, id="foreign host"),
+        pytest.param({"Origin": "https://evil.test"}, 403, id="foreign origin"),
+        pytest.param({"Host": "mcp.shop.test"}, 200, id="host that is set"),
+        pytest.param({"Origin": "https://app.shop.test"}, 200, id="origin that is set"),
+    ],
+)
+async def test_host_and_origin_are_checked(headers, status, api_url, create_key, initialize):
+    key = {"Authorization": f"Bearer {create_key('rk', 'sources')}"}
+    response = await initialize(api_url, key | headers)
+    assert response.status_code == status
+    origin = headers.get("Origin") if status == 200 else None
+    assert response.headers.get("access-control-allow-origin") == origin
 
 
 async def test_a_key_that_the_api_does_not_know_is_told_so(api_url):

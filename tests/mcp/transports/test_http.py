@@ -101,6 +101,11 @@ class TestWithoutAuth:
         [
             pytest.param({"Host": "evil.test"}, 421, id="foreign host"),
             pytest.param({"Origin": "http://evil.test"}, 403, id="foreign origin"),
+            pytest.param({"Host": "127.0.0.1:99.evil.test"}, 421, id="no port of a known host"),
+            pytest.param(
+                {"Origin": "http://127.0.0.1:99.evil.test"}, 403, id="no port of a known origin"
+            ),
+            pytest.param({"Host": "LocalHost:1"}, 200, id="another spelling"),
             pytest.param({"Origin": "http://localhost:6274"}, 200, id="a page of this machine"),
             pytest.param({}, 200, id="no browser"),
         ],
@@ -123,6 +128,21 @@ class TestWithoutAuth:
         assert response.headers["access-control-allow-origin"] == "https://app.shop.test"
         assert foreign.status_code == 403
         assert "access-control-allow-origin" not in foreign.headers
+
+    @pytest.mark.parametrize(
+        ("option", "host_status", "origin_status"),
+        [
+            pytest.param("--allowed-hosts", 200, 403, id="hosts"),
+            pytest.param("--allowed-origins", 421, 200, id="origins"),
+        ],
+    )
+    async def test_an_asterisk_opens_its_own_list_alone(
+        self, option, host_status, origin_status, serve, initialize
+    ):
+        child = serve("--transport", "http", option, "*")
+        of_host = await initialize(child.url, {"Host": "any.test"})
+        of_origin = await initialize(child.url, {"Origin": "https://any.test"})
+        assert (of_host.status_code, of_origin.status_code) == (host_status, origin_status)
 
     @pytest.mark.parametrize("host", ["0.0.0.0", "::", "example.test"])
     def test_listening_beyond_loopback_is_refused(self, host, refuse):
@@ -182,6 +202,8 @@ class TestPassthrough:
             pytest.param(bearer(READ_KEY), READS, id="rk"),
             pytest.param(bearer(WRITE_KEY), WRITES, id="sk"),
             pytest.param(bearer(WRITE_KEY, **beside(READ_KEY)), WRITES + READS, id="sk and rk"),
+            pytest.param(bearer(WRITE_KEY, **beside("")), WRITES, id="sk and nothing"),
+            pytest.param(bearer(READ_KEY, **beside("")), READS, id="rk and nothing"),
         ],
     )
     async def test_each_caller_s_tools_follow_its_own_keys(self, headers, expected, passing, dial):
@@ -218,6 +240,18 @@ class TestPassthrough:
             ),
             pytest.param(
                 bearer(WRITE_KEY, **beside(WRITE_KEY)), 403, "key_kind_not_allowed", id="sk beside"
+            ),
+            pytest.param(
+                bearer(READ_KEY, **beside(BROWSER_KEY)),
+                403,
+                "key_kind_not_allowed",
+                id="pk beside an rk",
+            ),
+            pytest.param(
+                bearer(READ_KEY, **beside(WRITE_KEY)),
+                403,
+                "key_kind_not_allowed",
+                id="sk beside an rk",
             ),
         ],
     )
