@@ -115,6 +115,19 @@ class TestPrompts:
         assert 'source "facebook"' in text
         assert '"30d"' in text
 
+    @pytest.mark.parametrize("spec", PROMPTS, ids=[spec.name for spec in PROMPTS])
+    @pytest.mark.parametrize("zone", ["", "Asia/Tokyo"])
+    async def test_a_time_zone_stands_in_a_prompt_only_where_one_is_given(
+        self, zone, spec, connect
+    ):
+        given = {item.name: "x" for item in spec.arguments if item.default is None}
+        async with connect(timezone="Europe/Berlin") as client:
+            result = await client.get_prompt(spec.name, given | {"timezone": zone})
+        text = result.messages[0].content.text
+        assert 'UTC"' not in text
+        assert ("timezone" in text) == bool(zone)
+        assert (f', timezone "{zone}"' in text) == bool(zone)
+
     @MODES
     async def test_a_missing_argument_is_invalid_and_named(self, mode, connect):
         async with connect(mode=mode) as client:
