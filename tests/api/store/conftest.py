@@ -37,11 +37,11 @@ class FrontProcess:
         self.port = _find_free_port()
         self._process: subprocess.Popen[str] | None = None
 
-    def start(self) -> "FrontProcess":
+    def start(self, *options: str) -> "FrontProcess":
         self.directory.mkdir(exist_ok=True)
-        options = ["--port", str(self.port), "--directory", str(self.directory)]
+        place = ["--port", str(self.port), "--directory", str(self.directory)]
         self._process = subprocess.Popen(
-            [sys.executable, str(FRONT), *options, "--user", self.user],
+            [sys.executable, str(FRONT), *place, "--user", self.user, *options],
             stdout=subprocess.PIPE,
             text=True,
             env={**os.environ, "FRONT_PASSWORD": self.password},
@@ -116,12 +116,12 @@ def _find_free_port() -> int:
 
 
 @pytest.fixture(scope="session")
-def start_front() -> Iterator[Callable[[Path], FrontProcess]]:
+def start_front() -> Iterator[Callable[..., FrontProcess]]:
     """Starts a server on a directory; stops it at the run's end, if it still runs."""
     started: list[FrontProcess] = []
 
-    def start(directory: Path) -> FrontProcess:
-        started.append(FrontProcess(directory).start())
+    def start(directory: Path, *options: str) -> FrontProcess:
+        started.append(FrontProcess(directory).start(*options))
         return started[-1]
 
     yield start
@@ -131,7 +131,7 @@ def start_front() -> Iterator[Callable[[Path], FrontProcess]]:
 
 @pytest.fixture(scope="session")
 def shared_front(
-    start_front: Callable[[Path], FrontProcess], tmp_path_factory: pytest.TempPathFactory
+    start_front: Callable[..., FrontProcess], tmp_path_factory: pytest.TempPathFactory
 ) -> FrontProcess:
     """The server of this run; tests have databases of their own."""
     return start_front(tmp_path_factory.mktemp("front"))
@@ -145,9 +145,7 @@ def front(shared_front: FrontProcess) -> Iterator[FrontProcess]:
 
 
 @pytest.fixture
-def own_front(
-    start_front: Callable[[Path], FrontProcess], tmp_path: Path
-) -> Iterator[FrontProcess]:
+def own_front(start_front: Callable[..., FrontProcess], tmp_path: Path) -> Iterator[FrontProcess]:
     """A server that the test may stop."""
     front = start_front(tmp_path / "front")
     yield front

@@ -28,6 +28,7 @@ import json
 import os
 import re
 import socket
+import ssl
 import sys
 import threading
 import time
@@ -133,9 +134,13 @@ class Front(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 128
 
-    def __init__(self, port: int, state: State) -> None:
+    def __init__(self, port: int, state: State, certificate: Path | None) -> None:
         super().__init__(("127.0.0.1", port), Handler)
         self.state = state
+        if certificate:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(certificate)
+            self.socket = context.wrap_socket(self.socket, server_side=True)
 
     def handle_error(self, *_: object) -> None:
         """Nothing: clients hang up in tests."""
@@ -347,6 +352,7 @@ def main() -> None:
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--directory", type=Path, required=True)
     parser.add_argument("--user", required=True)
+    parser.add_argument("--certificate", type=Path, help="a file with a key: TLS")
     options = parser.parse_args()
     configuration = options.directory / "config.xml"
     configuration.write_text(describe_clusters())
@@ -354,7 +360,7 @@ def main() -> None:
     engine = chdb.connect(path)  # keeps it alive between requests
     engine.query("SELECT 1")
     state = State(path, options.user, os.environ["FRONT_PASSWORD"])
-    with Front(options.port, state) as front:
+    with Front(options.port, state, options.certificate) as front:
         sys.stdout.write(f"serving on {front.server_address[1]}\n")
         sys.stdout.flush()
         front.serve_forever()

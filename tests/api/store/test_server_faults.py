@@ -143,6 +143,21 @@ async def test_an_insert_without_an_answer_in_time_is_in_doubt(front, database, 
     pool.close()
 
 
+@pytest.mark.parametrize("path", ["/v1/track", "/v1/sources"], ids=["write", "read"])
+async def test_a_server_that_hangs_does_not_hold_up_the_end(path, api, front, database, wait_until):
+    match = {"/v1/track": "INSERT INTO `events`", "/v1/sources": "-- Events, visitors"}[path]
+    front.plant({"database": database, "kind": "hang", "delay_s": 2.5, "match": match})
+    call = api.post(path, EVENT) if path == "/v1/track" else api.get(path)
+    waiting = asyncio.create_task(call)
+    await wait_until(lambda: front.list_statements(match, database=database))
+
+    async with asyncio.timeout(2):
+        await api.store.close()
+
+    assert api.store.left_running
+    await waiting
+
+
 async def test_the_log_names_errors_and_quotes_nothing(api, front, database, caplog):
     marker = "planted-marker"
     front.plant({"database": database, "kind": "cut_before", "match": "SELECT", "times": 99})

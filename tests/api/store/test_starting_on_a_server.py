@@ -88,6 +88,23 @@ def test_a_server_that_is_not_clickhouse_is_told(call_command, port_of_another_s
     )
 
 
+def test_a_server_that_refuses_to_talk_is_told_by_its_reason(call_command, front, database):
+    front.plant(
+        {
+            "database": "",
+            "match": "SELECT version()",
+            "kind": "refuse",
+            "code": 202,
+            "name": "TOO_MANY_SIMULTANEOUS_QUERIES",
+        }
+    )
+
+    code, _, errors = call_command("migrate", "--store", front.dsn(database))
+
+    assert code == 1
+    assert errors.endswith("refused the connection (TOO_MANY_SIMULTANEOUS_QUERIES)\n")
+
+
 def test_several_workers_take_a_server(call_command):
     code, _, errors = call_command("api", "--port", "0", "--workers", "2")
 
