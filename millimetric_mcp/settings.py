@@ -397,7 +397,11 @@ class ApiSettings(StoreSettings, AnswerSettings):
     workers: Annotated[
         int,
         Setting("MILLIMETRIC_WORKERS", "--workers", "processes"),
-        Field(ge=1, le=256, description="API processes (more than one: ClickHouse server only)"),
+        Field(
+            ge=1,
+            le=256,
+            description="API processes (more than one: ClickHouse server only, and no /mcp)",
+        ),
     ] = 1
     retention_days: Annotated[
         int | None,

@@ -169,6 +169,8 @@ def _open_control(settings: ApiSettings, data_dir: Path) -> Control:
 def _build_app(settings: ApiSettings, backends: Backends) -> ASGIApp:
     api = build_app(settings, backends, country_of=load_country_lookup())
     warm_up()
+    if settings.workers > 1:
+        return api  # a session of MCP lives in one process; its requests may reach any
     return _add_mcp(api, settings)
 
 

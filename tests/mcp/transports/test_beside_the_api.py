@@ -1,6 +1,7 @@
 """The same server at ``/mcp`` of the embedded API: each caller's own keys, in process."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -130,6 +131,29 @@ async def test_host_and_origin_are_checked(headers, status, api_url, create_key,
     assert response.status_code == status
     origin = headers.get("Origin") if status == 200 else None
     assert response.headers.get("access-control-allow-origin") == origin
+
+
+def test_one_of_several_workers_serves_no_mcp(tmp_path):
+    code = """
+from starlette.testclient import TestClient
+from millimetric_mcp.cli.api import create_app
+with TestClient(create_app()) as client:
+    for path in ("/mcp", "/health"):
+        response = client.post(path) if path == "/mcp" else client.get(path)
+        error = response.json().get("error")
+        print("ANSWER", response.status_code, error)
+"""
+    worker = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ
+        | {"MILLIMETRIC_WORKERS": "2", "MILLIMETRIC_DATA_DIR": str(tmp_path / "data")},
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE_S,
+        check=True,
+    )
+    said = [line for line in worker.stdout.splitlines() if line.startswith("ANSWER")]
+    assert said == ["ANSWER 404 not_found", "ANSWER 200 None"]
 
 
 async def test_a_key_that_the_api_does_not_know_is_told_so(api_url):
