@@ -52,6 +52,7 @@ from millimetric_mcp.elicitation import Asker, QuestionPending
 from millimetric_mcp.errors import MillimetricError, NotAllowed
 from millimetric_mcp.failures import explain
 from millimetric_mcp.prompts import MAX_COMPLETIONS, PROMPTS, PromptSpec, choose_completions
+from millimetric_mcp.render import neutralise
 from millimetric_mcp.resources import RESOURCES, ResourceSpec
 from millimetric_mcp.tools import TOOLS
 from millimetric_mcp.tools.arguments import parse_arguments
@@ -254,7 +255,9 @@ class _Handlers:
             argument = arguments.get(params.argument.name)
             if argument and argument.complete:
                 context = self._make_context(ctx, self.find_caller(ctx.request))
-                values = choose_completions(await argument.complete(context), params.argument.value)
+                names = await argument.complete(context)
+                harmless = [name for name in names if neutralise(name) == name]
+                values = choose_completions(harmless, params.argument.value)
         return CompleteResult(
             completion=Completion(
                 values=values[:MAX_COMPLETIONS],

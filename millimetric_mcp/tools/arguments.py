@@ -6,14 +6,17 @@ from datetime import datetime
 from difflib import get_close_matches
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic_core import PydanticCustomError
 
 from millimetric_mcp.contract.events import TrackEvent
 from millimetric_mcp.contract.validation import Fault, check_timestamp_range, list_faults
 from millimetric_mcp.errors import InvalidArguments
+from millimetric_mcp.render import tame
 
 ParamsT = TypeVar("ParamsT", bound=BaseModel)
+
+MAX_FAULTS = 20
 
 EXAMPLES: Mapping[str, Any] = {
     "anonymous_id": "u_abc",
@@ -68,6 +71,13 @@ class WindowArguments(Arguments):
     ] = None
     timezone: Annotated[str | None, Field(description="IANA zone of dates and days.")] = None
 
+    @field_validator("limit", mode="before", check_fields=False)
+    @classmethod
+    def _check_number(cls, value: object) -> object:
+        if isinstance(value, bool | str):
+            raise PydanticCustomError("int", "must be a whole number")
+        return value
+
 
 def parse_arguments(model: type[ParamsT], arguments: Mapping[str, Any]) -> ParamsT:
     """The arguments as the tool's model.
@@ -79,30 +89,42 @@ def parse_arguments(model: type[ParamsT], arguments: Mapping[str, Any]) -> Param
         return model.model_validate(arguments)
     except ValidationError as error:
         faults = list_faults(error)
-    raise InvalidArguments([_explain(model, fault) for fault in faults if _is_own(fault, faults)])
+    raise InvalidArguments(_explain_all(model, faults[:MAX_FAULTS]) + _count_rest(faults))
 
 
-def _is_own(fault: Fault, faults: Sequence[Fault]) -> bool:
-    """Whether it is more than the echo of its own items' faults (a list is then too short)."""
-    return fault.kind != "too_short" or not any(
-        other.field.startswith(f"{fault.field}[") for other in faults
-    )
+def _count_rest(faults: Sequence[object]) -> list[str]:
+    rest = len(faults) - MAX_FAULTS
+    return [f"and {rest} more"] if rest > 0 else []
 
 
-def _explain(model: type[BaseModel], fault: Fault) -> str:
-    if fault.kind == "extra_forbidden":
-        return _explain_unknown(model, fault.field)
+def _explain_all(model: type[BaseModel], faults: Sequence[Fault]) -> list[str]:
+    """A sentence for each; the list of valid names is told once for all of a kind."""
+    sentences: list[str] = []
+    told: set[bool] = set()
+    for fault in faults:
+        if fault.kind == "extra_forbidden":
+            is_inner = "." in fault.field
+            sentences.append(_explain_unknown(model, fault.field, with_valid=is_inner not in told))
+            told.add(is_inner)
+        else:
+            sentences.append(_explain(fault))
+    return sentences
+
+
+def _explain(fault: Fault) -> str:
     if fault.kind == "missing":
         return f"{fault.field}: is required{_example(fault.field)}"
     return f"{fault.field or 'arguments'}: {fault.sentence}{_example(fault.field)}"
 
 
-def _explain_unknown(model: type[BaseModel], field: str) -> str:
+def _explain_unknown(model: type[BaseModel], field: str, *, with_valid: bool) -> str:
     path, _, name = field.rpartition(".")
     valid = list_argument_names(TrackEvent if path else model)
     nearest = get_close_matches(name.lower(), valid, n=1, cutoff=0.6)
-    hint = f"did you mean {nearest[0]}? " if nearest else ""
-    return f"{field[:80]}: no such argument; {hint}valid: {', '.join(valid)}"
+    hints = [f"did you mean {nearest[0]}?"] if nearest else []
+    hints += [f"valid: {', '.join(valid)}"] if with_valid else []
+    sentence = f"{tame(field, max_chars=80)}: no such argument"
+    return f"{sentence}; {' '.join(hints)}" if hints else sentence
 
 
 def _example(field: str) -> str:
@@ -146,7 +168,7 @@ def check_event_times(events: Iterable[tuple[str, TrackEvent]], *, now: datetime
         if (sentence := _judge_time(event, now))
     ]
     if faults:
-        raise InvalidArguments(faults)
+        raise InvalidArguments(faults[:MAX_FAULTS] + _count_rest(faults))
 
 
 def _judge_time(event: TrackEvent, now: datetime) -> str | None:

@@ -1,6 +1,6 @@
 """``forget``: erase a user, after asking where the client can ask."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import ConfigDict, Field
 
@@ -23,7 +23,7 @@ class ForgetArguments(ForgetRequest):
 class ForgetAnswer(ToolAnswer):
     """The erasure is queued, or the user declined it and nothing was sent."""
 
-    ok: Literal[True]
+    ok: Annotated[bool, Field(description="Whether the erasure is queued.")]
     queued: Annotated[bool, Field(description="False: declined, nothing was sent.")]
 
 
@@ -38,7 +38,7 @@ async def _run(context: ToolContext, params: ForgetArguments) -> Answer[ForgetAn
     if context.can_ask and not await context.ask(lambda: _word_question(context, params.user_id)):
         return Answer(
             f"Declined: nothing was sent, {user} is not erased.",
-            ForgetAnswer(ok=True, queued=False),
+            ForgetAnswer(ok=False, queued=False),
         )
     await context.client.forget(params)
     return Answer(

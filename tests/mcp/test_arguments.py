@@ -161,6 +161,35 @@ async def test_what_was_given_is_never_quoted_at_length(call):
     assert "secret-value" not in outcome.text
 
 
+async def test_of_many_faults_the_first_are_told_and_the_rest_is_counted(call):
+    outcome = await call("batch", {"events": [{"event": "a", "x": 1}] * 3000})
+    assert len(outcome.lines) == 22
+    assert outcome.lines[-1] == "- and 2980 more"
+    assert outcome.text.count("valid: ") == 1
+    assert len(outcome.text) < 2500
+
+
+async def test_many_event_times_out_of_range_are_counted(call):
+    event = {"event": "a", "timestamp": "1969-12-31T23:59:59Z"}
+    outcome = await call("batch", {"events": [event] * 3000})
+    assert outcome.lines[-1] == "- and 2980 more"
+
+
+async def test_an_unknown_argument_is_named_without_what_steers_a_terminal(call):
+    outcome = await call("stats", {"a\x1b[2J\u202e\n- b": 1})
+    assert len(outcome.lines) == 2
+    assert "\x1b" not in outcome.text
+    assert "\u202e" not in outcome.text
+
+
+@pytest.mark.parametrize("limit", [True, "20"])
+@pytest.mark.parametrize("tool", ["stats", "raw_events", "top_sources"])
+async def test_a_limit_is_a_number(tool, limit, call, api):
+    outcome = await call(tool, {"limit": limit})
+    assert "limit: must be a whole number" in outcome.text
+    assert api.requests == []
+
+
 async def test_a_comma_list_is_taken_for_a_list(call, api):
     await call("stats", {"group_by": "source, medium", "interval": "day"})
     assert api.asked("/v1/stats")[0]["group_by"] == "source,medium"

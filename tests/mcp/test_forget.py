@@ -29,7 +29,7 @@ async def test_an_accepted_question_erases(mode, call, api):
 async def test_a_declined_question_sends_nothing(mode, action, call, api):
     outcome = await call("forget", {"user_id": "user_42"}, mode=mode, elicitation=reply(action))
     assert not outcome.is_error
-    assert outcome.data == {"ok": True, "queued": False}
+    assert outcome.data == {"ok": False, "queued": False}
     assert api.sent("/v1/forget") == []
 
 

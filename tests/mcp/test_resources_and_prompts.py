@@ -48,7 +48,7 @@ class TestResources:
         self, api, event_row, read
     ):
         api.events = [event_row(event_id=f"evt_{index}") for index in range(150)]
-        rows = json.loads((await read("events://recent")).text)["rows"]
+        rows = json.loads((await read("events://recent", max_result_chars=100_000)).text)["rows"]
         assert len(rows) == 100
         assert rows[0]["event_id"] == "evt_0"
         assert "campaign" not in rows[0]
@@ -64,6 +64,18 @@ class TestResources:
         api.events = [event_row(properties="x" * 8000)]
         (row,) = json.loads((await read("events://recent")).text)["rows"]
         assert row["properties"].endswith("…[+7800]")
+
+    @pytest.mark.parametrize("uri", ["events://recent", "schema://events"])
+    async def test_a_resource_keeps_to_the_budget_and_counts_what_is_left_out(
+        self, uri, api, event_row, read
+    ):
+        api.events = [event_row()] * 100
+        api.stats = lambda params: [{"event_name": "e" * 100, "value": 1}] * 100
+        text = (await read(uri, max_result_chars=4000)).text
+        told = json.loads(text)
+        assert len(text) <= 4000
+        assert told["rows"]
+        assert len(told["rows"]) + told["left_out"] == 100
 
     async def test_event_names_are_those_of_the_last_30_days_with_counts(self, api, read):
         api.stats = lambda params: [{"event_name": "signup", "value": 3}]
@@ -166,6 +178,13 @@ class TestCompletion:
         ]
         completion = await complete("daily_uniques_by_country", "event", "sign")
         assert completion.values == ["signup", "newsletter_signup"]
+
+    async def test_names_that_hold_control_characters_are_not_offered(self, api, complete):
+        api.stats = lambda params: [
+            {"event_name": name, "value": 1} for name in ("sign\u202eup", "signup", "sign\x1b[2J")
+        ]
+        completion = await complete("daily_uniques_by_country", "event", "sign")
+        assert completion.values == ["signup"]
 
     async def test_sources_come_from_the_project(self, api, source, complete):
         api.sources = [source("facebook", "paid", 9), source("google", "organic", 2)]

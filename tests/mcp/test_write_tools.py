@@ -174,6 +174,13 @@ async def test_an_ambiguous_write_says_under_which_id_it_may_be_stored(call, api
     assert len(api.requests) == 1
 
 
+async def test_an_event_id_is_told_without_what_steers_a_terminal(call, api):
+    outcome = await call("track_event", {"event": "a", "event_id": "e\x1b[2J\u202e"})
+    assert "\x1b" not in outcome.text
+    assert "\u202e" not in outcome.text
+    assert api.sent("/v1/track")[0]["event_id"] == "e\x1b[2J\u202e"
+
+
 async def test_non_ascii_text_survives(call, api):
     properties = {"name": 'Zoë 🚲 "quoted"\n', "n": 2**70}
     await call("track_event", {"event": "größe", "properties": properties})
