@@ -59,8 +59,10 @@ class Write:
     fate: str
     event_id: str | None = None
 
-    def doubt(self, reason: str) -> UncertainWrite:
-        return UncertainWrite(f"{reason}; {self.fate}.", event_id=self.event_id)
+    def doubt(self, reason: str, *, remedy: Remedy = Remedy.LOOK_FIRST) -> UncertainWrite:
+        error = UncertainWrite(f"{reason}; {self.fate}.", event_id=self.event_id)
+        error.remedy = remedy
+        return error
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +145,10 @@ def _parse_result(
             if error.errors(include_input=False, include_url=False)[0]["type"] == "json_invalid":
                 fault, remedy = "is broken JSON", Remedy.WAIT
     reason = f"The API's answer (HTTP {answer.status}) {fault}"
-    return Failure(write.doubt(reason) if write else UpstreamError(f"{reason}.", remedy=remedy))
+    if write is None:
+        return Failure(UpstreamError(f"{reason}.", remedy=remedy))
+    doubt_remedy = Remedy.LOOK_FIRST if answer.is_json else Remedy.CONFIGURE
+    return Failure(write.doubt(reason, remedy=doubt_remedy))
 
 
 def check_sources(result: SourcesResult, params: SourcesParams) -> SourcesResult:

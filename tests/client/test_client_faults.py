@@ -52,6 +52,7 @@ LOOK = Outcome(UncertainWrite, Remedy.LOOK_FIRST)
 RETRIED = MAX_ATTEMPTS
 WAIT, CONFIGURE, FIX = Remedy.WAIT, Remedy.CONFIGURE, Remedy.FIX_ARGUMENTS
 SHAPELESS = (Outcome(UpstreamError, CONFIGURE), LOOK)
+NOT_JSON = (Outcome(UpstreamError, CONFIGURE), Outcome(UncertainWrite, CONFIGURE))
 DOWN = Outcome(ApiError, WAIT, RETRIED)
 
 FAULTS = {
@@ -83,14 +84,14 @@ FAULTS = {
     ),
     "503 of the contract": (answer(503, {"error": "upstream_failed"}), DOWN, DOWN),
     "504 of a gateway": (answer(504), Outcome(UpstreamError, WAIT, RETRIED), LOOK),
-    "200 with HTML": (answer(200, LOGIN_PAGE, media_type="text/html"), *SHAPELESS),
+    "200 with HTML": (answer(200, LOGIN_PAGE, media_type="text/html"), *NOT_JSON),
     "200 with HTML that says it is JSON": (
         answer(200, LOGIN_PAGE),
         Outcome(UpstreamError, WAIT),
         LOOK,
     ),
     "200 with nothing": (answer(200), Outcome(UpstreamError, WAIT), LOOK),
-    "204": (lambda _request: httpx.Response(204), *SHAPELESS),
+    "204": (lambda _request: httpx.Response(204), *NOT_JSON),
     "truncated JSON": (
         answer(200, '{"ok": true, "rows": [{"sou'),
         Outcome(UpstreamError, WAIT),
