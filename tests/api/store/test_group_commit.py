@@ -174,3 +174,12 @@ async def test_a_caller_who_went_away_does_not_disturb_the_others(committer, ins
 
     await asyncio.wait_for(asyncio.gather(held, staying), TIMEOUT_S)
     assert inserts.groups[1] == ["left", "stays"]
+
+
+async def test_an_unforeseen_fault_fails_its_group_and_the_next_is_written(committer, inserts):
+    inserts.judge = lambda events: ValueError("unforeseen") if "a" in events else None
+
+    [failed] = await commit_all(committer, ["a"])
+
+    assert isinstance(failed, StoreUncertain)
+    assert await commit_all(committer, ["b"]) == [None]

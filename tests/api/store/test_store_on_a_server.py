@@ -46,6 +46,7 @@ async def test_writes_are_gathered_by_the_server_and_awaited(api, front, databas
     [insert] = front.list_statements("INSERT INTO `events`", database=database)
     settings = insert["settings"]
     assert (settings["async_insert"], settings["wait_for_async_insert"]) == ("1", "1")
+    assert settings["send_progress_in_http_headers"] == "0"
     assert insert["encoding"] == "lz4"
     assert "insert_shard_id" not in settings
 
