@@ -1,5 +1,6 @@
 """The HTTP API as one ASGI application: endpoints, error envelope, CORS, log, life span."""
 
+import asyncio
 import json
 import sys
 import time
@@ -180,7 +181,8 @@ class RequestLog:
 class LastResort:
     """Answers what no handler foresaw with ``internal_error``, and leaves the fault to the log.
 
-    Nobody answers a caller who hung up.
+    Nobody answers a caller who hung up. A request that the end of the server cuts off is told
+    that its fate is unknown.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -198,6 +200,12 @@ class LastResort:
             await self._app(scope, receive, note_begin)
         except ClientDisconnect:
             return
+        except asyncio.CancelledError:
+            if scope["type"] != "http":
+                raise
+            if not has_begun:
+                answer = _envelope(RequestError(ErrorCode.UPSTREAM_FAILED, status=502))
+                await answer(scope, receive, send)
         except Exception as error:
             if scope["type"] != "http":
                 raise

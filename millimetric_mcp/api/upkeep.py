@@ -108,7 +108,11 @@ class Upkeep:
                 )
 
     async def _forget(self, forgets: Sequence[Forget]) -> None:
-        cutoffs = {forget.user_hash: forget.cutoff for forget in forgets}  # the latest counts
+        cutoffs: dict[bytes, datetime] = {}
+        for forget in forgets:
+            cutoffs[forget.user_hash] = max(
+                forget.cutoff, cutoffs.get(forget.user_hash, forget.cutoff)
+            )
         await self._store.forget(forgets[0].project_id, salt=forgets[0].salt, cutoffs=cutoffs)
         for forget in forgets:
             await asyncio.to_thread(self._control.forgets.complete, forget.id, now=self._clock())

@@ -197,7 +197,7 @@ def _write_json(value: object) -> None:
 
 
 def _project_name(options: Namespace) -> str:
-    return str(options.project or FIRST_PROJECT).strip()
+    return str(FIRST_PROJECT if options.project is None else options.project).strip()
 
 
 def _list_origins(options: Namespace) -> list[str]:

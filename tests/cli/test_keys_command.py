@@ -237,7 +237,7 @@ def test_every_wrong_option_is_named_at_once(keys):
         "--origin",
         "https://ok.example",
     )
-    assert len(err.splitlines()) == 2
+    assert len(err.splitlines()) == 3
     assert "'*' is no origin" in err
 
 

@@ -6,6 +6,7 @@ answered come back: fewer, larger inserts. A lone caller never waits for company
 """
 
 import asyncio
+import logging
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
@@ -13,12 +14,14 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from millimetric_mcp.contract.stored import StoredEvent
-from millimetric_mcp.errors import StoreError, StoreRefused, StoreUnavailable
+from millimetric_mcp.errors import StoreError, StoreRefused, StoreUnavailable, StoreUncertain
 
 MAX_GROUP_EVENTS = 20_000
 GATHER_S = 0.003
 """How long a group gathers after one of several callers; the wait ends early when as many
 requests have come as the last group had."""
+
+_log = logging.getLogger(__name__)
 
 Insert = Callable[[Sequence[StoredEvent]], Awaitable[None]]
 
@@ -109,9 +112,9 @@ class GroupCommitter:
                 self._settle(group, error)
         except StoreError as error:
             self._settle(group, error)
-        except BaseException:
-            self._settle(group, StoreUnavailable("the event store failed"))
-            raise
+        except Exception as error:  # noqa: BLE001 - everybody's later writes wait for this loop
+            _log.error("store: a write failed (%s)", type(error).__name__)
+            self._settle(group, StoreUncertain("the event store failed"))
         else:
             self._settle(group, None)
 

@@ -41,7 +41,10 @@ _EVENTS_MEASURE = "count() AS part_events"
 _VISITORS_MEASURE = "uniqCombinedState(14)(anonymous_id) AS part_visitors"
 _METRICS = {
     Metric.COUNT: (_EVENTS_MEASURE, "sum(part_events)"),
-    Metric.UNIQUES: (_VISITORS_MEASURE, "uniqCombinedMerge(14)(part_visitors)"),
+    Metric.UNIQUES: (
+        f"{_EVENTS_MEASURE}, {_VISITORS_MEASURE}",
+        "least(uniqCombinedMerge(14)(part_visitors), sum(part_events))",
+    ),
 }
 
 
