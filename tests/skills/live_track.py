@@ -157,6 +157,14 @@ def test_forget_erases_the_user_and_nobody_else(shell, project, sh_blocks, run_s
     assert {row["user_id"] for row in project.rows()} == {None, "user_43"}
 
 
+def test_a_file_s_long_numbers_and_blank_lines_survive(shell, project, sh_blocks, run_script):
+    lines = '{"event": "x", "properties": {"id": 12345678901234567891}}\n\n{"event": "y"}\n  \n'
+    (run_script.cwd / "events.ndjson").write_text(lines)
+    ran = run_script(sh_blocks[BULK].text, shell=shell, environ=project.environ)
+    assert ran.code == 0, ran.stderr
+    assert {row["properties"] for row in project.rows()} == {"{}", '{"id":12345678901234567891}'}
+
+
 def test_a_file_is_sent_in_requests_of_a_thousand(shell, project, sh_blocks, run_script):
     lines = write_events(run_script.cwd / "events.ndjson", 2300)
     ran = run_script(sh_blocks[BULK].text, shell=shell, environ=project.environ)
