@@ -73,6 +73,7 @@ KEY_KIND_NOT_ALLOWED = "key_kind_not_allowed"
 MAX_BODY_BYTES = 32 * 1024 * 1024
 """Room for the largest batch; a caller without credentials is refused before it is read."""
 SHUTDOWN_GRACE_S = 2
+BACKLOG = 2048
 ANSWER_GRACE_S = 60
 """Longer than a call of the API takes by default: a write's fate is told even then."""
 NOTIFICATIONS = "notifications/"
@@ -497,7 +498,7 @@ async def serve_http(
     Raises:
         SettingsError: nothing can listen there.
     """
-    listener = _listen(host, port)
+    listener = listen(host, port)
     config = uvicorn.Config(
         app,
         log_level="warning",
@@ -506,7 +507,7 @@ async def serve_http(
         timeout_graceful_shutdown=SHUTDOWN_GRACE_S,
     )
     with listener, _quiet_signals():
-        await _Server(config, lambda: on_ready(_write_url(listener))).serve([listener])
+        await _Server(config, lambda: on_ready(write_url(listener))).serve([listener])
 
 
 class _Server(uvicorn.Server):
@@ -520,17 +521,23 @@ class _Server(uvicorn.Server):
             self._on_ready()
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket; port 0 takes any free one.
+
+    Raises:
+        SettingsError: nothing can listen there.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host, port), family=family, backlog=1024)
+        return socket.create_server((host, port), family=family, backlog=BACKLOG)
     except OSError as error:
         raise SettingsError(
-            [f"--host / --port: can't listen on {host}:{port}: {error.strerror}"]
+            [f"--host / --port: can't listen on {host}:{port}: {error.strerror or error}"]
         ) from None
 
 
-def _write_url(listener: socket.socket) -> str:
+def write_url(listener: socket.socket) -> str:
+    """The base URL of what is served on the socket."""
     host, port = listener.getsockname()[:2]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 

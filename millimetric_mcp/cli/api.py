@@ -55,17 +55,19 @@ from millimetric_mcp.settings import (
     read_settings,
 )
 from millimetric_mcp.transports import (
+    BACKLOG,
     Access,
     build_http_app,
     build_http_transports,
     find_caller_by_keys,
+    listen,
+    write_url,
 )
 
 STORE_DIR = "store"
 TEMPORARY_DIR = "tmp"
 DRAIN_TIMEOUT_S = 3
 KEEP_ALIVE_TIMEOUT_S = 65
-BACKLOG = 2048
 WORKER_PAUSE_S = 1
 
 _log = logging.getLogger(__name__)
@@ -83,7 +85,7 @@ def run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
         if target.embedded:
             stack.enter_context(hold_directory(data_dir))
             _use_temporary_dir(data_dir)
-        listener = stack.enter_context(_listen(settings.bind, settings.port))
+        listener = stack.enter_context(listen(settings.bind, settings.port))
         backends = _open_backends(settings, data_dir, target)
         config = _configure(settings, _build_app(settings, backends))
         with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
@@ -226,16 +228,6 @@ def _use_temporary_dir(data_dir: Path) -> None:
     tempfile.tempdir = str(temporary)
 
 
-def _listen(bind: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in bind else socket.AF_INET
-    try:
-        return socket.create_server((bind, port), family=family, backlog=BACKLOG)
-    except OSError as error:
-        raise SettingsError(
-            [f"--host / --port: can't listen on {bind} port {port}: {error.strerror or error}"]
-        ) from None
-
-
 def _configure(settings: ApiSettings, app: ASGIApp | str) -> uvicorn.Config:
     proxies = [str(network) for network in settings.trusted_proxies]
     return uvicorn.Config(
@@ -267,9 +259,7 @@ class _Server(uvicorn.Server):
 
 
 def _announce(listener: socket.socket, data_dir: Path) -> None:
-    host, port = listener.getsockname()[:2]
-    shown = f"[{host}]" if ":" in host else host
-    print(f"millimetric-mcp api: http://{shown}:{port}, data in {data_dir}", file=sys.stderr)
+    print(f"millimetric-mcp api: {write_url(listener)}, data in {data_dir}", file=sys.stderr)
 
 
 def _serve_with_workers(
@@ -279,7 +269,7 @@ def _serve_with_workers(
         raise SettingsError(
             ["--workers: the embedded store has one process; more take a ClickHouse server"]
         )
-    with _listen(settings.bind, settings.port) as listener:
+    with listen(settings.bind, settings.port) as listener:
         _prepare_for_workers(settings, data_dir, target)
         _hand_down(options)
         config = _configure(settings, "millimetric_mcp.cli.api:create_app")
