@@ -2,7 +2,8 @@
 
 A call ends within one total deadline. Reads are repeated on 429, 5xx, broken connections and
 time-outs; writes only where certainly nothing was stored: no connection, 429, 503. Where a
-write's fate is unknown, the exception says so.
+write's fate is unknown, the exception says so. Nobody is kept waiting in silence: where the
+API asks for more than a moment, the call fails and says for how long.
 
 httpx is imported at the first call: the start of the MCP server is measured.
 """
@@ -72,9 +73,11 @@ from millimetric_mcp.errors import ApiError, KeyMissing, Remedy, UpstreamError
 if TYPE_CHECKING:
     import httpx
 
-__all__ = ["MAX_ATTEMPTS", "MillimetricClient", "Pace"]
+__all__ = ["MAX_ATTEMPTS", "MAX_WAIT_S", "MillimetricClient", "Pace", "is_loopback"]
 
 MAX_ATTEMPTS = 3
+MAX_WAIT_S = 2.0
+"""The longest a call waits between its attempts, all of them together."""
 FIRST_BACKOFF_S = 0.25
 
 WRITE_KEY_VARIABLE = "MILLIMETRIC_KEY"
@@ -265,13 +268,14 @@ class MillimetricClient:
             deadline_s=pace.clock() + self._timeout_s,
             write=write,
         )
-        failures = 0
+        failures, patience_s = 0, MAX_WAIT_S
         while isinstance(outcome := await self._attempt(call), Failure):
             failures += 1
             wait_s = max(pace.backoff_s(failures), outcome.error.retry_after_s or 0.0)
-            in_time = pace.clock() + wait_s < call.deadline_s
+            in_time = wait_s <= patience_s and pace.clock() + wait_s < call.deadline_s
             if failures == MAX_ATTEMPTS or not outcome.repeatable or not in_time:
                 raise outcome.error
+            patience_s -= wait_s
             await pace.sleep(wait_s)
         return outcome
 
@@ -333,7 +337,7 @@ class MillimetricClient:
                 # Callers of several keys share the connections; a cookie would mix them up.
                 cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
                 # A proxy named in the environment would look for its own loopback.
-                trust_env=not _is_loopback(self._api_url),
+                trust_env=not _is_local(self._api_url),
                 headers={
                     "Accept": "application/json",
                     # Compressed, a small answer could unpack to any size before it is counted.
@@ -346,7 +350,7 @@ class MillimetricClient:
     def _unreachable(self) -> UpstreamError:
         advice = (
             f"nothing answers at {self._api_url}: start it with `millimetric-mcp api`, or correct"
-            if _is_loopback(self._api_url)
+            if _is_local(self._api_url)
             else "check the network, its proxy, and the URL in"
         )
         return UpstreamError(
@@ -362,12 +366,17 @@ def _unwritable() -> UpstreamError:
     )
 
 
-def _is_loopback(url: str) -> bool:
-    host = urlsplit(url).hostname or ""
+def is_loopback(host: str) -> bool:
+    """Whether nobody beyond this machine is at ``host``."""
     try:
         return ip_address(host).is_loopback
     except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
+        return host == "localhost"
+
+
+def _is_local(url: str) -> bool:
+    host = urlsplit(url).hostname or ""
+    return is_loopback(host) or host == "0.0.0.0" or host.endswith(".localhost")  # noqa: S104
 
 
 def _query(params: WindowParams) -> dict[str, str]:

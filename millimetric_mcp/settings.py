@@ -122,6 +122,7 @@ def _check_kind(kind: KeyKind) -> AfterValidator:
     """Names a key of another kind without showing it; its shape is the API's to judge."""
 
     def check(secret: SecretStr | None) -> SecretStr | None:
+        _check_header_value(secret)
         found = secret.get_secret_value().partition("_")[0] if secret else kind.value
         if found == kind.value:
             return secret
@@ -130,6 +131,14 @@ def _check_kind(kind: KeyKind) -> AfterValidator:
         raise ValueError(f"is not an API key: it does not start with {kind}_")
 
     return AfterValidator(check)
+
+
+def _check_header_value(secret: SecretStr | None) -> SecretStr | None:
+    """Names what no request can carry after ``Bearer``."""
+    text = secret.get_secret_value() if secret else ""
+    if not text.isascii() or not text.isprintable() or " " in text:
+        raise ValueError("holds white space or characters that can't be sent")
+    return secret
 
 
 def _check_secret_length(secret: SecretStr | None) -> SecretStr | None:
@@ -241,6 +250,7 @@ class ServeSettings(AnswerSettings):
     ] = None
     token: Annotated[
         LongSecret,
+        AfterValidator(_check_header_value),
         Setting("MILLIMETRIC_MCP_TOKEN", None, "at least 16 characters"),
         Field(description="the bearer token that --auth token asks for"),
     ] = None

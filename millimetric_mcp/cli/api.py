@@ -43,7 +43,7 @@ from millimetric_mcp.api.store import (
     parse_store_dsn,
 )
 from millimetric_mcp.cli.keys import announce_first_keys
-from millimetric_mcp.cli.serve import list_hosts, list_origins, read_server_options
+from millimetric_mcp.cli.serve import quiet_library, read_server_options
 from millimetric_mcp.client import MillimetricClient
 from millimetric_mcp.errors import MillimetricError, SettingsError
 from millimetric_mcp.server import build_server
@@ -54,15 +54,9 @@ from millimetric_mcp.settings import (
     list_settings,
     read_settings,
 )
-from millimetric_mcp.transports import (
-    BACKLOG,
-    Access,
-    build_http_app,
-    build_http_transports,
-    find_caller_by_keys,
-    listen,
-    write_url,
-)
+from millimetric_mcp.transports.access import find_caller_by_keys, read_access
+from millimetric_mcp.transports.http import build_http_app, build_http_transports
+from millimetric_mcp.transports.serving import BACKLOG, listen, write_url
 
 STORE_DIR = "store"
 TEMPORARY_DIR = "tmp"
@@ -152,6 +146,7 @@ def set_up_logging() -> None:
     """Our own lines to stderr as they are; other libraries' from warnings on."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logging.getLogger("millimetric_mcp").setLevel(logging.INFO)
+    quiet_library()
 
 
 def _open_backends(settings: ApiSettings, data_dir: Path, target: StoreTarget) -> Backends:
@@ -187,11 +182,7 @@ def _add_mcp(api: Starlette, settings: ApiSettings) -> ASGIApp:
     server = build_server(
         find_caller=find_caller_by_keys(client), options=read_server_options(settings)
     )
-    access = Access(
-        auth=Auth.PASSTHROUGH,
-        hosts=list_hosts(settings, bind=settings.bind),
-        origins=list_origins(settings),
-    )
+    access = read_access(settings, bind=settings.bind, auth=Auth.PASSTHROUGH)
     transports = build_http_transports(server, access=access, sse=False)
 
     @asynccontextmanager

@@ -3,23 +3,18 @@
 import argparse
 import logging
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import anyio
 
-from millimetric_mcp.client import MillimetricClient
+from millimetric_mcp.client import MillimetricClient, is_loopback
+from millimetric_mcp.contract.keys import parse_api_key
 from millimetric_mcp.errors import SettingsError
 from millimetric_mcp.server import Caller, ServerOptions, build_server
 from millimetric_mcp.settings import AnswerSettings, Auth, ServeSettings, Transport, read_settings
-from millimetric_mcp.transports import (
-    Access,
-    build_http_app,
-    build_http_transports,
-    find_caller_by_keys,
-    is_loopback,
-    serve_http,
-    serve_stdio,
-)
+from millimetric_mcp.transports.stdio import serve_stdio
+
+_log = logging.getLogger(__name__)
 
 
 def run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
@@ -28,13 +23,25 @@ def run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     Raises:
         SettingsError: a setting is wrong, or nothing can listen there.
     """
+    _set_up_logging()
+    settings = read_settings(ServeSettings, environ=environ, options=vars(options))
+    _check_reach(settings)
+    if settings.auth is not Auth.PASSTHROUGH:
+        _note_keys(settings)
+    anyio.run(_serve, settings)
+    return 0
+
+
+def _set_up_logging() -> None:
     logging.basicConfig(
         stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s"
     )
-    settings = read_settings(ServeSettings, environ=environ, options=vars(options))
-    _check_reach(settings)
-    anyio.run(_serve, settings)
-    return 0
+    quiet_library()
+
+
+def quiet_library() -> None:
+    """The library warns of what callers did wrong, in their words; refusals have lines of ours."""
+    logging.getLogger("mcp").setLevel(logging.ERROR)
 
 
 def _check_reach(settings: ServeSettings) -> None:
@@ -51,36 +58,62 @@ def _check_reach(settings: ServeSettings) -> None:
         raise SettingsError([fault])
 
 
+def _note_keys(settings: ServeSettings) -> None:
+    """A key that is not whole is said at once, and not shown; the API is to judge it."""
+    for variable, key in (
+        ("MILLIMETRIC_KEY", settings.write_key),
+        ("MILLIMETRIC_RK", settings.read_key),
+    ):
+        if key is not None and parse_api_key(key.get_secret_value()) is None:
+            _log.warning(
+                "%s does not look like a whole key (kind_live or kind_test, 8 characters, then "
+                "32 or more, joined by underscores): the API will probably refuse it",
+                variable,
+            )
+
+
 async def _serve(settings: ServeSettings) -> None:
     passthrough = settings.auth is Auth.PASSTHROUGH
     async with _open_client(settings, with_keys=not passthrough) as client:
-        server = build_server(
-            find_caller=(
-                find_caller_by_keys(client)
-                if passthrough
-                else lambda _: Caller(client, client.can_write, client.can_read)
-            ),
-            options=read_server_options(settings),
-        )
         if settings.transport is Transport.STDIO:
-            await serve_stdio(server)
-            return
-        access = Access(
-            auth=settings.auth,
-            token=settings.token.get_secret_value() if settings.token else None,
-            hosts=list_hosts(settings, bind=settings.bind),
-            origins=list_origins(settings),
-        )
-        streamable = settings.transport is Transport.HTTP
-        transports = build_http_transports(server, access=access, streamable=streamable)
-        await serve_http(
-            build_http_app(transports, access=access),
-            host=settings.bind,
-            port=settings.port,
-            on_ready=lambda url: _say(
-                f"Millimetric MCP server at {url}{'/mcp' if streamable else '/sse'}"
-            ),
-        )
+            await serve_stdio(
+                build_server(find_caller=_always(client), options=read_server_options(settings))
+            )
+        else:
+            await _serve_http(settings, client)
+
+
+async def _serve_http(settings: ServeSettings, client: MillimetricClient) -> None:
+    # Loaded here, for the start on stdio is measured and needs none of it.
+    from millimetric_mcp.transports import access, http, serving  # noqa: PLC0415
+
+    passthrough = settings.auth is Auth.PASSTHROUGH
+    server = build_server(
+        find_caller=access.find_caller_by_keys(client) if passthrough else _always(client),
+        options=read_server_options(settings),
+    )
+    let_in = access.read_access(
+        settings,
+        bind=settings.bind,
+        auth=settings.auth,
+        token=settings.token.get_secret_value() if settings.token else None,
+    )
+    streamable = settings.transport is Transport.HTTP
+    transports = http.build_http_transports(server, access=let_in, streamable=streamable)
+    await serving.serve_http(
+        http.build_http_app(transports, access=let_in),
+        host=settings.bind,
+        port=settings.port,
+        on_ready=lambda url: _say(
+            f"Millimetric MCP server at {url}{'/mcp' if streamable else '/sse'}"
+        ),
+    )
+
+
+def _always(client: MillimetricClient) -> Callable[[object], Caller]:
+    """Whoever calls uses the client's own keys."""
+    caller = Caller(client, client.can_write, client.can_read)
+    return lambda _request: caller
 
 
 def read_server_options(settings: AnswerSettings) -> ServerOptions:
@@ -91,17 +124,6 @@ def read_server_options(settings: AnswerSettings) -> ServerOptions:
         read_only=settings.read_only,
         confirm_destructive=settings.confirm_destructive,
     )
-
-
-def list_hosts(settings: AnswerSettings, *, bind: str) -> tuple[str, ...]:
-    """The Host headers that are let in: this machine's, the listening address's, those set."""
-    name = f"[{bind}]" if ":" in bind else bind
-    return (*Access().hosts, name, f"{name}:*", *settings.allowed_hosts)
-
-
-def list_origins(settings: AnswerSettings) -> tuple[str, ...]:
-    """The Origin headers that are let in: this machine's and those set."""
-    return (*Access().origins, *settings.allowed_origins)
 
 
 def _open_client(settings: ServeSettings, *, with_keys: bool) -> MillimetricClient:

@@ -2,23 +2,32 @@
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
+from millimetric_mcp.contract.codes import ErrorCode
 from millimetric_mcp.contract.endpoints import BATCH
 from millimetric_mcp.contract.events import MAX_BATCH_EVENTS, TrackEvent
 from millimetric_mcp.contract.keys import Scope
 from millimetric_mcp.errors import ApiError, CallError, UncertainWrite
-from millimetric_mcp.render import neutralise
 from millimetric_mcp.tools.arguments import Arguments, check_event_times
+from millimetric_mcp.tools.explain import quote
 from millimetric_mcp.tools.spec import Answer, Hints, ToolAnswer, ToolContext, ToolSpec
 
 MAX_EVENTS = 100_000
+MAX_ID_CHARS = 128
+"""As long as the API takes them: what is to be looked for is named whole."""
 BURST_REQUESTS = 20
 REQUEST_INTERVAL_S = 0.2
 """The API takes a burst of 20 batches, then 5 a second."""
+MAX_RATE_WAIT_S = 30.0
+"""The longest that several requests together wait for the rate limit; progress tells of it."""
+DEFAULT_RATE_WAIT_S = 1.0
+PROGRESS_STEP = 0.001
+"""Progress has to grow with every notification, also where no event was stored since the last."""
 
 
 class BatchEvent(TrackEvent):
@@ -64,33 +73,71 @@ async def _run(context: ToolContext, params: BatchArguments) -> Answer[BatchAnsw
         now=context.now(),
     )
     batch_id = context.new_id()
-    count = await _send(context, _mint_ids(params.events, batch_id), batch_id)
+    course = _Course(context, _mint_ids(params.events, batch_id), batch_id)
+    await _send(course)
+    waited = f" Waited {course.waited_s:g} s for the API's rate limit." if course.waited_s else ""
     return Answer(
-        f"Stored {count} events; batch_id {batch_id}: events sent without an event_id got "
-        f"{batch_id}-<index>.",
-        BatchAnswer(ok=True, count=count, batch_id=batch_id),
+        f"Stored {course.stored} events; batch_id {batch_id}: events sent without an event_id got "
+        f"{batch_id}-<index>.{waited}",
+        BatchAnswer(ok=True, count=course.stored, batch_id=batch_id),
     )
 
 
-async def _send(context: ToolContext, events: Sequence[TrackEvent], batch_id: str) -> int:
-    """How many events the API stored; where to go on is noted for each request that fails."""
-    stored = 0
+@dataclass(slots=True)
+class _Course:
+    """A batch on its way: how much of it the API stored, and how long that had to wait."""
+
+    context: ToolContext
+    events: Sequence[TrackEvent]
+    batch_id: str
+    stored: int = 0
+    waits: int = 0
+    waited_s: float = 0.0
+
+    async def tell(self, message: str | None = None) -> None:
+        progress = self.stored + self.waits * PROGRESS_STEP
+        await self.context.report_progress(progress, len(self.events), message)
+
+    async def wait(self, wait_s: float) -> None:
+        self.waits += 1
+        self.waited_s += wait_s
+        await self.tell(f"Waiting {wait_s:g} s for the API's rate limit")
+        await self.context.sleep(wait_s)
+
+    def may_wait(self, wait_s: float) -> bool:
+        """One request's wait is left to the caller, who is answered at once."""
+        return len(self.events) > MAX_BATCH_EVENTS and self.waited_s + wait_s <= MAX_RATE_WAIT_S
+
+
+async def _send(course: _Course) -> None:
+    """Everything stored; where to go on is noted for each request that fails."""
+    context, events = course.context, course.events
     for number, start in enumerate(range(0, len(events), MAX_BATCH_EVENTS)):
         if number >= BURST_REQUESTS:
             await context.sleep(REQUEST_INTERVAL_S)
         chunk = events[start : start + MAX_BATCH_EVENTS]
-        held = _describe(start, len(chunk), total=len(events), batch_id=batch_id)
+        held = _describe(start, len(chunk), total=len(events), batch_id=course.batch_id)
         context.note(f"{held} {_advise_look(events, start, size=len(chunk))}")
         try:
-            result = await context.client.batch(chunk)
+            course.stored += await _store(course, chunk)
         except UncertainWrite:
             raise
         except CallError as error:
             context.note(f"{held} None of them is stored: go on from events[{start}].")
             raise _renumber(error, start) from None
-        stored += result.count
-        await context.report_progress(stored, len(events))
-    return stored
+        await course.tell()
+
+
+async def _store(course: _Course, chunk: Sequence[TrackEvent]) -> int:
+    """How many events the API stored of one request, which waits for the rate limit."""
+    while True:
+        try:
+            return (await course.context.client.batch(chunk)).count
+        except ApiError as error:
+            wait_s = error.retry_after_s or DEFAULT_RATE_WAIT_S
+            if error.code is not ErrorCode.RATE_LIMITED or not course.may_wait(wait_s):
+                raise
+            await course.wait(wait_s)
 
 
 def _describe(start: int, size: int, *, total: int, batch_id: str) -> str:
@@ -108,10 +155,10 @@ def _advise_look(events: Sequence[TrackEvent], start: int, *, size: int) -> str:
     first, end = events[start], start + size
     then = f"go on from events[{end}]" if end < len(events) else "nothing is left to send"
     return (
-        f'Look for event_id "{neutralise(first.event_id or "")}" among the events '
-        f'"{neutralise(first.event)}" around its timestamp (raw_events with fields event_id and '
-        f"timestamp): if it is there, all of the request is stored and {then}; "
-        f"if not, go on from events[{start}]."
+        f"Look for event_id {quote(first.event_id or '', max_chars=MAX_ID_CHARS)} among the "
+        f"events {quote(first.event, max_chars=MAX_ID_CHARS)} around its timestamp (raw_events "
+        "with fields event_id and timestamp): if it is there, all of the request is stored and "
+        f"{then}; if not, go on from events[{start}]."
     )
 
 

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
@@ -29,6 +29,14 @@ class ToolAnswer(BaseModel):
     model_config = ConfigDict(defer_build=True)
 
 
+class ReportProgress(Protocol):
+    """Tells the client what is done of the total, in events, and what is waited for."""
+
+    async def __call__(
+        self, progress: float, total: float | None = None, message: str | None = None
+    ) -> None: ...
+
+
 @dataclass(frozen=True, slots=True)
 class ToolContext:
     """What a tool may use while it runs, for one caller and one call.
@@ -36,8 +44,7 @@ class ToolContext:
     ``may_read`` says whether the caller has a read key. Where ``can_ask``, ``ask`` puts a
     yes-or-no question to the client's user; its wording is asked for only when it is needed.
     ``note`` keeps a sentence that is told if the call fails from there on; the next one takes
-    its place. ``report_progress`` takes what is done and the total, both in events. ``now`` is
-    in UTC; ``new_id`` makes a fresh UUID.
+    its place. ``now`` is in UTC; ``new_id`` makes a fresh UUID.
     """
 
     client: "MillimetricClient"
@@ -51,7 +58,7 @@ class ToolContext:
     can_ask: bool
     ask: Callable[[Callable[[], Awaitable[str]]], Awaitable[bool]]
     note: Callable[[str], None]
-    report_progress: Callable[[int, int], Awaitable[None]]
+    report_progress: ReportProgress
 
 
 @dataclass(frozen=True, slots=True)

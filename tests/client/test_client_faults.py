@@ -419,6 +419,9 @@ async def talk_nonsense(_reader, writer):
     await writer.drain()
 
 
+HANGING_S = 60
+"""Longer than any test may take."""
+
 PEERS = (stall, stall_in_the_body, drip, reset, close, end_early, talk_nonsense)
 
 
@@ -488,9 +491,39 @@ async def test_cancelling_a_call_closes_its_connection_and_is_not_swallowed(call
 
 
 async def test_a_caller_s_own_deadline_passes_through(call, connect, listen):
-    async with listen(stall) as upstream, connect(api_url=upstream.url, timeout_s=20) as client:
-        with pytest.raises(TimeoutError), anyio.fail_after(0.1):
-            await call.run(client)
+    async def call_until_time_runs_out():
+        with anyio.fail_after(HANGING_S) as scope:
+
+            async def let_time_run_out(reader, _writer):
+                scope.deadline = anyio.current_time()
+                await reader.read()
+
+            async with (
+                listen(let_time_run_out) as upstream,
+                connect(api_url=upstream.url, timeout_s=HANGING_S) as client,
+            ):
+                await call.run(client)
+
+    with pytest.raises(TimeoutError):
+        await call_until_time_runs_out()
+
+
+class Hurried(httpx.AsyncBaseTransport):
+    """The network, on which the first request's time to read is over at once."""
+
+    def __init__(self):
+        self._network = httpx.AsyncHTTPTransport()
+        self.read_timeouts_s = []
+
+    async def handle_async_request(self, request):
+        timeouts = request.extensions["timeout"]
+        self.read_timeouts_s.append(timeouts["read"])
+        if len(self.read_timeouts_s) == 1:
+            timeouts["read"] = 0.001
+        return await self._network.handle_async_request(request)
+
+    async def aclose(self):
+        await self._network.aclose()
 
 
 async def test_a_read_s_dead_connection_is_noticed_in_time_for_another(read, connect, listen):
@@ -505,6 +538,11 @@ async def test_a_read_s_dead_connection_is_noticed_in_time_for_another(read, con
         writer.write(HEAD + f"content-length: {len(body)}\r\n\r\n".encode() + body)
         await writer.drain()
 
-    async with listen(peer) as upstream, connect(api_url=upstream.url, timeout_s=2) as client:
+    network = Hurried()
+    async with (
+        listen(peer) as upstream,
+        connect(api_url=upstream.url, timeout_s=HANGING_S, transport=network) as client,
+    ):
         assert isinstance(await read.run(client), read.endpoint.result)
     assert connections == 2
+    assert all(timeout_s <= HANGING_S / 2 for timeout_s in network.read_timeouts_s)

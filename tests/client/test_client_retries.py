@@ -8,7 +8,7 @@ import pytest
 
 from millimetric_mcp.client import FIRST_BACKOFF_S, MAX_ATTEMPTS, Pace
 from millimetric_mcp.contract.codes import ErrorCode
-from millimetric_mcp.errors import ApiError, CallError, UncertainWrite, UpstreamError
+from millimetric_mcp.errors import ApiError, CallError, Remedy, UncertainWrite, UpstreamError
 
 NOW = datetime(2026, 5, 16, 15, 4, 26, tzinfo=UTC)
 
@@ -117,16 +117,17 @@ def test_half_of_a_wait_is_random():
     assert waits_s == [FIRST_BACKOFF_S * part for part in (0.5, 0.75, 1.0)]
 
 
+SOON, LATER = NOW + timedelta(seconds=2), NOW + timedelta(seconds=9)
 RETRY_AFTER = [
     # header, Date header, seconds waited
-    ("7", None, 7.0),
-    (" 7 ", None, 7.0),
+    ("2", None, 2.0),
+    (" 2 ", None, 2.0),
     ("0", None, FIRST_BACKOFF_S),
-    (format_datetime(NOW + timedelta(seconds=9), usegmt=True), NOW, 9.0),
-    ("Saturday, 16-May-26 15:04:35 GMT", NOW, 9.0),
+    (format_datetime(SOON, usegmt=True), NOW, 2.0),
+    ("Saturday, 16-May-26 15:04:28 GMT", NOW, 2.0),
     (format_datetime(NOW - timedelta(seconds=9), usegmt=True), NOW, FIRST_BACKOFF_S),
     ("-5", None, FIRST_BACKOFF_S),
-    ("7.5", None, FIRST_BACKOFF_S),
+    ("1.5", None, FIRST_BACKOFF_S),
     ("soon", None, FIRST_BACKOFF_S),
     ("", None, FIRST_BACKOFF_S),
     ("٧", None, FIRST_BACKOFF_S),
@@ -135,7 +136,7 @@ RETRY_AFTER = [
 
 
 @pytest.mark.parametrize(("value", "date", "wait_s"), RETRY_AFTER)
-async def test_retry_after_is_honoured_as_seconds_or_date(
+async def test_a_short_retry_after_is_honoured_as_seconds_or_date(
     value, date, wait_s, call, connect, fake_time
 ):
     answer = limited(value.encode(), date=date and format_datetime(date, usegmt=True))
@@ -144,17 +145,43 @@ async def test_retry_after_is_honoured_as_seconds_or_date(
     assert fake_time.waits_s == [wait_s]
 
 
-async def test_a_date_without_the_api_s_own_date_is_measured_by_ours(call, connect, fake_time):
-    soon = datetime.now(UTC) + timedelta(seconds=10)
+LONG_WAITS = {
+    "a moment too long": (lambda: limited("3"), 3.0),
+    "seconds": (lambda: limited("7"), 7.0),
+    "a date": (
+        lambda: limited(
+            format_datetime(LATER, usegmt=True), date=format_datetime(NOW, usegmt=True)
+        ),
+        9.0,
+    ),
+    "the body's seconds": (lambda: limited(body={"retry_after_s": 18}), 18.0),
+    "longer than the call may take": (lambda: limited("31"), 31.0),
+    "without a code": (lambda: httpx.Response(503, headers={"retry-after": "120"}), 120.0),
+}
+
+
+@pytest.mark.parametrize(("answer", "wait_s"), LONG_WAITS.values(), ids=LONG_WAITS)
+async def test_a_long_wait_is_not_begun_but_told(answer, wait_s, call, connect, fake_time):
+    script = Script(answer(), good(call))
+    async with connect(script) as client:
+        with pytest.raises(CallError) as caught:
+            await call.run(client)
+    assert (caught.value.remedy, caught.value.retry_after_s) == (Remedy.WAIT, wait_s)
+    assert (script.sent, fake_time.waits_s) == (1, [])
+
+
+async def test_a_date_without_the_api_s_own_date_is_measured_by_ours(call, connect):
+    soon = datetime.now(UTC) + timedelta(seconds=100)
     script = Script(limited(format_datetime(soon, usegmt=True)), good(call))
     async with connect(script) as client:
-        await call.run(client)
-    assert 8 < fake_time.waits_s[0] <= 10
+        with pytest.raises(ApiError) as caught:
+            await call.run(client)
+    assert 60 < caught.value.retry_after_s <= 100
 
 
 @pytest.mark.parametrize(
     ("seconds", "wait_s"),
-    [(3, 3.0), (2.5, 2.5), (-1, 0.25), (1e300, 0.25), ("9", 0.25), (None, 0.25), ([], 0.25)],
+    [(2, 2.0), (1.5, 1.5), (-1, 0.25), (1e300, 0.25), ("1", 0.25), (None, 0.25), ([], 0.25)],
 )
 async def test_without_the_header_the_body_s_seconds_count(
     seconds, wait_s, call, connect, fake_time
@@ -166,29 +193,38 @@ async def test_without_the_header_the_body_s_seconds_count(
 
 
 async def test_a_wait_beyond_the_deadline_is_not_begun_but_told(call, connect, fake_time):
-    script = Script(limited("31"), good(call))
-    async with connect(script, timeout_s=30) as client:
+    script = Script(limited("2"), good(call))
+    async with connect(script, timeout_s=1.5) as client:
         with pytest.raises(ApiError) as caught:
             await call.run(client)
-    assert (caught.value.code, caught.value.retry_after_s) == (ErrorCode.RATE_LIMITED, 31.0)
+    assert (caught.value.code, caught.value.retry_after_s) == (ErrorCode.RATE_LIMITED, 2.0)
     assert fake_time.waits_s == []
 
 
-async def test_the_deadline_counts_all_attempts_together(call, connect, fake_time):
-    script = Script(limited("20"), limited("20"), good(call))
-    async with connect(script, timeout_s=30) as client:
+async def test_all_waits_of_a_call_together_are_short(call, connect, fake_time):
+    script = Script(limited("1"), limited("2"), good(call))
+    async with connect(script) as client:
         with pytest.raises(ApiError) as caught:
             await call.run(client)
-    assert caught.value.retry_after_s == 20.0
-    assert (script.sent, fake_time.waits_s) == (2, [20.0])
+    assert caught.value.retry_after_s == 2.0
+    assert (script.sent, fake_time.waits_s) == (2, [1.0])
+
+
+async def test_the_deadline_counts_all_attempts_together(call, connect, fake_time):
+    script = Script(limited("1"), limited("1"), good(call))
+    async with connect(script, timeout_s=1.5) as client:
+        with pytest.raises(ApiError) as caught:
+            await call.run(client)
+    assert caught.value.retry_after_s == 1.0
+    assert (script.sent, fake_time.waits_s) == (2, [1.0])
 
 
 async def test_each_call_has_its_own_deadline_and_attempts(call, connect, fake_time):
-    script = Script(limited("20"), good(call), limited("20"), good(call))
-    async with connect(script, timeout_s=30) as client:
+    script = Script(limited("2"), good(call), limited("2"), good(call))
+    async with connect(script, timeout_s=3) as client:
         await call.run(client)
         await call.run(client)
-    assert fake_time.now_s == 40
+    assert fake_time.now_s == 4
 
 
 async def test_every_failure_is_a_call_error(call, connect):

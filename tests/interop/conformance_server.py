@@ -65,7 +65,9 @@ from mcp_types import (
 
 from millimetric_mcp.client import MillimetricClient
 from millimetric_mcp.server import Caller, build_server
-from millimetric_mcp.transports import Access, build_http_app, build_http_transports, serve_http
+from millimetric_mcp.transports.access import Access
+from millimetric_mcp.transports.http import build_http_app, build_http_transports
+from millimetric_mcp.transports.serving import serve_http
 
 PNG = (
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mP8z8BQDwAEhQGAhKmMIQAAAABJ"

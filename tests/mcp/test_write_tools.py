@@ -91,6 +91,64 @@ async def test_a_batch_tells_how_far_it_is(mode, connect):
     assert seen == [(1000, 1500), (1500, 1500)]
 
 
+def limit_the_second(api, answer, *, times, wait_s):
+    """The API's rate limit, reached by the second request so many times."""
+    left = [times]
+
+    def respond(request):
+        if len(json.loads(request.content)["events"]) < 1000 and left[0]:
+            left[0] -= 1
+            return answer({"error": "rate_limited", "retry_after_s": wait_s}, 429)
+        return api.batch_(request)
+
+    api.rules["/v1/batch"] = respond
+
+
+@pytest.mark.parametrize("mode", ["legacy", "auto"])
+async def test_a_batch_of_several_requests_waits_for_the_rate_limit_and_says_so(
+    mode, connect, api, answer
+):
+    limit_the_second(api, answer, times=2, wait_s=7)
+    seen = []
+
+    async def on_progress(done, _total, message):
+        seen.append((done, message))
+
+    async with connect(mode=mode) as client:
+        result = await client.call_tool(
+            "batch", {"events": [{"event": "a"}] * 1500}, progress_callback=on_progress
+        )
+        assert client.waits == [7, 7]
+    assert result.structured_content["count"] == 1500
+    assert "Waited 14 s for the API's rate limit." in result.content[0].text
+    assert [message for _, message in seen] == [
+        None,
+        *["Waiting 7 s for the API's rate limit"] * 2,
+        None,
+    ]
+    done = [progress for progress, _ in seen]
+    assert done == sorted(set(done))
+    assert [int(progress) for progress in done] == [1000, 1000, 1000, 1500]
+
+
+async def test_a_batch_waits_only_so_long_and_tells_where_to_go_on(connect, api, answer):
+    limit_the_second(api, answer, times=9, wait_s=12)
+    async with connect() as client:
+        result = await client.call_tool("batch", {"events": [{"event": "a"}] * 1500})
+        assert client.waits == [12, 12]
+    assert result.is_error
+    assert result.content[0].text.startswith("Wait 12 s and retry: ")
+    assert "None of them is stored: go on from events[1000]." in result.content[0].text
+
+
+async def test_a_batch_of_one_request_is_told_of_the_rate_limit_at_once(connect, api, answer):
+    limit_the_second(api, answer, times=9, wait_s=7)
+    async with connect() as client:
+        result = await client.call_tool("batch", {"events": [{"event": "a"}]})
+        assert client.waits == []
+    assert result.content[0].text.startswith("Wait 7 s and retry: ")
+
+
 async def test_a_batch_that_fails_halfway_tells_what_is_stored_and_where_to_go_on(
     call, api, answer
 ):

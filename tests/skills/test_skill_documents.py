@@ -23,7 +23,7 @@ from millimetric_mcp.contract.validation import MAX_PROPERTIES_BYTES
 from millimetric_mcp.settings import DEFAULT_HOST, LOCAL_HOST, RateLimits, ServeSettings
 from millimetric_mcp.settings import list_settings as list_settings_of
 from millimetric_mcp.tools import TOOLS
-from millimetric_mcp.transports import KEY_KIND_NOT_ALLOWED, READ_KEY_HEADER
+from millimetric_mcp.transports.access import KEY_KIND_NOT_ALLOWED, READ_KEY_HEADER
 
 MAX_TOKENS = 2500
 SHOWN_DESCRIPTION_CHARS = 160

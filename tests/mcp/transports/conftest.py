@@ -1,5 +1,6 @@
 """Servers as child processes, a real upstream on a socket, and clients of every transport."""
 
+import asyncio
 import json
 import os
 import re
@@ -105,44 +106,70 @@ class Child:
     process: subprocess.Popen
     url: str
     stderr: list[str]
+    grown: threading.Condition
+
+    async def wait_for_line(self, *, after: int) -> str:
+        """The first line that it writes after so many."""
+
+        def wait() -> str:
+            with self.grown:
+                assert self.grown.wait_for(lambda: len(self.stderr) > after, DEADLINE_S)
+                return self.stderr[after]
+
+        return await asyncio.to_thread(wait)
 
     def stop(self) -> int:
         self.process.terminate()
         return self.process.wait(DEADLINE_S)
 
 
+def find_url(lines: list[str]) -> str:
+    """The first URL in what a server wrote, or nothing."""
+    found = re.search(r"http://\S+:\d+", "".join(lines))
+    return found[0] if found else ""
+
+
 @pytest.fixture(scope="module")
-def serve(environ):
-    """Starts ``millimetric-mcp serve`` on a free port; it lives as long as the module's tests."""
+def run_server(environ):
+    """Starts a server that writes its URL; it lives as long as the module's tests."""
     children: list[Child] = []
 
-    def start(*args: str, **variables: str) -> Child:
+    def start(*command: str, **variables: str) -> Child:
         process = subprocess.Popen(
-            [sys.executable, "-m", "millimetric_mcp", "serve", "--port", "0", *args],
+            [sys.executable, *command],
             env=environ | variables,
             stderr=subprocess.PIPE,
             text=True,
         )
         stderr: list[str] = []
-        ready = threading.Event()
+        grown = threading.Condition()
 
         def drain() -> None:
             for line in process.stderr:
-                stderr.append(line)
-                ready.set()
-            ready.set()
+                with grown:
+                    stderr.append(line)
+                    grown.notify_all()
 
         threading.Thread(target=drain, daemon=True).start()
-        assert ready.wait(DEADLINE_S)
-        url = re.search(r"http://\S+:\d+", "".join(stderr))
-        assert url, stderr
-        children.append(Child(process, url[0], stderr))
+        with grown:
+            assert grown.wait_for(lambda: find_url(stderr), DEADLINE_S), stderr
+        children.append(Child(process, find_url(stderr), stderr, grown))
         return children[-1]
 
     yield start
     for child in children:
         assert child.stop() == 0
         child.process.stderr.close()
+
+
+@pytest.fixture(scope="module")
+def serve(run_server):
+    """Starts ``millimetric-mcp serve`` on a free port."""
+
+    def start(*args: str, **variables: str) -> Child:
+        return run_server("-m", "millimetric_mcp", "serve", "--port", "0", *args, **variables)
+
+    return start
 
 
 @pytest.fixture

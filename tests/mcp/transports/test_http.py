@@ -105,15 +105,24 @@ class TestWithoutAuth:
             pytest.param(
                 {"Origin": "http://127.0.0.1:99.evil.test"}, 403, id="no port of a known origin"
             ),
+            pytest.param({"Host": "127.0.0.1.evil.test"}, 421, id="a known host's look-alike"),
+            pytest.param({"Host": "evil.test:80"}, 421, id="foreign host with a port"),
+            pytest.param({"Host": "[::2]:1"}, 421, id="foreign IPv6 host"),
+            pytest.param({"Origin": "null"}, 403, id="a page of no origin"),
             pytest.param({"Host": "LocalHost:1"}, 200, id="another spelling"),
+            pytest.param({"Host": "localhost"}, 200, id="a host without a port"),
+            pytest.param({"Host": "[::1]:1"}, 200, id="IPv6 host"),
+            pytest.param({"Host": "[::1]"}, 200, id="IPv6 host without a port"),
             pytest.param({"Origin": "http://localhost:6274"}, 200, id="a page of this machine"),
+            pytest.param({"Origin": "http://[::1]:6274"}, 200, id="such a page over IPv6"),
+            pytest.param({"Origin": "http://localhost"}, 200, id="such a page on port 80"),
             pytest.param({}, 200, id="no browser"),
         ],
     )
     async def test_host_and_origin_are_checked(self, headers, status, unguarded, initialize):
         assert (await initialize(unguarded.url, headers)).status_code == status
         async with httpx.AsyncClient(base_url=unguarded.url, headers=headers) as http:
-            posted = await http.post("/messages/")
+            posted = await http.post("/messages/", json={})
             async with http.stream("GET", "/sse") as stream:
                 assert stream.status_code == status
         assert posted.status_code == (400 if status == 200 else status)

@@ -242,6 +242,50 @@ async def test_a_key_of_the_wrong_kind_is_named_at_start_without_being_printed(
     assert await child.process.stdout.read() == b""
 
 
+UNSENDABLE = {
+    "white space": "sk_test_PLANTED1 planted",
+    "a newline at the end": WRITE_KEY + "\n",
+    "a tab": "sk_test_PLANTED1\tplanted",
+    "another script": "sk_test_PLANTED1_ключ",
+}
+
+
+@pytest.mark.parametrize("value", UNSENDABLE.values(), ids=UNSENDABLE)
+@pytest.mark.parametrize("variable", ["MILLIMETRIC_KEY", "MILLIMETRIC_RK", "MILLIMETRIC_MCP_TOKEN"])
+async def test_a_secret_that_cannot_be_sent_is_named_at_start_without_being_printed(
+    variable, value, spawn
+):
+    value = value.replace("sk_", "rk_") if variable == "MILLIMETRIC_RK" else value
+    child = await spawn(**{variable: value})
+    assert await asyncio.wait_for(child.process.wait(), DEADLINE_S) == 2
+    said = (await child.process.stderr.read()).decode()
+    assert (
+        said == f"millimetric-mcp: {variable}: holds white space or characters that can't be sent\n"
+    )
+
+
+NOT_WHOLE = {
+    "nothing but a kind": "sk_",
+    "the example's": "sk_live_...",
+    "nonsense": "sk_live_PLANTED",
+    "another environment": "sk_prod_PLANTED1_" + "w" * 32,
+    "cut short": WRITE_KEY[:-1],
+}
+
+
+@pytest.mark.parametrize("value", NOT_WHOLE.values(), ids=NOT_WHOLE)
+async def test_a_key_that_is_not_whole_is_named_at_start_and_left_to_the_api(value, spawn):
+    child = await spawn(MILLIMETRIC_KEY=value, MILLIMETRIC_RK=READ_KEY)
+    await child.open()
+    child.process.stdin.close()
+    assert await asyncio.wait_for(child.process.wait(), DEADLINE_S) == 0
+    said = (await child.process.stderr.read()).decode()
+    assert "MILLIMETRIC_KEY does not look like a whole key" in said
+    assert "MILLIMETRIC_RK" not in said
+    assert value == "sk_" or value not in said
+    assert said.count("\n") == 1
+
+
 async def test_nothing_but_protocol_is_written_to_stdout(spawn, upstream):
     child = await spawn(MILLIMETRIC_RK=READ_KEY)
     await child.open()
