@@ -1,7 +1,6 @@
 """The HTTP API as one ASGI application: endpoints, error envelope, CORS, log, life span."""
 
 import asyncio
-import json
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -9,7 +8,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from http import HTTPStatus
-from typing import Any
 
 from starlette.applications import Starlette
 from starlette.datastructures import Headers
@@ -21,22 +19,19 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from millimetric_mcp.api.bodies import BodyReader
 from millimetric_mcp.api.control import Control, KeyCache, Secrets
-from millimetric_mcp.api.openapi import HEALTH_PATH, OPENAPI_PATH, render_openapi
+from millimetric_mcp.api.log import RequestLog
+from millimetric_mcp.api.openapi import OPENAPI_PATH, render_openapi
 from millimetric_mcp.api.ratelimit import RateLimiter
 from millimetric_mcp.api.routes import Endpoints, Services
 from millimetric_mcp.api.store import EventStore
 from millimetric_mcp.api.upkeep import Upkeep
 from millimetric_mcp.contract.codes import ERRORS, ErrorCode
-from millimetric_mcp.contract.endpoints import ENDPOINTS
 from millimetric_mcp.errors import RequestError, StoreUnavailable, StoreUncertain
 from millimetric_mcp.settings import ApiSettings
 
 CORS_MAX_AGE_S = 86_400
-CLIENT_CLOSED_REQUEST = 499
-"""What the log says of a request whose caller hung up before an answer."""
-
-_KNOWN_PATHS = frozenset({endpoint.path for endpoint in ENDPOINTS} | {HEALTH_PATH, OPENAPI_PATH})
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +55,7 @@ def build_app(
     """The API over its backends; everything it does beside answering begins with its life span."""
     control, store, secrets = backends.control, backends.store, backends.secrets
     keys = KeyCache(control.find_key)
+    bodies = BodyReader()
     upkeep = Upkeep(
         control=control,
         store=store,
@@ -73,6 +69,7 @@ def build_app(
         pepper=secrets.pepper,
         ip_salt=secrets.ip_salt or b"",
         limiter=RateLimiter(settings.rate_limits, clock=clock_ns),
+        bodies=bodies,
         clock=clock,
         country_of=country_of,
         wake_upkeep=upkeep.wake,
@@ -88,6 +85,7 @@ def build_app(
             await upkeep.close()
             await store.close()
             await keys.close()
+            bodies.close()
             control.close()
 
     app = Starlette(
@@ -147,37 +145,6 @@ class _Cors(CORSMiddleware):
         return _envelope(RequestError(ErrorCode.METHOD_NOT_ALLOWED), self.preflight_headers)
 
 
-class RequestLog:
-    """One JSON line a request, without key, address, query or body.
-
-    A fault is logged by its type and place alone: its text and its traceback may quote what
-    a caller sent.
-    """
-
-    def __init__(self, app: ASGIApp, write: Callable[[str], object]) -> None:
-        self._app = app
-        self._write = write
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        started_s = time.perf_counter()
-        status = CLIENT_CLOSED_REQUEST
-
-        async def note_status(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-            await send(message)
-
-        try:
-            await self._app(scope, receive, note_status)
-        finally:
-            fields = _describe(scope, status, started_s)
-            self._write(json.dumps(fields, separators=(",", ":")) + "\n")
-
-
 class LastResort:
     """Answers what no handler foresaw with ``internal_error``, and leaves the fault to the log.
 
@@ -213,30 +180,6 @@ class LastResort:
             if not has_begun:
                 answer = _envelope(RequestError(ErrorCode.INTERNAL_ERROR))
                 await answer(scope, receive, send)
-
-
-def _describe(scope: Scope, status: int, started_s: float) -> dict[str, Any]:
-    path, state = scope["path"], scope.get("state", {})
-    fields = {
-        "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
-        "method": scope["method"],
-        "path": path if path in _KNOWN_PATHS else "(unknown)",
-        "status": status,
-        "duration_ms": round((time.perf_counter() - started_s) * 1000, 2),
-    }
-    if "project" in state:
-        fields["project"] = state["project"]
-    if "fault" in state:
-        fields["fault"] = _place(state["fault"])
-    return fields
-
-
-def _place(fault: Exception) -> str:
-    step = fault.__traceback__
-    while step is not None and step.tb_next is not None:
-        step = step.tb_next
-    where = f" at {step.tb_frame.f_code.co_qualname}:{step.tb_lineno}" if step else ""
-    return type(fault).__name__ + where
 
 
 def _envelope(error: RequestError, headers: Mapping[str, str] | None = None) -> Response:

@@ -40,7 +40,8 @@ Every error body is `{"error": code}`; the code is the contract. Checks run in t
 and method, key, scope, origin, rate, type and size, body. A path that is not listed answers \
 `404 not_found`, another method `405 method_not_allowed`. Any origin may call `/v1/*` (CORS): \
 the key authorises, and a `pk` key its origins alone. Bodies are JSON in UTF-8 of at most \
-10 MiB, plain or with `Content-Encoding: gzip`; unknown fields and parameters are ignored."""
+10 MiB (10,485,760 bytes), plain or with `Content-Encoding: gzip` (the inflated size counts); \
+unknown fields and parameters are ignored, known parameters are not empty."""
 
 _EVERYWHERE = (
     ErrorCode.MISSING_BEARER_TOKEN,
@@ -322,8 +323,6 @@ def _describe_parameters(model: type[BaseModel], example: Json, schemas: Json) -
         parameter = {"name": name, "in": "query", "required": name in written["required"]}
         if "description" in described:
             parameter["description"] = described.pop("description")
-        if not parameter["required"]:
-            parameter["allowEmptyValue"] = True  # and means an absent one
         yield parameter | {"schema": described, "example": example[name]}
 
 

@@ -1,8 +1,6 @@
 """The endpoints: route, key, scope, origin, rate, type and size, body, in this order."""
 
 import asyncio
-import re
-import zlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,11 +11,12 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from millimetric_mcp.api.auth import FindKey, authenticate, authorise, check_origin
+from millimetric_mcp.api.bodies import BodyReader
 from millimetric_mcp.api.control import ForgetLog
 from millimetric_mcp.api.ingest.address import host_of
 from millimetric_mcp.api.ingest.enrich import hash_ip, parse_user_agent
 from millimetric_mcp.api.ingest.pipeline import Caller, build_event, build_identification
-from millimetric_mcp.api.ingest.validate import check_times, read_body, read_params
+from millimetric_mcp.api.ingest.validate import check_times, read_params
 from millimetric_mcp.api.ratelimit import RateLimiter
 from millimetric_mcp.api.store import EventStore
 from millimetric_mcp.contract.codes import ErrorCode
@@ -30,14 +29,13 @@ from millimetric_mcp.contract.endpoints import (
     STATS,
     TRACK,
     Endpoint,
+    RequestT,
 )
 from millimetric_mcp.contract.keys import KeyRecord
 from millimetric_mcp.contract.stored import StoredEvent
 from millimetric_mcp.errors import RequestError, StoreError
 
-MAX_BODY_BYTES = 10 * 1024 * 1024
 NO_IP_HASH = bytes(16)
-_DIGITS = re.compile("[0-9]{1,20}")
 
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -56,6 +54,7 @@ class Services:
     pepper: bytes
     ip_salt: bytes
     limiter: RateLimiter
+    bodies: BodyReader
     clock: Callable[[], datetime]
     country_of: Callable[[str], str]
     wake_upkeep: Callable[[], None]
@@ -94,7 +93,7 @@ class Endpoints:
 
     async def track(self, request: Request) -> Response:
         admission = await self._admit(request, TRACK)
-        event = read_body(TRACK.request, await read_bytes(request, admission.headers))
+        event = await self._read(TRACK, request, admission)
         caller = self._describe(request, admission)
         check_times([event], now=caller.received_at, in_batch=False)
         await self._services.store.append([build_event(event, caller)])
@@ -102,7 +101,7 @@ class Endpoints:
 
     async def batch(self, request: Request) -> Response:
         admission = await self._admit(request, BATCH)
-        batch = read_body(BATCH.request, await read_bytes(request, admission.headers))
+        batch = await self._read(BATCH, request, admission)
         caller = self._describe(request, admission)
         check_times(batch.events, now=caller.received_at, in_batch=True)
         stored: Sequence[StoredEvent] = [build_event(event, caller) for event in batch.events]
@@ -111,14 +110,14 @@ class Endpoints:
 
     async def identify(self, request: Request) -> Response:
         admission = await self._admit(request, IDENTIFY)
-        body = read_body(IDENTIFY.request, await read_bytes(request, admission.headers))
+        body = await self._read(IDENTIFY, request, admission)
         caller = self._describe(request, admission)
         await self._services.store.append([build_identification(body, caller)])
         return JSONResponse({"ok": True}, IDENTIFY.status)
 
     async def forget(self, request: Request) -> Response:
         admission = await self._admit(request, FORGET)
-        body = read_body(FORGET.request, await read_bytes(request, admission.headers))
+        body = await self._read(FORGET, request, admission)
         try:
             cutoff = await self._services.store.now()
             await asyncio.to_thread(
@@ -171,6 +170,11 @@ class Endpoints:
         services.limiter.take(record.project_id, endpoint)
         return Admission(record, headers)
 
+    async def _read(
+        self, endpoint: Endpoint[RequestT, Any], request: Request, admission: Admission
+    ) -> RequestT:
+        return await self._services.bodies.read(endpoint.request, request, admission.headers)
+
     def _describe(self, request: Request, admission: Admission) -> Caller:
         services, headers = self._services, admission.headers
         now = services.clock()
@@ -188,48 +192,3 @@ class Endpoints:
 def read_headers(request: Request) -> dict[str, str]:
     """Every header, read once: a look-up in Starlette's own scans them all."""
     return {name.decode("latin-1"): value.decode("latin-1") for name, value in request.headers.raw}
-
-
-async def read_bytes(request: Request, headers: Mapping[str, str]) -> bytes:
-    """The JSON body's bytes, inflated where it came as gzip; at most 10 MiB.
-
-    Raises:
-        RequestError: unsupported_media_type, payload_too_large or invalid_payload.
-    """
-    encoding = _check_media_type(headers)
-    declared = headers.get("content-length", "0")
-    if _DIGITS.fullmatch(declared) and int(declared) > MAX_BODY_BYTES:
-        raise RequestError(ErrorCode.PAYLOAD_TOO_LARGE)
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MAX_BODY_BYTES:
-            raise RequestError(ErrorCode.PAYLOAD_TOO_LARGE)
-    return _inflate(bytes(body)) if encoding == "gzip" else bytes(body)
-
-
-def _check_media_type(headers: Mapping[str, str]) -> str:
-    media_type, _, parameters = headers.get("content-type", "").partition(";")
-    charset = parameters.strip().lower().replace('"', "")
-    encoding = headers.get("content-encoding", "identity").strip().lower()
-    if (
-        media_type.strip().lower() != "application/json"
-        or charset not in {"", "charset=utf-8", "charset=utf8"}
-        or encoding not in {"identity", "gzip"}
-    ):
-        raise RequestError(ErrorCode.UNSUPPORTED_MEDIA_TYPE)
-    return encoding
-
-
-def _inflate(body: bytes) -> bytes:
-    inflater = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
-    try:
-        inflated = inflater.decompress(body, MAX_BODY_BYTES + 1)
-    except zlib.error:
-        inflated = b""
-    if len(inflated) > MAX_BODY_BYTES:
-        raise RequestError(ErrorCode.PAYLOAD_TOO_LARGE)
-    if not inflater.eof or inflater.unused_data:
-        details = {"fieldErrors": {}, "formErrors": ["The body is not one whole gzip stream."]}
-        raise RequestError(ErrorCode.INVALID_PAYLOAD, details=details)
-    return inflated

@@ -65,7 +65,9 @@ ERRORS: Mapping[ErrorCode, ErrorFact] = {
     ),
     ErrorCode.NOT_FOUND: ErrorFact((404,), "There is no such path."),
     ErrorCode.METHOD_NOT_ALLOWED: ErrorFact((405,), "The path exists, with another method."),
-    ErrorCode.PAYLOAD_TOO_LARGE: ErrorFact((413,), "The body is larger than the API takes."),
+    ErrorCode.PAYLOAD_TOO_LARGE: ErrorFact(
+        (413,), "The body is larger than 10 MiB (10,485,760 bytes), as sent or inflated."
+    ),
     ErrorCode.UNSUPPORTED_MEDIA_TYPE: ErrorFact(
         (415,), "The body must be application/json in UTF-8, plain or gzip."
     ),

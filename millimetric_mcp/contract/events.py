@@ -22,6 +22,9 @@ from millimetric_mcp.contract.validation import (
     parse_timestamp,
 )
 
+MAX_BODY_BYTES = 10 * 1024 * 1024
+"""As sent, and inflated."""
+
 MAX_BATCH_EVENTS = 1000
 IDENTIFY_EVENT = "$identify"
 

@@ -56,9 +56,10 @@ def _split_columns(value: object) -> object:
     names = value.split(",") if isinstance(value, str) else value
     if not isinstance(names, list | tuple):
         return names
+    is_blank = isinstance(value, str) and not value.strip(" ,")
     names = [name.strip() if isinstance(name, str) else name for name in names]
     names = [name for name in names if name != ""]
-    if any(name not in list(GroupColumn) for name in names):
+    if is_blank or any(name not in list(GroupColumn) for name in names):
         raise PydanticCustomError(
             "group_by",
             "must be a comma list of {allowed}",
@@ -87,6 +88,9 @@ def _read_digits(value: object) -> object:
 
 
 _PLAIN_DIGITS = BeforeValidator(_read_digits)
+Filter = Annotated[str | None, Field(min_length=1)]
+"""A value to compare with as it is; no filter is an absent one, never an empty one."""
+
 _MOST_ROWS = "Most rows to answer with."
 _EVENT_NAME = "Only events of this name."
 
@@ -125,7 +129,7 @@ class StatsParams(WindowParams):
     interval: Annotated[
         Interval | None, Field(description="Width of a bucket; absent: one bucket.")
     ] = None
-    event: Annotated[str | None, Field(description=_EVENT_NAME)] = None
+    event: Annotated[Filter, Field(description=_EVENT_NAME)] = None
     limit: Annotated[
         int, Field(ge=1, le=MAX_STATS_LIMIT, description=_MOST_ROWS), _PLAIN_DIGITS
     ] = 100
@@ -134,12 +138,12 @@ class StatsParams(WindowParams):
 class QueryParams(WindowParams):
     """Raw events, newest first."""
 
-    event: Annotated[str | None, Field(description=_EVENT_NAME)] = None
-    source: Annotated[str | None, Field(description="Only this source.")] = None
-    medium: Annotated[str | None, Field(description="Only this medium.")] = None
-    country: Annotated[str | None, Field(description="Only this ISO country code.")] = None
-    user_id: Annotated[str | None, Field(description="Only this user.")] = None
-    anonymous_id: Annotated[str | None, Field(description="Only this visitor.")] = None
+    event: Annotated[Filter, Field(description=_EVENT_NAME)] = None
+    source: Annotated[Filter, Field(description="Only this source.")] = None
+    medium: Annotated[Filter, Field(description="Only this medium.")] = None
+    country: Annotated[Filter, Field(description="Only this ISO country code.")] = None
+    user_id: Annotated[Filter, Field(description="Only this user.")] = None
+    anonymous_id: Annotated[Filter, Field(description="Only this visitor.")] = None
     limit: Annotated[
         int, Field(ge=1, le=MAX_QUERY_LIMIT, description=_MOST_ROWS), _PLAIN_DIGITS
     ] = 100

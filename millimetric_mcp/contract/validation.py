@@ -19,6 +19,9 @@ _ISO_8601 = re.compile(
     r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(?::\d\d(?:[.,]\d+)?)?(?:[Zz]|[+-]\d\d(?::?\d\d)?)", re.A
 )
 _COMPACT = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+_MARK = "\ud800"
+"""Stands in no text that can be stored."""
+_MARKED = re.compile(f'"{_MARK}(-?[0-9][0-9.eE+-]*)"')
 _PLAIN_URL = re.compile(r"https?://[A-Za-z0-9.-]+(?::[0-9]{1,4})?(?:[/?#].*)?", re.S)
 """What nearly every URL looks like; the others are parsed."""
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):(.+)", re.S)
@@ -90,12 +93,39 @@ def _url_error() -> PydanticCustomError:
     )
 
 
+class ExactNumber:
+    """A JSON number as it was written, for what a float would round."""
+
+    __slots__ = ("text",)  # no dataclass: there may be millions, and its frozen form is slow
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+
+def _mark_number(value: object) -> str:
+    if isinstance(value, ExactNumber):
+        return _MARK + value.text
+    raise TypeError
+
+
+_MARKING = json.JSONEncoder(
+    ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_mark_number
+)
+
+
+def _encode(value: dict[str, object]) -> str:
+    try:
+        return _COMPACT.encode(value)
+    except TypeError:
+        return _MARKED.sub(r"\1", _MARKING.encode(value))
+
+
 def compact_object(value: object) -> str:
     """``value``, a JSON object, as compact JSON text of at most 8192 bytes in UTF-8."""
     if not isinstance(value, dict):
         raise PydanticCustomError("object", "must be a JSON object")
     try:
-        text = _COMPACT.encode(value)
+        text = _encode(value)
         size_bytes = len(text.encode())
     except UnicodeEncodeError:
         raise PydanticCustomError("text", "must hold valid Unicode text") from None

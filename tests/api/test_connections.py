@@ -1,6 +1,7 @@
 """Connections of the real server, in this process: heads of requests are bounded."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 
 import pytest
@@ -50,15 +51,17 @@ async def talk(port: int, *packets: bytes, until: bytes) -> bytes:
         writer.close()
 
 
-async def test_a_head_longer_than_the_limit_is_refused_before_it_ends(port):
+async def test_a_head_longer_than_the_limit_is_refused_before_it_ends(port, capsys):
     part = b"x" * 16_384
 
     answer = await talk(
-        port, REQUEST + b"X: ", *[part] * (MAX_HEAD_BYTES // len(part) + 1), until=b"large."
+        port, REQUEST + b"X: ", *[part] * (MAX_HEAD_BYTES // len(part) + 1), until=b"}}"
     )
 
     assert answer.startswith(b"HTTP/1.1 400 ")
-    assert answer.endswith(b"\r\n\r\nRequest head too large.")
+    assert json.loads(answer.partition(b"\r\n\r\n")[2])["error"] == "invalid_payload"
+    [line] = capsys.readouterr().err.splitlines()
+    assert (json.loads(line)["path"], json.loads(line)["status"]) == ("(unknown)", 400)
 
 
 async def test_a_long_head_within_the_limit_is_served(port):

@@ -1,7 +1,9 @@
 """A request's bytes or parameters as a model of the contract, or the error that names the field."""
 
+import json
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import TypeVar
 
@@ -12,6 +14,7 @@ from millimetric_mcp.contract.codes import ErrorCode
 from millimetric_mcp.contract.events import TrackEvent
 from millimetric_mcp.contract.reads import GroupColumn
 from millimetric_mcp.contract.validation import (
+    ExactNumber,
     Fault,
     check_timestamp_range,
     details_of,
@@ -26,18 +29,36 @@ ModelT = TypeVar("ModelT", bound=BaseModel)
 _LOST_PLUS = re.compile(r" (?=[0-9]{2}:?[0-9]{2}$)")
 
 
+_MORE_THAN_A_FLOAT = re.compile(
+    rb"[:,\[\s]-?(?:[0-9]+(?:\.[0-9]+)?[eE]|(?=[0-9.]{17})[0-9]+\.[0-9])"
+)
+"""A number that a float may round: with an exponent, or a fraction and 16 digits in all."""
+
+_SENTENCES = {
+    "model_type": "Input should be an object",
+    "tuple_type": "Input should be a valid array",
+}
+"""What a model says of JSON text, where it says it in Python's words of Python's values."""
+
+
 def read_body(model: type[ModelT], body: bytes) -> ModelT:
-    """The model that a JSON body describes.
+    """The model that a JSON body describes; numbers in free-form objects keep their value.
 
     Raises:
         RequestError: invalid_payload.
     """
     try:
+        if _MORE_THAN_A_FLOAT.search(body):
+            from_json(body, allow_inf_nan=False)
+            return model.model_validate(json.loads(body, parse_float=ExactNumber))
         request = model.model_validate_json(body)
         if b"NaN" in body or b"Infinity" in body:
             from_json(body, allow_inf_nan=False)
     except ValidationError as error:
-        faults = list_faults(error)
+        faults = [
+            replace(fault, sentence=_SENTENCES.get(fault.kind, fault.sentence))
+            for fault in list_faults(error)
+        ]
         raise RequestError.from_faults(ErrorCode.INVALID_PAYLOAD, faults) from None
     except ValueError as error:
         fault = Fault("", f"Invalid JSON: {error}", "json_invalid")
@@ -65,12 +86,12 @@ def check_times(events: Sequence[TrackEvent], *, now: datetime, in_batch: bool) 
 
 
 def read_params(model: type[ModelT], pairs: Iterable[tuple[str, str]]) -> ModelT:
-    """The model that a query string describes; an empty parameter is an absent one.
+    """The model that a query string describes; of a repeated parameter the first counts.
 
     Raises:
         RequestError: invalid_group_by, else invalid_params.
     """
-    values = {name: value for name, value in first_values(pairs).items() if value != ""}
+    values = dict(first_values(pairs))
     for name in ("from", "to"):
         if name in values:
             values[name] = _LOST_PLUS.sub("+", values[name])
