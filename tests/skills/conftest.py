@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 
 import httpx
@@ -46,6 +47,7 @@ TOOLS = ("curl", "jq", "sed", "grep", "split", "mktemp", "rm", "sleep", "cat", "
 START_TIMEOUT_S = 60
 RUN_TIMEOUT_S = 60
 
+_NUMBERS = count()
 _FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.M | re.S)
 _TITLE = re.compile(r"^#+ (?P<heading>.+)$|^\*\*(?P<strong>[^*]+)\*\*", re.M)
 _LINK = re.compile(r"\]\((?!https?:)([^)#]+)")
@@ -319,7 +321,8 @@ def narrow_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveApi]:
 @pytest.fixture
 def project(api: LiveApi, request: pytest.FixtureRequest) -> Project:
     """A project of the test's own."""
-    return api.new_project(re.sub(r"\W+", "-", request.node.name)[:60])
+    name = re.sub(r"\W+", "-", request.node.name)[:48]
+    return api.new_project(f"{name}-{next(_NUMBERS)}")
 
 
 @pytest.fixture
@@ -349,6 +352,12 @@ class Run:
     def json(self) -> object:
         assert self.code == 0, self.stderr
         return json.loads(self.stdout)
+
+    @property
+    def lines(self) -> list[object]:
+        """What each line of the output says."""
+        assert self.code == 0, self.stderr
+        return [json.loads(line) for line in self.stdout.splitlines()]
 
     def calls_of(self, tool: str) -> list[Sequence[str]]:
         return [command[1:] for command in self.commands if command[0] == tool]

@@ -1,5 +1,6 @@
 """Every recipe of the query skill, run as it stands on known events, its numbers compared."""
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -179,7 +180,11 @@ def facebook_share(sent, now):
 
 def sign_ups_by_country(sent, now):
     found = since(sent, midnight(now, days_ago=6), event_name="signup")
-    return {"metric": "uniques", "rows": count_by(found, "country", uniques=True, bucket=midnight)}
+    days: dict[str, dict[str, object]] = {}
+    for row in count_by(found, "country", uniques=True, bucket=midnight):
+        day = row["bucket"][:10]
+        days.setdefault(day, {"day": day})[row["country"] or "unknown"] = row["value"]
+    return list(days.values())
 
 
 def user_42_this_week(sent, now):
@@ -189,7 +194,7 @@ def user_42_this_week(sent, now):
 
 def sign_ups_by_source(sent, now):
     found = since(sent, midnight(now, days_ago=29), event_name="signup")
-    return {"metric": "count", "rows": count_by(found, "source", "medium", bucket=midnight)}
+    return count_by(found, "source", "medium", bucket=midnight)
 
 
 def campaigns(sent, now):
@@ -235,7 +240,7 @@ def revenue(sent, now):
 def first_touch(sent, now):
     visits = since(sent, now - timedelta(days=90), anonymous_id="u_abc")
     columns = ("timestamp", "event_name", "source", "medium", "campaign", "url", "source_rule_id")
-    return pick(visits[-1], *columns)
+    return [pick(visits[-1], *columns)]
 
 
 def why(sent, now):
@@ -244,11 +249,12 @@ def why(sent, now):
     return [pick(each, *columns, "url", "referrer") for each in found]
 
 
+FACEBOOK_SHARE = "query/SKILL: Quick start: what share of our Facebook traffic is paid this month?"
 ANSWERS = {
-    "query/SKILL: Quick start: top sources this month": top_sources,
-    "query/SKILL: What share of our Facebook traffic is paid this month?": facebook_share,
+    FACEBOOK_SHARE: facebook_share,
     "query/SKILL: Daily unique sign-ups by country, last 7 days": sign_ups_by_country,
     "query/SKILL: What did user_42 do this week?": user_42_this_week,
+    "query/recipes: Top sources this month": top_sources,
     "query/recipes: Sign-ups per day by source, last 30 days": sign_ups_by_source,
     "query/recipes: Campaigns that brought purchases this month": campaigns,
     "query/recipes: Visitors this week against last week": week_against_week,
@@ -262,7 +268,7 @@ ANSWERS = {
 }
 ARRIVED = "query/recipes: Did my event arrive?"
 ASKED = [
-    "query/SKILL: What share of our Facebook traffic is paid this month?",
+    FACEBOOK_SHARE,
     "query/SKILL: Daily unique sign-ups by country, last 7 days",
     "query/SKILL: What did user_42 do this week?",
 ]
@@ -277,16 +283,27 @@ def test_a_recipe_gives_the_numbers_that_were_sent(name, shell, shop, sh_blocks,
     project, sent = shop
     before = datetime.now(UTC)
     ran = run_script(sh_blocks[name].text, shell=shell, environ=project.environ)
-    answer = ran.json
+    answer = ran.lines
     # Where midnight came in between, either day's answer is right.
     assert answer in [ANSWERS[name](sent, now) for now in (before, datetime.now(UTC))]
     assert answer, "a question whose answer is empty proves nothing"
 
 
+def test_the_quick_start_tells_paid_from_social_as_the_skill_says(
+    shop, query, sh_blocks, run_script
+):
+    project, sent = shop
+    changed = re.search(r"without its `(select)`, and with\s+`(breakdown: [^`]+)`", query.main.text)
+    recipe = sh_blocks[FACEBOOK_SHARE].text.replace('breakdown: "source"', changed[2])
+    recipe = re.sub(rf"\n  \| {changed[1]}\(.+?\)'", "'", recipe)
+    ran = run_script(recipe, shell="bash", environ=project.environ)
+    assert ran.lines == top_sources(sent, datetime.now(UTC))
+
+
 def test_an_event_is_found_by_its_id(shell, shop, sh_blocks, run_script):
     project, _ = shop
     ran = run_script(sh_blocks[ARRIVED].text, shell=shell, environ=project.environ)
-    (found,) = ran.json
+    (found,) = ran.lines
     assert found["event_id"] == "order-1001"
 
 
@@ -304,7 +321,9 @@ def test_an_answer_that_the_limit_cut_is_no_answer(shop, sh_blocks, run_script):
     recipe = sh_blocks["query/recipes: Facebook, paid share by day, last 7 days"].text
     ran = run_script(recipe.replace("1000", "3"), shell="bash", environ=project.environ)
     assert ran.code != 0
-    assert '"truncated":true' in ran.stderr
+    assert ran.stdout == ""
+    assert ran.stderr.count("\n") == 1
+    assert "narrow the window" in ran.stderr
 
 
 def test_an_error_ends_with_its_body_and_a_status(shell, shop, sh_blocks, run_script):
@@ -315,7 +334,9 @@ def test_an_error_ends_with_its_body_and_a_status(shell, shop, sh_blocks, run_sc
     )
     assert ran.code != 0
     assert ran.stdout == ""
-    assert "invalid_group_by" in ran.stderr
+    (line,) = ran.stderr.splitlines()
+    assert line.startswith('{"error":"invalid_group_by","details":')
+    assert line.endswith(" HTTP 400")
 
 
 def test_a_user_that_nobody_knows_is_said_to_be_none(shop, sh_blocks, run_script):
@@ -323,15 +344,16 @@ def test_a_user_that_nobody_knows_is_said_to_be_none(shop, sh_blocks, run_script
     recipe = sh_blocks["query/recipes: Where did user_42 first come from?"].text
     ran = run_script(recipe.replace("user_42", "nobody"), shell="bash", environ=project.environ)
     assert ran.code != 0
-    assert "no such user" in ran.stderr
+    assert ran.stderr == "no such user\n"
     assert len(ran.calls_of("curl")) == 1
 
 
-def test_the_hosted_api_is_asked_where_no_other_is_named(sh_blocks, run_script):
+@pytest.mark.parametrize("host", [{}, {"MILLIMETRIC_HOST": ""}], ids=["unset", "empty"])
+def test_the_hosted_api_is_asked_where_no_other_is_named(host, sh_blocks, run_script):
     """With a curl that only shows its options."""
-    recipe = sh_blocks["query/SKILL: Quick start: top sources this month"].text
-    recipe = recipe.replace("curl -sS -m 30 -K -", "cat").split("| jq -n")[0]
+    recipe = sh_blocks[FACEBOOK_SHARE].text
+    recipe = recipe[: recipe.index("| curl")] + "| cat"
     key = "rk_test_abcdefgh_" + "s" * 32
-    ran = run_script(recipe, shell="bash", environ={"MILLIMETRIC_RK": key})
+    ran = run_script(recipe, shell="bash", environ={"MILLIMETRIC_RK": key, **host})
     assert "url=https://api.millimetric.ai/v1/sources?from=" in ran.stdout
     assert f"oauth2-bearer={key}" in ran.stdout

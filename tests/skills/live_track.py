@@ -1,6 +1,7 @@
 """Every recipe of the track skill, run as it stands, and what is stored then."""
 
 import json
+import re
 import threading
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -9,12 +10,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 TRACK = "track/SKILL: Quick start: track one event"
-TEXT = "track/SKILL: Text from elsewhere"
 IDENTIFY = "track/SKILL: Identify"
 FORGET = "track/SKILL: Forget"
+BATCH = "track/SKILL: Batch"
 BULK = "track/bulk: The recipe"
 WAIT = "track/errors: Wait out a 429"
-RECIPES = [TRACK, TEXT, IDENTIFY, FORGET, BULK, WAIT]
+RECIPES = [TRACK, IDENTIFY, FORGET, BATCH, BULK, WAIT]
 HARD_TEXT = (
     "\"double\" 'single' back\\slash \\u0041\nnew line\ttab café 日本 🦊 $HOME `id` %s @file {}"
 )
@@ -86,7 +87,7 @@ def test_every_recipe_of_the_track_skill_is_run_here(sh_blocks):
 
 def test_the_quick_start_stores_the_event(shell, project, sh_blocks, run_script):
     ran = run_script(sh_blocks[TRACK].text, shell=shell, environ=project.environ)
-    assert ran.json == {"ok": True, "event_id": None}
+    assert ran.json == {"ok": True, "event_id": "signup-42"}
     (row,) = project.rows()
     assert (row["event_name"], row["anonymous_id"], row["user_id"]) == (
         "signup",
@@ -94,40 +95,31 @@ def test_the_quick_start_stores_the_event(shell, project, sh_blocks, run_script)
         "user_42",
     )
     assert (row["source"], row["medium"]) == ("facebook", "paid")
-    assert json.loads(row["properties"]) == {"plan": "free"}
+    assert json.loads(row["properties"]) == {"plan": 'free, "for ever"', "seats": 3}
 
 
-def test_text_from_elsewhere_survives(shell, project, sh_blocks, run_script):
-    ran = run_script(sh_blocks[TEXT].text, shell=shell, environ=project.environ)
-    assert ran.json == {"ok": True, "event_id": "order-1001"}
-    (row,) = project.rows()
-    properties = json.loads(row["properties"])
-    assert properties == {"amount_cents": 4900, "item": '6" pan, "non-stick"\n(café edition)'}
+@pytest.fixture
+def track_a_plan(track, sh_blocks):
+    """The quick start with what the skill says to put there for text from elsewhere."""
+    (argument,) = re.findall(r"`(--arg plan [^`]+)`", track.main.text)
+    return re.sub(r"--arg plan '[^']+'", argument, sh_blocks[TRACK].text)
 
 
-def test_any_text_survives(shell, project, sh_blocks, run_script):
-    recipe = sh_blocks[TEXT].text
-    _, _, rest = recipe.partition("(café edition)'\n")
-    ran = run_script(
-        'item="$HARD_TEXT"\n' + rest,
-        shell=shell,
-        environ=project.environ | {"HARD_TEXT": HARD_TEXT},
-    )
+def test_any_text_survives(shell, project, track_a_plan, run_script):
+    environ = project.environ | {"plan": HARD_TEXT}
+    ran = run_script(track_a_plan, shell=shell, environ=environ)
     assert ran.code == 0, ran.stderr
     (row,) = project.rows()
-    assert json.loads(row["properties"])["item"] == HARD_TEXT
+    assert json.loads(row["properties"])["plan"] == HARD_TEXT
 
 
-def test_properties_of_the_largest_size_survive(project, sh_blocks, run_script):
+def test_properties_of_the_largest_size_survive(project, track_a_plan, run_script):
     """Every character of them is one that curl's configuration has to escape twice."""
-    item = '"\\' * 2030
-    recipe = sh_blocks[TEXT].text.partition("(café edition)'\n")[2]
-    ran = run_script(
-        'item="$ITEM"\n' + recipe, shell="bash", environ=project.environ | {"ITEM": item}
-    )
+    plan = '"\\' * 2030
+    ran = run_script(track_a_plan, shell="bash", environ=project.environ | {"plan": plan})
     assert ran.code == 0, ran.stderr
     (row,) = project.rows()
-    assert json.loads(row["properties"])["item"] == item
+    assert json.loads(row["properties"])["plan"] == plan
     assert len(row["properties"].encode()) > 8100
 
 
@@ -155,6 +147,105 @@ def test_forget_erases_the_user_and_nobody_else(shell, project, sh_blocks, run_s
     assert ran.json == {"ok": True, "queued": True}
     wait_until(lambda: project.count() == 2, timeout_s=FORGET_TIMEOUT_S)
     assert {row["user_id"] for row in project.rows()} == {None, "user_43"}
+
+
+def test_a_batch_is_stored(shell, project, sh_blocks, run_script):
+    ran = run_script(sh_blocks[BATCH].text, shell=shell, environ=project.environ)
+    assert ran.json == {"ok": True, "count": 2}
+    assert {(row["anonymous_id"], row["properties"]) for row in project.rows()} == {
+        ("u_1", '{"amount_cents":4900}'),
+        ("u_2", '{"amount_cents":1900}'),
+    }
+
+
+@pytest.fixture
+def batch_of_a_file(track, sh_blocks):
+    """The recipe with what the skill says to put in its place for a file."""
+    (program,) = re.findall(r"`(jq -cs [^`]+)` take", track.main.text)
+    head, literal = sh_blocks[BATCH].text.split("jq -cn '", 1)
+    return head + program + " | (" + literal.split("| (", 1)[1]
+
+
+def test_a_batch_takes_a_file_of_a_thousand_events(shell, project, batch_of_a_file, run_script):
+    write_events(run_script.cwd / "events.ndjson", 1000)
+    ran = run_script(batch_of_a_file, shell=shell, environ=project.environ)
+    assert ran.json == {"ok": True, "count": 1000}
+    assert project.count() == 1000
+    texts = {json.loads(row["properties"])["text"] for row in project.rows()}
+    assert texts == {HARD_TEXT}
+
+
+def test_a_batch_takes_the_largest_events_a_thousand_times(project, batch_of_a_file, run_script):
+    text = "\\" * 3900
+    lines = [json.dumps({"event": "x", "properties": {"text": text}})] * 1000
+    (run_script.cwd / "events.ndjson").write_text("\n".join(lines))
+    ran = run_script(batch_of_a_file, shell="dash", environ=project.environ)
+    assert ran.json == {"ok": True, "count": 1000}
+
+
+@pytest.mark.parametrize(("count", "said"), [(0, "events"), (1001, "events")])
+def test_a_batch_of_none_or_too_many_is_refused_whole(
+    count, said, project, batch_of_a_file, run_script
+):
+    write_events(run_script.cwd / "events.ndjson", count)
+    ran = run_script(batch_of_a_file, shell="bash", environ=project.environ)
+    assert ran.code != 0
+    (line,) = ran.stderr.splitlines()
+    assert line.startswith('{"error":"invalid_payload"')
+    assert line.endswith(" HTTP 400")
+    assert said in line
+    assert project.count() == 0
+
+
+@pytest.mark.parametrize("count", [1, 999, 1000, 1001, 2500])
+@pytest.mark.parametrize("end", ["\n", "\r\n"], ids=["LF", "CRLF"])
+@pytest.mark.parametrize("last", [True, False], ids=["ended", "open"])
+def test_a_file_of_any_length_is_stored_once(count, end, last, project, sh_blocks, run_script):
+    file = run_script.cwd / "events.ndjson"
+    lines = write_events(file, count)
+    file.write_text(end.join(lines) + end * last, encoding="utf-8", newline="")
+    ran = run_script(sh_blocks[BULK].text, shell="dash", environ=project.environ)
+    assert (ran.code, ran.stderr) == (0, "")
+    assert ran.stdout == f"{count} events of the first {count} lines are stored\n"
+    assert project.count() == count
+    stored = [row["event_id"] for row in project.rows()]
+    assert stored == [f"row-{number}" for number in range(count - 1, -1, -1)][:1000]
+
+
+def test_blank_lines_of_every_kind_are_passed_over(shell, project, sh_blocks, run_script):
+    file = run_script.cwd / "events.ndjson"
+    lines = write_events(file, 1200)
+    file.write_text("\n\r\n" + "\r\n\n \t\n".join(lines) + "\n\n", newline="")
+    ran = run_script(sh_blocks[BULK].text, shell=shell, environ=project.environ)
+    assert (ran.code, ran.stderr) == (0, "")
+    assert ran.stdout == "1200 events of the first 3601 lines are stored\n"
+    assert project.count() == 1200
+
+
+def test_a_long_stretch_of_blank_lines_stops_nothing(shell, project, sh_blocks, run_script):
+    file = run_script.cwd / "events.ndjson"
+    file.write_text('{"event": "first"}' + "\n" * 2500 + '{"event": "last"}\n')
+    ran = run_script(sh_blocks[BULK].text, shell=shell, environ=project.environ)
+    assert (ran.code, ran.stderr) == (0, "")
+    assert ran.stdout == "2 events of the first 2501 lines are stored\n"
+
+
+@pytest.mark.parametrize("size", [11_000_000, 11_000], ids=["one line", "a thousand"])
+def test_more_than_a_request_may_hold_is_said_and_not_stored(
+    size, shell, project, sh_blocks, run_script
+):
+    long = json.dumps({"event": "x", "referrer": "r" * size})
+    count = 1 if size > 10_000_000 else 1200
+    file = run_script.cwd / "events.ndjson"
+    file.write_text("\n".join(['{"event": "first"}'] * 1000 + [long] * count) + "\n")
+    ran = run_script(sh_blocks[BULK].text, shell=shell, environ=project.environ)
+    assert ran.code != 0
+    assert ran.stdout == "1000 events of the first 1000 lines are stored\n"
+    assert ran.stderr.splitlines()[-2:] == [
+        '{"error":"payload_too_large"} HTTP 413',
+        "stopped behind line 1000",
+    ]
+    assert project.count() == 1000
 
 
 def test_a_file_s_long_numbers_and_blank_lines_survive(shell, project, sh_blocks, run_script):

@@ -20,7 +20,13 @@ from millimetric_mcp.contract.reads import (
     SourceRow,
 )
 from millimetric_mcp.contract.validation import MAX_PROPERTIES_BYTES
-from millimetric_mcp.settings import DEFAULT_HOST, LOCAL_HOST, RateLimits, ServeSettings
+from millimetric_mcp.settings import (
+    DEFAULT_HOST,
+    LOCAL_HOST,
+    ApiSettings,
+    RateLimits,
+    ServeSettings,
+)
 from millimetric_mcp.settings import list_settings as list_settings_of
 from millimetric_mcp.tools import TOOLS
 from millimetric_mcp.transports.access import KEY_KIND_NOT_ALLOWED, READ_KEY_HEADER
@@ -350,6 +356,19 @@ def test_the_settings_are_the_servers(setup):
         option = each.setting.option
         known[each.setting.variable] = ([option] if option else [], [shown] if shown else [])
     assert said == known
+
+
+def test_the_settings_of_the_apis_mcp_are_the_apis(setup):
+    (named,) = re.findall(
+        r"`/mcp` of `millimetric-mcp api` takes these of them: ([^.]+)",
+        setup.document("settings").text,
+    )
+    options = {
+        settings: {each.setting.option for each in list_settings_of(settings)}
+        for settings in (ServeSettings, ApiSettings)
+    }
+    shared = options[ServeSettings] & options[ApiSettings] - {None, "--host", "--port"}
+    assert set(codes_in(named)) == shared
 
 
 def test_the_words_of_the_hosted_server_are_its_own(setup):
