@@ -8,7 +8,7 @@ travels on. The functions are pure; reading bytes from the network is the client
 import json
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
@@ -152,7 +152,7 @@ def _parse_result(
 
 
 def check_sources(result: SourcesResult, params: SourcesParams) -> SourcesResult:
-    """``result`` unchanged where it answers ``params``.
+    """``result`` unchanged where it answers ``params``: each source (and medium) once.
 
     Raises:
         UpstreamError: it answers another question, and would be told under a wrong name.
@@ -162,23 +162,32 @@ def check_sources(result: SourcesResult, params: SourcesParams) -> SourcesResult
         raise _other_question("breakdown")
     if any((row.medium is not None) is not has_media for row in result.rows):
         raise _other_question("set of columns")
+    if len({(row.source, row.medium) for row in result.rows}) < len(result.rows):
+        raise _other_question("set of columns")
     return result
 
 
 def check_stats(result: StatsResult, params: StatsParams) -> StatsResult:
-    """``result`` unchanged where it answers ``params``.
+    """``result`` where it answers ``params``: each group once, without columns not asked for.
 
     Raises:
         UpstreamError: it answers another question, and would be told under a wrong name.
     """
     if result.metric is not params.metric:
         raise _other_question("metric")
-    asked = {column.value for column in params.group_by} | (
-        {"bucket"} if params.interval else set()
-    )
-    if any(not asked <= _list_columns(row) for row in result.rows):
+    asked = [*(["bucket"] if params.interval else []), *(col.value for col in params.group_by)]
+    if any(not _list_columns(row).issuperset(asked) for row in result.rows):
         raise _other_question("set of columns")
-    return result
+    groups = {tuple(getattr(row, name) for name in asked) for row in result.rows}
+    if len(groups) < len(result.rows):
+        raise _other_question("set of columns")
+    kept = {*asked, "value"}
+    rows = [row if row.model_fields_set == kept else _keep(row, kept) for row in result.rows]
+    return result.model_copy(update={"rows": rows})
+
+
+def _keep(row: StatsRow, names: Collection[str]) -> StatsRow:
+    return StatsRow.model_construct(**{name: getattr(row, name) for name in names})
 
 
 def _list_columns(row: StatsRow) -> set[str]:

@@ -8,17 +8,22 @@ from itertools import accumulate
 from millimetric_mcp.contract.attribution import RULES
 from millimetric_mcp.contract.reads import (
     MAX_STATS_LIMIT,
-    EventRow,
     GroupColumn,
     QueryParams,
     StatsParams,
 )
-from millimetric_mcp.render import MAX_CELL_CHARS, present_event, tame
+from millimetric_mcp.render import (
+    DEFAULT_EVENT_COLUMNS,
+    MAX_CELL_CHARS,
+    present_event,
+    tame,
+)
 from millimetric_mcp.tools.probe import all_time, recently
 from millimetric_mcp.tools.spec import ToolContext
 
 RECENT_EVENTS = 100
-_COLUMNS = tuple(EventRow.model_fields)
+_COLUMNS = (*DEFAULT_EVENT_COLUMNS, "event_id", "campaign")
+"""As many of the events as possible rather than all of their columns: URLs are long."""
 
 _RULES_HEAD = """\
 # How an event gets its source and medium

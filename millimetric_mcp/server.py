@@ -6,14 +6,14 @@ validation to us. Nothing of it reads the environment, opens a connection or kee
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import anyio
 from mcp.server.caching import CacheableMethod, CacheHint
-from mcp.server.context import ServerRequestContext
+from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
 from mcp.server.lowlevel import Server
 from mcp.server.request_state import RequestStateBoundary, RequestStateSecurity
 from mcp.shared.exceptions import MCPError
@@ -55,7 +55,7 @@ from millimetric_mcp.prompts import MAX_COMPLETIONS, PROMPTS, PromptSpec, choose
 from millimetric_mcp.render import neutralise
 from millimetric_mcp.resources import RESOURCES, ResourceSpec
 from millimetric_mcp.tools import TOOLS
-from millimetric_mcp.tools.arguments import parse_arguments
+from millimetric_mcp.tools.arguments import NOT_AN_OBJECT, parse_arguments
 from millimetric_mcp.tools.spec import Answer, ToolContext, ToolSpec
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ class ServerOptions:
     """What is the same for every caller; the defaults are those of the settings."""
 
     timezone: str = "UTC"
-    max_result_chars: int = 24_000
+    max_result_chars: int = 48_000
     read_only: bool = False
     confirm_destructive: bool = False
 
@@ -145,10 +145,22 @@ def build_server(
         on_get_prompt=handlers.get_prompt,
         on_completion=handlers.complete,
     )
+    server.middleware.append(_read_call)
     server.middleware.append(
         RequestStateBoundary(RequestStateSecurity.ephemeral(), default_audience=SERVER_NAME)
     )
     return server
+
+
+async def _read_call(ctx: Context, call_next: CallNext) -> HandlerResult:
+    """Lets every tool call that has a name reach its tool, whatever came as its arguments."""
+    params = ctx.params or {}
+    if ctx.method == "tools/call" and not isinstance(params.get("name"), str):
+        names = ", ".join(_TOOLS_BY_NAME)
+        raise MCPError(INVALID_PARAMS, f"name: must be the name of a tool; the tools are {names}.")
+    if ctx.method == "tools/call" and not isinstance(params.get("arguments"), dict | None):
+        ctx = replace(ctx, params={**params, "arguments": {NOT_AN_OBJECT: True}})
+    return await call_next(ctx)
 
 
 def _find_input_schema(name: str) -> Mapping[str, Any] | None:
@@ -199,7 +211,12 @@ class _Handlers:
         try:
             if self.options.read_only and spec.scope is not Scope.READ:
                 raise NotAllowed("this server is read-only: it was started with --read-only")
-            arguments = parse_arguments(spec.params, params.arguments or {})
+            arguments = parse_arguments(
+                spec.params,
+                params.arguments or {},
+                now=self.now(),
+                timezone=self.options.timezone,
+            )
             context = self._make_context(ctx, caller, Asker(ctx, params), journal)
             return _publish(await spec.run(context, arguments))
         except QuestionPending as pending:

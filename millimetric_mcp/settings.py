@@ -176,8 +176,12 @@ class AnswerSettings(Settings):
     max_result_chars: Annotated[
         int,
         Setting("MILLIMETRIC_MAX_RESULT_CHARS", "--max-result-chars", "characters"),
-        Field(ge=1000, le=1_000_000, description="longest answer a tool gives"),
-    ] = 24_000
+        Field(
+            ge=1000,
+            le=1_000_000,
+            description="longest text of a tool's answer, and longest structured content",
+        ),
+    ] = 48_000
     confirm_destructive: Annotated[
         bool,
         Setting("MILLIMETRIC_CONFIRM_DESTRUCTIVE", "--confirm-destructive"),

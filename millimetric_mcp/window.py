@@ -30,16 +30,21 @@ bare date as ``to`` leaves that day out.
 import difflib
 import re
 from calendar import monthrange
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
+from typing import TypeVar
 from zoneinfo import ZoneInfo, available_timezones
 
 from millimetric_mcp.contract.validation import EPOCH, parse_timestamp
-from millimetric_mcp.errors import WindowError
+from millimetric_mcp.errors import InvalidArguments, WindowError
 
 __all__ = ["DEFAULT_DAYS", "FORMS", "PERIODS", "Window", "resolve_window"]
 
+ReadT = TypeVar("ReadT")
+
 DEFAULT_DAYS = 30
+MAX_QUOTED_CHARS = 40
 END_OF_TIME = datetime(2100, 1, 1, tzinfo=UTC)
 PERIODS = (
     "today",
@@ -106,7 +111,12 @@ class Window:
         before = min(max(before, EPOCH), self.start_utc)
         return Window(before, self.start_utc, self.timezone)
 
-    def describe(self) -> str:
+    @property
+    def is_utc(self) -> bool:
+        """Whether its zone is UTC by whatever name."""
+        return self.timezone in _UTC_NAMES
+
+    def describe(self, *, has_buckets: bool = False) -> str:
         """One line: both ends, the zone, whether buckets differ from it, what is unfinished."""
         zone = ZoneInfo(self.timezone)
         start, end = _show(self.start_utc, zone), _show(self.end_utc, zone)
@@ -114,7 +124,7 @@ class Window:
         if self.is_empty:
             return f"Window: empty; from and to are both {start}, and to is exclusive{left_out}."
         notes = [f"zone {self.timezone}"]
-        if self.timezone not in _UTC_NAMES:
+        if has_buckets and not self.is_utc:
             notes.append("buckets are UTC")
         if self.includes_running_day:
             notes.append("includes today, still running")
@@ -143,12 +153,16 @@ def resolve_window(from_: str | None, to: str | None, *, timezone: str, now: dat
 
     Raises:
         WindowError: naming the field, its rule, and the nearest valid form.
+        InvalidArguments: naming several such fields at once.
     """
-    zone = _find_zone(timezone)
+    from_, to = from_ and from_.strip(), to and to.strip()
+    faults: list[WindowError] = []
+    zone = _attempt(faults, lambda: _find_zone(timezone)) or ZoneInfo("UTC")
     second = now.astimezone(UTC).replace(microsecond=0)
     clock = _Clock(zone, second + timedelta(seconds=1), second.astimezone(zone).date())
-    given_from = None if from_ is None else _read("from", from_.strip(), clock)
-    given_to = None if to is None else _read("to", to.strip(), clock)
+    given_from = _attempt(faults, lambda: _read("from", from_, clock))
+    given_to = _attempt(faults, lambda: _read("to", to, clock))
+    _raise_all(faults)
     if given_to is not None:
         end = given_to.end or given_to.start
     else:
@@ -159,26 +173,48 @@ def resolve_window(from_: str | None, to: str | None, *, timezone: str, now: dat
         start,
         end,
         timezone,
-        from_=from_ and from_.strip(),
-        to=to and to.strip(),
+        from_=from_,
+        to=to,
         includes_running_day=_overlaps_day(start, end, clock),
     )
+
+
+def _attempt(faults: list[WindowError], read: Callable[[], ReadT]) -> ReadT | None:
+    """What is read, or None and one more fault."""
+    try:
+        return read()
+    except WindowError as fault:
+        faults.append(fault)
+        return None
+
+
+def _raise_all(faults: Sequence[WindowError]) -> None:
+    if len(faults) > 1:
+        raise InvalidArguments([sentence for fault in faults for sentence in fault.faults])
+    if faults:
+        raise faults[0]
 
 
 def _check_order(
     start: datetime, end: datetime, *, from_: str | None, to: str | None, zone: ZoneInfo
 ) -> None:
     if start > end:
+        first, last = _shorten(from_), _shorten(to or "now")
         raise WindowError(
             "from",
-            f"from={from_} ({_show(start, zone)}) must not be after "
-            f"to={to or 'now'} ({_show(end, zone)})",
+            f"from={first} ({_show(start, zone)}) must not be after to={last} ({_show(end, zone)})",
             example="from=7d to=now",
-            nearest=f"from={to} to={from_}" if to else None,
+            nearest=f"from={last} to={first}" if to else None,
         )
     for name, moment in (("from", start), ("to", end)):
         if not EPOCH <= moment <= END_OF_TIME:
             raise _out_of_range(name)
+
+
+def _shorten(text: str | None) -> str:
+    """A valid form to be quoted: a fraction of a second may be as long as one likes."""
+    shown = text or ""
+    return shown if len(shown) <= MAX_QUOTED_CHARS else f"{shown[:MAX_QUOTED_CHARS]}…"
 
 
 def _out_of_range(name: str) -> WindowError:
@@ -191,7 +227,9 @@ def _overlaps_day(start: datetime, end: datetime, clock: _Clock) -> bool:
     return start < end and start < next_midnight and end > midnight
 
 
-def _read(name: str, text: str, clock: _Clock) -> _Given:
+def _read(name: str, text: str | None, clock: _Clock) -> _Given | None:
+    if text is None:
+        return None
     try:
         given = _read_form(text, clock)
     except OverflowError:

@@ -3,7 +3,8 @@
 What strangers wrote (URLs, referrers, properties, names) is made harmless, and can neither end
 its row nor look like a receipt line. A text keeps to its budget by leaving out whole rows from
 the end; it says how many, and how to get them. Structured content is made from the same rows
-(the first `Rendered.shown`) by `present` and `present_event`, so that both say the same.
+(the first `Rendered.shown`) by `present` and `present_event`, so that both say the same; rows
+that don't fit there are handed over as ``max_rows``.
 """
 
 from millimetric_mcp.render.events import (
@@ -28,19 +29,29 @@ from millimetric_mcp.render.stats import (
     render_stats,
 )
 from millimetric_mcp.render.table import Rendered, fit, join_cells
-from millimetric_mcp.render.untrusted import MAX_CELL_CHARS, neutralise, present, tame
+from millimetric_mcp.render.tokens import estimate_tokens
+from millimetric_mcp.render.untrusted import (
+    MAX_CELL_CHARS,
+    MAX_MARK_CHARS,
+    neutralise,
+    present,
+    shorten,
+    tame,
+)
 
 __all__ = [
     "DEFAULT_EVENT_COLUMNS",
     "EVENT_COLUMNS",
     "MAX_CELL_CHARS",
     "MAX_FILLED_ROWS",
+    "MAX_MARK_CHARS",
     "Rendered",
     "SourceChange",
     "compare_sources",
     "describe_change",
     "describe_cut_buckets",
     "describe_split",
+    "estimate_tokens",
     "fill_buckets",
     "fit",
     "join_cells",
@@ -52,5 +63,6 @@ __all__ = [
     "render_events",
     "render_sources",
     "render_stats",
+    "shorten",
     "tame",
 ]

@@ -3,10 +3,17 @@
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 
 from millimetric_mcp.contract.reads import EventRow
-from millimetric_mcp.render.properties import PROPERTIES, print_properties
+from millimetric_mcp.render.properties import (
+    OTHER_PROPERTIES,
+    PROPERTIES,
+    print_properties,
+)
 from millimetric_mcp.render.table import Rendered, fit, print_cell
+from millimetric_mcp.render.tokens import estimate_tokens
 from millimetric_mcp.render.untrusted import MAX_CELL_CHARS, tame
 
 TIMESTAMP = "timestamp"
@@ -28,8 +35,15 @@ MIN_SHARED_ROWS = 3
 MAX_SHARED_PART = 1 / 4
 """Of the budget: where saying once what rows share takes more, each row says it."""
 MIN_NAMED_CHARS = 20
+BRIEF_ROWS = 100
+BRIEF_TOKENS_A_ROW = 56
+"""What a row of a brief list may cost; one of fewer than `BRIEF_ROWS` may cost as much in all."""
+BRIEF_CELL_CHARS = (60, 30)
+"""What values are cut at, in turn, where a brief list would cost more."""
 
-_TIMESTAMP = re.compile(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d:\d\d)(?:\.000|(\.\d{3}))Z", re.ASCII)
+_TIMESTAMP = re.compile(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d:\d\d)(?:\.000|(\.\d{3}))?Z", re.ASCII)
+_FRACTION = re.compile(r"\.\d{3}Z\Z", re.ASCII)
+_SEE_PROPERTIES = 'fields ["timestamp","properties"]'
 
 
 def order_columns(columns: Sequence[str]) -> tuple[str, ...]:
@@ -60,31 +74,38 @@ def render_events(
     max_chars: int,
     columns: Sequence[str] = DEFAULT_EVENT_COLUMNS,
     max_cell_chars: int = MAX_CELL_CHARS,
-    advise: Callable[[int], str] = lambda _shown: "narrow the window, filter, or name fewer fields",
+    advice: str | Callable[[int], str] = "narrow the window, filter, or name fewer fields",
+    max_rows: int | None = None,
+    is_brief: bool = False,
 ) -> Rendered:
-    """Events in the order given; what they have in common is said once.
+    """Events in the order given, at most ``max_rows``; what they have in common is said once.
 
-    ``advise`` words how to get the rows after so many shown ones.
+    ``advice`` is that of `fit`.
 
     Times stand below their date, without milliseconds where those are zero. A value of every
     row stands above them. A repeated id is named where it first occurs, ``#1=…``, and ``#1``
     from then on. Properties that many rows have are columns.
+
+    A brief list has no milliseconds. Where it would still cost more than it may, values are
+    cut shorter and the costliest columns of properties are left out, which it says.
     """
-    table = _print_columns(rows, columns, max_chars=max_cell_chars)
-    shared = _find_shared(table)
-    notes = _describe_shared(shared)
-    if len("".join(notes)) > max_chars * MAX_SHARED_PART:
-        shared, notes = {}, []
-    kept = {name: cells for name, cells in table.items() if name not in shared}
-    named = _name_repeated_ids(kept)
-    if named != kept:
-        notes.append("#1=ID names an id that comes again as #1.")
-    lines = [",".join(cells) for cells in zip(*named.values(), strict=True)]
+    lay_out = partial(
+        _lay_out,
+        rows[:max_rows],
+        columns,
+        is_brief=is_brief,
+        max_note_chars=max_chars * MAX_SHARED_PART,
+    )
+    layout = lay_out(max_cell_chars=max_cell_chars)
+    for brief_cell_chars in BRIEF_CELL_CHARS if is_brief else ():
+        if layout.tokens_over > 0:
+            layout = lay_out(max_cell_chars=brief_cell_chars).leave_out_properties()
     return fit(
-        (*receipt, *notes, ",".join(named)),
-        _put_below_dates(lines) if TIMESTAMP in named else lines,
+        (*receipt, *layout.notes, ",".join(layout.table)),
+        layout.lines,
         max_chars=max_chars,
-        advice=advise,
+        advice=advice,
+        total=len(rows),
     )
 
 
@@ -92,14 +113,77 @@ Table = Mapping[str, Sequence[str]]
 """Printed cells by column, in the order of the columns and the rows."""
 
 
-def _print_columns(rows: Sequence[EventRow], columns: Sequence[str], *, max_chars: int) -> Table:
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """What stands in the rows of a list, and what is said above them."""
+
+    table: Table
+    notes: tuple[str, ...] = ()
+
+    @property
+    def lines(self) -> list[str]:
+        lines = [",".join(cells) for cells in zip(*self.table.values(), strict=True)]
+        return _put_below_dates(lines) if TIMESTAMP in self.table else lines
+
+    @property
+    def tokens_over(self) -> int:
+        """By how much all this costs more than a brief list may; negative: less."""
+        lines = self.lines
+        allowed = BRIEF_TOKENS_A_ROW * max(len(lines), BRIEF_ROWS)
+        return estimate_tokens("\n".join((*self.notes, *lines))) - allowed
+
+    def leave_out_properties(self) -> "_Layout":
+        """Without the costliest columns of properties, as few as it takes, and saying so."""
+        over = self.tokens_over
+        costs = {
+            name: estimate_tokens(",".join(cells))
+            for name, cells in self.table.items()
+            if name.startswith(PROPERTIES) or name == OTHER_PROPERTIES
+        }
+        left_out: list[str] = []
+        while over > 0 and costs:
+            left_out.append(max(costs, key=lambda name: costs[name]))
+            over -= costs.pop(left_out[-1])
+        if not left_out:
+            return self
+        note = f"Left out to be brief: {', '.join(left_out)}; ask for them with {_SEE_PROPERTIES}."
+        kept = {name: cells for name, cells in self.table.items() if name not in left_out}
+        return _Layout(kept, (*self.notes, note))
+
+
+def _lay_out(
+    rows: Sequence[EventRow],
+    columns: Sequence[str],
+    *,
+    max_cell_chars: int,
+    is_brief: bool,
+    max_note_chars: float,
+) -> _Layout:
+    table = _print_columns(rows, columns, max_chars=max_cell_chars, is_brief=is_brief)
+    shared = _find_shared(table)
+    notes = _describe_shared(shared)
+    if len("".join(notes)) > max_note_chars:
+        shared, notes = {}, []
+    kept = {name: cells for name, cells in table.items() if name not in shared}
+    named = _name_repeated_ids(kept)
+    if named != kept:
+        notes.append("#1=ID names an id that comes again as #1.")
+    return _Layout(named, tuple(notes))
+
+
+def _print_columns(
+    rows: Sequence[EventRow], columns: Sequence[str], *, max_chars: int, is_brief: bool
+) -> Table:
     table: dict[str, list[str]] = {}
     for name in order_columns(columns):
         values = [_value(row, name) for row in rows]
         if name == PROPERTIES:
             table |= print_properties([value or "{}" for value in values], max_chars=max_chars)
-        else:
-            table[name] = [print_cell(value, max_chars=max_chars) for value in values]
+            continue
+        if name == TIMESTAMP and is_brief:
+            values = [_FRACTION.sub("Z", value or "") for value in values]
+        most = max(max_chars, MAX_CELL_CHARS) if name in ID_COLUMNS else max_chars
+        table[name] = [print_cell(value, max_chars=most) for value in values]
     return table
 
 

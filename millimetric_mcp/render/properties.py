@@ -26,26 +26,31 @@ def print_properties(texts: Sequence[str], *, max_chars: int) -> dict[str, list[
     """Columns of cells for the rows' JSON objects; the last one is what has no column.
 
     A cell is JSON, a text without its quotes where it needs none; an absent property is
-    empty. Where an object can't be taken apart without loss, all stay as they are.
+    empty. An object that can't be taken apart without loss stays whole, in the last column.
     """
     objects = [_parse(text) for text in texts]
-    parsed = [value for value in objects if value is not None]
-    keys = _find_common_keys(parsed) if len(parsed) == len(texts) else []
+    keys = _find_common_keys([value for value in objects if value is not None])
     if not keys:
         plain = ["" if text == "{}" else tame(text, max_chars=max_chars) for text in texts]
         return {PROPERTIES: plain}
     columns = {
         f"{PROPERTIES}.{key}": [
-            _print(value[key], max_chars=max_chars) if key in value else "" for value in parsed
+            _print(value[key], max_chars=max_chars) if value and key in value else ""
+            for value in objects
         ]
         for key in keys
     }
-    rest = [{key: part for key, part in value.items() if key not in keys} for value in parsed]
+    rest = [_dump_rest(value, text, keys) for value, text in zip(objects, texts, strict=True)]
     if any(rest):
-        columns[OTHER_PROPERTIES] = [
-            tame(_dump(value), max_chars=max_chars) if value else "" for value in rest
-        ]
+        columns[OTHER_PROPERTIES] = [tame(text, max_chars=max_chars) for text in rest]
     return columns
+
+
+def _dump_rest(value: Object | None, text: str, keys: Sequence[str]) -> str:
+    if value is None:
+        return text
+    rest = {key: part for key, part in value.items() if key not in keys}
+    return _dump(rest) if rest else ""
 
 
 def _parse(text: str) -> Object | None:

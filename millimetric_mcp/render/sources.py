@@ -14,7 +14,12 @@ _SOURCES_ADVICE = "narrow the window, name a source, or ask for breakdown=source
 
 
 def render_sources(
-    rows: Sequence[SourceRow], *, breakdown: Breakdown, receipt: Sequence[str], max_chars: int
+    rows: Sequence[SourceRow],
+    *,
+    breakdown: Breakdown,
+    receipt: Sequence[str],
+    max_chars: int,
+    max_rows: int | None = None,
 ) -> Rendered:
     """Sources, most events first; by source and medium, the medium itself says what is paid."""
     if breakdown is Breakdown.SOURCE:
@@ -23,7 +28,13 @@ def render_sources(
     else:
         head = "source,medium,events,uniques"
         lines = [join_cells((r.source, r.medium, r.events, r.uniques)) for r in rows]
-    return fit((*receipt, head), lines, max_chars=max_chars, advice=_SOURCES_ADVICE)
+    return fit(
+        (*receipt, head),
+        lines[:max_rows],
+        max_chars=max_chars,
+        advice=_SOURCES_ADVICE,
+        total=len(rows),
+    )
 
 
 def describe_split(source: str, rows: Iterable[SourceRow]) -> str:
@@ -158,7 +169,12 @@ def describe_change(now: int, before: int | None) -> str:
 
 
 def render_comparison(
-    rows: Sequence[SourceChange], *, breakdown: Breakdown, receipt: Sequence[str], max_chars: int
+    rows: Sequence[SourceChange],
+    *,
+    breakdown: Breakdown,
+    receipt: Sequence[str],
+    max_chars: int,
+    max_rows: int | None = None,
 ) -> Rendered:
     """Sources with their change against the window before."""
     by_source = breakdown is Breakdown.SOURCE
@@ -170,7 +186,13 @@ def render_comparison(
         else join_cells((row.source, row.medium, *_changed(row)))
         for row in rows
     ]
-    return fit((*receipt, head), lines, max_chars=max_chars, advice=_SOURCES_ADVICE)
+    return fit(
+        (*receipt, head),
+        lines[:max_rows],
+        max_chars=max_chars,
+        advice=_SOURCES_ADVICE,
+        total=len(rows),
+    )
 
 
 def _changed(row: SourceChange) -> tuple[Cell, ...]:

@@ -20,6 +20,7 @@ def render_stats(
     group_by: Sequence[GroupColumn],
     receipt: Sequence[str],
     max_chars: int,
+    max_rows: int | None = None,
 ) -> Rendered:
     """Stats rows under their columns; a bucket is written as its start in UTC."""
     columns = [column.value for column in group_by]
@@ -31,11 +32,11 @@ def render_stats(
                 row.value,
             )
         )
-        for row in rows
+        for row in rows[:max_rows]
     ]
     head = ",".join((*(["bucket"] if interval else []), *columns, metric.value))
     advice = "narrow the window, group by fewer columns, or take a longer interval"
-    return fit((*receipt, head), lines, max_chars=max_chars, advice=advice)
+    return fit((*receipt, head), lines, max_chars=max_chars, advice=advice, total=len(rows))
 
 
 def _bucket(bucket: str | None, interval: Interval) -> str | None:

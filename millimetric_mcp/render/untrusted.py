@@ -5,6 +5,8 @@ import re
 from pydantic import BaseModel
 
 MAX_CELL_CHARS = 200
+MAX_MARK_CHARS = 12
+"""Room for the mark of what `shorten` cut."""
 
 Cell = str | int | float | None
 
@@ -49,12 +51,16 @@ def shorten(value: str, *, max_chars: int) -> str:
 
 def tame(value: str, *, max_chars: int) -> str:
     """``value`` shortened and harmless."""
+    if len(value) <= max_chars and value.isascii() and value.isprintable():
+        return value  # nearly always, and worth its own look
     return neutralise(shorten(value, max_chars=max_chars))
 
 
 def present(row: BaseModel, *, max_cell_chars: int = MAX_CELL_CHARS) -> dict[str, Cell]:
     """A row's set fields for structured content: texts harmless and cut as in the text."""
+    given = row.model_fields_set
     return {
         name: tame(value, max_chars=max_cell_chars) if isinstance(value, str) else value
-        for name, value in row.model_dump(mode="json", exclude_unset=True).items()
+        for name, value in vars(row).items()
+        if name in given
     }

@@ -6,17 +6,29 @@ from datetime import datetime
 from difflib import get_close_matches
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    field_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from millimetric_mcp.contract.events import TrackEvent
-from millimetric_mcp.contract.validation import Fault, check_timestamp_range, list_faults
+from millimetric_mcp.contract.validation import check_timestamp_range
 from millimetric_mcp.errors import InvalidArguments
 from millimetric_mcp.render import tame
+from millimetric_mcp.tools.faults import COMBINATION, Fault, find_faults
+from millimetric_mcp.window import resolve_window
 
 ParamsT = TypeVar("ParamsT", bound=BaseModel)
 
 MAX_FAULTS = 20
+MAX_FIELD_CHARS = 80
+NOT_AN_OBJECT = "arguments that are no object"
+"""Stands among the arguments of a call that came with something else in their place."""
 
 EXAMPLES: Mapping[str, Any] = {
     "anonymous_id": "u_abc",
@@ -79,17 +91,53 @@ class WindowArguments(Arguments):
         return value
 
 
-def parse_arguments(model: type[ParamsT], arguments: Mapping[str, Any]) -> ParamsT:
-    """The arguments as the tool's model.
+SourceName = Annotated[
+    str, StringConstraints(strip_whitespace=True, to_lower=True, min_length=1, max_length=2048)
+]
+"""A source or medium, read as the API stores it."""
+
+
+def parse_arguments(
+    model: type[ParamsT], arguments: Mapping[str, Any], *, now: datetime, timezone: str
+) -> ParamsT:
+    """The arguments as the tool's model; ``timezone`` counts where they name none.
 
     Raises:
         InvalidArguments: naming every fault at once.
     """
+    if NOT_AN_OBJECT in arguments:
+        raise InvalidArguments([f"arguments: must be an object; for example {_show_call(model)}"])
     try:
         return model.model_validate(arguments)
     except ValidationError as error:
-        faults = list_faults(error)
-    raise InvalidArguments(_explain_all(model, faults[:MAX_FAULTS]) + _count_rest(faults))
+        faults = find_faults(error)
+    windows: Sequence[str] = ()
+    if issubclass(model, WindowArguments):
+        windows = _find_window_faults(arguments, now=now, timezone=timezone)
+    told = [*windows, *_explain_all(model, faults[:MAX_FAULTS])]
+    raise InvalidArguments(told[:MAX_FAULTS] + _count_rest([*windows, *faults]))
+
+
+def _show_call(model: type[BaseModel]) -> str:
+    names = [info.alias or name for name, info in model.model_fields.items() if info.is_required()]
+    return json.dumps({name: EXAMPLES[name] for name in names or list_argument_names(model)[:1]})
+
+
+def _find_window_faults(
+    arguments: Mapping[str, Any], *, now: datetime, timezone: str
+) -> Sequence[str]:
+    """Of values that are text; others are no window at all, which is a fault of its own."""
+    given = {
+        name: value
+        for name in ("from", "to", "timezone")
+        if isinstance(value := arguments.get(name), str)
+    }
+    zone = given.pop("timezone", timezone)
+    try:
+        resolve_window(given.get("from"), given.get("to"), timezone=zone, now=now)
+    except InvalidArguments as error:
+        return error.faults
+    return ()
 
 
 def _count_rest(faults: Sequence[object]) -> list[str]:
@@ -112,9 +160,8 @@ def _explain_all(model: type[BaseModel], faults: Sequence[Fault]) -> list[str]:
 
 
 def _explain(fault: Fault) -> str:
-    if fault.kind == "missing":
-        return f"{fault.field}: is required{_example(fault.field)}"
-    return f"{fault.field or 'arguments'}: {fault.sentence}{_example(fault.field)}"
+    example = "" if fault.kind == COMBINATION else _example(fault.field)
+    return f"{fault.field or 'arguments'}: {fault.sentence}{example}"
 
 
 def _explain_unknown(model: type[BaseModel], field: str, *, with_valid: bool) -> str:
@@ -123,7 +170,7 @@ def _explain_unknown(model: type[BaseModel], field: str, *, with_valid: bool) ->
     nearest = get_close_matches(name.lower(), valid, n=1, cutoff=0.6)
     hints = [f"did you mean {nearest[0]}?"] if nearest else []
     hints += [f"valid: {', '.join(valid)}"] if with_valid else []
-    sentence = f"{tame(field, max_chars=80)}: no such argument"
+    sentence = f"{tame(field, max_chars=MAX_FIELD_CHARS)}: no such argument"
     return f"{sentence}; {' '.join(hints)}" if hints else sentence
 
 
@@ -134,11 +181,11 @@ def _example(field: str) -> str:
     return f"; for example {json.dumps(EXAMPLES[name])}"
 
 
-def choose_names(value: object, *, allowed: Sequence[str]) -> object:
+def choose_names(value: object, *, allowed: Sequence[str], at_least: int = 0) -> object:
     """A list of names, each once; a comma list is taken too.
 
     Raises:
-        ValueError: a name is not allowed, for pydantic to report.
+        ValueError: a name is not allowed, or there are too few, for pydantic to report.
     """
     names = value.split(",") if isinstance(value, str) else value
     if not isinstance(names, list | tuple):
@@ -148,6 +195,8 @@ def choose_names(value: object, *, allowed: Sequence[str]) -> object:
         raise PydanticCustomError(
             "names", "must be a list of names among {allowed}", {"allowed": ", ".join(allowed)}
         )
+    if len(names) < at_least:
+        raise PydanticCustomError("too_few", "must hold at least {least} name", {"least": at_least})
     return tuple(dict.fromkeys(names))
 
 

@@ -82,6 +82,7 @@ def _name_nearest(what: str, wanted: str, names: list[str]) -> str:
     return f"nearest: {listed}." if nearest else f"most frequent {what}: {listed}."
 
 
-def quote(text: str) -> str:
-    """A name in quotes: harmless, and short however long it is."""
-    return f'"{tame(text, max_chars=MAX_NAME_CHARS)}"'
+def quote(text: str, *, max_chars: int = MAX_NAME_CHARS) -> str:
+    """A name in quotes that it can't leave: harmless, short however long it is."""
+    shown = tame(text, max_chars=max_chars).replace('"', '\\"')
+    return f'"{shown}"'

@@ -9,7 +9,7 @@ from millimetric_mcp.contract.events import ForgetRequest
 from millimetric_mcp.contract.keys import Scope
 from millimetric_mcp.contract.reads import MAX_QUERY_LIMIT
 from millimetric_mcp.errors import NotAllowed
-from millimetric_mcp.render import neutralise
+from millimetric_mcp.tools.explain import quote
 from millimetric_mcp.tools.probe import count_events_of
 from millimetric_mcp.tools.spec import Answer, Hints, ToolAnswer, ToolContext, ToolSpec
 
@@ -28,7 +28,7 @@ class ForgetAnswer(ToolAnswer):
 
 
 async def _run(context: ToolContext, params: ForgetArguments) -> Answer[ForgetAnswer]:
-    user = neutralise(params.user_id)
+    user = quote(params.user_id)
     if context.confirm_destructive and not context.can_ask:
         raise NotAllowed(
             "this server erases a user only after its client asked a person, and this client "
@@ -53,7 +53,7 @@ async def _word_question(context: ToolContext, user_id: str) -> str:
         0: " No event of this user is known.",
         MAX_QUERY_LIMIT: f" {MAX_QUERY_LIMIT} events or more are known.",
     }.get(known, f" {known} events are known.")
-    return f"Erase every event of user {neutralise(user_id)}? This can't be undone.{found}"
+    return f"Erase every event of user {quote(user_id)}? This can't be undone.{found}"
 
 
 FORGET_TOOL = ToolSpec(

@@ -7,7 +7,7 @@ from pydantic import ConfigDict
 from millimetric_mcp.contract.endpoints import IDENTIFY
 from millimetric_mcp.contract.events import IdentifyRequest
 from millimetric_mcp.contract.keys import Scope
-from millimetric_mcp.render import neutralise
+from millimetric_mcp.tools.explain import quote
 from millimetric_mcp.tools.spec import Answer, Hints, ToolAnswer, ToolContext, ToolSpec
 
 
@@ -26,8 +26,8 @@ class IdentifyAnswer(ToolAnswer):
 async def _run(context: ToolContext, params: IdentifyArguments) -> Answer[IdentifyAnswer]:
     await context.client.identify(params)
     return Answer(
-        f"{neutralise(params.anonymous_id)} is now {neutralise(params.user_id)}; earlier events "
-        "are unchanged, send user_id with later ones.",
+        f"{quote(params.anonymous_id)} is now {quote(params.user_id)}; earlier events are "
+        "unchanged, send user_id with later ones.",
         IdentifyAnswer(ok=True),
     )
 

@@ -9,6 +9,7 @@ from typing import Annotated
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from millimetric_mcp.contract.endpoints import QUERY
+from millimetric_mcp.contract.events import EventName, ShortId, UserId
 from millimetric_mcp.contract.keys import Scope
 from millimetric_mcp.contract.reads import MAX_QUERY_LIMIT, EventRow, QueryParams
 from millimetric_mcp.contract.validation import format_timestamp, parse_timestamp
@@ -19,14 +20,16 @@ from millimetric_mcp.render import (
     present_event,
     render_events,
 )
-from millimetric_mcp.tools.arguments import WindowArguments, choose_names
+from millimetric_mcp.tools.arguments import SourceName, WindowArguments, choose_names
 from millimetric_mcp.tools.explain import explain_nothing
 from millimetric_mcp.tools.reading import (
     STRANGERS,
     ReadAnswer,
     WindowAnswer,
     count,
+    cut_note,
     find_window,
+    fit_answer,
 )
 from millimetric_mcp.tools.spec import Answer, Hints, ToolAnswer, ToolContext, ToolSpec
 from millimetric_mcp.window import Window
@@ -35,23 +38,29 @@ MAX_CHOSEN_CELL_CHARS = 2048
 """Values of columns that were asked for by name are cut later: they are what is wanted."""
 
 
-Filter = Annotated[str | None, Field(min_length=1)]
+Country = Annotated[str, Field(pattern=r"^[A-Z]{2}$")]
 FieldNames = Annotated[
     tuple[str, ...],
-    BeforeValidator(partial(choose_names, allowed=EVENT_COLUMNS)),
-    WithJsonSchema({"type": "array", "items": {"type": "string", "enum": list(EVENT_COLUMNS)}}),
+    BeforeValidator(partial(choose_names, allowed=EVENT_COLUMNS, at_least=1)),
+    WithJsonSchema(
+        {
+            "type": "array",
+            "items": {"type": "string", "enum": list(EVENT_COLUMNS)},
+            "minItems": 1,
+        }
+    ),
 ]
 
 
 class RawEventsArguments(WindowArguments):
     """A window, which of its events, and which of their columns."""
 
-    event: Filter = None
-    source: Filter = None
-    medium: Filter = None
-    country: Filter = None
-    user_id: Filter = None
-    anonymous_id: Filter = None
+    event: EventName | None = None
+    source: SourceName | None = None
+    medium: SourceName | None = None
+    country: Country | None = None
+    user_id: UserId | None = None
+    anonymous_id: ShortId | None = None
     fields: Annotated[
         FieldNames | None,
         Field(description=f"Columns; default {', '.join(DEFAULT_EVENT_COLUMNS)}."),
@@ -98,40 +107,47 @@ async def _run(context: ToolContext, params: RawEventsArguments) -> Answer[RawEv
         )
     )
     notes: list[str] = []
-    if len(answer.rows) == params.limit:
-        notes.append(_note_limit(answer.rows, limit=params.limit))
     if not answer.rows:
         filters = _list_filters(params)
         event = filters.pop("event", None)
-        notes.append(await explain_nothing(context, window, event=event, filters=filters))
+        nothing = await explain_nothing(context, window, event=event, filters=filters)
+        notes.append(cut_note(context, nothing))
     return _answer(context, params, window=window, rows=answer.rows, notes=notes)
 
 
-def _note_limit(rows: Sequence[EventRow], *, limit: int) -> str:
-    goes_on = _continue_after(rows)
-    can_raise = limit < MAX_QUERY_LIMIT
-    ways = [f"raise limit (at most {MAX_QUERY_LIMIT})"] * can_raise + [goes_on] * bool(goes_on)
-    if ways:
-        return f"The limit of {limit} is reached; for older events {', or '.join(ways)}."
-    return f"The limit of {limit} is reached within one millisecond: filter to see the others."
+def _note_limit(rows: Sequence[EventRow], window: Window, *, limit: int) -> str:
+    """The way to what is older than ``rows``; empty where there is nothing."""
+    if len(rows) < limit:
+        return ""
+    if goes_on := _continue_at(rows[-1], rows, window):
+        way = f"{goes_on} (that last millisecond's rows come again)"
+    elif limit < MAX_QUERY_LIMIT:
+        way = f"raise limit (at most {MAX_QUERY_LIMIT})"
+    else:
+        return f"The limit of {limit} is reached within one millisecond: filter to see the others."
+    return f"The limit of {limit} is reached; for older events {way}."
 
 
-def _continue_after(rows: Sequence[EventRow]) -> str:
-    """How to get what is older than ``rows``; empty where their time alone can't say it.
+def _advise_rest(rows: Sequence[EventRow], window: Window, *, shown: int) -> str:
+    """The way to the rows after so many shown ones, and to whatever is older than all."""
+    goes_on = _continue_at(rows[shown], rows, window) if 0 < shown < len(rows) else ""
+    if not goes_on:
+        return "filter, or name fewer fields"
+    comes_again = rows[shown].timestamp == rows[shown - 1].timestamp
+    return f"{goes_on} (that millisecond's rows come again)" if comes_again else goes_on
 
-    Further events may share the oldest row's millisecond: it belongs to what follows.
+
+def _continue_at(row: EventRow, rows: Sequence[EventRow], window: Window) -> str:
+    """How to ask for ``row`` and what is older; empty where time alone can't say it.
+
+    Other events may share the row's millisecond, so all of it belongs to what follows.
     """
-    if not rows or rows[0].timestamp == rows[-1].timestamp:
+    if row.timestamp == rows[0].timestamp:
         return ""
     with suppress(ValueError):
-        to = parse_timestamp(rows[-1].timestamp) + timedelta(milliseconds=1)
-        return f"pass to={format_timestamp(to)} (that last millisecond's rows come again)"
+        to = parse_timestamp(row.timestamp) + timedelta(milliseconds=1)
+        return f"pass from={format_timestamp(window.start_utc)} to={format_timestamp(to)}"
     return ""
-
-
-def _advise_rest(rows: Sequence[EventRow]) -> str:
-    goes_on = _continue_after(rows)
-    return f"{goes_on}, or name fewer fields" if goes_on else "filter, or name fewer fields"
 
 
 def _list_filters(params: RawEventsArguments) -> dict[str, str]:
@@ -150,31 +166,31 @@ def _answer(
 ) -> Answer[RawEventsAnswer]:
     columns = params.fields or DEFAULT_EVENT_COLUMNS
     max_cell_chars = MAX_CHOSEN_CELL_CHARS if params.fields else MAX_CELL_CHARS
-    tells_time = bool(rows) and "timestamp" in columns and window.timezone != "UTC"
+    tells_time = bool(rows) and "timestamp" in columns and not window.is_utc
     zone = "; times are UTC" if tells_time else ""
-    rendered = render_events(
-        rows,
-        receipt=[
-            f"{count(len(rows), 'event')}, newest first{zone}. {window.describe()}",
-            *notes,
+    return fit_answer(
+        context,
+        RawEventsAnswer(window=WindowAnswer.of(window), rows=[], notes=notes or None),
+        [
+            RawEventRow.model_validate(present_event(row, columns, max_cell_chars=max_cell_chars))
+            for row in rows
         ],
-        max_chars=context.max_result_chars,
-        columns=columns,
-        max_cell_chars=max_cell_chars,
-        advise=lambda shown: _advise_rest(rows[:shown]),
-    )
-    return Answer(
-        rendered.text,
-        RawEventsAnswer(
-            window=WindowAnswer.of(window),
-            rows=[
-                RawEventRow.model_validate(
-                    present_event(row, columns, max_cell_chars=max_cell_chars)
-                )
-                for row in rows[: rendered.shown]
+        lambda max_rows: render_events(
+            rows,
+            receipt=[
+                f"{count(len(rows), 'event')}, newest first{zone}. {window.describe()}",
+                *notes,
             ],
-            left_out=rendered.left_out or None,
-            notes=notes or None,
+            max_chars=context.max_result_chars,
+            columns=columns,
+            max_cell_chars=max_cell_chars,
+            advice=lambda shown: (
+                _advise_rest(rows, window, shown=shown)
+                if shown < len(rows)
+                else _note_limit(rows, window, limit=params.limit)
+            ),
+            max_rows=max_rows,
+            is_brief=params.fields is None,
         ),
     )
 

@@ -5,9 +5,16 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Annotated
 
-from pydantic import BeforeValidator, Field, WithJsonSchema
+from pydantic import (
+    BeforeValidator,
+    Field,
+    ValidationInfo,
+    WithJsonSchema,
+    field_validator,
+)
 
 from millimetric_mcp.contract.endpoints import STATS
+from millimetric_mcp.contract.events import EventName
 from millimetric_mcp.contract.keys import Scope
 from millimetric_mcp.contract.reads import (
     MAX_STATS_LIMIT,
@@ -17,7 +24,6 @@ from millimetric_mcp.contract.reads import (
     StatsParams,
     StatsRow,
 )
-from millimetric_mcp.errors import InvalidArguments
 from millimetric_mcp.render import (
     describe_cut_buckets,
     fill_buckets,
@@ -26,12 +32,15 @@ from millimetric_mcp.render import (
 )
 from millimetric_mcp.tools.arguments import WindowArguments, choose_names
 from millimetric_mcp.tools.explain import explain_nothing, quote
+from millimetric_mcp.tools.faults import combination_fault
 from millimetric_mcp.tools.reading import (
     STRANGERS,
     ReadAnswer,
     WindowAnswer,
     count,
+    cut_note,
     find_window,
+    fit_answer,
     keep_time,
 )
 from millimetric_mcp.tools.spec import Answer, Hints, ToolContext, ToolSpec
@@ -50,15 +59,24 @@ class StatsArguments(WindowArguments):
     metric: Annotated[
         Metric, Field(description="count: events; uniques: distinct visitors, an estimate.")
     ] = Metric.COUNT
-    event: Annotated[
-        str | None, Field(min_length=1, description="Only this event name, e.g. signup.")
-    ] = None
+    event: Annotated[EventName | None, Field(description="Only this event name, e.g. signup.")] = (
+        None
+    )
     group_by: GroupByList = ()
     interval: Annotated[
         Interval | None, Field(description="Bucket width, in UTC; absent: one bucket.")
     ] = None
-    fill_empty: Annotated[bool, Field(description="Add zeros for empty buckets.")] = False
+    fill_empty: Annotated[bool, Field(strict=True, description="Add zeros for empty buckets.")] = (
+        False
+    )
     limit: Annotated[int, Field(ge=1, le=MAX_STATS_LIMIT)] = 100
+
+    @field_validator("fill_empty")
+    @classmethod
+    def _check_interval(cls, value: object, info: ValidationInfo) -> object:
+        if value and info.data.get("interval", ...) is None:
+            raise combination_fault('needs an interval, such as "day"')
+        return value
 
 
 class StatsAnswer(ReadAnswer):
@@ -79,15 +97,14 @@ class _Found:
 
 
 async def _run(context: ToolContext, params: StatsArguments) -> Answer[StatsAnswer]:
-    if params.fill_empty and params.interval is None:
-        raise InvalidArguments(['fill_empty: needs an interval; for example "day"'])
     window = find_window(context, params)
     with keep_time(context):
         found = await _find(context, window, params)
     notes = _note_limits(params, window, found)
     rows = found.rows
     if found.total == 0:
-        notes.append(await explain_nothing(context, window, event=params.event))
+        nothing = await explain_nothing(context, window, event=params.event)
+        notes.append(cut_note(context, nothing))
     if params.fill_empty and params.interval and found.is_whole:
         rows = fill_buckets(
             rows, interval=params.interval, start=window.start_utc, end=window.end_utc
@@ -143,24 +160,25 @@ def _answer(
 ) -> Answer[StatsAnswer]:
     what = "events" if params.metric is Metric.COUNT else "unique visitors (estimate)"
     of = f" of {quote(params.event)}" if params.event else ""
-    receipt = [f"Total {total} {what}{of}; {count(len(rows), 'row')}. {window.describe()}", *notes]
-    rendered = render_stats(
-        rows,
-        metric=params.metric,
-        interval=params.interval,
-        group_by=params.group_by,
-        receipt=receipt,
-        max_chars=context.max_result_chars,
-    )
-    return Answer(
-        rendered.text,
+    about = window.describe(has_buckets=params.interval is not None)
+    return fit_answer(
+        context,
         StatsAnswer(
             window=WindowAnswer.of(window),
             metric=params.metric,
             total=total,
-            rows=[StatsRow.model_validate(present(row)) for row in rows[: rendered.shown]],
-            left_out=rendered.left_out or None,
+            rows=[],
             notes=notes or None,
+        ),
+        [StatsRow.model_validate(present(row)) for row in rows],
+        lambda max_rows: render_stats(
+            rows,
+            metric=params.metric,
+            interval=params.interval,
+            group_by=params.group_by,
+            receipt=[f"Total {total} {what}{of}; {count(len(rows), 'row')}. {about}", *notes],
+            max_chars=context.max_result_chars,
+            max_rows=max_rows,
         ),
     )
 

@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from typing import Annotated
 
-from pydantic import AfterValidator, Field
+from pydantic import Field
 
 from millimetric_mcp.contract.endpoints import SOURCES
 from millimetric_mcp.contract.keys import Scope
@@ -16,6 +17,7 @@ from millimetric_mcp.contract.reads import (
     SourcesParams,
 )
 from millimetric_mcp.render import (
+    Rendered,
     SourceChange,
     compare_sources,
     describe_split,
@@ -23,7 +25,7 @@ from millimetric_mcp.render import (
     render_comparison,
     render_sources,
 )
-from millimetric_mcp.tools.arguments import WindowArguments
+from millimetric_mcp.tools.arguments import SourceName, WindowArguments
 from millimetric_mcp.tools.explain import explain_nothing, quote
 from millimetric_mcp.tools.probe import UNANSWERED, attempt
 from millimetric_mcp.tools.reading import (
@@ -31,7 +33,9 @@ from millimetric_mcp.tools.reading import (
     ReadAnswer,
     WindowAnswer,
     count,
+    cut_note,
     find_window,
+    fit_answer,
     keep_time,
 )
 from millimetric_mcp.tools.spec import Answer, Hints, ToolContext, ToolSpec
@@ -50,11 +54,9 @@ class TopSourcesArguments(WindowArguments):
     """A window, and how to look at its sources."""
 
     breakdown: Breakdown = Breakdown.SOURCE_MEDIUM
-    source: Annotated[
-        str | None,
-        AfterValidator(lambda name: name and name.strip().lower()),
-        Field(min_length=1, description="Only this source, e.g. facebook."),
-    ] = None
+    source: Annotated[SourceName | None, Field(description="Only this source, e.g. facebook.")] = (
+        None
+    )
     compare: Annotated[
         Comparison | None, Field(description="Adds the change against the window before.")
     ] = None
@@ -101,7 +103,8 @@ async def _run(context: ToolContext, params: TopSourcesArguments) -> Answer[TopS
     notes = _note_limits(params, found)
     if not found.rows:
         filters = {"source": params.source or ""}
-        notes.append(await explain_nothing(context, window, filters=filters))
+        nothing = await explain_nothing(context, window, filters=filters)
+        notes.append(cut_note(context, nothing))
     rows = _compare(found, before) if before else found.rows
     if before and len(rows) > params.limit:
         notes.append(f"{len(rows) - params.limit} further rows are beyond the limit.")
@@ -139,7 +142,8 @@ async def _describe_splits(
         rows = await attempt(context, question)
     if rows is None:
         return [f"How much of {quote(name)} is paid is not known: {UNANSWERED}."]
-    return [describe_split(name, rows)] if name in {row.source for row in rows} else []
+    is_known = name in {row.source for row in rows}
+    return [cut_note(context, describe_split(name, rows))] if is_known else []
 
 
 def _note_limits(params: TopSourcesArguments, found: _Found) -> list[str]:
@@ -174,27 +178,43 @@ def _answer(
     if params.compare:
         receipt.append(f"Compared with: {window.previous().describe()}")
     receipt += [*splits, *notes]
-    changes = [row for row in shown if isinstance(row, SourceChange)]
-    rendered = (
-        render_comparison(
-            changes, breakdown=params.breakdown, receipt=receipt, max_chars=context.max_result_chars
-        )
-        if changes
-        else render_sources(
-            shown, breakdown=params.breakdown, receipt=receipt, max_chars=context.max_result_chars
-        )
+    render = partial(
+        _render,
+        shown,
+        breakdown=params.breakdown,
+        receipt=receipt,
+        max_chars=context.max_result_chars,
     )
-    return Answer(
-        rendered.text,
+    return fit_answer(
+        context,
         TopSourcesAnswer(
             window=WindowAnswer.of(window),
             breakdown=params.breakdown,
-            rows=[TopSourcesRow.model_validate(present(row)) for row in shown[: rendered.shown]],
+            rows=[],
             splits=splits or None,
             previous_window=WindowAnswer.of(window.previous()) if params.compare else None,
-            left_out=rendered.left_out or None,
             notes=notes or None,
         ),
+        [TopSourcesRow.model_validate(present(row)) for row in shown],
+        render,
+    )
+
+
+def _render(
+    rows: Sequence[SourceRow],
+    max_rows: int,
+    *,
+    breakdown: Breakdown,
+    receipt: Sequence[str],
+    max_chars: int,
+) -> Rendered:
+    changes = [row for row in rows if isinstance(row, SourceChange)]
+    if changes:
+        return render_comparison(
+            changes, breakdown=breakdown, receipt=receipt, max_chars=max_chars, max_rows=max_rows
+        )
+    return render_sources(
+        rows, breakdown=breakdown, receipt=receipt, max_chars=max_chars, max_rows=max_rows
     )
 
 

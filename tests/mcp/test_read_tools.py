@@ -38,7 +38,6 @@ class TestTopSources:
         receipt = outcome.lines[0]
         assert "2026-05-10T14:00:01+02:00 to 2026-05-17T14:00:01+02:00" in receipt
         assert "Europe/Berlin" in receipt
-        assert "buckets are UTC" in receipt
         assert "still running" in receipt
         assert outcome.data["window"] == {
             "from": "2026-05-10T12:00:01.000Z",
@@ -140,6 +139,20 @@ class TestTopSources:
         assert outcome.data["left_out"] == 200 - shown
         assert f"Only the first {shown} of 200 rows fit" in outcome.text
         assert outcome.lines[-1] == f"site{shown - 1}.test,referral,{500 - shown + 1},1"
+
+
+@pytest.mark.parametrize(
+    ("tool", "arguments", "is_said"),
+    [
+        pytest.param("stats", {"interval": "day"}, True, id="buckets"),
+        pytest.param("stats", {}, False, id="one bucket"),
+        pytest.param("top_sources", {}, False, id="sources"),
+        pytest.param("raw_events", {}, False, id="events"),
+    ],
+)
+async def test_buckets_are_said_to_be_utc_where_there_are_some(tool, arguments, is_said, call):
+    outcome = await call(tool, arguments | {"timezone": "Europe/Berlin"})
+    assert ("buckets are UTC" in outcome.text) == is_said
 
 
 class TestStats:
@@ -289,24 +302,33 @@ class TestRawEvents:
         "options",
         [
             pytest.param({"limit": 5}, id="the limit is reached"),
-            pytest.param({"limit": 30}, id="the answer is full"),
+            pytest.param({"limit": 500}, id="the answer is full"),
+            pytest.param({"limit": 40}, id="both"),
         ],
     )
     async def test_following_the_advice_finds_every_event(self, options, api, event_row, call):
-        times = [f"2026-05-16T10:00:0{9 - index // 3}.000Z" for index in range(30)]
+        times = [f"2026-05-16T10:00:{59 - index // 3}.000Z" for index in range(90)]
         api.events = [
             event_row(event_id=f"evt_{index}", timestamp=at) for index, at in enumerate(times)
         ]
-        found, to = set(), "now"
-        for _ in range(30):
-            arguments = {"fields": ["event_id", "timestamp"], "from": "7d", "to": to, **options}
-            outcome = await call("raw_events", arguments, max_result_chars=600)
-            found |= {row["event_id"] for row in outcome.data["rows"]}
-            advised = re.findall(r"to=(\S+) ", outcome.text)
+        found, window, was_told = [], {"from": "7d", "to": "now"}, False
+        for _ in range(90):
+            arguments = {"fields": ["event_id", "timestamp"], **window, **options}
+            outcome = await call("raw_events", arguments, max_result_chars=1500)
+            rows = [row["event_id"] for row in outcome.data["rows"]]
+            again = set(rows) & set(found)
+            assert bool(again) <= was_told
+            found += rows
+            advised = re.findall(
+                r"from=(\S+) to=(\S+?)[.;]? ?(\(.*come again\))?\.?$", outcome.text, re.M
+            )
+            assert len(advised) <= 1
+            assert outcome.text.count(" to=") == len(advised)
             if not advised:
                 break
-            to = advised[-1]
-        assert found == {event["event_id"] for event in api.events}
+            ((window["from"], window["to"], told),) = advised
+            was_told = bool(told)
+        assert set(found) == {event["event_id"] for event in api.events}
 
     @pytest.mark.parametrize(
         ("limit", "advice"),

@@ -70,7 +70,7 @@ class TestResources:
         self, uri, api, event_row, read
     ):
         api.events = [event_row()] * 100
-        api.stats = lambda params: [{"event_name": "e" * 100, "value": 1}] * 100
+        api.stats = lambda params: [{"event_name": f"{n}" * 50, "value": 1} for n in range(10, 110)]
         text = (await read(uri, max_result_chars=4000)).text
         told = json.loads(text)
         assert len(text) <= 4000

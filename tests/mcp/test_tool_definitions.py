@@ -6,6 +6,7 @@ and look at the difference.
 
 import json
 import os
+from datetime import UTC, datetime
 
 import jsonschema
 import pytest
@@ -111,8 +112,9 @@ def test_schemas_are_valid_json_schema(spec):
 def test_every_argument_has_an_example_that_is_right(spec):
     required = spec.input_schema.get("required", [])
     for name in list_argument_names(spec.params):
-        arguments = {other: EXAMPLES[other] for other in [*required, name]}
-        parse_arguments(spec.params, arguments)
+        needed = ["interval"] if name == "fill_empty" else []
+        arguments = {other: EXAMPLES[other] for other in [*required, *needed, name]}
+        parse_arguments(spec.params, arguments, now=datetime.now(UTC), timezone="UTC")
         jsonschema.validate(arguments, spec.input_schema)
 
 

@@ -235,10 +235,21 @@ AS_THEY_ARE = {
 
 
 @pytest.mark.parametrize("text", AS_THEY_ARE.values(), ids=AS_THEY_ARE.keys())
-def test_properties_that_cannot_be_taken_apart_without_loss_stay_as_they_are(text, event):
+def test_properties_that_cannot_be_taken_apart_without_loss_stay_whole(text, event):
     rows = [event(properties=text), *[event(properties=f'{{"a":{n}}}') for n in range(5)]]
     shown = render(rows, columns=["properties"], max_cell_chars=20_000).text
-    assert shown.splitlines()[-6:] == [text, *[f'{{"a":{n}}}' for n in range(5)]]
+    assert shown.splitlines()[-7:] == [
+        "properties.a,other properties",
+        f",{text}",
+        *[f"{n}," for n in range(5)],
+    ]
+
+
+@pytest.mark.parametrize("text", AS_THEY_ARE.values(), ids=AS_THEY_ARE.keys())
+def test_properties_of_which_none_can_be_taken_apart_stay_as_they_are(text, event):
+    rows = [event(properties=text), event(), event(properties=text)]
+    shown = render(rows, columns=["properties"], max_cell_chars=20_000).text
+    assert shown.splitlines()[-4:] == ["properties", text, "", text]
 
 
 @pytest.mark.parametrize("key", ["a b", "a,b", "a\nb", "", "x" * 41, "ключ", '"', "1"])

@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from millimetric_mcp.errors import MillimetricError, WindowError
+from millimetric_mcp.errors import InvalidArguments, MillimetricError, WindowError
 from millimetric_mcp.window import PERIODS, resolve_window
 
 NOW = datetime(2026, 5, 16, 15, 4, 26, 500_000, tzinfo=UTC)  # a Saturday
@@ -232,7 +232,36 @@ DESCRIPTIONS = {
 @pytest.mark.parametrize(("given", "line"), DESCRIPTIONS.items())
 def test_a_window_is_described_in_one_line_with_both_ends_and_the_zone(given, line):
     timezone, from_, to = given
-    assert resolve(from_, to, timezone=timezone).describe() == line
+    window = resolve(from_, to, timezone=timezone)
+    assert window.describe(has_buckets=True) == line
+    assert window.describe() == line.replace("; buckets are UTC", "")
+
+
+@pytest.mark.parametrize(
+    ("from_", "to", "timezone", "fields"),
+    [
+        ("sometime", "never", "Nowhere", ["timezone", "from", "to"]),
+        ("sometime", None, "", ["timezone", "from"]),
+        ("sometime", "99999y", "UTC", ["from", "to"]),
+        ("7d", "never", "Berlin", ["timezone", "to"]),
+    ],
+)
+def test_every_fault_of_a_window_is_named_at_once(from_, to, timezone, fields):
+    with pytest.raises(InvalidArguments) as caught:
+        resolve(from_, to, timezone=timezone)
+    assert [fault.partition(":")[0] for fault in caught.value.faults] == fields
+
+
+@pytest.mark.parametrize(
+    "from_",
+    [" " * 5000 + "2026-05-17", "2026-05-17T00:00:00." + "1" * 5000 + "Z"],
+    ids=["blanks", "a fraction"],
+)
+def test_a_long_form_is_cut_where_it_is_quoted(from_):
+    with pytest.raises(WindowError) as caught:
+        resolve(from_, from_.replace("17", "16"))
+    assert "from=2026-05-17" in str(caught.value)
+    assert len(str(caught.value)) < 300
 
 
 NEAREST = [
