@@ -26,6 +26,7 @@ from millimetric_mcp.api.connections import BoundedHttp
 from millimetric_mcp.api.control import (
     Control,
     control_dsn,
+    keep_private,
     open_control,
     prepare_data_dir,
     resolve_secrets,
@@ -69,6 +70,7 @@ _log = logging.getLogger(__name__)
 
 def run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     """Serves until SIGTERM or SIGINT, then drains and returns 0."""
+    keep_private()
     settings = read_settings(ApiSettings, environ=environ, options=vars(options))
     data_dir = prepare_data_dir(settings)
     target = resolve_store(settings, data_dir)

@@ -20,6 +20,7 @@ from millimetric_mcp.api.control import (
     KeySummary,
     NewKey,
     control_dsn,
+    keep_private,
     open_control,
     prepare_data_dir,
     resolve_secrets,
@@ -58,6 +59,7 @@ def run(options: Namespace, environ: Mapping[str, str]) -> int:
     commands = {"create": _create, "list": _list, "revoke": _revoke}
     if options.keys_command == "create":
         _check_create_options(options)
+    keep_private()
     data_dir = prepare_data_dir(settings)
     pepper = resolve_secrets(settings, data_dir).pepper
     with closing(open_control(control_dsn(settings, data_dir), pepper=pepper)) as control:

@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping
 from contextlib import ExitStack, closing
 
-from millimetric_mcp.api.control import prepare_data_dir
+from millimetric_mcp.api.control import keep_private, prepare_data_dir
 from millimetric_mcp.api.store import ClientPool, hold_directory, migrate
 from millimetric_mcp.cli.api import resolve_store
 from millimetric_mcp.settings import StoreSettings, read_settings
@@ -18,6 +18,7 @@ def run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
         StoreError: the store can't be reached, refuses, or another process holds it.
     """
     settings = read_settings(StoreSettings, environ=environ, options=vars(options))
+    keep_private()
     data_dir = prepare_data_dir(settings)
     target = resolve_store(settings, data_dir)
     with ExitStack() as stack:

@@ -11,6 +11,7 @@ from millimetric_mcp.api.control.database import (
 from millimetric_mcp.api.control.datadir import (
     Secrets,
     control_dsn,
+    keep_private,
     prepare_data_dir,
     read_or_make_secret,
     resolve_secrets,
@@ -28,6 +29,7 @@ __all__ = [
     "NewKey",
     "Secrets",
     "control_dsn",
+    "keep_private",
     "open_control",
     "prepare_data_dir",
     "read_or_make_secret",

@@ -17,6 +17,7 @@ from millimetric_mcp.settings import MIN_SECRET_LENGTH, ApiSettings, ControlSett
 __all__ = [
     "Secrets",
     "control_dsn",
+    "keep_private",
     "prepare_data_dir",
     "read_or_make_secret",
     "resolve_secrets",
@@ -36,6 +37,11 @@ class Secrets:
 
     pepper: bytes = field(repr=False)
     ip_salt: bytes | None = field(repr=False)
+
+
+def keep_private() -> None:
+    """What this process writes from here on is for its owner alone."""
+    os.umask(_OTHERS)
 
 
 def prepare_data_dir(settings: ControlSettings) -> Path:

@@ -160,20 +160,23 @@ class ClickHouse:
         """Erases users' events; ``cutoffs`` says by when they had arrived, by user hash.
 
         A user hash is sha256(salt || user_id). Returns when the rows are gone from every
-        answer and the files that held them are deleted. Doing it again is harmless.
+        answer, the files that held them are deleted, and so is the engine's note of the
+        statement (a cluster keeps its last one). Doing it again is harmless.
 
         Raises:
             StoreUnavailable: the files are still there after `ERASURE_TIMEOUT_S`, or the
                 store is closing; it has to be done again.
         """
         microsecond = timedelta(microseconds=1)
-        bound = {
+        bound: dict[str, Any] = {
             "project_id": project_id,
             "salt": salt.hex().upper(),
             "user_hashes": [user_hash.hex().upper() for user_hash in cutoffs],
             "cutoffs_us": [(cutoff - _EPOCH) // microsecond for cutoff in cutoffs.values()],
         }
         self._command("forget", bound)
+        if self.pool.target.cluster is None:
+            self._command("forgotten", {"user_hash": bound["user_hashes"][0]})
         self._wait_for_deletion()
 
     def _wait_for_deletion(self) -> None:

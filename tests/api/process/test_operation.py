@@ -69,6 +69,19 @@ def test_first_keys_go_to_a_file_of_the_owner_alone_where_stdout_is_no_terminal(
     assert set(api.keys) == {"MILLIMETRIC_KEY", "MILLIMETRIC_RK", "MILLIMETRIC_PK"}
 
 
+def test_what_lies_in_the_data_directory_is_for_its_owner_alone(start_api, tmp_path):
+    (tmp_path / "data").mkdir(mode=0o755)
+    api = start_api()
+    api.post("/v1/track", {"event": "x"})
+    api.post("/v1/forget", {"user_id": "u"})
+
+    assert api.terminate() == 0
+    modes = {path: path.stat().st_mode & 0o077 for path in api.data_dir.rglob("*")}
+
+    assert len(modes) > 30
+    assert [path for path, open_to_others in modes.items() if open_to_others] == []
+
+
 def test_a_second_start_makes_no_new_keys(start_api):
     first = start_api()
     assert first.terminate() == 0

@@ -1,5 +1,5 @@
 -- Erases users' events that had arrived by each one's cutoff. The ids are not in the statement,
--- which the engine keeps on disk until the mutation is done: salted hashes are.
+-- which the engine keeps on disk: salted hashes are, and forgotten.sql removes these too.
 ALTER TABLE $database.$local $on_cluster
 DELETE WHERE project_id = {project_id:UInt64}
     AND user_id != ''
