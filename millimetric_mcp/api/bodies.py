@@ -26,6 +26,8 @@ MAX_VALUES_HERE = 200_000
 MAX_GZIP_MEMBERS = 100
 NOT_GZIP = f"The body is not whole gzip, of {MAX_GZIP_MEMBERS} members at most."
 
+_GZIP = frozenset({"gzip", "x-gzip"})
+_ENCODINGS = _GZIP | {"", "identity"}
 _DIGITS = re.compile("[0-9]{1,20}")
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
@@ -54,7 +56,7 @@ class BodyReader:
             RequestError: unsupported_media_type, payload_too_large, invalid_payload, or
                 upstream_failed while too many large bodies wait.
         """
-        is_gzip = _check_media_type(headers) == "gzip"
+        is_gzip = _read_media_type(headers)
         declared = headers.get("content-length", "0")
         if _DIGITS.fullmatch(declared) and int(declared) > MAX_BODY_BYTES:
             raise RequestError(ErrorCode.PAYLOAD_TOO_LARGE)
@@ -107,17 +109,22 @@ class BodyReader:
         self._thread.shutdown(wait=False, cancel_futures=True)
 
 
-def _check_media_type(headers: Mapping[str, str]) -> str:
-    media_type, _, parameters = headers.get("content-type", "").partition(";")
-    charset = parameters.strip().lower().replace('"', "")
-    encoding = headers.get("content-encoding", "identity").strip().lower()
+def _read_media_type(headers: Mapping[str, str]) -> bool:
+    """Whether the body is gzip; it has to be JSON in UTF-8, whatever else its type says."""
+    media_type, *parameters = headers.get("content-type", "").lower().split(";")
+    charsets = [
+        parameter.partition("=")[2].strip(' "')
+        for parameter in parameters
+        if parameter.partition("=")[0].strip() == "charset"
+    ]
+    encoding = headers.get("content-encoding", "").strip().lower()
     if (
-        media_type.strip().lower() != "application/json"
-        or charset not in {"", "charset=utf-8", "charset=utf8"}
-        or encoding not in {"identity", "gzip"}
+        media_type.strip() != "application/json"
+        or any(charset not in {"utf-8", "utf8"} for charset in charsets)
+        or encoding not in _ENCODINGS
     ):
         raise RequestError(ErrorCode.UNSUPPORTED_MEDIA_TYPE)
-    return encoding
+    return encoding in _GZIP
 
 
 def inflate(body: bytes, *, max_bytes: int) -> bytes | None:

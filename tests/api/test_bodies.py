@@ -35,6 +35,13 @@ MEDIA_TYPES = {
     "Application/JSON;charset=UTF-8": 202,
     'application/json; charset="utf-8"': 202,
     "application/json;": 202,
+    "application/json; charset=utf-8;": 202,
+    "application/json; charset = UTF-8 ; odata=none": 202,
+    "application/json; boundary=x": 202,
+    "application/json; x=y; charset=utf-16": 415,
+    "application/json; charset=": 415,
+    "application/json; charset=us-ascii": 415,
+    "application/json, application/json": 415,
     "application/json; charset=latin-1": 415,
     "application/json; charset=utf-16": 415,
     "application/json-seq": 415,
@@ -59,6 +66,20 @@ async def test_a_body_without_a_media_type_is_refused(quick_api):
     answer = await track(quick_api, PING, {})
 
     assert read_refusal(answer) == ("unsupported_media_type", [])
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "GZIP", "x-gzip"])
+async def test_gzip_is_called_by_any_of_its_names(quick_api, encoding):
+    answer = await track(quick_api, gzip.compress(PING), JSON | {"Content-Encoding": encoding})
+
+    assert answer.status_code == 202
+
+
+@pytest.mark.parametrize("encoding", ["identity", ""])
+async def test_a_body_that_is_not_encoded_may_say_so(quick_api, encoding):
+    answer = await track(quick_api, PING, JSON | {"Content-Encoding": encoding})
+
+    assert answer.status_code == 202
 
 
 @pytest.mark.parametrize("encoding", ["br", "deflate", "zstd", "gzip, gzip", "x"])
@@ -143,6 +164,8 @@ FIELDS = {
         "2026-05-16 19:00",
         "2026-02-30T00:00:00Z",
         "2026-05-16T25:00:00Z",
+        "2026-05-16T24:00:00Z",
+        "2026-05-16T23:59:60Z",
         "2026-05-16T19:00:00+25:00",
         "2026-05-16T19:00:00 Europe/Berlin",
         "0000-01-01T00:00:00Z",
