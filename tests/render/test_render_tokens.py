@@ -5,6 +5,7 @@ pieces that the encoding first splits a text into, a long word as several. On so
 and events that gave 0.90 to 0.98 of the true number; `MARGIN` makes it an upper bound.
 """
 
+import json
 import re
 from datetime import UTC, datetime, timedelta
 from random import Random
@@ -14,7 +15,14 @@ import pytest
 
 from millimetric_mcp.contract.reads import Breakdown
 from millimetric_mcp.contract.validation import format_timestamp
-from millimetric_mcp.render import compare_sources, render_comparison, render_events, render_sources
+from millimetric_mcp.demo.generator import generate
+from millimetric_mcp.render import (
+    compare_sources,
+    estimate_tokens,
+    render_comparison,
+    render_events,
+    render_sources,
+)
 
 MARGIN = 1.12
 PIECE = re.compile(r"[^\r\n\w]?[^\W\d_]+|\d{1,3}| ?[^\s\w]+[\r\n/]*|_+|\s+")
@@ -42,12 +50,18 @@ LIGHT = (
 PAGE = '{{"title":"{} · Ridge & Rye","lang":"{}","screen":"{}"}}'
 
 
-def estimate_tokens(text):
+def bound_tokens(text):
     def cost(piece):
         letters = sum(char.isalpha() for char in piece)
         return 1 + (letters - 1) // 7 if letters else (len(piece) + 2) // 3
 
     return MARGIN * sum(cost(piece) for piece in PIECE.findall(text))
+
+
+def count_tokens(text):
+    """Exactly, where a vocabulary is installed, as it is for the benchmarks."""
+    bpe_openai = pytest.importorskip("bpe_openai")
+    return len(bpe_openai.get_encoding("o200k_base").encode(text))
 
 
 @pytest.fixture
@@ -63,7 +77,7 @@ def test_twenty_sources_take_at_most_500_tokens(breakdown, source, random):
     ]
     text = render_sources(rows, breakdown=breakdown, receipt=RECEIPT, max_chars=24_000).text
     assert text.count("\n") == 22
-    assert estimate_tokens(text) <= 500
+    assert bound_tokens(text) <= 500
 
 
 def test_twenty_sources_compared_take_at_most_700_tokens(source, random):
@@ -78,7 +92,7 @@ def test_twenty_sources_compared_take_at_most_700_tokens(source, random):
         receipt=RECEIPT,
         max_chars=24_000,
     ).text
-    assert estimate_tokens(text) <= 700
+    assert bound_tokens(text) <= 700
 
 
 def list_events(event, random, *, visitors, properties):
@@ -110,6 +124,110 @@ def choose_page(random):
 )
 def test_a_hundred_events_take_at_most_6000_tokens(visitors, properties, event, random):
     rows = list(list_events(event, random, visitors=visitors, properties=properties))
-    rendered = render_events(rows, receipt=RECEIPT, max_chars=24_000)
+    rendered = render_events(rows, receipt=RECEIPT, max_chars=48_000, is_brief=True)
     assert rendered.shown == 100
-    assert estimate_tokens(rendered.text) <= 6_000
+    assert bound_tokens(rendered.text) <= 6_000
+
+
+@pytest.fixture(scope="module")
+def month():
+    """A month of the demo's shop, oldest first."""
+    return list(generate(seed=5, end=datetime(2026, 1, 31, 11, tzinfo=UTC), events=6000))
+
+
+def pick_apart(month, random):
+    """A hundred events of a hundred visitors, any time of the month."""
+    apart = {event.anonymous_id: event for event in random.sample(month, len(month))}
+    return random.sample([*apart.values()], 100)
+
+
+SAMPLES = {
+    "a hundred visitors": pick_apart,
+    "a hundred visitors of product pages": lambda month, random: pick_apart(
+        [event for event in month if "product_id" in event.properties], random
+    ),
+    "any hundred events": lambda month, random: random.sample(month, 100),
+    "the newest": lambda month, _random: month[-100:],
+}
+
+
+@pytest.fixture(params=SAMPLES)
+def shop_events(request, month, event):
+    """Events of the demo's shop as the API answers with them, newest first."""
+
+    def choose(seed):
+        chosen = SAMPLES[request.param](month, Random(seed))
+        return [
+            event(
+                timestamp=format_timestamp(datetime.fromtimestamp(each.timestamp_ms / 1000, UTC)),
+                event_name=each.event,
+                anonymous_id=each.anonymous_id,
+                source=each.attribution.source,
+                medium=each.attribution.medium,
+                country=each.country,
+                path=each.url.partition("?")[0].removeprefix("https://shop.example"),
+                properties=each.properties,
+            )
+            for each in sorted(chosen, key=lambda each: -each.timestamp_ms)
+        ]
+
+    return choose
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_any_hundred_events_of_the_demo_take_at_most_6000_tokens(seed, shop_events):
+    rendered = render_events(shop_events(seed), receipt=RECEIPT, max_chars=48_000, is_brief=True)
+    assert rendered.shown == 100
+    assert count_tokens(rendered.text) <= 6_000
+
+
+def test_a_brief_list_names_what_it_leaves_out_and_keeps_the_ids_whole(event):
+    rows = [
+        event(
+            anonymous_id=str(UUID(int=n << 90)),
+            path=f"/products/{n}-ethiopia-yirgacheffe",
+            properties=PAGE.format(f"Page {n} " * 6, "de", n),
+        )
+        for n in range(100)
+    ]
+    text = render_events(rows, receipt=[], max_chars=48_000, is_brief=True).text
+    assert (
+        "Left out to be brief: properties.title; "
+        'ask for them with fields ["timestamp","properties"].'
+    ) in text.splitlines()
+    assert "properties.screen" in text
+    assert all(row.anonymous_id in text for row in rows)
+
+
+def test_values_are_cut_before_columns_are_left_out(event):
+    rows = [
+        event(
+            anonymous_id=str(UUID(int=n << 90)),
+            properties=json.dumps({"note": f"{n:02d} " + "some more words of it " * 10}),
+        )
+        for n in range(100)
+    ]
+    text = render_events(rows, receipt=[], max_chars=48_000, is_brief=True).text
+    assert text.count("…[+163]") == 100
+    assert "Left out" not in text
+
+
+def test_few_events_are_told_whole(event):
+    rows = [
+        event(path="/" + "x" * n, properties=PAGE.format(f"Page {n} " * 5, "de", n))
+        for n in range(100, 120)
+    ]
+    brief = render_events(rows, receipt=[], max_chars=48_000, is_brief=True).text
+    assert brief == render_events(rows, receipt=[], max_chars=48_000).text
+
+
+def test_a_brief_list_tells_times_to_the_second(event):
+    rows = [event(timestamp="2026-05-16T19:00:00.123Z"), event(timestamp="2026-05-16 noon")]
+    text = render_events(rows, receipt=[], max_chars=9000, is_brief=True).text
+    assert "\n19:00:00," in text
+    assert "\n2026-05-16 noon," in text
+
+
+def test_the_estimate_is_near_the_truth_and_rather_too_high(shop_events):
+    text = render_events(shop_events(1), receipt=RECEIPT, max_chars=48_000).text
+    assert 1 <= estimate_tokens(text) / count_tokens(text) <= 1.05
