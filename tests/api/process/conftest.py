@@ -1,5 +1,6 @@
 """The API as a process of its own: started, stopped and killed on real sockets."""
 
+import json
 import os
 import re
 import signal
@@ -38,10 +39,13 @@ class ApiProcess:
     url: str = ""
     keys: dict[str, str] = field(default_factory=dict)
 
-    def post(self, path: str, body: object) -> httpx.Response:
-        return httpx.post(
-            self.url + path, json=body, headers=self._bearer("MILLIMETRIC_KEY"), timeout=30
-        )
+    def post(
+        self, path: str, body: object = None, *, content: bytes | None = None
+    ) -> httpx.Response:
+        """Posts ``body`` as JSON, or ``content`` as it is."""
+        content = json.dumps(body).encode() if content is None else content
+        headers = self._bearer("MILLIMETRIC_KEY") | {"Content-Type": "application/json"}
+        return httpx.post(self.url + path, content=content, headers=headers, timeout=30)
 
     def get(self, path: str, **params: object) -> httpx.Response:
         return httpx.get(

@@ -4,6 +4,10 @@ import json
 import re
 import stat
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
 
 
 def test_sigterm_ends_with_code_0_and_loses_no_acknowledged_write(start_api):
@@ -35,38 +39,30 @@ def test_sigterm_ends_with_code_0_while_an_erasure_is_under_way(start_api):
     assert api.terminate() == 0
 
 
-def test_a_second_process_on_the_data_directory_gets_one_clear_sentence(start_api):
-    first = start_api()
-
-    second = start_api(wait=False)
+def test_a_second_process_on_the_data_directory_gets_one_clear_sentence(shared_api, start_api):
+    second = start_api("--data-dir", str(shared_api.data_dir), wait=False)
 
     assert second.process.wait(30) == 1
     [line] = second.stderr().splitlines()
     assert re.fullmatch(
         r"millimetric-mcp: another process already runs on .+; stop it, or .+", line
     )
-    assert first.get("/v1/stats").status_code == 200
+    assert shared_api.get("/v1/stats").status_code == 200
 
 
-def test_a_port_in_use_is_named_in_one_sentence(start_api):
-    first = start_api()
-
-    second = start_api(
-        "--port", first.url.rpartition(":")[2], "--data-dir", f"{first.data_dir}-2", wait=False
-    )
+def test_a_port_in_use_is_named_in_one_sentence(shared_api, start_api):
+    second = start_api("--port", shared_api.url.rpartition(":")[2], wait=False)
 
     assert second.process.wait(30) == 2
     [line] = second.stderr().splitlines()
     assert line.startswith("millimetric-mcp: --host / --port: can't listen on 127.0.0.1")
 
 
-def test_first_keys_go_to_a_file_of_the_owner_alone_where_stdout_is_no_terminal(start_api):
-    api = start_api()
-
-    [file] = api.data_dir.glob("keys-*.env")
+def test_first_keys_go_to_a_file_of_the_owner_alone_where_stdout_is_no_terminal(shared_api):
+    [file] = shared_api.data_dir.glob("keys-*.env")
 
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    assert set(api.keys) == {"MILLIMETRIC_KEY", "MILLIMETRIC_RK", "MILLIMETRIC_PK"}
+    assert set(shared_api.keys) == {"MILLIMETRIC_KEY", "MILLIMETRIC_RK", "MILLIMETRIC_PK"}
 
 
 def test_what_lies_in_the_data_directory_is_for_its_owner_alone(start_api, tmp_path):
@@ -91,8 +87,8 @@ def test_a_second_start_makes_no_new_keys(start_api):
     assert second.keys == first.keys
 
 
-def test_each_request_is_one_json_line_without_key_address_query_or_body(start_api):
-    api = start_api()
+def test_each_request_is_one_json_line_without_key_address_query_or_body(shared_api):
+    api = shared_api
     before = len(request_lines(api))
     api.post("/v1/track", {"event": "secret_event"})
     api.get("/v1/query", event="secret_event")
@@ -113,6 +109,22 @@ def test_each_request_is_one_json_line_without_key_address_query_or_body(start_a
 def request_lines(api) -> list[dict[str, object]]:
     lines = [json.loads(line) for line in api.stderr().splitlines() if line.startswith("{")]
     return [line for line in lines if line["path"] != "/health"]
+
+
+def test_a_body_of_millions_of_values_keeps_nobody_waiting(shared_api):
+    body = b'{"event":"x","properties":{"a":[0' + b",0" * 4_000_000 + b"]}}"
+    begun_s = time.monotonic()
+    with ThreadPoolExecutor(1) as sender:
+        answer = sender.submit(shared_api.post, "/v1/track", content=body)
+        waits_s = []
+        while not answer.done():
+            asked_s = time.monotonic()
+            assert httpx.get(shared_api.url + "/health", timeout=30).status_code == 200
+            waits_s.append(time.monotonic() - asked_s)
+    took_s = time.monotonic() - begun_s
+
+    assert answer.result().status_code == 400
+    assert max(waits_s) < took_s / 3
 
 
 def test_two_workers_on_the_embedded_store_are_refused_in_a_sentence(start_api):
