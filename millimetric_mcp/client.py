@@ -322,7 +322,8 @@ class MillimetricClient:
             self._api_url + call.endpoint.path,
             headers={"Authorization": f"Bearer {call.key}", **content_type},
             timeout=httpx.Timeout(None, connect=self._connect_timeout_s, read=read_s),
-            extensions={"trace": sending.trace},
+            # Watching takes time, and of a read nobody asks whether it was sent.
+            extensions={"trace": sending.trace} if call.write else {},
             **call.payload,
         ) as response:
             return await _read_answer(response)

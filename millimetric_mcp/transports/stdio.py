@@ -2,11 +2,12 @@
 
 import asyncio
 import os
+import select
 import signal
 import sys
 import threading
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO, Self, cast
 
@@ -118,16 +119,54 @@ async def serve_stdio(server: Server[Any]) -> None:
             unanswered = _Unanswered()
             # The library's own reader drops unreadable lines without a word: it gets none.
             nothing = cast("anyio.AsyncFile[str]", _read_nothing())
-            async with (
-                stdio_server(stdin=nothing) as (unused, write),
-                unused,
-                _answering_to_the_end(lines, write, unanswered) as requests,
-            ):
-                answers = _Answers(write, unanswered)
-                await server.run(requests, answers, server.create_initialization_options())
+            with _claim_stdout() as stdout:
+                async with (
+                    stdio_server(stdin=nothing, stdout=stdout) as (unused, write),
+                    unused,
+                    _answering_to_the_end(lines, write, unanswered) as requests,
+                ):
+                    answers = _Answers(write, unanswered)
+                    await server.run(requests, answers, server.create_initialization_options())
             tasks.cancel_scope.cancel()
     except* BrokenPipeError:
         pass  # the client closed its end without a word
+
+
+class _Stdout:
+    """Writes without a thread, whose two turns a message cost more than most answers do.
+
+    The descriptor stays a blocking one, for others may share it: what is ready takes a chunk
+    of ``PIPE_BUF`` bytes at once, and what is not ready is waited for.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    async def write(self, text: str) -> None:
+        rest = memoryview(text.encode())
+        while rest:
+            if select.select((), (self._descriptor,), (), 0)[1]:
+                rest = rest[os.write(self._descriptor, rest[: select.PIPE_BUF]) :]
+            else:
+                await anyio.wait_writable(self._descriptor)
+
+    async def flush(self) -> None:
+        """Nothing is kept back."""
+
+
+@contextmanager
+def _claim_stdout() -> "Iterator[anyio.AsyncFile[str] | None]":
+    """The client's end of stdout; what anything else prints meanwhile goes to stderr."""
+    if sys.platform == "win32":  # there, a pipe can't be asked whether it is ready
+        yield None
+        return
+    descriptor = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        yield cast("anyio.AsyncFile[str]", _Stdout(descriptor))
+    finally:
+        os.dup2(descriptor, 1)
+        os.close(descriptor)
 
 
 async def _cancel_on_signal(scope: anyio.CancelScope) -> None:
