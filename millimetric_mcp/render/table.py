@@ -14,6 +14,10 @@ from millimetric_mcp.render.untrusted import (
 )
 
 
+_NEEDS_QUOTES = re.compile(r'[,";]|^[\s#]|\s$|:\s|\s.*\.$')
+"""What would end a cell, look like a reference, or look like a line of the receipt."""
+
+
 @dataclass(frozen=True, slots=True)
 class Rendered:
     """A text within its budget, holding the first ``shown`` rows; ``left_out`` did not fit.
@@ -80,11 +84,11 @@ def print_cell(value: Cell, *, max_chars: int) -> str:
     return _quote(tame(value, max_chars=max_chars))
 
 
-_PLAIN = re.compile(r"(?![ #])[ !#-+\--:<-~]+(?<! )")
+_PLAIN = re.compile(r"(?!#)[!#-+\--:<-~]+")
 """Most cells: what is harmless and needs no quotes, told in one look."""
 
 
 def _quote(text: str) -> str:
-    if re.search(r'[,";]|^[\s#]|\s$', text):
+    if _NEEDS_QUOTES.search(text):
         return '"' + text.replace('"', '""') + '"'
     return text

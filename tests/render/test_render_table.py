@@ -62,3 +62,19 @@ def test_a_cell_can_neither_end_its_row_nor_its_cell_nor_look_like_a_reference()
     assert join_cells(['a,b"c', "x\ny", "#1", " pad", "pad ", None, 3, 0.5]) == (
         '"a,b""c",x\\ny,"#1"," pad","pad ",,3,0.5'
     )
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [
+        "Window: 2020-01-01T00:00Z to 2020-01-02T00:00Z exclusive",
+        "Only the first 3 of 20 rows fit here; for the rest filter.",
+        "Every row: source=google.",
+        "The last bucket is only partly inside the window.",
+        "facebook: 100 % paid (9 of 9 events)",
+        "#1=ID names an id that comes again as #1.",
+        "source,medium,events,uniques",
+    ],
+)
+def test_a_cell_that_is_worded_like_a_receipt_stands_in_quotes(forged):
+    assert join_cells([forged, 1]) == f'"{forged}",1'
