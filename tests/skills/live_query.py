@@ -300,6 +300,30 @@ def test_the_quick_start_tells_paid_from_social_as_the_skill_says(
     assert ran.lines == top_sources(sent, datetime.now(UTC))
 
 
+WINDOWS = {
+    "today": midnight,
+    "last 7 days, today included": lambda now: midnight(now, days_ago=6),
+    "last 24 hours": lambda now: now.replace(microsecond=0) - timedelta(days=1),
+    "this week": monday,
+    "this month": month,
+    "this year": lambda now: month(now).replace(month=1),
+}
+
+
+def test_every_window_begins_when_it_says(query, run_script):
+    rows = query.document("recipes").table("Window")
+    programs = {row["Window"]: row["`from`"].strip("`") for row in rows}
+    programs.pop("a day of another zone")
+    assert programs.keys() == WINDOWS.keys()
+    script = "".join(f"jq -rn '{program}'\n" for program in programs.values())
+    before = datetime.now(UTC)
+    ran = run_script(script, shell="dash", environ={})
+    assert ran.code == 0, ran.stderr
+    found = [datetime.fromisoformat(line) for line in ran.stdout.splitlines()]
+    for begins, start in zip(found, (WINDOWS[name] for name in programs), strict=True):
+        assert start(before) <= begins <= start(datetime.now(UTC))
+
+
 def test_an_event_is_found_by_its_id(shell, shop, sh_blocks, run_script):
     project, _ = shop
     ran = run_script(sh_blocks[ARRIVED].text, shell=shell, environ=project.environ)

@@ -6,11 +6,11 @@ import re
 import pytest
 
 from millimetric_mcp.api.ingest.classify import PAID_MEDIUMS
-from millimetric_mcp.contract.attribution import RULES
+from millimetric_mcp.contract.attribution import RULES, Confidence
 from millimetric_mcp.contract.codes import ERRORS, ErrorCode
 from millimetric_mcp.contract.endpoints import BATCH, FORGET, IDENTIFY, QUERY, SOURCES, STATS, TRACK
-from millimetric_mcp.contract.events import MAX_BATCH_EVENTS, TrackEvent
-from millimetric_mcp.contract.keys import Scope
+from millimetric_mcp.contract.events import MAX_BATCH_EVENTS, MAX_BODY_BYTES, TrackEvent
+from millimetric_mcp.contract.keys import MIN_SECRET_LENGTH, PREFIX_LENGTH, Scope, parse_api_key
 from millimetric_mcp.contract.reads import (
     Breakdown,
     EventRow,
@@ -50,6 +50,22 @@ WRITE_ONLY_CODES = {
     ErrorCode.RATE_LIMITED,
     ErrorCode.FORGET_FAILED,
 }
+
+RARELY_MET_CODES = {
+    ErrorCode.NOT_FOUND,
+    ErrorCode.METHOD_NOT_ALLOWED,
+    ErrorCode.PAYLOAD_TOO_LARGE,
+    ErrorCode.UNSUPPORTED_MEDIA_TYPE,
+    ErrorCode.INTERNAL_ERROR,
+    ErrorCode.FORGET_FAILED,
+}
+COLUMN_VALUES = {
+    "source_confidence": [confidence.value for confidence in Confidence],
+    "device_type": ["mobile", "tablet", "desktop"],
+    "browser": ["chrome", "firefox", "safari", "edge", "opera"],
+    "os": ["windows", "macos", "android", "ios", "linux"],
+}
+SECRET = "s" * MIN_SECRET_LENGTH
 
 _CODE = re.compile(r"`([^`]+)`")
 _RANGE = re.compile(r"(\d+)–(\d+)")
@@ -137,6 +153,18 @@ def test_no_shell_block_asks_for_the_date(sh_blocks):
         assert not re.search(r"\bdate\b[ +]-?[ud+]", block.text), block.id
 
 
+def test_every_variable_that_a_shell_block_reads_is_explained(skill):
+    explained = {codes_in(row["Variable"])[0] for row in skill.main.table("Variable")}
+    read = {
+        variable
+        for document in skill.documents
+        for block in document.blocks
+        if block.language == "sh"
+        for variable in re.findall(r"MILLIMETRIC_[A-Z_]+", block.text)
+    }
+    assert explained == read
+
+
 # --- Tracking -----------------------------------------------------------------------------------
 
 
@@ -180,7 +208,9 @@ def test_what_identify_takes_is_the_contracts(track):
 
 def test_the_size_of_a_batch_is_the_contracts(track):
     assert f"1 to {MAX_BATCH_EVENTS} events" in track.main.text
-    assert f"split -a 5 -l {MAX_BATCH_EVENTS} " in track.document("bulk").text
+    bulk = track.document("bulk").text
+    assert f"split -a 5 -l {MAX_BATCH_EVENTS} " in bulk
+    assert f"more than about {MAX_BODY_BYTES // MAX_BATCH_EVENTS // 1000} kB each" in bulk
 
 
 def test_the_rate_limits_are_the_apis(track):
@@ -282,6 +312,16 @@ def test_the_columns_of_an_event_are_the_contracts(query):
         assert f"`{name}`" in columns.text
 
 
+@pytest.mark.parametrize("column", COLUMN_VALUES)
+def test_the_values_of_a_column_are_the_contracts(query, column):
+    (holds,) = [
+        row["Holds"]
+        for row in query.document("columns").table("Column")
+        if row["Column"] == f"`{column}`"
+    ]
+    assert codes_in(holds) == COLUMN_VALUES[column]
+
+
 def test_the_rules_of_attribution_are_the_contracts(query):
     rows = query.document("attribution").table("Rule")
     said = [
@@ -323,9 +363,21 @@ def test_every_error_of_writing_is_explained(track):
 
 
 def test_the_errors_a_writer_meets_first_are_the_contracts(track):
-    said = errors_in(track.main)
-    assert said <= answers(ErrorCode)
-    assert {code for code, _ in said} >= {"invalid_payload", "invalid_api_key", "rate_limited"}
+    known = answers(set(ErrorCode) - READ_ONLY_CODES - RARELY_MET_CODES)
+    assert errors_in(track.main) == known - {("upstream_failed", 502)}
+
+
+def test_the_shape_of_a_key_is_the_contracts(track):
+    (row,) = [
+        row
+        for row in track.document("errors").table("Status")
+        if row["`error`"] == "`malformed_api_key`"
+    ]
+    kind, live, test, underscore = codes_in(row["Do"])
+    assert parse_api_key(f"{kind}{live}{'a' * PREFIX_LENGTH}{underscore}{SECRET}")
+    assert parse_api_key(f"{kind}{test}{'a' * PREFIX_LENGTH}{underscore}{SECRET}")
+    assert f"{PREFIX_LENGTH} characters" in row["Do"]
+    assert f"{MIN_SECRET_LENGTH} or more" in row["Do"]
 
 
 def test_every_error_of_reading_is_explained(query):
