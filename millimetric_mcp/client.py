@@ -350,7 +350,8 @@ class MillimetricClient:
 
     def _unreachable(self) -> UpstreamError:
         advice = (
-            f"nothing answers at {self._api_url}: start it with `millimetric-mcp api`, or correct"
+            f"nothing answers at {_hide_userinfo(self._api_url)}: "
+            "start it with `millimetric-mcp api`, or correct"
             if _is_local(self._api_url)
             else "check the network, its proxy, and the URL in"
         )
@@ -378,6 +379,11 @@ def is_loopback(host: str) -> bool:
 def _is_local(url: str) -> bool:
     host = urlsplit(url).hostname or ""
     return is_loopback(host) or host == "0.0.0.0" or host.endswith(".localhost")  # noqa: S104
+
+
+def _hide_userinfo(url: str) -> str:
+    parts = urlsplit(url)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
 
 
 def _query(params: WindowParams) -> dict[str, str]:

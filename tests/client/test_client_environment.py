@@ -1,0 +1,186 @@
+"""What an environment and an upstream could slip in: proxies, netrc, redirects, other URLs."""
+
+import asyncio
+import json
+import logging
+from contextlib import asynccontextmanager
+
+import httpx
+import pytest
+
+from millimetric_mcp.errors import SettingsError, UpstreamError
+from millimetric_mcp.settings import ServeSettings, read_settings
+
+READ = 4
+PROXIES = ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")
+PASSWORD = "planted-password"
+
+
+@pytest.fixture
+def call(all_calls):
+    return all_calls[READ]
+
+
+@pytest.fixture
+def peer(call):
+    body = json.dumps(call.answer).encode()
+    head = f"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {len(body)}"
+
+    async def respond(_reader, writer):
+        writer.write(head.encode() + b"\r\n\r\n" + body)
+        await writer.drain()
+
+    return respond
+
+
+@pytest.fixture
+def netrc(tmp_path, monkeypatch):
+    """Credentials that a stranger's tools may have left for every machine."""
+    file = tmp_path / "netrc"
+    file.write_text(f"default login planted password {PASSWORD}\n")
+    monkeypatch.setenv("NETRC", str(file))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / ".netrc").write_text(file.read_text())
+
+
+def authorizations(request):
+    lines = [line for line in request.lower().split(b"\r\n") if b"authorization" in line]
+    return [line.partition(b":")[2].strip() for line in lines]
+
+
+@pytest.mark.usefixtures("netrc")
+async def test_netrc_adds_no_credentials(call, peer, connect, listen, monkeypatch):
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.delenv("no_proxy", raising=False)
+    async with listen(peer) as upstream:
+        async with connect(api_url=upstream.url) as client:
+            await call.run(client)
+        monkeypatch.setenv("http_proxy", upstream.url)
+        async with connect(api_url="http://api.example.test") as client:
+            await call.run(client)
+    assert [len(authorizations(request)) for request in upstream.requests] == [1, 1]
+    assert all(authorizations(r)[0].startswith(b"bearer rk_live_") for r in upstream.requests)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "127.0.0.2"])
+async def test_this_machine_is_never_called_through_a_proxy(
+    host, call, peer, connect, listen, monkeypatch
+):
+    async with listen(peer) as upstream, listen(peer) as proxy:
+        for name in PROXIES:
+            monkeypatch.setenv(name, proxy.url)
+        url = upstream.url.replace("127.0.0.1", host)
+        async with connect(api_url=url) as client:
+            if host == "127.0.0.2":  # nobody listens there, and nobody else is asked
+                with pytest.raises(UpstreamError):
+                    await call.run(client)
+            else:
+                await call.run(client)
+    assert proxy.requests == []
+
+
+async def test_a_call_in_process_stays_in_the_process(call, peer, connect, listen, monkeypatch):
+    async def app(_scope, _receive, send):
+        headers = [(b"content-type", b"application/json")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": json.dumps(call.answer).encode()})
+
+    async with listen(peer) as proxy:
+        for name in PROXIES:
+            monkeypatch.setenv(name, proxy.url)
+        transport = httpx.ASGITransport(app)
+        async with connect(api_url="http://in-process", transport=transport) as client:
+            await call.run(client)
+    assert proxy.requests == []
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+async def test_a_redirect_sends_nothing_to_where_it_points(
+    status, all_calls, peer, connect, listen
+):
+    async with listen(peer) as elsewhere:
+
+        async def redirect(_reader, writer):
+            head = f"HTTP/1.1 {status} Go\r\nlocation: {elsewhere.url}/v1/stats\r\n"
+            writer.write(head.encode() + b"content-length: 0\r\n\r\n")
+            await writer.drain()
+
+        async with listen(redirect) as upstream, connect(api_url=upstream.url) as client:
+            for call in all_calls:
+                with pytest.raises(UpstreamError, match="redirect"):
+                    await call.run(client)
+    assert len(upstream.requests) == len(all_calls)
+    assert elsewhere.requests == []
+
+
+async def test_a_compressed_answer_is_not_unpacked(call, connect):
+    read = 0
+
+    async def endless():
+        nonlocal read
+        while True:
+            read += 1
+            yield b"\x1f\x8b" + b"\x00" * 1000
+
+    def handler(_request):
+        headers = {"content-type": "application/json", "content-encoding": "gzip"}
+        return httpx.Response(200, headers=headers, content=endless())
+
+    async with connect(handler) as client:
+        with pytest.raises(UpstreamError, match="compressed"):
+            await call.run(client)
+    assert read <= 1
+
+
+@asynccontextmanager
+async def listen_on_ipv6(peer):
+    heads = []
+
+    async def handle(reader, writer):
+        heads.append(await reader.readuntil(b"\r\n\r\n"))
+        await peer(reader, writer)
+        writer.close()
+
+    try:
+        server = await asyncio.start_server(handle, "::1", 0)
+    except OSError:
+        pytest.skip("no IPv6 on this machine")
+    async with server:
+        yield f"http://[::1]:{server.sockets[0].getsockname()[1]}", heads
+
+
+@pytest.mark.parametrize("path", ["", "/", "/metrics", "/metrics/"])
+async def test_an_ipv6_url_with_any_path_reaches_the_api(path, call, peer, connect, monkeypatch):
+    for name in PROXIES:
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    async with listen_on_ipv6(peer) as (url, heads), connect(api_url=url + path) as client:
+        await call.run(client)
+    assert heads[0].startswith(f"GET {path.rstrip('/')}/v1/sources?".encode())
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"http://user:{PASSWORD}@api.example.test",
+        f"http://:{PASSWORD}@[::1]:8787/",
+        f"http://{PASSWORD}@localhost:8787",
+    ],
+)
+def test_credentials_in_the_api_s_url_are_refused_and_not_shown(url):
+    with pytest.raises(SettingsError, match="MILLIMETRIC_HOST") as caught:
+        read_settings(ServeSettings, environ={"MILLIMETRIC_HOST": url}, options={})
+    assert PASSWORD not in str(caught.value)
+
+
+async def test_credentials_in_a_url_that_nobody_checked_are_told_to_nobody(
+    call, peer, connect, listen, caplog
+):
+    caplog.set_level(logging.WARNING)
+    async with listen(peer) as upstream:
+        pass
+    url = upstream.url.replace("http://", f"http://user:{PASSWORD}@")
+    async with connect(api_url=url) as client:
+        with pytest.raises(UpstreamError) as caught:
+            await call.run(client)
+    assert upstream.url in str(caught.value)
+    assert PASSWORD not in str(caught.value) + caplog.text
