@@ -29,10 +29,11 @@ ModelT = TypeVar("ModelT", bound=BaseModel)
 _LOST_PLUS = re.compile(r" (?=[0-9]{2}:?[0-9]{2}$)")
 
 
-_MORE_THAN_A_FLOAT = re.compile(
-    rb"[:,\[\s]-?(?:[0-9]+(?:\.[0-9]+)?[eE]|(?=[0-9.]{17})[0-9]+\.[0-9])"
-)
-"""A number that a float may round: with an exponent, or a fraction and 16 digits in all."""
+_LONG_RUN = b"0" * 17
+_ZEROS_FOR_DIGITS = bytes.maketrans(b"0123456789.", b"0" * 11)
+_RUN = re.compile(rb"[0-9.]+")
+_COMMAS_FOR_BRACKETS = bytes.maketrans(b"[]{}:E", b",,,,,e")
+_OF_NUMBERS = b"0123456789.+- \t\r\n"
 
 _SENTENCES = {
     "model_type": "Input should be an object",
@@ -48,7 +49,7 @@ def read_body(model: type[ModelT], body: bytes) -> ModelT:
         RequestError: invalid_payload.
     """
     try:
-        if _MORE_THAN_A_FLOAT.search(body):
+        if _has_long_fraction(body) or _has_exponent(body):
             from_json(body, allow_inf_nan=False)
             return model.model_validate(json.loads(body, parse_float=ExactNumber))
         request = model.model_validate_json(body)
@@ -64,6 +65,23 @@ def read_body(model: type[ModelT], body: bytes) -> ModelT:
         fault = Fault("", f"Invalid JSON: {error}", "json_invalid")
         raise RequestError.from_faults(ErrorCode.INVALID_PAYLOAD, [fault]) from None
     return request
+
+
+def _has_long_fraction(body: bytes) -> bool:
+    """Whether there may be a number with a fraction that a float rounds: of 16 digits or more."""
+    runs = body.translate(_ZEROS_FOR_DIGITS)
+    start = runs.find(_LONG_RUN)
+    while start >= 0:
+        run = _RUN.match(body, start)
+        if run is None or b"." in run[0]:
+            return True
+        start = runs.find(_LONG_RUN, run.end())
+    return False
+
+
+def _has_exponent(body: bytes) -> bool:
+    """Whether there may be a number with an exponent: all that is left of one is the letter."""
+    return b",e," in body.translate(_COMMAS_FOR_BRACKETS, _OF_NUMBERS)
 
 
 def check_times(events: Sequence[TrackEvent], *, now: datetime, in_batch: bool) -> None:

@@ -1,0 +1,28 @@
+"""Any number of JSON keeps its value in a free-form object, wherever it stands."""
+
+import json
+from decimal import Decimal
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from millimetric_mcp.api.ingest.validate import read_body
+from millimetric_mcp.contract.events import TrackEvent
+
+NUMBERS = st.from_regex(
+    r"-?(0|[1-9][0-9]{0,40})(\.[0-9]{1,40})?([eE][+-]?[0-9]{1,3})?", fullmatch=True
+)
+SPACES = st.text(" \t\r\n", max_size=3)
+TEXTS = st.sampled_from(["", "e", ",e,", "1e5", "12345678901234567.5", "1" * 40, ":1E5,"])
+
+
+@given(number=NUMBERS, before=SPACES, behind=SPACES, text=TEXTS)
+def test_a_number_keeps_its_value_whatever_its_size_and_form(number, before, behind, text):
+    spaced = before + number + behind
+    body = f'{{"event":"x","properties":{{"a":{spaced},"b":[0,{spaced},{spaced}],"c":"{text}"}}}}'
+
+    properties = read_body(TrackEvent, body.encode()).properties
+
+    stored = json.loads(properties, parse_float=Decimal, parse_int=Decimal)
+    value = Decimal(number)
+    assert stored == {"a": value, "b": [0, value, value], "c": text}
