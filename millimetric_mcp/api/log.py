@@ -1,12 +1,12 @@
 """The request log: one JSON line a request, without key, address, query or body."""
 
-import json
 import sys
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
+from pydantic_core import to_json
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from millimetric_mcp.api.openapi import HEALTH_PATH, OPENAPI_PATH
@@ -32,7 +32,7 @@ def write_line(
         "status": status,
         "duration_ms": round(duration_ms, 2),
     }
-    write(json.dumps(fields | more, separators=(",", ":")) + "\n")
+    write(to_json(fields | more).decode() + "\n")
 
 
 class RequestLog:

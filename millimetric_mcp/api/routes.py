@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from pydantic_core import to_json
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
 from millimetric_mcp.api.auth import FindKey, authenticate, authorise, check_origin
@@ -97,7 +98,7 @@ class Endpoints:
         caller = self._describe(request, admission)
         check_times([event], now=caller.received_at, in_batch=False)
         await self._services.store.append([build_event(event, caller)])
-        return JSONResponse({"ok": True, "event_id": event.event_id}, TRACK.status)
+        return _json({"ok": True, "event_id": event.event_id}, TRACK.status)
 
     async def batch(self, request: Request) -> Response:
         admission = await self._admit(request, BATCH)
@@ -106,14 +107,14 @@ class Endpoints:
         check_times(batch.events, now=caller.received_at, in_batch=True)
         stored: Sequence[StoredEvent] = [build_event(event, caller) for event in batch.events]
         await self._services.store.append(stored)
-        return JSONResponse({"ok": True, "count": len(stored)}, BATCH.status)
+        return _json({"ok": True, "count": len(stored)}, BATCH.status)
 
     async def identify(self, request: Request) -> Response:
         admission = await self._admit(request, IDENTIFY)
         body = await self._read(IDENTIFY, request, admission)
         caller = self._describe(request, admission)
         await self._services.store.append([build_identification(body, caller)])
-        return JSONResponse({"ok": True}, IDENTIFY.status)
+        return _json({"ok": True}, IDENTIFY.status)
 
     async def forget(self, request: Request) -> Response:
         admission = await self._admit(request, FORGET)
@@ -130,34 +131,34 @@ class Endpoints:
         except StoreError:
             raise RequestError(ErrorCode.FORGET_FAILED) from None
         self._services.wake_upkeep()
-        return JSONResponse({"ok": True, "queued": True}, FORGET.status)
+        return _json({"ok": True, "queued": True}, FORGET.status)
 
     async def sources(self, request: Request) -> Response:
         admission = await self._admit(request, SOURCES)
         params = read_params(SOURCES.request, request.query_params.multi_items())
         rows = await self._services.store.sources(admission.record.project_id, params)
-        return JSONResponse({"breakdown": params.breakdown, "rows": rows})
+        return _json({"breakdown": params.breakdown, "rows": rows})
 
     async def stats(self, request: Request) -> Response:
         admission = await self._admit(request, STATS)
         params = read_params(STATS.request, request.query_params.multi_items())
         rows, truncated = await self._services.store.stats(admission.record.project_id, params)
         extra = {"truncated": True} if truncated else {}
-        return JSONResponse({"metric": params.metric, "rows": rows, **extra})
+        return _json({"metric": params.metric, "rows": rows, **extra})
 
     async def query(self, request: Request) -> Response:
         admission = await self._admit(request, QUERY)
         params = read_params(QUERY.request, request.query_params.multi_items())
         rows = await self._services.store.query(admission.record.project_id, params)
-        return JSONResponse({"rows": rows})
+        return _json({"rows": rows})
 
     async def health(self, request: Request) -> Response:  # noqa: ARG002
         """Liveness, and readiness with the store's state: 200, or 503 while it is down."""
         try:
             await self._services.store.ping()
         except StoreError:
-            return JSONResponse({"status": "unavailable", "store": "unavailable"}, 503)
-        return JSONResponse({"status": "ok", "store": "ok"})
+            return _json({"status": "unavailable", "store": "unavailable"}, 503)
+        return _json({"status": "ok", "store": "ok"})
 
     async def _admit(self, request: Request, endpoint: Endpoint[Any, Any]) -> Admission:
         services, headers = self._services, read_headers(request)
@@ -187,6 +188,10 @@ class Endpoints:
             country=services.country_of(ip) if ip else "",
             ip_hash=hash_ip(ip, salt=services.ip_salt, date_utc=now.date()) if ip else NO_IP_HASH,
         )
+
+
+def _json(body: Mapping[str, Any], status: int = 200) -> Response:
+    return Response(to_json(body), status, media_type="application/json")
 
 
 def read_headers(request: Request) -> dict[str, str]:

@@ -178,7 +178,7 @@ def load_country_lookup() -> CountryLookup:
         from iptocc import country_code  # noqa: PLC0415  an optional extra
     except ImportError:
         return lambda _: ""
-    return lambda ip: country_of(ip, lookup=country_code)
+    return lru_cache(maxsize=8192)(lambda ip: country_of(ip, lookup=country_code))
 
 
 def country_of(ip: str | None, *, lookup: Callable[[str], str | None]) -> str:
@@ -198,6 +198,7 @@ _COUNTRY_CODE = re.compile(r"[A-Z]{2}")
 _NO_COUNTRIES = frozenset({"AP", "EU", "XX", "ZZ"})
 
 
+@lru_cache(maxsize=8192)
 def hash_ip(ip: str, *, salt: bytes, date_utc: date) -> bytes:
     """16 bytes that tell one address from another for one day, and nobody which it was.
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
-from millimetric_mcp.api.store.clients import ClientPool, insert_settings
-from millimetric_mcp.api.store.dsn import EVENTS
+from millimetric_mcp.api.store.clients import ClientPool
+from millimetric_mcp.api.store.inserts import insert_events
 from millimetric_mcp.api.store.statements import (
     Window,
     compose_for,
@@ -38,32 +38,6 @@ Row = dict[str, Any]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
-_TEXT = "String"
-_SMALL_SET = "LowCardinality(String)"
-_COLUMNS = {
-    "project_id": "UInt64",
-    "timestamp": "DateTime64(3, 'UTC')",
-    "event_name": _SMALL_SET,
-    "event_id": _TEXT,
-    "anonymous_id": _TEXT,
-    "user_id": _TEXT,
-    "session_id": _TEXT,
-    "source": _SMALL_SET,
-    "medium": _SMALL_SET,
-    "campaign": _SMALL_SET,
-    "source_confidence": _SMALL_SET,
-    "source_rule_id": _SMALL_SET,
-    "referrer": _TEXT,
-    "url": _TEXT,
-    "path": _TEXT,
-    "country": _SMALL_SET,
-    "device_type": _SMALL_SET,
-    "browser": _SMALL_SET,
-    "os": _SMALL_SET,
-    "properties": _TEXT,
-    "ip_hash": "FixedString(16)",
-}
-"""The columns of a write in `StoredEvent`'s order; named here, they need no look-up each time."""
 _EVENT_ROW = (
     "timestamp",
     "event_name",
@@ -100,17 +74,8 @@ class ClickHouse:
 
     def insert(self, events: Sequence[StoredEvent], *, shard: int | None = None) -> None:
         """Stores all events or none, durably; ``shard`` counts from 1, on a cluster only."""
-        columns = list(zip(*events, strict=True))
-        settings = insert_settings(self.pool.target, shard=shard)
         self.pool.run(
-            lambda client: client.insert(
-                EVENTS,
-                columns,
-                column_names=list(_COLUMNS),
-                column_type_names=list(_COLUMNS.values()),
-                column_oriented=True,
-                settings=settings,
-            )
+            lambda client: insert_events(client, events, target=self.pool.target, shard=shard)
         )
 
     def sources(self, project_id: int, params: SourcesParams) -> list[Row]:

@@ -4,7 +4,6 @@ import logging
 import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
-from uuid import uuid4
 
 import clickhouse_connect
 from clickhouse_connect.driver.client import Client
@@ -85,26 +84,6 @@ class ClientPool:
             self._clients.clear()
         if self._connections is not None:
             self._connections.clear()
-
-
-def insert_settings(target: StoreTarget, *, shard: int | None = None) -> dict[str, Any]:
-    """What an insert is sent with; ``shard`` counts from 1, on a cluster only.
-
-    A server gathers the inserts of all API processes into parts and answers when they are
-    stored. A table that deduplicates, as replicated ones do, drops an insert that equals an
-    earlier one, as two events may: the token makes each insert its own. The server says
-    nothing until it is done: the client sends an insert again whose answer breaks off early.
-    """
-    if target.embedded:
-        return {}
-    settings: dict[str, Any] = {
-        "async_insert": 1,
-        "wait_for_async_insert": 1,
-        "insert_deduplication_token": uuid4().hex,
-        "send_progress_in_http_headers": 0,
-    }
-    # Naming a shard makes a Distributed table write to it at once and as a whole.
-    return settings | ({"insert_shard_id": shard} if shard else {})
 
 
 class _Connections(PoolManager):

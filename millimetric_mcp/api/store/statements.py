@@ -130,6 +130,12 @@ def compose_query() -> str:
     return read_statement("query").substitute(events=EVENTS)
 
 
+@cache
+def compose_insert_text(columns: tuple[str, ...]) -> str:
+    """The statement in front of events that are written as text."""
+    return read_statement("insert_text").substitute(events=EVENTS, columns=", ".join(columns))
+
+
 def compose_for(name: str, target: StoreTarget) -> str:
     """A maintenance statement, addressed to the tables that hold the rows."""
     cluster = target.cluster

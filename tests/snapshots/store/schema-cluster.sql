@@ -35,7 +35,7 @@ CREATE TABLE IF NOT EXISTS millimetric.events_local ON CLUSTER 'analytics'
     browser           LowCardinality(String) CODEC(ZSTD(1)),
     os                LowCardinality(String) CODEC(ZSTD(1)),
     properties        String CODEC(ZSTD(3)),
-    ip_hash           FixedString(16) CODEC(ZSTD(1)),
+    ip_hash           UInt128 CODEC(ZSTD(1)),
 
     PROJECTION by_source
     (
