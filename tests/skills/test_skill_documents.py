@@ -29,7 +29,11 @@ from millimetric_mcp.settings import (
 )
 from millimetric_mcp.settings import list_settings as list_settings_of
 from millimetric_mcp.tools import TOOLS
-from millimetric_mcp.transports.access import KEY_KIND_NOT_ALLOWED, READ_KEY_HEADER
+from millimetric_mcp.transports.access import (
+    HOST_NOT_ALLOWED,
+    KEY_KIND_NOT_ALLOWED,
+    READ_KEY_HEADER,
+)
 
 MAX_TOKENS = 2500
 SHOWN_DESCRIPTION_CHARS = 160
@@ -424,9 +428,20 @@ def test_the_settings_of_the_apis_mcp_are_the_apis(setup):
 
 
 def test_the_words_of_the_hosted_server_are_its_own(setup):
-    text = setup.main.text
-    assert f"`{READ_KEY_HEADER}:" in text
-    assert f"`{KEY_KIND_NOT_ALLOWED}`" in text
+    assert f"`{READ_KEY_HEADER}:" in setup.main.text
+    signs = " ".join(row["Sign"] for row in setup.main.table("Sign"))
+    assert set(re.findall(r"(\d+) `(\w+)`", signs)) == {
+        ("401", ErrorCode.MISSING_BEARER_TOKEN),
+        ("401", ErrorCode.MALFORMED_API_KEY),
+        ("403", ErrorCode.ORIGIN_NOT_ALLOWED),
+        ("403", KEY_KIND_NOT_ALLOWED),
+        ("421", HOST_NOT_ALLOWED),
+    }
+
+
+def test_the_size_of_the_batch_tool_is_the_contracts(setup):
+    (row,) = [row for row in setup.main.table("Tool") if row["Tool"] == "`batch`"]
+    assert row["Does"] == f"stores up to {MAX_BATCH_EVENTS} events"
 
 
 def test_the_apis_addresses_are_the_defaults(skill):
