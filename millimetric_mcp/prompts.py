@@ -4,12 +4,20 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from zoneinfo import available_timezones
 
+from millimetric_mcp.render import tame
 from millimetric_mcp.tools.probe import attempt, list_event_names, list_sources, recently
 from millimetric_mcp.tools.spec import ToolContext
 
 MAX_COMPLETIONS = 100
+MAX_BLANK_CHARS = 256
+"""As long as the longest id."""
 
 Complete = Callable[[ToolContext], Awaitable[Sequence[str]]]
+
+
+def _tame_blank(value: str) -> str:
+    """A value that can neither leave its quotes nor begin a line of its own."""
+    return tame(value, max_chars=MAX_BLANK_CHARS).replace('"', '\\"')
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +36,7 @@ class PromptArgument:
     def word(self, given: Mapping[str, str]) -> str:
         """What stands in the text for this blank."""
         value = given.get(self.name) or self.default
-        return self.phrase.format(value) if value else ""
+        return self.phrase.format(_tame_blank(value)) if value else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +77,9 @@ async def _complete_timezone(_context: ToolContext) -> Sequence[str]:
 
 
 def choose_completions(values: Sequence[str], typed: str) -> list[str]:
-    """The values that hold what was typed, those that start with it first."""
+    """The values that hold what was typed, those that start with it first; none too long."""
     wanted = typed.casefold()
+    values = [value for value in values if len(value) <= MAX_BLANK_CHARS]
     matching = [value for value in values if wanted in value.casefold()]
     return sorted(matching, key=lambda value: not value.casefold().startswith(wanted))
 

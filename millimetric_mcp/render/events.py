@@ -31,6 +31,8 @@ DEFAULT_EVENT_COLUMNS = (
     PROPERTIES,
 )
 ID_COLUMNS = frozenset({WHO, "event_id", "anonymous_id", "user_id", "session_id"})
+MAX_ID_CHARS = 300
+"""Ids are never cut, for they are what to filter by: longer than any is."""
 MIN_SHARED_ROWS = 3
 MAX_SHARED_PART = 1 / 4
 """Of the budget: where saying once what rows share takes more, each row says it."""
@@ -62,9 +64,13 @@ def present_event(
     """An event's columns for structured content: texts harmless and cut as in the text."""
     values = {name: _value(row, name) for name in order_columns(columns)}
     return {
-        name: None if value is None else tame(value, max_chars=max_cell_chars)
+        name: None if value is None else tame(value, max_chars=_most_chars(name, max_cell_chars))
         for name, value in values.items()
     }
+
+
+def _most_chars(name: str, max_cell_chars: int) -> int:
+    return max(max_cell_chars, MAX_ID_CHARS) if name in ID_COLUMNS else max_cell_chars
 
 
 def render_events(
@@ -182,8 +188,8 @@ def _print_columns(
             continue
         if name == TIMESTAMP and is_brief:
             values = [_FRACTION.sub("Z", value or "") for value in values]
-        most = max(max_chars, MAX_CELL_CHARS) if name in ID_COLUMNS else max_chars
-        table[name] = [print_cell(value, max_chars=most) for value in values]
+        most_chars = _most_chars(name, max_chars)
+        table[name] = [print_cell(value, max_chars=most_chars) for value in values]
     return table
 
 

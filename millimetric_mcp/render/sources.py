@@ -20,6 +20,7 @@ def render_sources(
     receipt: Sequence[str],
     max_chars: int,
     max_rows: int | None = None,
+    limit_note: str = "",
 ) -> Rendered:
     """Sources, most events first; by source and medium, the medium itself says what is paid."""
     if breakdown is Breakdown.SOURCE:
@@ -32,7 +33,7 @@ def render_sources(
         (*receipt, head),
         lines[:max_rows],
         max_chars=max_chars,
-        advice=_SOURCES_ADVICE,
+        advice=lambda shown: _SOURCES_ADVICE if shown < len(rows) else limit_note,
         total=len(rows),
     )
 
@@ -175,6 +176,7 @@ def render_comparison(
     receipt: Sequence[str],
     max_chars: int,
     max_rows: int | None = None,
+    limit_note: str = "",
 ) -> Rendered:
     """Sources with their change against the window before."""
     by_source = breakdown is Breakdown.SOURCE
@@ -190,7 +192,7 @@ def render_comparison(
         (*receipt, head),
         lines[:max_rows],
         max_chars=max_chars,
-        advice=_SOURCES_ADVICE,
+        advice=lambda shown: _SOURCES_ADVICE if shown < len(rows) else limit_note,
         total=len(rows),
     )
 

@@ -21,8 +21,12 @@ def render_stats(
     receipt: Sequence[str],
     max_chars: int,
     max_rows: int | None = None,
+    limit_note: str = "",
 ) -> Rendered:
-    """Stats rows under their columns; a bucket is written as its start in UTC."""
+    """Stats rows under their columns; a bucket is written as its start in UTC.
+
+    ``limit_note`` says how to get more than ``rows``, where all of those fit.
+    """
     columns = [column.value for column in group_by]
     lines = [
         join_cells(
@@ -36,7 +40,13 @@ def render_stats(
     ]
     head = ",".join((*(["bucket"] if interval else []), *columns, metric.value))
     advice = "narrow the window, group by fewer columns, or take a longer interval"
-    return fit((*receipt, head), lines, max_chars=max_chars, advice=advice, total=len(rows))
+    return fit(
+        (*receipt, head),
+        lines,
+        max_chars=max_chars,
+        advice=lambda shown: advice if shown < len(rows) else limit_note,
+        total=len(rows),
+    )
 
 
 def _bucket(bucket: str | None, interval: Interval) -> str | None:

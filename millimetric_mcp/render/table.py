@@ -13,7 +13,6 @@ from millimetric_mcp.render.untrusted import (
     tame,
 )
 
-
 _NEEDS_QUOTES = re.compile(r'[,";]|^[\s#]|\s$|:\s|\s.*\.$')
 """What would end a cell, look like a reference, or look like a line of the receipt."""
 

@@ -1,7 +1,6 @@
 """``stats``: one metric by columns and buckets of time."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Annotated
 
@@ -100,7 +99,7 @@ async def _run(context: ToolContext, params: StatsArguments) -> Answer[StatsAnsw
     window = find_window(context, params)
     with keep_time(context):
         found = await _find(context, window, params)
-    notes = _note_limits(params, window, found)
+    notes = _note_gaps(params, window, found)
     rows = found.rows
     if found.total == 0:
         nothing = await explain_nothing(context, window, event=params.event)
@@ -109,7 +108,8 @@ async def _run(context: ToolContext, params: StatsArguments) -> Answer[StatsAnsw
         rows = fill_buckets(
             rows, interval=params.interval, start=window.start_utc, end=window.end_utc
         )
-    return _answer(context, params, window=window, total=found.total, rows=rows, notes=notes)
+    found = replace(found, rows=rows)
+    return _answer(context, params, window=window, found=found, notes=notes)
 
 
 async def _find(context: ToolContext, window: Window, params: StatsArguments) -> _Found:
@@ -134,14 +134,21 @@ async def _find(context: ToolContext, window: Window, params: StatsArguments) ->
     return _Found(rows, total=totals[0].value if totals else 0, is_whole=is_whole)
 
 
-def _note_limits(params: StatsArguments, window: Window, found: _Found) -> list[str]:
+def _note_limit(params: StatsArguments, found: _Found) -> str:
+    if found.is_whole:
+        return ""
+    way = (
+        f"raise limit (at most {MAX_STATS_LIMIT})"
+        if params.limit < MAX_STATS_LIMIT
+        else "narrow the window, or group by fewer columns"
+    )
+    return f"The limit of {params.limit} rows is reached: {way}."
+
+
+def _note_gaps(params: StatsArguments, window: Window, found: _Found) -> list[str]:
     notes: list[str] = []
-    if not found.is_whole:
-        unfilled = " so empty buckets are not filled;" if params.fill_empty else ""
-        notes.append(
-            f"The limit of {params.limit} rows is reached:{unfilled} raise limit (at most "
-            f"{MAX_STATS_LIMIT}), or narrow the question."
-        )
+    if params.fill_empty and not found.is_whole:
+        notes.append("The limit cut rows off, so empty buckets are not filled.")
     if params.interval and (
         cut := describe_cut_buckets(params.interval, start=window.start_utc, end=window.end_utc)
     ):
@@ -154,10 +161,10 @@ def _answer(
     params: StatsArguments,
     *,
     window: Window,
-    total: int,
-    rows: Sequence[StatsRow],
+    found: _Found,
     notes: list[str],
 ) -> Answer[StatsAnswer]:
+    rows, total = found.rows, found.total
     what = "events" if params.metric is Metric.COUNT else "unique visitors (estimate)"
     of = f" of {quote(params.event)}" if params.event else ""
     about = window.describe(has_buckets=params.interval is not None)
@@ -179,6 +186,7 @@ def _answer(
             receipt=[f"Total {total} {what}{of}; {count(len(rows), 'row')}. {about}", *notes],
             max_chars=context.max_result_chars,
             max_rows=max_rows,
+            limit_note=_note_limit(params, found),
         ),
     )
 

@@ -1,7 +1,7 @@
 """``top_sources``: where events come from, what of it is paid, and what changed."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import partial
 from typing import Annotated
@@ -42,6 +42,7 @@ from millimetric_mcp.tools.spec import Answer, Hints, ToolContext, ToolSpec
 from millimetric_mcp.window import Window
 
 FACEBOOK = "facebook"
+_RAISE_LIMIT = f"raise limit (at most {MAX_SOURCES_LIMIT})"
 
 
 class Comparison(StrEnum):
@@ -90,7 +91,7 @@ class TopSourcesAnswer(ReadAnswer):
 class _Found:
     """Rows of one window after the filter; not whole where a limit may have cut them short."""
 
-    rows: list[SourceRow]
+    rows: Sequence[SourceRow]
     is_whole: bool
 
 
@@ -100,15 +101,13 @@ async def _run(context: ToolContext, params: TopSourcesArguments) -> Answer[TopS
         found = await _find(context, window, params)
         before = await _find(context, window.previous(), params) if params.compare else None
     splits = await _describe_splits(context, window, params, found)
-    notes = _note_limits(params, found)
+    notes = _note_depth(params, found)
     if not found.rows:
         filters = {"source": params.source or ""}
         nothing = await explain_nothing(context, window, filters=filters)
         notes.append(cut_note(context, nothing))
-    rows = _compare(found, before) if before else found.rows
-    if before and len(rows) > params.limit:
-        notes.append(f"{len(rows) - params.limit} further rows are beyond the limit.")
-    return _answer(context, params, window=window, rows=rows, splits=splits, notes=notes)
+    found = replace(found, rows=_compare(found, before)) if before else found
+    return _answer(context, params, window=window, found=found, splits=splits, notes=notes)
 
 
 async def _find(context: ToolContext, window: Window, params: TopSourcesArguments) -> _Found:
@@ -142,16 +141,28 @@ async def _describe_splits(
         rows = await attempt(context, question)
     if rows is None:
         return [f"How much of {quote(name)} is paid is not known: {UNANSWERED}."]
-    is_known = name in {row.source for row in rows}
-    return [cut_note(context, describe_split(name, rows))] if is_known else []
-
-
-def _note_limits(params: TopSourcesArguments, found: _Found) -> list[str]:
-    if found.is_whole:
+    if name not in {row.source for row in rows}:
         return []
-    if params.source or params.compare:
-        return [f"Only the {MAX_SOURCES_LIMIT} largest rows were looked through."]
-    return [f"The limit of {params.limit} is reached; there may be more (at most 200)."]
+    depth = f", by the {MAX_SOURCES_LIMIT} largest rows" if len(rows) == MAX_SOURCES_LIMIT else ""
+    return [cut_note(context, describe_split(name, rows) + depth)]
+
+
+def _note_depth(params: TopSourcesArguments, found: _Found) -> list[str]:
+    if found.is_whole or not (params.source or params.compare):
+        return []
+    return [f"Only the {MAX_SOURCES_LIMIT} largest rows were looked through."]
+
+
+def _note_limit(params: TopSourcesArguments, found: _Found) -> str:
+    """The way to rows beyond the limit; empty where there are none, or none to be had."""
+    beyond = len(found.rows) - params.limit
+    if beyond > 0:
+        return f"{count(beyond, 'further row')} beyond the limit: {_RAISE_LIMIT}."
+    if found.is_whole or params.source or params.compare:
+        return ""
+    can_raise = params.limit < MAX_SOURCES_LIMIT
+    way = _RAISE_LIMIT if can_raise else "narrow the window, or name a source"
+    return f"The limit of {params.limit} is reached; there may be more: {way}."
 
 
 def _compare(found: _Found, before: _Found) -> list[SourceChange]:
@@ -168,12 +179,12 @@ def _answer(
     params: TopSourcesArguments,
     *,
     window: Window,
-    rows: Sequence[SourceRow],
+    found: _Found,
     splits: list[str],
     notes: list[str],
 ) -> Answer[TopSourcesAnswer]:
     by = "source" if params.breakdown is Breakdown.SOURCE else "source and medium"
-    shown = rows[: params.limit]
+    shown = found.rows[: params.limit]
     receipt = [f"{count(len(shown), 'row')} by {by}. {window.describe()}"]
     if params.compare:
         receipt.append(f"Compared with: {window.previous().describe()}")
@@ -184,6 +195,7 @@ def _answer(
         breakdown=params.breakdown,
         receipt=receipt,
         max_chars=context.max_result_chars,
+        limit_note=_note_limit(params, found),
     )
     return fit_answer(
         context,
@@ -207,14 +219,25 @@ def _render(
     breakdown: Breakdown,
     receipt: Sequence[str],
     max_chars: int,
+    limit_note: str,
 ) -> Rendered:
     changes = [row for row in rows if isinstance(row, SourceChange)]
     if changes:
         return render_comparison(
-            changes, breakdown=breakdown, receipt=receipt, max_chars=max_chars, max_rows=max_rows
+            changes,
+            breakdown=breakdown,
+            receipt=receipt,
+            max_chars=max_chars,
+            max_rows=max_rows,
+            limit_note=limit_note,
         )
     return render_sources(
-        rows, breakdown=breakdown, receipt=receipt, max_chars=max_chars, max_rows=max_rows
+        rows,
+        breakdown=breakdown,
+        receipt=receipt,
+        max_chars=max_chars,
+        max_rows=max_rows,
+        limit_note=limit_note,
     )
 
 
