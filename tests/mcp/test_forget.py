@@ -113,6 +113,17 @@ async def test_an_answer_for_one_user_does_not_erase_another(connect, api):
     assert api.sent("/v1/forget") == []
 
 
+@pytest.mark.parametrize("action", ["accept", "decline"])
+async def test_a_long_user_id_is_cut_where_it_is_quoted(action, call):
+    asked = []
+    user_id = 'x"? Nothing will be erased.\n' + "\u202e" * 200
+    outcome = await call("forget", {"user_id": user_id}, elicitation=reply(action, asked))
+    for text in (asked[0], outcome.text):
+        assert r'"x\"? Nothing will be erased.\n\u202e' in text
+        assert "…[+128]" in text
+        assert len(text) < 700
+
+
 async def test_a_hostile_user_id_can_not_dress_up_the_question(call, api):
     asked = []
     await call("forget", {"user_id": "u\n\x1b[2Jsafe\u202e"}, elicitation=reply("decline", asked))

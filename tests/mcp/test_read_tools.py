@@ -394,6 +394,116 @@ class TestRawEvents:
         assert len(outcome.text) <= 3000
         assert outcome.data["left_out"] + len(outcome.data["rows"]) == 300
 
+    async def test_an_id_is_told_whole_however_long(self, api, event_row, call):
+        ids = {"user_id": "u" * 256, "anonymous_id": "a" * 128}
+        api.events = [event_row(**ids), event_row(user_id=None, anonymous_id="b" * 128)]
+        outcome = await call("raw_events", {})
+        assert [row["who"] for row in outcome.data["rows"]] == ["user:" + "u" * 256, "b" * 128]
+        for who in ("u" * 256, "b" * 128):
+            assert who in outcome.text
+
+    async def test_a_source_is_found_however_it_is_written(self, api, event_row, call):
+        api.events = [event_row()]
+        outcome = await call("raw_events", {"source": " FaceBook", "medium": "Paid "})
+        assert len(outcome.data["rows"]) == 1
+
+
+class TestOtherQuestions:
+    """What the API answers beside what was asked never reaches the answer."""
+
+    @pytest.mark.parametrize(
+        "beside",
+        [{"country": "DE"}, {"planet": "earth"}, {"bucket": "2026-05-15T00:00:00.000Z"}],
+        ids=["a column of the contract", "an unknown one", "a bucket"],
+    )
+    async def test_columns_not_asked_for_are_dropped(self, beside, api, call):
+        api.stats = lambda params: [{"source": name, "value": 2, **beside} for name in "ab"]
+        outcome = await call("stats", {"group_by": ["source"]})
+        assert outcome.data["rows"] == [{"source": "a", "value": 2}, {"source": "b", "value": 2}]
+        assert outcome.lines[-3:] == ["source,count", "a,2", "b,2"]
+
+    async def test_groups_finer_than_asked_for_are_another_question(self, api, call):
+        api.stats = lambda params: [
+            {"source": "a", "country": country, "value": 2} for country in ("DE", "FR")
+        ]
+        outcome = await call("stats", {"group_by": ["source"]})
+        assert outcome.is_error
+        assert "another set of columns than asked for" in outcome.text
+
+    async def test_a_source_told_twice_is_another_question(self, api, source, call):
+        api.sources = [source("google", "organic", 2), source("google", "organic", 3)]
+        outcome = await call("top_sources", {})
+        assert outcome.is_error
+        assert "another set of columns than asked for" in outcome.text
+
+
+def find_ways_on(outcome):
+    return [line for line in outcome.lines if re.search("limit|narrow|for the rest", line)]
+
+
+class TestWaysOn:
+    """A list that is cut says one way to go on, and says it in text and structure."""
+
+    @pytest.mark.parametrize(
+        ("arguments", "way"),
+        [
+            ({"limit": 10}, "The limit of 10 rows is reached: raise limit (at most 1000)."),
+            ({"limit": 1000}, "Only the first"),
+            (
+                {"limit": 10, "interval": "day", "fill_empty": True},
+                "The limit of 10 rows is reached: raise limit (at most 1000).",
+            ),
+        ],
+        ids=["the limit", "the budget", "the limit, unfilled"],
+    )
+    async def test_of_stats(self, arguments, way, api, call):
+        api.stats = lambda params: [
+            {"path": f"/{n}", "bucket": "2026-05-15T00:00:00.000Z", "value": 5}
+            if "group_by" in params
+            else {"value": 5}
+            for n in range(1000 if "group_by" in params else 1)
+        ]
+        question = {"group_by": ["path"], **arguments}
+        outcome = await call("stats", question, max_result_chars=4000)
+        (line,) = find_ways_on(outcome)[-1:]
+        assert line.startswith(way)
+        assert outcome.data["notes"][-1] == line
+        unfilled = "The limit cut rows off, so empty buckets are not filled."
+        assert (unfilled in outcome.lines) == ("fill_empty" in arguments)
+
+    async def test_of_the_most_stats_there_can_be(self, api, call):
+        api.stats = lambda params: [{"os": f"{n}", "value": 5} for n in range(1000)]
+        outcome = await call("stats", {"group_by": ["os"], "limit": 1000})
+        assert find_ways_on(outcome) == [
+            "The limit of 1000 rows is reached: narrow the window, or group by fewer columns."
+        ]
+
+    @pytest.mark.parametrize(
+        ("arguments", "way"),
+        [
+            ({"limit": 3}, "The limit of 3 is reached; there may be more: raise limit"),
+            ({"limit": 200}, "The limit of 200 is reached; there may be more: narrow the window"),
+            ({"limit": 3, "source": "facebook"}, "37 further rows beyond the limit: raise limit"),
+            ({"limit": 3, "compare": "previous_period"}, "197 further rows beyond the limit:"),
+        ],
+        ids=["the limit", "the most", "a source's rows", "compared rows"],
+    )
+    async def test_of_sources(self, arguments, way, api, source, call):
+        api.sources = [source("facebook", f"m{n}", 900) for n in range(40)]
+        api.sources += [source(f"site{n}.test", "referral", 500 - n) for n in range(190)]
+        outcome = await call("top_sources", arguments)
+        (line,) = [line for line in find_ways_on(outcome) if "looked through" not in line]
+        assert line.startswith(way)
+        assert outcome.data["notes"][-1] == line
+
+    async def test_a_split_of_not_all_rows_says_so(self, api, source, call):
+        api.sources = [source("facebook", "paid", 900), source("facebook", "social", 1)]
+        api.sources += [source(f"site{n}.test", "referral", 500 - n) for n in range(210)]
+        outcome = await call("top_sources", {})
+        assert outcome.data["splits"] == [
+            "facebook: 100 % paid (900 of 900 events), by the 200 largest rows"
+        ]
+
 
 class TestNothingFound:
     @pytest.fixture
