@@ -23,6 +23,7 @@ MAX_HEAD_BYTES = 64 * 1024
 
 _VERSIONS = frozenset({"1.0", "1.1"})
 _REQUEST_LINE = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+ ([^\s?]+)\S* HTTP/1\.[01]\r?\n")
+_LONG_HEAD = "The request's head is longer than 64 KiB."
 _LENGTH_OVERFLOW = "Content-Length overflow"
 _METHODS = dict.fromkeys(KNOWN_PATHS, b"GET, HEAD") | {
     endpoint.path: b"POST" for endpoint in ENDPOINTS if endpoint.method == "POST"
@@ -34,37 +35,43 @@ _NO_JSON = b"\xff"
 class BoundedHttp(HttpToolsProtocol):
     """Refuses what is no request in the API's envelope, with one line in its log.
 
-    So are a request line and headers of much more than 64 KiB, which uvicorn would gather for
-    ever. Whole reads of the socket are counted, the one in which the head begins is not: a
-    head a few reads longer than the limit may pass.
+    So are heads and trailers of much more than 64 KiB, which uvicorn would gather for ever.
+    Whole reads of the socket are counted that neither begin nor end a head nor bring any body:
+    what is a few reads longer than the limit may pass.
     """
 
-    _in_head = False
+    _in_message = False
     _in_body = False
-    _head_bytes = 0
+    _got_on = False
+    _fruitless_bytes = 0
     _at_start = True
     _is_deaf = False
     _refusal: "Refusal | None" = None
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self._in_head = True
-        self._head_bytes = 0
+        self._in_message = self._got_on = True
 
     def on_headers_complete(self) -> None:
+        self._got_on = True
+        if len(self.url) >= MAX_HEAD_BYTES:
+            raise _malformed(_LONG_HEAD)
         _check_version_and_host(self.parser.get_http_version(), self.headers)
         if self.parser.should_upgrade():
             if self.parser.get_method() == b"CONNECT":
                 raise _malformed("The API is no proxy.")
             return
-        self._in_head = False
         self._at_start = False
         super().on_headers_complete()
         self._in_body = True
 
+    def on_body(self, body: bytes) -> None:
+        self._got_on = True
+        super().on_body(body)
+
     def on_message_complete(self) -> None:
         if not self.parser.should_upgrade():
-            self._in_body = False
+            self._in_message = self._in_body = False
             super().on_message_complete()
 
     def on_response_complete(self) -> None:
@@ -75,14 +82,13 @@ class BoundedHttp(HttpToolsProtocol):
         if self._is_deaf:
             return
         self._unset_keepalive_if_required()
-        continues_head = self._in_head
-        self._at_start = not (self._in_head or self._in_body)
+        self._at_start = not self._in_message
+        self._got_on = False
         try:
             self._feed(data)
-            if continues_head and self._in_head:
-                self._head_bytes += len(data)
-                if self._head_bytes > MAX_HEAD_BYTES:
-                    raise _malformed("The request's head is longer than 64 KiB.")
+            self._fruitless_bytes = 0 if self._got_on else self._fruitless_bytes + len(data)
+            if self._fruitless_bytes > MAX_HEAD_BYTES:
+                raise _malformed(_LONG_HEAD)
         except RequestError as error:
             self._refuse(Refusal(error))
         except HttpParserError as error:

@@ -70,6 +70,7 @@ NOT_FOUND = (404, "not_found")
 WRONG_METHOD = (405, "method_not_allowed")
 OK = (200, None)
 STORED = (202, None)
+CHUNKS = b"POST /v1/track HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
 HEALTH = b"GET /health HTTP/1.1\r\nHost: a\r\n"
 
 
@@ -258,6 +259,8 @@ def test_callers_who_hang_up_half_way_leave_one_line_and_no_event(shared_api):
         pytest.param(b"GET /", id="path"),
         pytest.param(b"GET /health HTTP/1.1\r\nHost: a\r\nX: ", id="header"),
         pytest.param(b"POST /v1/track HTTP/1.1\r\nHost: a\r\nX-", id="header's name"),
+        pytest.param(CHUNKS + b"0\r\nX: ", id="trailer"),
+        pytest.param(CHUNKS + b"1;", id="chunk's extension"),
     ],
 )
 def test_a_head_without_end_is_cut_off(shared_api, start):
@@ -267,6 +270,29 @@ def test_a_head_without_end_is_cut_off(shared_api, start):
 
     assert sent < MAX_ACCEPTED_BYTES
     check_log(shared_api)
+
+
+def test_a_body_s_trailers_without_end_are_no_body(shared_api):
+    with Peer(shared_api) as peer:
+        peer.send(
+            head(shared_api, "Transfer-Encoding: chunked") + b"d\r\n" + b'{"event":"x"}\r\n0\r\n'
+        )
+        for number in range(7):
+            peer.send(f"X-{number}: {'x' * 10_000}\r\n".encode())
+            time.sleep(0.01)
+        answer = peer.read()
+
+    assert answer.outcome == MALFORMED
+
+
+def test_an_address_that_is_too_long_is_told_so(shared_api):
+    with Peer(shared_api) as peer:
+        peer.send(b"GET /health?" + b"x" * 66_000 + b" HTTP/1.1\r\nHost: a\r\n\r\n")
+        answer = peer.read()
+
+    assert json.loads(answer.body)["details"]["formErrors"] == [
+        "The request's head is longer than 64 KiB."
+    ]
 
 
 def count_until_refused(peer: Peer) -> int:
