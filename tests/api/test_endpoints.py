@@ -1,5 +1,7 @@
 """What each endpoint answers, on the real engine."""
 
+from datetime import UTC, datetime
+
 PAGE = "https://yoursite.com/?utm_source=facebook&utm_medium=cpc&fbclid=abc"
 
 
@@ -221,6 +223,17 @@ async def test_the_origin_stands_in_where_an_event_has_no_url(api):
     [row] = await api.rows("/v1/query")
 
     assert (row["source"], row["source_rule_id"]) == ("internal", "ref_internal")
+
+
+async def test_an_address_has_another_hash_after_midnight_utc(quick_api):
+    quick_api.clock.now = datetime(2026, 5, 16, 0, 0, tzinfo=UTC)
+    for hours in (0, 23.99, 0.02, 23.9):
+        quick_api.clock.advance(hours=hours)
+        await quick_api.post("/v1/track", {"event": "x"})
+
+    hashes = [event.ip_hash for event in quick_api.store.events]
+    assert hashes[0] == hashes[1] != hashes[2] == hashes[3]
+    assert bytes(16) not in hashes
 
 
 async def test_health_is_ready_once_the_store_answers(api):
