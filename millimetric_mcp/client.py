@@ -251,8 +251,7 @@ class MillimetricClient:
     async def _write(
         self, endpoint: Endpoint[Any, ResultT], body: RequestBody, write: Write
     ) -> ResultT:
-        text = json.dumps(dump_json(body), ensure_ascii=False, separators=(",", ":"))
-        return await self._call(endpoint, {"content": text.encode()}, write)
+        return await self._call(endpoint, {"content": _write_json(body)}, write)
 
     async def _read(self, endpoint: Endpoint[Any, ResultT], params: WindowParams) -> ResultT:
         return await self._call(endpoint, {"params": _query(params)}, None)
@@ -374,6 +373,17 @@ def is_loopback(host: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def _write_json(body: RequestBody) -> bytes:
+    try:
+        fields = dump_json(body)
+    except ValueError:
+        raise UpstreamError(
+            "The request can't be written as JSON: an object in it is nested too deeply.",
+            remedy=Remedy.FIX_ARGUMENTS,
+        ) from None
+    return json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def _is_local(url: str) -> bool:

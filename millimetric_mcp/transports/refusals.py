@@ -1,5 +1,6 @@
 """Refusals over HTTP: the API's error shape, ``{"error": code}``, and one line of the log each."""
 
+import asyncio
 import json
 import logging
 from collections.abc import Mapping
@@ -83,31 +84,44 @@ class Plain:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        refused: Refusal | None = None
-        is_begun = is_open = False
-
-        async def watch(message: Message) -> None:
-            nonlocal refused, is_begun, is_open
-            if message["type"] == "http.response.start":
-                refused = _find_refusal(message)
-            if refused is None:
-                is_begun, is_open = True, "status" in message or message.get("more_body", False)
-                await send(message)
-
+        response = _Watched(send)
         try:
-            await self._app(scope, receive, watch)
+            await self._app(scope, receive, response.send)
         except ClientDisconnect:
             return
         except Refusal as refusal:
-            refused = refusal
+            response.refused = refusal
+        except asyncio.CancelledError:  # the server's end; what was written by then, nobody knows
+            response.refused = Refusal(502, ErrorCode.UPSTREAM_FAILED)
         except Exception as fault:  # noqa: BLE001 - told below, and to the caller
-            refused = Refusal(500, ErrorCode.INTERNAL_ERROR, noted={"fault": _place(fault)})
-        if refused is not None and not is_begun:
-            raise refused
-        if refused is not None:
-            note(Request(scope), refused)
-        if is_open:  # a stream stops in the middle when the server stops
-            await send({"type": "http.response.body", "body": b""})
+            noted = {"fault": _place(fault)}
+            response.refused = Refusal(500, ErrorCode.INTERNAL_ERROR, noted=noted)
+        await response.end(Request(scope))
+
+
+class _Watched:
+    """A response on its way, kept back where it is a refusal."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self._is_begun = self._is_open = False
+        self.refused: Refusal | None = None
+
+    async def send(self, message: Message) -> None:
+        is_start = message["type"] == "http.response.start"
+        if is_start:
+            self.refused = _find_refusal(message)
+        if self.refused is None:
+            self._is_begun, self._is_open = True, is_start or message.get("more_body", False)
+            await self._send(message)
+
+    async def end(self, request: Request) -> None:
+        if self.refused is not None and not self._is_begun:
+            raise self.refused
+        if self.refused is not None:
+            note(request, self.refused)
+        if self._is_open:  # a stream stops in the middle when the server stops
+            await self._send({"type": "http.response.body", "body": b""})
 
 
 def _place(fault: Exception) -> str:

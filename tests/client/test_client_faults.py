@@ -14,7 +14,7 @@ import pytest
 from millimetric_mcp import answers
 from millimetric_mcp.client import MAX_ATTEMPTS
 from millimetric_mcp.contract.codes import ERRORS, ErrorCode
-from millimetric_mcp.contract.events import TrackEvent
+from millimetric_mcp.contract.events import IdentifyRequest, TrackEvent
 from millimetric_mcp.contract.reads import QueryParams, SourcesParams, StatsParams
 from millimetric_mcp.errors import ApiError, CallError, Remedy, UncertainWrite, UpstreamError
 
@@ -319,6 +319,29 @@ async def test_an_argument_too_long_for_a_url_is_the_caller_s_to_mend(
             await client.query(params)
     assert caught.value.remedy is Remedy.FIX_ARGUMENTS
     assert_leaks_nothing(caught.value)
+
+
+NESTED = {}
+for _ in range(500):
+    NESTED = {"a": NESTED}
+TOO_DEEP = {
+    "track": lambda client: client.track(TrackEvent(event="e", properties=NESTED)),
+    "batch": lambda client: client.batch([TrackEvent(event="e", properties=NESTED)]),
+    "identify": lambda client: client.identify(
+        IdentifyRequest(anonymous_id="a", user_id="u", traits=NESTED)
+    ),
+}
+
+
+@pytest.mark.parametrize("write", TOO_DEEP.values(), ids=TOO_DEEP)
+async def test_what_is_nested_too_deeply_is_the_caller_s_to_mend(write, connect):
+    def refuse(_request):
+        pytest.fail("a request was sent")
+
+    async with connect(refuse) as client:
+        with pytest.raises(UpstreamError, match="nested too deeply") as caught:
+            await write(client)
+    assert caught.value.remedy is Remedy.FIX_ARGUMENTS
 
 
 SOURCE_ROW = {"source": "facebook", "events": 6, "uniques": 5, "paid_share": 1.0}

@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import signal
 
 import httpx
 import pytest
@@ -93,6 +94,27 @@ async def test_a_signal_ends_a_server_with_open_streams_cleanly(serve, initializ
         assert (one.status_code, other.status_code) == (200, 200)
         assert await asyncio.wait_for(asyncio.to_thread(child.stop), 6) == 0
     assert len(child.stderr) == 1, child.stderr
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
+async def test_a_signal_during_a_call_drops_the_request_and_ends_cleanly(
+    signum, serve, dial, upstream
+):
+    upstream.held.add("/v1/stats")
+    child = serve("--transport", "http", MILLIMETRIC_RK=READ_KEY)
+
+    async def call():
+        async with dial(child.url) as client:
+            await client.call_tool("stats", {})
+
+    calling = asyncio.create_task(call())
+    assert await asyncio.to_thread(upstream.arrived.wait, DEADLINE_S)
+    child.process.send_signal(signum)
+    assert await asyncio.to_thread(child.process.wait, DEADLINE_S) == 0
+    assert await asyncio.to_thread(upstream.dropped.wait, DEADLINE_S)
+    await asyncio.wait([calling], timeout=DEADLINE_S)
+    assert calling.exception()
+    assert "Traceback" not in "".join(child.stderr)
 
 
 class TestWithoutAuth:
