@@ -5,15 +5,22 @@ import json
 import sys
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from bench.machine import describe_machine
 from bench.parts import PARTS
 from bench.plots import draw_chart
-from bench.render import fill_document, render_checks, render_results
+from bench.render import (
+    fill_document,
+    render_checks,
+    render_results,
+    render_rivals,
+    render_sizing,
+)
 from bench.report import Report, read_report, write_report
 from bench.workspace import FULL, QUICK, Workspace
 from millimetric_mcp.demo.deployment import ended_like_ctrl_c
@@ -21,8 +28,18 @@ from millimetric_mcp.demo.deployment import ended_like_ctrl_c
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "bench" / "results"
 QUICK_RESULTS = ROOT / "build" / "bench"
-DOCUMENT = ROOT / "docs" / "benchmarks.md"
 PLOTS_FROM_DOCUMENT = "../bench/results"
+Render = Callable[[Sequence[Report]], str]
+DOCUMENTS: dict[Path, tuple[str, Render]] = {
+    ROOT / "README.md": ("rivals", render_rivals),
+    ROOT / "docs" / "scale.md": ("sizing", render_sizing),
+    ROOT / "docs" / "benchmarks.md": (
+        "results",
+        partial(render_results, plots=PLOTS_FROM_DOCUMENT),
+    ),
+}
+"""The marked part of each document that is made from the results."""
+
 INTERRUPTED = 128 + 2
 
 
@@ -117,9 +134,10 @@ def _write_documents(reports: Sequence[Report], results: Path) -> None:
         for chart in report.findings.charts:
             (results / f"{chart.name}.svg").write_text(draw_chart(chart), encoding="utf-8")
     if results == RESULTS:
-        text = DOCUMENT.read_text(encoding="utf-8")
-        filled = fill_document(text, reports, plots=PLOTS_FROM_DOCUMENT)
-        DOCUMENT.write_text(filled, encoding="utf-8")
+        for document, (name, render) in DOCUMENTS.items():
+            text = document.read_text(encoding="utf-8")
+            filled = fill_document(text, name, render(reports))
+            document.write_text(filled, encoding="utf-8")
     else:
         text = render_results(reports, plots=".") + "\n"
         (results / "benchmarks.md").write_text(text, encoding="utf-8")

@@ -5,21 +5,21 @@ from collections.abc import Iterable, Iterator, Sequence
 from bench.figures import write_number
 from bench.report import Check, Report
 
-START, END = "<!-- results -->", "<!-- /results -->"
 QUICK_WARNING = "**A quick run: it shows that everything works; its figures mean nothing.**"
 
 
-def fill_document(text: str, reports: Sequence[Report], *, plots: str) -> str:
-    """The document with its marked part replaced; ``plots`` is where the charts are.
+def fill_document(text: str, name: str, content: str) -> str:
+    """The document with what stands between its markers of that name replaced.
 
     Raises:
         ValueError: the markers are missing.
     """
-    before, found, rest = text.partition(START)
-    _, ended, after = rest.partition(END)
+    start, end = f"<!-- {name} -->", f"<!-- /{name} -->"
+    before, found, rest = text.partition(start)
+    _, ended, after = rest.partition(end)
     if not (found and ended):
-        raise ValueError(f"no {START} … {END}")
-    return f"{before}{START}\n{render_results(reports, plots=plots)}\n{END}{after}"
+        raise ValueError(f"no {start} … {end}")
+    return f"{before}{start}\n{content}\n{end}{after}"
 
 
 def render_results(reports: Sequence[Report], *, plots: str) -> str:
@@ -35,6 +35,45 @@ def render_checks(reports: Iterable[Report]) -> str:
         for check in report.findings.checks
     ]
     return render_table(("what", "measured", "target", "holds"), rows)
+
+
+def render_rivals(reports: Iterable[Report]) -> str:
+    """The table beside other stores."""
+    tables = [table for report in _only(reports, "rivals") for table in report.findings.tables]
+    return "\n\n".join(render_table(table.heads, table.rows) for table in tables)
+
+
+def render_sizing(reports: Sequence[Report]) -> str:
+    """The symbols of the sizing formulas with what was measured for them."""
+    disk = [
+        check.value
+        for report in _only(reports, "reads")
+        for check in report.findings.checks
+        if check.what.startswith("Disk")
+    ]
+    found = {
+        "p": _bars(reports, "batch", "over HTTP"),
+        "t": _bars(reports, "track", "256 connections"),
+        "i": _bars(reports, "batch", "the engine alone"),
+        "b": disk,
+    }
+    heads = [f"`{symbol}`" for symbol in found]
+    cells = [write_number(values[0]) if values else "" for values in found.values()]
+    return render_table(heads, [cells])
+
+
+def _bars(reports: Iterable[Report], part: str, label: str) -> list[float]:
+    return [
+        bar.value
+        for report in _only(reports, part)
+        for chart in report.findings.charts
+        for bar in chart.bars
+        if label in bar.label
+    ]
+
+
+def _only(reports: Iterable[Report], part: str) -> Iterator[Report]:
+    return (report for report in reports if report.part == part)
 
 
 def write_value(check: Check) -> str:

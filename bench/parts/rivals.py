@@ -28,7 +28,7 @@ from millimetric_mcp.contract.events import MAX_BATCH_EVENTS
 
 TITLE = "The same job on SQLite and PostgreSQL"
 OURS = "millimetric-mcp"
-CONNECTIONS = 16
+CONNECTIONS = (16, 256)
 FILL_CHUNK = 10_000
 NOT_INSTALLED = "PostgreSQL is not installed here (Debian: `apt-get install postgresql`): left out."
 
@@ -50,7 +50,9 @@ class Result:
     """What one contender did."""
 
     bytes_per_event: float
-    track: list[LoadResult] = field(default_factory=list)
+    track: dict[int, list[LoadResult]] = field(
+        default_factory=lambda: {connections: [] for connections in CONNECTIONS}
+    )
     batch: list[LoadResult] = field(default_factory=list)
     reads_ms: dict[str, list[float]] = field(
         default_factory=lambda: {question: [] for question in QUESTIONS}
@@ -153,18 +155,19 @@ def _connect(contender: Contender) -> httpx.Client:
 
 
 def _write(contender: Contender, scale: Scale, generator: Aside, result: Result) -> None:
-    result.track.append(
-        generator.run(
-            drive_track,
-            contender.port,
-            key=contender.key,
-            connections=CONNECTIONS,
-            duration_s=scale.duration_s,
-            warm_up_s=scale.warm_up_s,
-            requests=scale.track_requests,
+    for connections, found in result.track.items():
+        found.append(
+            generator.run(
+                drive_track,
+                contender.port,
+                key=contender.key,
+                connections=connections,
+                duration_s=scale.duration_s,
+                warm_up_s=scale.warm_up_s,
+                requests=scale.track_requests,
+            )
         )
-    )
-    settle(contender.process_id)
+        settle(contender.process_id)
     result.batch.append(
         generator.run(
             drive_batches,
@@ -185,7 +188,7 @@ def _report(results: Results, *, events: int, notes: list[str]) -> Findings:
                 f"At {events:,} events, medians of the repetitions",
                 (
                     "store",
-                    f"single events/s, {CONNECTIONS} connections",
+                    *(f"single events/s, {count} connections" for count in CONNECTIONS),
                     "events/s in batches of 1000",
                     *(f"{name}, ms" for name in NAMES.values()),
                     "bytes an event",
@@ -193,7 +196,7 @@ def _report(results: Results, *, events: int, notes: list[str]) -> Findings:
                 [
                     (
                         name,
-                        write_result(result.track)[0],
+                        *(write_result(found)[0] for found in result.track.values()),
                         write_number(MAX_BATCH_EVENTS * median(list_rates(result.batch))),
                         *(write_number(median(result.reads_ms[question])) for question in NAMES),
                         write_number(result.bytes_per_event),

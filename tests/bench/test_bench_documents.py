@@ -5,10 +5,10 @@ from xml.etree import ElementTree
 
 import pytest
 
-from bench.__main__ import DOCUMENT, PLOTS_FROM_DOCUMENT, RESULTS
+from bench.__main__ import DOCUMENTS, RESULTS
 from bench.parts import PARTS
 from bench.plots import draw_chart
-from bench.render import END, START, fill_document, render_results, render_table
+from bench.render import fill_document, render_results, render_table
 from bench.report import Bar, Chart, Check, Findings, Report, read_report
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -69,23 +69,24 @@ def test_ours_is_set_apart_by_its_colour():
 
 
 def test_a_document_is_filled_between_its_markers():
-    text = f"before\n{START}\nstale\n{END}\nafter\n"
-    filled = fill_document(text, [make_report()], plots="plots")
-    assert filled.startswith(f"before\n{START}\n")
-    assert filled.endswith(f"{END}\nafter\n")
-    assert "## Single events" in filled
-    assert "![Events](plots/track.svg)" in filled
-    assert "stale" not in filled
+    text = "before\n<!-- x -->\nstale\n<!-- /x -->\nafter\n"
+    assert fill_document(text, "x", "new") == "before\n<!-- x -->\nnew\n<!-- /x -->\nafter\n"
 
 
 def test_filling_a_document_again_changes_nothing():
-    once = fill_document(f"{START}\n{END}", [make_report()], plots=".")
-    assert fill_document(once, [make_report()], plots=".") == once
+    once = fill_document("<!-- x -->\n<!-- /x -->", "x", "new")
+    assert fill_document(once, "x", "new") == once
 
 
 def test_a_document_without_markers_is_refused():
-    with pytest.raises(ValueError, match="results"):
-        fill_document("nothing", [make_report()], plots=".")
+    with pytest.raises(ValueError, match="<!-- x -->"):
+        fill_document("<!-- y --> nothing <!-- /y -->", "x", "new")
+
+
+def test_results_have_a_part_for_each_report_with_its_chart():
+    text = render_results([make_report()], plots="plots")
+    assert "## Single events" in text
+    assert "![Events](plots/track.svg)" in text
 
 
 def test_a_missed_target_stands_out():
@@ -110,9 +111,11 @@ def read_committed():
     return [read_report(file) for file in files if file.exists()]
 
 
-def test_the_documents_tables_are_those_of_the_results():
-    text = DOCUMENT.read_text(encoding="utf-8")
-    assert fill_document(text, read_committed(), plots=PLOTS_FROM_DOCUMENT) == text
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: document.name)
+def test_a_documents_figures_are_those_of_the_results(document):
+    name, render = DOCUMENTS[document]
+    text = document.read_text(encoding="utf-8")
+    assert fill_document(text, name, render(read_committed())) == text
 
 
 def test_no_result_comes_from_a_quick_run():
