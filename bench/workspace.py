@@ -38,6 +38,7 @@ class Scale:
     duration_s: float
     warm_up_s: float
     track_requests: int
+    inserts: int
     batch_requests: int
     small_events: int
     large_events: int
@@ -54,6 +55,7 @@ FULL = Scale(
     duration_s=5.0,
     warm_up_s=1.0,
     track_requests=20_000,
+    inserts=100,
     batch_requests=40,
     small_events=1_000_000,
     large_events=10_000_000,
@@ -69,6 +71,7 @@ QUICK = Scale(
     duration_s=0.5,
     warm_up_s=0.1,
     track_requests=500,
+    inserts=3,
     batch_requests=3,
     small_events=20_000,
     large_events=60_000,

@@ -1,0 +1,77 @@
+"""One insert into the embedded engine by its number of events: the floor under every write."""
+
+import time
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+from statistics import median
+
+from bench.data import make_stored
+from bench.figures import pick_quantile, write_number
+from bench.processes import aside
+from bench.report import Findings, Table
+from bench.workspace import Workspace
+from millimetric_mcp.api.store import ClientPool, embedded_target, migrate
+from millimetric_mcp.api.store.clickhouse import ClickHouse
+from millimetric_mcp.api.store.inserts import MAX_TEXT_EVENTS
+
+TITLE = "One insert, by its number of events"
+COUNTS = (1, 16, MAX_TEXT_EVENTS, MAX_TEXT_EVENTS + 1, 256, 1000)
+FLUSHED, UNFLUSHED = "flushed to disk", "`--fsync off`"
+
+Times = dict[str, dict[int, list[float]]]
+"""Milliseconds of each insert, by database and number of events."""
+
+
+def measure(workspace: Workspace) -> Findings:
+    """Every count in turn, flushed and not, one after the other in one thread."""
+    with aside() as engine:
+        times_ms = engine.run(
+            time_inserts, workspace.directory / "inserts", repetitions=workspace.scale.inserts
+        )
+    return _report(times_ms)
+
+
+def time_inserts(directory: Path, *, repetitions: int) -> Times:
+    """The product's own inserts, with nobody beside; run it aside."""
+    target = embedded_target(directory, fsync=True)
+    targets = {FLUSHED: target, UNFLUSHED: replace(target, database="unflushed", fsync=False)}
+    stores = {name: ClickHouse(ClientPool(target)) for name, target in targets.items()}
+    for store in stores.values():
+        migrate(store.pool)
+    events = list(islice(make_stored(repetitions * max(COUNTS), project_id=1), 100_000))
+    times_ms: Times = {name: {count: [] for count in COUNTS} for name in stores}
+    for repetition in range(repetitions):
+        for count in COUNTS:
+            start = repetition * count % (len(events) - count + 1)
+            group = events[start : start + count]
+            for name, store in stores.items():
+                began_s = time.perf_counter()
+                store.insert(group)
+                times_ms[name][count].append((time.perf_counter() - began_s) * 1000)
+    for store in stores.values():
+        store.pool.close()
+    return times_ms
+
+
+def _report(times_ms: Times) -> Findings:
+    rows = [
+        (str(count), *(cell for by_count in times_ms.values() for cell in _write(by_count[count])))
+        for count in COUNTS
+    ]
+    heads = [f"{name}, {quantile} ms" for name in times_ms for quantile in ("p50", "p99")]
+    return Findings(
+        tables=[Table("One thread, nothing else under way", ("events", *heads), rows)],
+        raw=dict(times_ms),
+        notes=[
+            (
+                "What a closed loop of a few callers waits for: at 16 connections 16 events are "
+                "stored in one insert, and nobody sends the next event before it is done. "
+                f"Up to {MAX_TEXT_EVENTS} events travel as text, more as native blocks."
+            )
+        ],
+    )
+
+
+def _write(values_ms: list[float]) -> tuple[str, str]:
+    return write_number(median(values_ms)), write_number(pick_quantile(sorted(values_ms), 0.99))
