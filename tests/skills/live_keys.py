@@ -19,7 +19,8 @@ MALFORMED = {
     "a backslash": "{kind}_live_abcdefgh_{secret}\\n",
     "a space": "{kind}_live_abcdefgh_{secret} x",
     "a letter outside ASCII": "{kind}_live_abcdefgh_{secret}é",
-    "nothing but its kind": "{kind}_",
+    "a percent sign": "{kind}_live_abcdefgh_{secret}%0A",
+    "no underscore": "{kind}",
 }
 CURLRC = """
 include

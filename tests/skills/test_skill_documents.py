@@ -169,6 +169,12 @@ def test_every_variable_that_a_shell_block_reads_is_explained(skill):
     assert explained == read
 
 
+def test_no_jq_program_needs_regular_expressions(sh_blocks):
+    """Small systems build jq without them; 1.6 crashes over them on some Macs."""
+    for block in sh_blocks.values():
+        assert not re.search(r"\b(test|match|capture|scan|splits|g?sub)\(", block.text), block.id
+
+
 # --- Tracking -----------------------------------------------------------------------------------
 
 
