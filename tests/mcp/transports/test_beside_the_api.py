@@ -1,11 +1,13 @@
 """The same server at ``/mcp`` of the embedded API: each caller's own keys, in process."""
 
+import asyncio
 import json
 import os
 import re
 import subprocess
 import sys
 import threading
+import time
 from contextlib import asynccontextmanager
 
 import httpx
@@ -25,7 +27,13 @@ def data_dir(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def api_url(data_dir):
+def api_said():
+    """What the API wrote to stderr."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def api_url(data_dir, api_said):
     """The API as its own process; it ends cleanly when told to."""
     process = subprocess.Popen(
         [
@@ -37,7 +45,7 @@ def api_url(data_dir):
         stderr=subprocess.PIPE,
         text=True,
     )
-    said: list[str] = []
+    said = api_said
     ready = threading.Event()
 
     def drain() -> None:
@@ -131,6 +139,26 @@ async def test_host_and_origin_are_checked(headers, status, api_url, create_key,
     assert response.status_code == status
     origin = headers.get("Origin") if status == 200 else None
     assert response.headers.get("access-control-allow-origin") == origin
+
+
+async def test_a_refusal_is_one_line_of_json_like_every_other(api_url, api_said):
+    async with httpx.AsyncClient(base_url=api_url) as http:
+        refused = await http.post("/mcp", headers={"Host": "stranger.test"})
+    assert (refused.status_code, refused.json()) == (421, {"error": "host_not_allowed"})
+    line = await asyncio.wait_for(asyncio.to_thread(find_line, api_said, "stranger"), DEADLINE_S)
+    told = json.loads(line)
+    assert (told["path"], told["status"], told["error"]) == ("/mcp", 421, "host_not_allowed")
+    assert all(json.loads(line) for line in api_said if not line.startswith("millimetric-mcp api:"))
+
+
+def find_line(lines, word):
+    """The first line with the word, as soon as there is one."""
+    for _ in range(DEADLINE_S * 100):
+        found = [line for line in lines if word in line]
+        if found:
+            return found[0]
+        time.sleep(0.01)
+    raise AssertionError(lines)
 
 
 def test_one_of_several_workers_serves_no_mcp(tmp_path):

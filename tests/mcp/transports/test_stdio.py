@@ -1,10 +1,12 @@
 """The server on stdio, as the child process that hosts start."""
 
 import asyncio
+import fcntl
 import json
 import signal
 import subprocess
 import sys
+import termios
 import time
 
 import pytest
@@ -59,11 +61,12 @@ class Wire:
 async def spawn(environ):
     children = []
 
-    async def start(*args, **variables):
+    async def start(*command, **variables):
         process = await asyncio.create_subprocess_exec(
             sys.executable,
-            *("-m", "millimetric_mcp", *args),
+            *(command or ("-m", "millimetric_mcp")),
             env=environ | variables,
+            limit=1 << 24,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
@@ -294,6 +297,82 @@ async def test_nothing_but_protocol_is_written_to_stdout(spawn, upstream):
     assert answer["id"] == 2
     child.process.stdin.close()
     assert await child.process.stdout.read() == b""
+
+
+def list_tools(number):
+    return {"jsonrpc": "2.0", "id": number, "method": "tools/list"}
+
+
+MANY = range(2, 62)
+"""Requests whose answers fill any pipe several times."""
+
+
+async def test_answers_that_fill_the_pipe_wait_for_their_reader_and_arrive_whole(spawn):
+    child = await spawn()
+    await child.open()
+    child.process.stdout._transport.pause_reading()
+    await child.send(*map(list_tools, MANY))
+    with pytest.raises(asyncio.TimeoutError):
+        await asyncio.wait_for(child.process.wait(), 0.5)
+    child.process.stdout._transport.resume_reading()
+    answers = [await child.receive() for _ in MANY]
+    assert {answer["id"] for answer in answers} == set(MANY)
+    assert all(len(answer["result"]["tools"]) == 7 for answer in answers)
+
+
+def test_a_signal_ends_a_server_whose_client_does_not_read(environ):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "millimetric_mcp"],
+        env=environ,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    with process:
+        for message in (INITIALIZE, INITIALIZED, *map(list_tools, MANY)):
+            process.stdin.write(json.dumps(message).encode() + b"\n")
+        process.stdin.flush()
+        wait_for_full_pipe(process.stdout)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(DEADLINE_S) == 0
+        assert process.stderr.read() == b""
+
+
+def wait_for_full_pipe(stream):
+    """Until much waits to be read and no more is written."""
+    waiting = [0]
+    while waiting[-1] < 32 * 1024 or len(set(waiting[-20:])) > 1:
+        time.sleep(0.01)
+        found = fcntl.ioctl(stream, termios.FIONREAD, bytes(4))
+        waiting.append(int.from_bytes(found, sys.byteorder))
+        assert len(waiting) < DEADLINE_S * 100
+
+
+TALKATIVE_SERVER = """
+import anyio, subprocess
+from millimetric_mcp.client import MillimetricClient
+from millimetric_mcp.server import Caller, build_server
+from millimetric_mcp.transports.stdio import serve_stdio
+
+client = MillimetricClient(api_url="http://api.test", write_key=None, read_key=None)
+
+def find_caller(_request):
+    print("a stray line", flush=True)
+    subprocess.run(["echo", "a child's line"], check=True)
+    return Caller(client, may_write=False, may_read=False)
+
+anyio.run(serve_stdio, build_server(find_caller=find_caller))
+"""
+
+
+async def test_what_others_print_does_not_reach_the_client(spawn):
+    child = await spawn("-c", TALKATIVE_SERVER)
+    await child.open()
+    await child.send(list_tools(2))
+    assert (await child.receive())["id"] == 2
+    child.process.stdin.close()
+    assert await child.process.stdout.read() == b""
+    assert await child.process.stderr.read() == b"a stray line\na child's line\n"
 
 
 MODERN = {
