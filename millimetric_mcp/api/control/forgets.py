@@ -26,7 +26,7 @@ class Forget:
     """One erasure: every event of the user acknowledged before ``cutoff``.
 
     ``user_hash`` is sha256(salt || user_id in UTF-8), 32 bytes; the salt is the deployment's,
-    derived from its pepper and kept nowhere. Times are UTC, exact to the
+    derived from its pepper and not kept beside it. Times are UTC, exact to the
     microsecond; ``completed_at`` is None until the rows are gone.
     """
 
