@@ -55,7 +55,6 @@ def build_app(
     """The API over its backends; everything it does beside answering begins with its life span."""
     control, store, secrets = backends.control, backends.store, backends.secrets
     keys = KeyCache(control.find_key)
-    bodies = BodyReader()
     upkeep = Upkeep(
         control=control,
         store=store,
@@ -69,7 +68,7 @@ def build_app(
         pepper=secrets.pepper,
         ip_salt=secrets.ip_salt or b"",
         limiter=RateLimiter(settings.rate_limits, clock=clock_ns),
-        bodies=bodies,
+        bodies=BodyReader(),
         clock=clock,
         country_of=country_of,
         wake_upkeep=upkeep.wake,
@@ -85,7 +84,6 @@ def build_app(
             await upkeep.close()
             await store.close()
             await keys.close()
-            bodies.close()
             control.close()
 
     app = Starlette(

@@ -4,16 +4,14 @@ import asyncio
 import re
 import zlib
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from functools import partial
 from typing import TypeVar
 
 from pydantic import BaseModel
 from starlette.requests import Request
 
-from millimetric_mcp.api.ingest.apart import judge_apart
 from millimetric_mcp.api.ingest.validate import read_body
+from millimetric_mcp.api.judge import judge_apart
 from millimetric_mcp.contract.codes import ErrorCode
 from millimetric_mcp.contract.events import MAX_BODY_BYTES
 from millimetric_mcp.errors import RequestError
@@ -36,16 +34,15 @@ ModelT = TypeVar("ModelT", bound=BaseModel)
 class BodyReader:
     """Reads bodies as models of the contract.
 
-    Large ones are judged one after another in a thread, and those of very many values in a
-    process of their own, so that small requests are answered meanwhile. Those waiting hold at
-    most ``max_waiting_bytes``.
+    Large ones are inflated and judged one after another, in a thread or, where they hold very
+    many values, in a process of their own, so that small requests are answered meanwhile. Those
+    waiting hold at most ``max_waiting_bytes``, as they were sent.
     """
 
     def __init__(self, *, max_waiting_bytes: int = MAX_WAITING_BYTES) -> None:
         self._max_waiting_bytes = max_waiting_bytes
         self._waiting_bytes = 0
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="large-bodies")
-        self._one_apart = asyncio.Semaphore(1)
+        self._one_large = asyncio.Lock()
 
     async def read(
         self, model: type[ModelT], request: Request, headers: Mapping[str, str]
@@ -75,17 +72,8 @@ class BodyReader:
             text = inflate(body, max_bytes=LARGE_BODY_BYTES) if is_gzip else body
             if text is not None:
                 return read_body(model, text)
-        return await self._judge_large(model, body, is_gzip=is_gzip)
-
-    async def _judge_large(self, model: type[ModelT], body: bytes, *, is_gzip: bool) -> ModelT:
-        run = partial(asyncio.get_running_loop().run_in_executor, self._thread)
-        text = await run(partial(inflate, body, max_bytes=MAX_BODY_BYTES)) if is_gzip else body
-        if text is None:
-            raise RequestError(ErrorCode.PAYLOAD_TOO_LARGE)
-        if sum(map(text.count, (b",", b"[", b"{"))) <= MAX_VALUES_HERE:
-            return await run(read_body, model, text)
-        async with self._one_apart:
-            return await judge_apart(model, text)
+        async with self._one_large:
+            return await _judge_large(model, body, is_gzip=is_gzip)
 
     @contextmanager
     def _waiting(self) -> Iterator[Callable[[int], None]]:
@@ -104,9 +92,14 @@ class BodyReader:
         finally:
             self._waiting_bytes -= own_bytes
 
-    def close(self) -> None:
-        """Drops what waits."""
-        self._thread.shutdown(wait=False, cancel_futures=True)
+
+async def _judge_large(model: type[ModelT], body: bytes, *, is_gzip: bool) -> ModelT:
+    text = await asyncio.to_thread(inflate, body, max_bytes=MAX_BODY_BYTES) if is_gzip else body
+    if text is None:
+        raise RequestError(ErrorCode.PAYLOAD_TOO_LARGE)
+    if sum(map(text.count, (b",", b"[", b"{"))) <= MAX_VALUES_HERE:
+        return await asyncio.to_thread(read_body, model, text)
+    return await judge_apart(model, text)
 
 
 def _read_media_type(headers: Mapping[str, str]) -> bool:

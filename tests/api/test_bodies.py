@@ -345,6 +345,18 @@ async def test_a_gzip_bomb_is_not_inflated_beyond_the_limit(quick_api):
     assert peak_bytes < 3 * MAX_BODY_BYTES
 
 
+async def test_many_gzip_bodies_at_once_are_inflated_one_after_another(quick_api):
+    zipped = gzip.compress(PING.ljust(MAX_BODY_BYTES))
+
+    tracemalloc.start()
+    answers = await asyncio.gather(*[track(quick_api, zipped, GZIP) for _ in range(20)])
+    _, peak_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert {answer.status_code for answer in answers} == {202}
+    assert peak_bytes < 6 * MAX_BODY_BYTES
+
+
 async def test_a_gzip_body_may_inflate_to_ten_mib(quick_api):
     assert (await track(quick_api, gzip.compress(PING.ljust(MAX_BODY_BYTES)), GZIP)).is_success
 
@@ -389,16 +401,32 @@ async def test_a_large_batch_of_very_many_values_is_stored_whole(api):
     }
 
 
-async def test_a_process_that_can_not_judge_a_body_leaves_nothing_stored(quick_api, monkeypatch):
+MANY_VALUES = b'{"event":"x","other":[%s]}' % (b"0," * 250_000 + b"0")
+
+
+async def test_nothing_that_lies_where_the_api_was_started_judges_a_body(
+    quick_api, monkeypatch, tmp_path
+):
+    monkeypatch.chdir(tmp_path)
+    for name in ("json", "pickle", "pydantic", "sitecustomize"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit(1)")
+
+    assert (await track(quick_api, MANY_VALUES)).status_code == 202
+
+
+async def test_a_process_that_can_not_judge_a_body_leaves_nothing_stored_and_a_line(
+    quick_api, monkeypatch, caplog
+):
     monkeypatch.setattr("sys.executable", "/bin/false")
 
-    answer = await track(quick_api, b'{"event":"x","other":[%s]}' % (b"0," * 250_000 + b"0"))
+    answer = await track(quick_api, MANY_VALUES)
 
     assert (answer.status_code, answer.json()) == (
         503,
         {"error": "upstream_failed", "retry_after_s": 1},
     )
     assert quick_api.store.events == []
+    assert caplog.messages == ["bodies: the process that judges large ones ended with code 1"]
 
 
 async def test_large_bodies_that_wait_are_bounded_together_and_small_ones_are_not(quick_api):

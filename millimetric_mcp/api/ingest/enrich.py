@@ -1,6 +1,7 @@
 """What a request's headers and address say of a visitor, and no more than that.
 
-Nothing here raises on what a stranger sends. Addresses are never kept: not even in a cache.
+Nothing here raises on what a stranger sends. Addresses leave the process's memory as hashes
+and countries only.
 """
 
 import hmac

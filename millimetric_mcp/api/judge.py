@@ -1,10 +1,12 @@
-"""Judging a body in a process of its own, which takes its time and its memory with it.
+"""A process of its own that judges a body, and takes its time and its memory with it.
 
-The process gets the body on its standard input and answers with a pickle: the model, or the
-details of the refusal. Nobody else writes there.
+It gets the body on its standard input and answers with a pickle: the model, or the details of
+the refusal. Nobody else writes there.
 """
 
 import asyncio
+import logging
+import os
 import pickle
 import sys
 from asyncio.subprocess import DEVNULL, PIPE
@@ -22,6 +24,8 @@ ModelT = TypeVar("ModelT", bound=BaseModel)
 
 _PROGRAM = f"from {__name__} import judge_input; judge_input()"
 
+_log = logging.getLogger(__name__)
+
 
 async def judge_apart(model: type[ModelT], body: bytes) -> ModelT:
     """What `read_body` makes of the body.
@@ -29,8 +33,22 @@ async def judge_apart(model: type[ModelT], body: bytes) -> ModelT:
     Raises:
         RequestError: invalid_payload; upstream_failed where the process died.
     """
+    exit_code, answer = await _run(model.__name__, body)
+    if exit_code != 0:
+        _log.error("bodies: the process that judges large ones ended with code %d", exit_code)
+        raise RequestError(ErrorCode.UPSTREAM_FAILED, status=503, retry_after_s=1)
+    found = pickle.loads(answer)  # noqa: S301 - our own process wrote it
+    if not isinstance(found, model):
+        raise RequestError(ErrorCode.INVALID_PAYLOAD, details=found)
+    return found
+
+
+async def _run(model_name: str, body: bytes) -> tuple[int, bytes]:
+    """The process's exit code and its answer."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-c", _PROGRAM, model.__name__),
+        # The modules are those of this process, and none that lie where it was started.
+        *(sys.executable, "-P", "-c", _PROGRAM, model_name),
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
         stdin=PIPE,
         stdout=PIPE,
         stderr=DEVNULL,
@@ -41,12 +59,7 @@ async def judge_apart(model: type[ModelT], body: bytes) -> ModelT:
     finally:
         with suppress(ProcessLookupError):
             process.kill()
-    if await process.wait() != 0:
-        raise RequestError(ErrorCode.UPSTREAM_FAILED, status=503, retry_after_s=1)
-    found = pickle.loads(answer)  # noqa: S301 - our own process wrote it
-    if not isinstance(found, model):
-        raise RequestError(ErrorCode.INVALID_PAYLOAD, details=found)
-    return found
+    return await process.wait(), answer
 
 
 def judge_input() -> None:
