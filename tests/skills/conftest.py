@@ -163,6 +163,12 @@ ALL_BLOCKS = [
 ]
 
 
+GUIDES = [
+    Document(path, path.stem)
+    for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+]
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     names = metafunc.fixturenames
     if "skill" in names:
@@ -170,6 +176,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "document" in names:
         documents = [each for skill in ALL_SKILLS.values() for each in skill.documents]
         metafunc.parametrize("document", documents, ids=[each.name for each in documents])
+    if "page" in names:
+        pages = [*GUIDES, *(each for skill in ALL_SKILLS.values() for each in skill.documents)]
+        metafunc.parametrize("page", pages, ids=[each.name for each in pages])
     if "json_block" in names:
         found = [block for block in ALL_BLOCKS if block.language == "json"]
         metafunc.parametrize("json_block", found, ids=[block.id for block in found])
@@ -190,6 +199,13 @@ def query() -> Skill:
 @pytest.fixture
 def setup() -> Skill:
     return ALL_SKILLS["millimetric-mcp-setup"]
+
+
+@pytest.fixture
+def guide() -> Document:
+    """What the documentation says of the skills."""
+    (found,) = [each for each in GUIDES if each.name == "skills"]
+    return found
 
 
 @pytest.fixture(scope="session")

@@ -252,7 +252,7 @@ def test_an_answer_that_is_none_is_shown_in_one_line(
         ran = run_script(block.text, shell=shell, environ=well_formed(url))
         first, *rest = ran.stderr.splitlines()
         assert first == said, name
-        assert rest == (["stopped behind line 0"] if name.startswith("track/bulk") else []), name
+        assert rest == (["stopped after line 0"] if name.startswith("track/bulk") else []), name
         assert ran.code != 0, name
     assert len(calls) == len(list_recipes(sh_blocks))
 
@@ -263,5 +263,5 @@ def test_an_api_that_is_not_there_is_told_in_one_line(shell, sh_blocks, run_scri
         ran = run_script(block.text, shell=shell, environ=well_formed("http://127.0.0.1:9"))
         first, *rest = ran.stderr.splitlines()
         assert first.startswith("curl: (7) "), name
-        assert rest == (["stopped behind line 0"] if name.startswith("track/bulk") else []), name
+        assert rest == (["stopped after line 0"] if name.startswith("track/bulk") else []), name
         assert ran.code != 0, name

@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import sysconfig
 from contextlib import AsyncExitStack
 
@@ -13,6 +14,34 @@ from mcp.client.streamable_http import streamable_http_client
 HOSTED = "mcp-setup/SKILL: A hosted server, by curl"
 READS = ["top_sources", "stats", "raw_events"]
 WRITES = ["track_event", "identify", "batch", "forget"]
+SCRIPTS = sysconfig.get_path("scripts")
+
+
+def find_free_port():
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+def test_the_guide_s_own_api_has_its_keys_ready_for_the_recipes(
+    shell, guide, sh_blocks, run_script
+):
+    port = str(find_free_port())
+    (block,) = [each for each in guide.blocks if "keys-*.env" in each.text]
+    start = block.text.replace("8787", port).replace("mcp api ", f"mcp api --port {port} ")
+    script = "\n".join(
+        [
+            "trap 'kill $!' EXIT",
+            start,
+            'echo "browser key: ${MILLIMETRIC_PK-none}"',
+            sh_blocks["track/SKILL: Quick start: track one event"].text,
+        ]
+    )
+    ran = run_script(script, shell=shell, environ={"PATH": f"{SCRIPTS}:{os.environ['PATH']}"})
+    assert ran.code == 0, ran.stderr
+    *_, browser_key, answer = ran.stdout.splitlines()
+    assert browser_key.endswith("browser key: none")
+    assert json.loads(answer) == {"ok": True, "event_id": "signup-42"}
 
 
 def test_the_check_of_a_hosted_server_prints_an_answer(shell, project, sh_blocks, run_script):
@@ -67,6 +96,5 @@ async def open_transport(stack, entry, project):
     if "url" in entry:
         http = await stack.enter_async_context(httpx2.AsyncClient(headers=entry["headers"]))
         return streamable_http_client(entry["url"], http_client=http)
-    scripts = sysconfig.get_path("scripts")
-    env = {"PATH": f"{scripts}:{os.environ['PATH']}", "MILLIMETRIC_HOST": project.url}
+    env = {"PATH": f"{SCRIPTS}:{os.environ['PATH']}", "MILLIMETRIC_HOST": project.url}
     return stdio_client(StdioServerParameters(command=entry["command"], env=env | entry["env"]))

@@ -243,7 +243,7 @@ def test_more_than_a_request_may_hold_is_said_and_not_stored(
     assert ran.stdout == "1000 events of the first 1000 lines are stored\n"
     assert ran.stderr.splitlines()[-2:] == [
         '{"error":"payload_too_large"} HTTP 413',
-        "stopped behind line 1000",
+        "stopped after line 1000",
     ]
     assert project.count() == 1000
 
@@ -308,7 +308,7 @@ def test_a_bad_line_stops_and_says_where_to_go_on(
     ran = run_script(sh_blocks[BULK].text, shell=shell, environ=project.environ)
     assert ran.code != 0
     assert ran.stdout == "1000 events of the first 1000 lines are stored\n"
-    assert "stopped behind line 1000" in ran.stderr
+    assert "stopped after line 1000" in ran.stderr
     assert said in ran.stderr
     assert project.count() == 1000
     file.write_text("\n".join(lines[1000:]) + "\n", encoding="utf-8")
