@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from difflib import get_close_matches
 
+from millimetric_mcp.contract.reads import MAX_SOURCES_LIMIT, MAX_STATS_LIMIT
 from millimetric_mcp.render import neutralise, tame
 from millimetric_mcp.tools.probe import (
     UNANSWERED,
@@ -39,26 +40,45 @@ async def explain_nothing(
 async def _explain(
     context: ToolContext, window: Window, *, event: str | None, filters: Mapping[str, str]
 ) -> str:
-    names = await list_event_names(context, window.start_utc, window.end_utc)
+    span = (window.start_utc, window.end_utc)
+    names = await list_event_names(context, *span)
     if not names:
         return await _explain_window(context)
     if event is not None and event not in names:
-        return await _explain_event(context, event, names)
+        is_listed = len(names) < MAX_STATS_LIMIT
+        if is_listed or await find_last_time(context, *span, event=event) is None:
+            return await _explain_event(context, event, names)
     if not filters:
         return "The window has events, but none that this question is about."
-    if "source" in filters:
-        sources = await list_sources(context, window.start_utc, window.end_utc)
-        if sources and filters["source"] not in sources:
-            return (
-                f"No event in the window has source {quote(filters['source'])}; "
-                f"{_name_nearest('sources', filters['source'], sources)}"
-            )
-    filter_names = " and ".join(f"{name}={quote(value)}" for name, value in filters.items())
+    wanted = ({"event": event} if event else {}) | filters
+    if "source" in wanted and (said := await _explain_source(context, window, wanted)):
+        return said
+    filter_names = " and ".join(f"{name}={quote(value)}" for name, value in wanted.items())
     return f"The window has events, but none with {filter_names}: leave a filter out to see more."
 
 
+async def _explain_source(context: ToolContext, window: Window, wanted: Mapping[str, str]) -> str:
+    """Of a source that the window has not, or not among its largest; else empty."""
+    span, source = (window.start_utc, window.end_utc), wanted["source"]
+    sources = await list_sources(context, *span)
+    if not sources:
+        return ""
+    if source not in sources:
+        is_listed = len(sources) < MAX_SOURCES_LIMIT
+        if is_listed or await find_last_time(context, *span, source=source) is None:
+            nearest = _name_nearest("sources", source, sources)
+            return f"No event in the window has source {quote(source)}; {nearest}"
+    if len(wanted) > 1:
+        return ""
+    return (
+        f"Source {quote(source)} has events in the window, but is not among the largest: "
+        "take a narrower window, or see raw_events."
+    )
+
+
 async def _explain_window(context: ToolContext) -> str:
-    first, last = await find_first_month(context), await find_last_time(context)
+    first = await find_first_month(context)
+    last = await find_last_time(context, *all_time(context.now()))
     if last is None:
         return "The project has no events at all, as far as the API tells."
     since = f"The first events are from {first[:7]}, the" if first else "The"
@@ -66,10 +86,14 @@ async def _explain_window(context: ToolContext) -> str:
 
 
 async def _explain_event(context: ToolContext, event: str, names: list[str]) -> str:
-    ever = await list_event_names(context, *all_time(context.now()))
-    if event in ever:
-        return f"Event {quote(event)} exists, but not in this window; take a wider one."
-    return f"There is no event {quote(event)}; {_name_nearest('events', event, ever or names)}"
+    ever = all_time(context.now())
+    if last := await find_last_time(context, *ever, event=event):
+        return (
+            f"Event {quote(event)} exists, but not in this window: "
+            f"the newest is from {neutralise(last)}."
+        )
+    known = await list_event_names(context, *ever) or names
+    return f"There is no event {quote(event)}; {_name_nearest('events', event, known)}"
 
 
 def _name_nearest(what: str, wanted: str, names: list[str]) -> str:

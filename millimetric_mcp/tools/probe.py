@@ -83,10 +83,17 @@ async def find_first_month(context: ToolContext) -> str | None:
     return answer.rows[0].bucket if answer.rows else None
 
 
-async def find_last_time(context: ToolContext) -> str | None:
-    """The time of the newest event, or None when there is none."""
-    start, end = all_time(context.now())
-    answer = await context.client.query(QueryParams(from_=start, to=end, limit=1))
+async def find_last_time(
+    context: ToolContext,
+    start: datetime,
+    end: datetime,
+    *,
+    event: str | None = None,
+    source: str | None = None,
+) -> str | None:
+    """The time of a window's newest event of that name and source, or None without one."""
+    question = QueryParams(from_=start, to=end, event=event, source=source, limit=1)
+    answer = await context.client.query(question)
     return answer.rows[0].timestamp if answer.rows else None
 
 

@@ -59,7 +59,10 @@ class RawEventsArguments(WindowArguments):
     source: SourceName | None = None
     medium: SourceName | None = None
     country: Country | None = None
-    user_id: UserId | None = None
+    user_id: Annotated[
+        UserId | None,
+        Field(description="Events sent with it; earlier ones have an anonymous_id only."),
+    ] = None
     anonymous_id: ShortId | None = None
     fields: Annotated[
         FieldNames | None,

@@ -1,5 +1,6 @@
 """``stats``: one metric by columns and buckets of time."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Annotated
@@ -99,8 +100,8 @@ async def _run(context: ToolContext, params: StatsArguments) -> Answer[StatsAnsw
     window = find_window(context, params)
     with keep_time(context):
         found = await _find(context, window, params)
-    notes = _note_gaps(params, window, found)
     rows = found.rows
+    notes = [*_note_blanks(params, rows), *_note_gaps(params, window, found)]
     if found.total == 0:
         nothing = await explain_nothing(context, window, event=params.event)
         notes.append(cut_note(context, nothing))
@@ -143,6 +144,14 @@ def _note_limit(params: StatsArguments, found: _Found) -> str:
         else "narrow the window, or group by fewer columns"
     )
     return f"The limit of {params.limit} rows is reached: {way}."
+
+
+def _note_blanks(params: StatsArguments, rows: Sequence[StatsRow]) -> list[str]:
+    """What an empty cell stands for, which might else be taken for a total."""
+    names = [name for name in params.group_by if not all(getattr(row, name) for row in rows)]
+    if not names:
+        return []
+    return [f"An empty {' or '.join(names)} stands for events without one."]
 
 
 def _note_gaps(params: StatsArguments, window: Window, found: _Found) -> list[str]:

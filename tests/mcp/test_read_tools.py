@@ -239,6 +239,22 @@ class TestStats:
         assert outcome.data["rows"] == [{"value": 2}]
         assert outcome.lines[-1] == ",2"
 
+    async def test_an_empty_cell_is_said_to_be_no_total(self, api, call):
+        api.stats = lambda params: [
+            {"country": "DE", "os": "", "path": "/", "value": 2},
+            {"country": "", "os": "ios", "path": None, "value": 1},
+            {"country": "FR", "os": "ios", "path": "/", "value": 1},
+        ]
+        one = await call("stats", {"group_by": ["country"]})
+        assert "An empty country stands for events without one." in one.lines
+        assert one.data["notes"] == ["An empty country stands for events without one."]
+        more = await call("stats", {"group_by": ["os", "path"]})
+        assert "An empty os or path stands for events without one." in more.lines
+
+    async def test_where_no_cell_is_empty_nothing_is_said_of_it(self, signups, call):
+        outcome = await call("stats", {"group_by": ["country"]})
+        assert "stands for" not in outcome.text
+
     async def test_buckets_cut_by_the_window_are_told(self, signups, call):
         outcome = await call("stats", {"interval": "day", "from": "7d"})
         assert "The first and the last buckets are only partly inside the window." in outcome.text
@@ -549,6 +565,52 @@ class TestNothingFound:
     async def test_other_filters_are_told_together(self, known, call):
         outcome = await call("raw_events", {"country": "DE", "medium": "paid"})
         assert 'none with medium="paid" and country="DE"' in outcome.text
+
+    async def test_the_event_is_told_with_the_other_filters(self, known, call):
+        outcome = await call("raw_events", {"event": "signup", "source": "google"})
+        assert 'none with event="signup" and source="google"' in outcome.text
+
+    async def test_an_event_of_another_time_says_when_it_was_last_seen(
+        self, known, event_row, call
+    ):
+        known.events = [event_row(event_name="trial", timestamp="2026-02-03T10:00:00.000Z")]
+        outcome = await call("stats", {"event": "trial", "from": "7d"})
+        (note,) = outcome.data["notes"]
+        assert note.startswith('Event "trial" exists, but not in this window')
+        assert "2026-02-03T10:00:00.000Z" in note
+
+    @pytest.mark.parametrize(
+        ("tool", "arguments", "said"),
+        [
+            pytest.param("top_sources", {}, "but is not among the largest", id="asked for alone"),
+            pytest.param(
+                "raw_events", {"medium": "email"}, 'source="tail.test" and medium', id="and more"
+            ),
+        ],
+    )
+    async def test_a_source_beyond_the_largest_is_not_denied(
+        self, tool, arguments, said, known, source, event_row, call
+    ):
+        known.sources = [source(f"site{n}.test", "referral", 500 - n) for n in range(210)]
+        known.events = [event_row(source="tail.test")]
+        outcome = await call(tool, {"source": "tail.test", **arguments})
+        assert outcome.data["rows"] == []
+        assert said in outcome.text
+        assert "No event in the window" not in outcome.text
+
+    async def test_a_source_whose_media_are_all_small_is_not_denied(self, known, source, call):
+        known.sources = [source(f"site{n}.test", "referral", 500) for n in range(190)]
+        known.sources += [source("site.test", "referral", 300), source("b.test", "referral", 300)]
+        known.sources += [source("mixed.test", f"medium{n}", 200) for n in range(30)]
+        known.sources += [source("late.test", f"medium{n}", 100) for n in range(30)]
+        outcome = await call("top_sources", {"source": "late.test"})
+        assert '"late.test" has events in the window' in outcome.text
+
+    async def test_an_event_beyond_the_most_frequent_is_not_denied(self, known, event_row, call):
+        known.stats = lambda _: [{"event_name": f"e{n}", "value": 5} for n in range(1000)]
+        known.events = [event_row(event_name="rare")]
+        outcome = await call("raw_events", {"event": "rare", "country": "FR"})
+        assert 'none with event="rare" and country="FR"' in outcome.text
 
     async def test_a_window_before_the_first_event_says_when_events_begin(
         self, known, event_row, call
