@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mcp.server.context import ServerRequestContext
+from mcp.shared.exceptions import MCPError
 from mcp_types import (
     CallToolRequestParams,
     ElicitRequest,
@@ -18,6 +19,9 @@ from mcp_types import (
     InputRequiredResult,
 )
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
+from pydantic import ValidationError
+
+from millimetric_mcp.errors import NotAllowed
 
 _KEY = "confirm"
 _ASKED = "asked"
@@ -57,16 +61,27 @@ class Asker:
 
         Raises:
             QuestionPending: the client has to ask first and call again.
+            NotAllowed: the client said that it can ask, and failed to.
         """
         if not self._is_modern:
-            answer = await self.ctx.session.elicit_form(
-                await word(), _FORM, related_request_id=self.ctx.request_id
-            )
-            return answer.action == "accept"
+            return await self._ask_now(await word())
         response = (self.params.input_responses or {}).get(_KEY)
         if self.params.request_state != _ASKED or not isinstance(response, ElicitResult):
             raise QuestionPending(await word())
         return response.action == "accept"
+
+    async def _ask_now(self, message: str) -> bool:
+        try:
+            answer = await self.ctx.session.elicit_form(
+                message, _FORM, related_request_id=self.ctx.request_id
+            )
+        except (MCPError, ValidationError):
+            pass
+        else:
+            return answer.action == "accept"
+        raise NotAllowed(
+            "the client says that it can ask its user, and could not be asked; nothing was sent"
+        )
 
     @property
     def _is_modern(self) -> bool:

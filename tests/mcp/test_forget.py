@@ -2,8 +2,9 @@
 
 import pytest
 from mcp import MCPError
-from mcp_types import ElicitResult, InputRequiredResult
+from mcp_types import ElicitResult, ErrorData, InputRequiredResult
 
+PLANTED = "planted words of the client"
 MODES = pytest.mark.parametrize("mode", ["legacy", "auto"], ids=["handshake", "2026-07-28"])
 
 
@@ -68,6 +69,17 @@ async def test_a_thousand_events_are_told_as_at_least_so_many(call, api, event_r
     asked = []
     await call("forget", {"user_id": "u"}, elicitation=reply("decline", asked))
     assert "1000 events or more" in asked[0]
+
+
+async def test_a_client_that_fails_to_ask_erases_nothing_and_is_told_so(call, api, caplog):
+    async def fail(_context, _params):
+        return ErrorData(code=-32603, message=PLANTED)
+
+    outcome = await call("forget", {"user_id": "u"}, mode="legacy", elicitation=fail)
+    assert outcome.is_error
+    assert "could not be asked; nothing was sent" in outcome.text
+    assert PLANTED not in outcome.text + caplog.text
+    assert api.sent("/v1/forget") == []
 
 
 @MODES
