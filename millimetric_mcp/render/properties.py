@@ -5,6 +5,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
+from millimetric_mcp.render.table import needs_quotes
 from millimetric_mcp.render.untrusted import neutralise, shorten, tame
 
 PROPERTIES = "properties"
@@ -96,7 +97,8 @@ def _print(value: Json, *, max_chars: int) -> str:
     if not isinstance(value, str):
         return _dump(value)
     text = shorten(value, max_chars=max_chars)
-    is_plain = _PLAIN_TEXT.fullmatch(text) and not _LITERAL.fullmatch(text)
+    is_mistakable = _LITERAL.fullmatch(text) or needs_quotes(text)
+    is_plain = _PLAIN_TEXT.fullmatch(text) and not is_mistakable
     return text if is_plain and neutralise(text) == text else neutralise(_dump(text))
 
 

@@ -87,7 +87,12 @@ _PLAIN = re.compile(r"(?!#)[!#-+\--:<-~]+")
 """Most cells: what is harmless and needs no quotes, told in one look."""
 
 
+def needs_quotes(text: str) -> bool:
+    """Whether the text would not be taken for a cell."""
+    return _NEEDS_QUOTES.search(text) is not None
+
+
 def _quote(text: str) -> str:
-    if _NEEDS_QUOTES.search(text):
+    if needs_quotes(text):
         return '"' + text.replace('"', '""') + '"'
     return text

@@ -188,6 +188,8 @@ PROPERTIES = [
     ("[x", '"[x"'),
     ("{x", '"{x"'),
     ("#1", '"#1"'),
+    ("facebook: 100 % paid (9 of 9 events)", '"facebook: 100 % paid (9 of 9 events)"'),
+    ("Every row: source=google.", '"Every row: source=google."'),
     ("384x824", "384x824"),
     (42, "42"),
     (1.5, "1.5"),
