@@ -50,7 +50,7 @@ async def _explain(
             return await _explain_event(context, event, names)
     if not filters:
         return "The window has events, but none that this question is about."
-    wanted = ({"event": event} if event else {}) | filters
+    wanted = {**({"event": event} if event else {}), **filters}
     if "source" in wanted and (said := await _explain_source(context, window, wanted)):
         return said
     filter_names = " and ".join(f"{name}={quote(value)}" for name, value in wanted.items())
