@@ -63,12 +63,15 @@ class ApiProcess:
     def stderr(self) -> str:
         return self.stderr_file.read_text()
 
+    def list_files(self) -> list[Path]:
+        """Every file of the data directory; directories may go meanwhile, as old parts do."""
+        walk = os.walk(self.data_dir)
+        return [Path(directory, name) for directory, _, names in walk for name in names]
+
     def find_files(self, marker: bytes) -> list[Path]:
         """The files of the data directory with the marker in them, plain or compressed."""
         return [
-            path
-            for path in self.data_dir.rglob("*")
-            if path.is_file() and any(marker in text for text in _read_all(path))
+            path for path in self.list_files() if any(marker in text for text in _read_all(path))
         ]
 
     def kill(self) -> None:
