@@ -181,6 +181,39 @@ def test_any_hundred_events_of_the_demo_take_at_most_6000_tokens(seed, shop_even
     assert count_tokens(rendered.text) <= 6_000
 
 
+TITLES = {
+    "Japanese": "エチオピア イルガチェフェ 深煎り 珈琲豆、五百グラム入り",
+    "Chinese": "埃塞俄比亚耶加雪菲咖啡豆，中度烘焙，五百克装",
+    "Korean": "에티오피아 예가체프 원두, 중배전, 오백 그램",
+    "Russian": "Эфиопия Иргачефф, зёрна средней обжарки, пятьсот граммов",
+    "Greek": "Καφές Αιθιοπίας, μέτριο καβούρδισμα, πεντακόσια γραμμάρια",
+    "Arabic": "قهوة إثيوبية، تحميص متوسط، خمسمائة غرام",
+    "Hebrew": "קפה אתיופי, קלייה בינונית, חמש מאות גרם",
+    "Thai": "กาแฟเอธิโอเปีย คั่วกลาง ห้าร้อยกรัม",
+    "Hindi": "इथियोपिया की कॉफ़ी, मध्यम भुनी, पाँच सौ ग्राम",
+    "Vietnamese": "Cà phê Ê-ti-ô-pi-a rang vừa, năm trăm gam",
+    "Polish": "Kawa z Etiopii, średnio palona, pięćset gramów łącznie",
+    "emoji": "☕️🇪🇹 🔥🔥 500g 🛒👍🏽 🎉✨",
+}
+
+
+@pytest.mark.parametrize("title", TITLES.values(), ids=TITLES)
+def test_a_hundred_events_in_any_script_take_at_most_6000_tokens(title, event, random):
+    def choose(random):
+        number = random.randint(10, 99)
+        titles = {"title": f"{number} {title}", "note": f"{title} {number}"}
+        return json.dumps(titles, ensure_ascii=False)
+
+    rows = list_events(event, random, visitors=30, properties=choose)
+    text = render_events(list(rows), receipt=RECEIPT, max_chars=48_000, is_brief=True).text
+    assert count_tokens(text) <= 6_000
+
+
+@pytest.mark.parametrize("title", TITLES.values(), ids=TITLES)
+def test_no_script_is_taken_for_much_cheaper_than_it_is(title):
+    assert estimate_tokens(title) >= count_tokens(title) * 0.8
+
+
 def test_a_brief_list_names_what_it_leaves_out_and_keeps_the_ids_whole(event):
     rows = [
         event(
