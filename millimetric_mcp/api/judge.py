@@ -34,7 +34,7 @@ async def judge_apart(model: type[ModelT], body: bytes) -> ModelT:
         RequestError: invalid_payload; upstream_failed where the process died.
     """
     exit_code, answer = await _run(model.__name__, body)
-    if exit_code != 0:
+    if exit_code != 0 or not answer:
         _log.error("bodies: the process that judges large ones ended with code %d", exit_code)
         raise RequestError(ErrorCode.UPSTREAM_FAILED, status=503, retry_after_s=1)
     found = pickle.loads(answer)  # noqa: S301 - our own process wrote it
@@ -54,8 +54,10 @@ async def _run(model_name: str, body: bytes) -> tuple[int, bytes]:
         stderr=DEVNULL,
         start_new_session=True,
     )
+    answer = b""
     try:
-        answer, _ = await process.communicate(body)
+        with suppress(RuntimeError):  # uvloop's, where the process is gone before the body is sent
+            answer, _ = await process.communicate(body)
     finally:
         with suppress(ProcessLookupError):
             process.kill()
