@@ -161,7 +161,7 @@ def build_http_app(transports: HttpTransports, *, access: Access) -> Starlette:
         async with transports.run():
             yield
 
-    return Starlette(
+    app = Starlette(
         routes=list(transports.routes),
         lifespan=lifespan,
         exception_handlers={HTTPException: _answer_http_error},
@@ -176,6 +176,9 @@ def build_http_app(transports: HttpTransports, *, access: Access) -> Starlette:
             )
         ],
     )
+    # A redirect would go to whatever Host the request names, before anybody looked at it.
+    app.router.redirect_slashes = False
+    return app
 
 
 async def _answer_http_error(request: Request, error: Exception) -> Response:

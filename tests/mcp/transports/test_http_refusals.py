@@ -35,6 +35,7 @@ def passing(serve):
 REFUSALS = {
     # of each: method, path, headers, body, status and code
     "an unknown path": ("GET", "/nowhere", {}, "", 404, "not_found"),
+    "a slash too many": ("POST", "/mcp/", {"Host": "evil.test"}, "", 404, "not_found"),
     "a path of the API": ("GET", "/v1/stats", {}, "", 404, "not_found"),
     "a method /sse lacks": ("POST", "/sse", JSON, "{}", 405, "method_not_allowed"),
     "a method /messages/ lacks": ("GET", "/messages/", {}, "", 405, "method_not_allowed"),
