@@ -219,9 +219,11 @@ def _explain_status(endpoint: Endpoint[Any, Any], answer: Answer, write: Write |
         fields = _known_fields(endpoint, body.fields)
         error = ApiError(body.code, status=status, fields=fields, retry_after_s=wait_s)
     else:
+        remedy = _remedy(status)
+        way = "; check MILLIMETRIC_HOST, and any proxy before it" * (remedy is Remedy.CONFIGURE)
         error = UpstreamError(
-            f"The API answered HTTP {status} without an error code of the contract.",
-            remedy=_remedy(status),
+            f"The API answered HTTP {status} without an error code of the contract{way}.",
+            remedy=remedy,
             retry_after_s=wait_s,
         )
     return Failure(error, repeatable=repeatable)

@@ -202,7 +202,7 @@ class MillimetricClient:
         named = f" (the first has event_id {json.dumps(first)})" if first else ""
         count = len(request.events)
         doubt = Write(
-            f"all {count} events of the batch may have been stored, or none{named}", first
+            f"all events of the request ({count}) may have been stored, or none{named}", first
         )
         result = await self._write(BATCH, request, doubt)
         if result.count != count:

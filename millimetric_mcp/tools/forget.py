@@ -52,6 +52,7 @@ async def _word_question(context: ToolContext, user_id: str) -> str:
         None: "",
         0: " No event of this user is known.",
         MAX_QUERY_LIMIT: f" {MAX_QUERY_LIMIT} events or more are known.",
+        1: " 1 event is known.",
     }.get(known, f" {known} events are known.")
     return f"Erase every event of user {quote(user_id)}? This can't be undone.{found}"
 

@@ -227,6 +227,17 @@ async def test_each_call_has_its_own_deadline_and_attempts(call, connect, fake_t
     assert fake_time.now_s == 4
 
 
+@pytest.mark.parametrize(
+    ("status", "is_said"), [(401, True), (404, True), (400, False), (500, False)]
+)
+async def test_a_refusal_by_another_than_the_api_says_where_to_look(status, is_said, read, connect):
+    script = Script(*[httpx.Response(status)] * MAX_ATTEMPTS)
+    async with connect(script) as client:
+        with pytest.raises(UpstreamError) as failure:
+            await read.run(client)
+    assert ("check MILLIMETRIC_HOST" in str(failure.value)) is is_said
+
+
 async def test_every_failure_is_a_call_error(call, connect):
     for step in (httpx.TooManyRedirects, httpx.DecodingError, httpx.UnsupportedProtocol):
         async with connect(Script(*[step] * MAX_ATTEMPTS)) as client:

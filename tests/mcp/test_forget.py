@@ -49,6 +49,13 @@ async def test_the_count_takes_one_read_however_many_rounds_the_question_takes(c
     assert len(api.asked("/v1/query")) == 1
 
 
+async def test_one_event_is_told_as_one(call, api, event_row):
+    api.events = [event_row(user_id="u")]
+    asked = []
+    await call("forget", {"user_id": "u"}, elicitation=reply("decline", asked))
+    assert asked[0].endswith("1 event is known.")
+
+
 async def test_without_a_read_key_the_question_has_no_count(call, api):
     asked = []
     await call("forget", {"user_id": "u"}, read_key=None, elicitation=reply("accept", asked))
