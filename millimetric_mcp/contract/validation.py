@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -117,7 +118,9 @@ def _encode(value: dict[str, object]) -> str:
     try:
         return _COMPACT.encode(value)
     except TypeError:
-        return _MARKED.sub(r"\1", _MARKING.encode(value))
+        # Part by part, each of a byte at least, since a stranger's numbers may be millions.
+        parts = islice(_MARKING.iterencode(value), MAX_PROPERTIES_BYTES + 1)
+        return _MARKED.sub(r"\1", "".join(parts))
 
 
 def compact_object(value: object) -> str:
@@ -136,8 +139,8 @@ def compact_object(value: object) -> str:
     if size_bytes > MAX_PROPERTIES_BYTES:
         raise PydanticCustomError(
             "too_large",
-            "must be at most {limit} bytes as compact JSON in UTF-8, not {size}",
-            {"limit": MAX_PROPERTIES_BYTES, "size": size_bytes},
+            "must be at most {limit} bytes as compact JSON in UTF-8",
+            {"limit": MAX_PROPERTIES_BYTES},
         )
     return text
 

@@ -1,13 +1,17 @@
 """Any number of JSON keeps its value in a free-form object, wherever it stands."""
 
 import json
+import tracemalloc
 from decimal import Decimal
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic_core import PydanticCustomError
 
 from millimetric_mcp.api.ingest.validate import read_body
 from millimetric_mcp.contract.events import TrackEvent
+from millimetric_mcp.contract.validation import ExactNumber, compact_object
 
 NUMBERS = st.from_regex(
     r"-?(0|[1-9][0-9]{0,40})(\.[0-9]{1,40})?([eE][+-]?[0-9]{1,3})?", fullmatch=True
@@ -26,3 +30,15 @@ def test_a_number_keeps_its_value_whatever_its_size_and_form(number, before, beh
     stored = json.loads(properties, parse_float=Decimal, parse_int=Decimal)
     value = Decimal(number)
     assert stored == {"a": value, "b": [0, value, value], "c": text}
+
+
+def test_of_millions_of_numbers_no_more_is_written_than_may_be_stored():
+    properties = {"a": [ExactNumber("1e5")] * 300_000}
+
+    tracemalloc.start()
+    with pytest.raises(PydanticCustomError, match="at most 8192 bytes"):
+        compact_object(properties)
+    _, peak_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert peak_bytes < 4 * 1024 * 1024
