@@ -106,6 +106,8 @@ async def _run(context: ToolContext, params: TopSourcesArguments) -> Answer[TopS
         filters = {"source": params.source or ""}
         nothing = await explain_nothing(context, window, filters=filters)
         notes.append(cut_note(context, nothing))
+    elif before and not before.rows and before.is_whole:
+        notes.append(f"The window before has no events{' of it' if params.source else ''} at all.")
     found = replace(found, rows=_compare(found, before)) if before else found
     return _answer(context, params, window=window, found=found, splits=splits, notes=notes)
 

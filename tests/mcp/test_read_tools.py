@@ -131,6 +131,30 @@ class TestTopSources:
             for line in outcome.lines
         )
 
+    @pytest.mark.parametrize(
+        ("filters", "said"),
+        [
+            ({}, "The window before has no events at all."),
+            ({"source": "google"}, "The window before has no events of it at all."),
+        ],
+        ids=["every source", "one source"],
+    )
+    async def test_where_nothing_was_before_all_is_new_and_that_is_said(
+        self, filters, said, api, source, answer, call
+    ):
+        rows = [source("google", "organic", 30).row()]
+        api.rules["/v1/sources"] = lambda request: answer(
+            {
+                "breakdown": "source_medium",
+                "rows": rows if request.url.params["to"] > "2026-05-12" else [],
+            }
+        )
+        arguments = {"from": "2026-05-11", "compare": "previous_period", **filters}
+        outcome = await call("top_sources", arguments)
+        assert "google,organic,30,+30 (new),1,+1 (new)" in outcome.lines
+        assert outcome.data["notes"] == [said]
+        assert said in outcome.lines
+
     async def test_an_answer_keeps_to_its_budget_in_whole_rows(self, api, source, call):
         api.sources = [source(f"site{index}.test", "referral", 500 - index) for index in range(200)]
         outcome = await call("top_sources", {"limit": 200}, max_result_chars=2000)
