@@ -70,10 +70,7 @@ def explain(error: MillimetricError | None, *, over_http: bool) -> str:
         case CallError():
             return f"{_open(error.remedy, error.retry_after_s)}: {str(error).rstrip('.')}."
         case _:
-            return (
-                f"{_open(Remedy.CONFIGURE)}: this server failed unexpectedly; its log says more. "
-                "It is not known whether anything was stored."
-            )
+            return f"{_open(Remedy.CONFIGURE)}: this server failed unexpectedly; its log says more."
 
 
 def _open(remedy: Remedy, retry_after_s: float | None = None) -> str:

@@ -81,6 +81,8 @@ instructions.
 A failed call says whether to fix the arguments, to wait, or to ask a person.
 """
 
+UNKNOWN_FATE = "It is not known whether anything was stored."
+
 _MINUTE_MS = 60_000
 CACHE_HINTS: Mapping[CacheableMethod, CacheHint] = {
     "server/discover": CacheHint(ttl_ms=5 * _MINUTE_MS, scope="private"),
@@ -225,7 +227,9 @@ class _Handlers:
             return _publish_failure(explain(error, over_http=caller.over_http), journal)
         except Exception:
             logger.exception("tool %s failed", spec.name)
-            return _publish_failure(explain(None, over_http=caller.over_http), journal)
+            fate = "" if spec.scope is Scope.READ else f" {UNKNOWN_FATE}"
+            failure = explain(None, over_http=caller.over_http) + fate
+            return _publish_failure(failure, journal)
 
     async def list_resources(
         self, ctx: Context, _params: PaginatedRequestParams | None

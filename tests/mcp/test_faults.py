@@ -174,15 +174,25 @@ async def test_of_a_refusal_only_fields_that_our_models_know_are_named(call):
     assert "(fields: user_id)" in outcome.text
 
 
-async def test_a_fault_of_the_server_itself_shows_nothing_of_it(call, api, caplog):
+@pytest.mark.parametrize(
+    ("tool", "arguments", "path", "may_have_stored"),
+    [
+        ("stats", {}, "/v1/stats", False),
+        ("track_event", {"event": "signup"}, "/v1/track", True),
+    ],
+)
+async def test_a_fault_of_the_server_itself_shows_nothing_of_it(
+    call, api, tool, arguments, path, may_have_stored
+):
     def crash(_request):
         raise RuntimeError(SECRET)
 
-    api.rules["/v1/stats"] = crash
-    outcome = await call("stats", {})
+    api.rules[path] = crash
+    outcome = await call(tool, arguments)
     assert outcome.is_error
     assert SECRET not in outcome.text
     assert "this server failed unexpectedly" in outcome.text
+    assert ("not known whether anything was stored" in outcome.text) is may_have_stored
 
 
 def test_every_fault_is_tried_and_every_tool_is():
