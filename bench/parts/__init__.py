@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 
-from bench.parts import batch, classifier, inserts, isolation, mcp, reads, rivals, track
+from bench.parts import batch, classifier, codecs, inserts, isolation, mcp, reads, rivals, track
 from bench.report import Findings
 from bench.workspace import Workspace
 
@@ -10,5 +10,5 @@ __all__ = ["PARTS"]
 
 PARTS: Mapping[str, tuple[str, Callable[[Workspace], Findings]]] = {
     module.__name__.rpartition(".")[2]: (module.TITLE, module.measure)
-    for module in (track, inserts, batch, reads, isolation, rivals, mcp, classifier)
+    for module in (track, inserts, batch, reads, codecs, isolation, rivals, mcp, classifier)
 }
