@@ -47,6 +47,7 @@ __all__ = [
     "UncertainWrite",
     "UpstreamError",
     "WindowError",
+    "locate_fault",
 ]
 
 
@@ -237,3 +238,12 @@ class UncertainWrite(CallError):
     def __init__(self, message: str, *, event_id: str | None = None) -> None:
         super().__init__(message)
         self.event_id = event_id
+
+
+def locate_fault(fault: BaseException) -> str:
+    """A fault's type and place for a log; its text may quote what must not stand there."""
+    step = fault.__traceback__
+    while step is not None and step.tb_next is not None:
+        step = step.tb_next
+    where = f" at {step.tb_frame.f_code.co_qualname}:{step.tb_lineno}" if step else ""
+    return type(fault).__name__ + where

@@ -11,6 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from millimetric_mcp.api.openapi import HEALTH_PATH, OPENAPI_PATH
 from millimetric_mcp.contract.endpoints import ENDPOINTS
+from millimetric_mcp.errors import locate_fault
 
 CLIENT_CLOSED_REQUEST = 499
 """What the log says of a request whose caller hung up before an answer."""
@@ -75,12 +76,4 @@ class RequestLog:
 def _describe(state: dict[str, Any]) -> dict[str, str]:
     project, fault = state.get("project"), state.get("fault")
     described = {} if project is None else {"project": project}
-    return described if fault is None else described | {"fault": _place(fault)}
-
-
-def _place(fault: Exception) -> str:
-    step = fault.__traceback__
-    while step is not None and step.tb_next is not None:
-        step = step.tb_next
-    where = f" at {step.tb_frame.f_code.co_qualname}:{step.tb_lineno}" if step else ""
-    return type(fault).__name__ + where
+    return described if fault is None else described | {"fault": locate_fault(fault)}

@@ -13,6 +13,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from millimetric_mcp.contract.codes import ErrorCode
+from millimetric_mcp.errors import locate_fault
 
 PATHS = frozenset({"/mcp", "/sse", "/messages/"})
 MAX_QUOTED_CHARS = 200
@@ -94,7 +95,7 @@ class Plain:
         except asyncio.CancelledError:  # the server's end; what was written by then, nobody knows
             response.refused = Refusal(502, ErrorCode.UPSTREAM_FAILED)
         except Exception as fault:  # noqa: BLE001 - told below, and to the caller
-            noted = {"fault": _place(fault)}
+            noted = {"fault": locate_fault(fault)}
             response.refused = Refusal(500, ErrorCode.INTERNAL_ERROR, noted=noted)
         await response.end(Request(scope))
 
@@ -122,14 +123,6 @@ class _Watched:
             note(request, self.refused)
         if self._is_open:  # a stream stops in the middle when the server stops
             await self._send({"type": "http.response.body", "body": b""})
-
-
-def _place(fault: Exception) -> str:
-    step = fault.__traceback__
-    while step is not None and step.tb_next is not None:
-        step = step.tb_next
-    where = f" at {step.tb_frame.f_code.co_qualname}:{step.tb_lineno}" if step else ""
-    return type(fault).__name__ + where
 
 
 def _find_refusal(start: Message) -> Refusal | None:
