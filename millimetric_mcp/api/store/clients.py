@@ -53,6 +53,8 @@ class ClientPool:
             return work(client)
         except Exception as error:
             _log.error("store: %s", name_of(error))
+            if self.target.embedded:
+                self._drop(client)
             raise translate(error, embedded=self.target.embedded) from error
 
     def _client(self, timeout_s: int) -> Client:
@@ -64,6 +66,19 @@ class ClientPool:
             with self._lock:
                 self._clients.append(clients[timeout_s])
         return clients[timeout_s]
+
+    def _drop(self, client: Client) -> None:
+        """Ends the calling thread's conversation, so that the next statement begins another.
+
+        In one whose statement failed midway, the embedded engine answers the next statement with
+        the rows of the failed one, which may be another project's.
+        """
+        with self._lock:
+            if client not in self._clients:
+                return  # closed with all the others, and not to be opened again
+            self._clients.remove(client)
+        self._local.clients.clear()
+        client.close()
 
     def _connect(self, timeout_s: int) -> Client:
         try:

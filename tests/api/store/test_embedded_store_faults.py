@@ -1,5 +1,7 @@
 """What the engine in this process says of a failure, in our words."""
 
+from dataclasses import replace
+
 import pytest
 
 from millimetric_mcp.api.store import ClientPool, embedded_target
@@ -25,6 +27,20 @@ def test_a_fault_of_ours_is_a_refusal_and_not_the_end_of_the_writer(pool):
     assert pool.run(lambda client: client.command("SELECT 1")) == 1
 
 
+@pytest.mark.parametrize("way", ["query", "command"])
+def test_what_fails_midway_leaves_nothing_to_the_next_answer(pool, way):
+    failing = "SELECT number, throwIf(number = 500000) FROM numbers(1000000)"
+
+    with pytest.raises(StoreRefused, match="THROW_IF"):
+        pool.run(lambda client: getattr(client, way)(failing))
+
+    for number in (11, 22):
+        statement = f"SELECT {number}"
+        assert pool.run(lambda client, asked=statement: client.query(asked).result_rows) == [
+            (number,)
+        ]
+
+
 def test_a_closed_store_is_unavailable(pool):
     client = pool.run(lambda client: client)
     pool.close()
@@ -39,3 +55,15 @@ def test_a_store_that_can_t_be_opened_is_named(pool, tmp_path):
 
     with pytest.raises(StoreUnavailable, match=rf"{tmp_path}/other can't be opened"):
         other.run(lambda client: client.command("SELECT 1"))
+
+
+def test_memory_and_threads_are_bounded_by_the_settings(pool, engine_target):
+    bounded = ClientPool(replace(engine_target, memory_mb=64, threads=1))
+    greedy = "SELECT count() FROM (SELECT groupArray(number) FROM numbers(100000000))"
+
+    with pytest.raises(StoreRefused, match="MEMORY_LIMIT_EXCEEDED"):
+        bounded.run(lambda client: client.command(greedy))
+
+    asked = "SELECT getSetting('max_threads')"
+    assert bounded.run(lambda client: client.query(asked).result_rows) == [(1,)]
+    bounded.close()
