@@ -6,6 +6,7 @@ from uuid import uuid4
 
 import pytest
 
+from millimetric_mcp.api.store.commit import MAX_GROUP_EVENTS
 from millimetric_mcp.api.store.inserts import MAX_TEXT_EVENTS
 from millimetric_mcp.contract.stored import StoredEvent
 
@@ -75,3 +76,11 @@ async def test_one_event_may_be_as_large_as_a_body(api):
     await api.store.append([sent])
 
     assert await read_back(api, "length(properties)") == {len(sent.properties)}
+
+
+async def test_the_largest_group_is_one_part_and_so_whole_or_absent(api):
+    sent = make_event(properties='{"a":"' + "x" * 14_000 + '"}')
+
+    await api.store.append([sent] * MAX_GROUP_EVENTS)
+
+    assert await read_back(api, "substring(_part, 8)") == {"1_1_0"}

@@ -78,13 +78,16 @@ def _write_text(columns: Sequence[Sequence[Any]]) -> str:
 def _settings(target: StoreTarget, *, shard: int | None) -> dict[str, Any]:
     """What an insert is sent with.
 
+    The embedded engine makes one part of it, however large: by default it cuts at 256 MB, and
+    a failure between two parts would leave half of a batch.
+
     A server gathers the inserts of all API processes into parts and answers when they are
     stored. A table that deduplicates, as replicated ones do, drops an insert that equals an
     earlier one, as two events may: the token makes each insert its own. The server says
     nothing until it is done: the client sends an insert again whose answer breaks off early.
     """
     if target.embedded:
-        return {}
+        return {"min_insert_block_size_bytes": 0}
     settings: dict[str, Any] = {
         "async_insert": 1,
         "wait_for_async_insert": 1,
