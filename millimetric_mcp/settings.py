@@ -363,7 +363,10 @@ class StoreSettings(ControlSettings):
     store_memory_mb: Annotated[
         int,
         Setting("MILLIMETRIC_STORE_MEMORY_MB", "--store-memory-mb", "MiB"),
-        Field(ge=256, description="most memory that questions and writes take together in the embedded engine"),
+        Field(
+            ge=256,
+            description="most memory that questions and writes take together in the embedded engine",
+        ),
     ] = 1024
     store_threads: Annotated[
         int,
