@@ -365,7 +365,7 @@ class StoreSettings(ControlSettings):
         Setting("MILLIMETRIC_STORE_MEMORY_MB", "--store-memory-mb", "MiB"),
         Field(
             ge=256,
-            description="most memory that questions and writes take together in the embedded engine",
+            description="most memory of the embedded engine for questions and writes together",
         ),
     ] = 1024
     store_threads: Annotated[
