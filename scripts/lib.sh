@@ -5,6 +5,8 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 VENV=${MILLIMETRIC_VENV:-.venv}
+# A file's tests share what is costly to start; each process has an engine of its own.
+IN_PARALLEL=(-n auto --maxprocesses 4 --dist loadfile)
 
 find_python() {
   local candidate
