@@ -365,7 +365,8 @@ class StoreSettings(ControlSettings):
         Setting("MILLIMETRIC_STORE_MEMORY_MB", "--store-memory-mb", "MiB"),
         Field(
             ge=256,
-            description="most memory of the embedded engine for questions and writes together",
+            description="most memory of the embedded engine for questions and writes together; "
+            "one question takes three quarters of it at most",
         ),
     ] = 1024
     store_threads: Annotated[

@@ -15,10 +15,15 @@ from millimetric_mcp.api.store.clients import ClientPool
 from millimetric_mcp.api.store.commit import GroupCommitter
 from millimetric_mcp.api.store.dsn import StoreTarget
 from millimetric_mcp.api.store.migrations import migrate
+from millimetric_mcp.api.store.statements import has_projection
 from millimetric_mcp.contract.reads import QueryParams, SourcesParams, StatsParams
 from millimetric_mcp.contract.stored import StoredEvent
 
 MAX_CONCURRENT_READS = 4
+MAX_RAW_READS_EMBEDDED = 1
+"""Statistics from raw rows take what memory and processors there are: one after the other they
+take no longer than side by side, and none lacks memory for another."""
+
 WRITE_CLOSE_S = 0.5
 THREADS_CLOSE_S = 1.0
 _POLL_S = 0.01
@@ -37,6 +42,9 @@ class EventStore:
         self.left_running = False
         self._clickhouse = clickhouse
         self._readers = ThreadPoolExecutor(MAX_CONCURRENT_READS, thread_name_prefix="store-read")
+        embedded = clickhouse.pool.target.embedded
+        raw_reads = MAX_RAW_READS_EMBEDDED if embedded else MAX_CONCURRENT_READS
+        self._raw_readers = ThreadPoolExecutor(raw_reads, thread_name_prefix="store-read-raw")
         self._upkeep = ThreadPoolExecutor(1, thread_name_prefix="store-upkeep")
         self._writers = ThreadPoolExecutor(shards, thread_name_prefix="store-write")
         self._lanes = [
@@ -69,7 +77,10 @@ class EventStore:
 
     async def stats(self, project_id: int, params: StatsParams) -> tuple[list[Row], bool]:
         """Rows of ``/v1/stats``, and whether ``limit`` left some out."""
-        return await self._read(self._clickhouse.stats, project_id, params)
+        stats = partial(self._clickhouse.stats, project_id, params)
+        if has_projection(params.group_by, params.interval):
+            return await self._read(stats)
+        return await asyncio.get_running_loop().run_in_executor(self._raw_readers, stats)
 
     async def query(self, project_id: int, params: QueryParams) -> list[Row]:
         """Rows of ``/v1/query``."""
@@ -109,7 +120,7 @@ class EventStore:
         lanes = [asyncio.ensure_future(lane.close()) for lane in self._lanes]
         _, late = await asyncio.wait(lanes, timeout=WRITE_CLOSE_S)
         self._clickhouse.closing.set()
-        executors = (self._writers, self._readers, self._upkeep)
+        executors = (self._writers, self._readers, self._raw_readers, self._upkeep)
         if late or not await _end(executors, timeout_s=THREADS_CLOSE_S):
             self.left_running = True
         else:

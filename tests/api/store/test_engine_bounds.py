@@ -1,0 +1,39 @@
+"""What bounds the engine in this process: its configuration, and how much it is asked at once."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from millimetric_mcp.api.store import ClientPool
+
+HEAVY_READS = Path(__file__).with_name("heavy_reads.py")
+SERVER_SETTINGS = """
+SELECT name, value FROM system.server_settings WHERE changed AND name IN
+('os_threads_nice_value_merge_mutate', 'mark_cache_size', 'primary_index_cache_size')
+ORDER BY name
+"""
+
+
+def test_the_engine_starts_with_the_package_s_configuration(engine_target):
+    pool = ClientPool(engine_target)
+
+    found = pool.run(lambda client: client.query(SERVER_SETTINGS).result_rows)
+
+    pool.close()
+    assert found == [
+        ("mark_cache_size", "134217728"),
+        ("os_threads_nice_value_merge_mutate", "10"),
+        ("primary_index_cache_size", "134217728"),
+    ]
+
+
+def test_heavy_reads_at_once_lack_no_memory_for_each_other(tmp_path):
+    done = subprocess.run(
+        [sys.executable, HEAVY_READS, tmp_path / "store"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+    assert done.stdout.split() == ["1000"] * 4, done.stderr
