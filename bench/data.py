@@ -49,9 +49,9 @@ def make_events(count: int, *, days: int = DAYS) -> Iterator[GeneratedEvent]:
     return generate(seed=SEED, end=END, events=count, days=days)
 
 
-def make_stored(count: int, *, project_id: int) -> Iterator[StoredEvent]:
+def make_stored(count: int, *, project_id: int, days: int = DAYS) -> Iterator[StoredEvent]:
     """The same events as the store keeps them."""
-    return (store_event(event, project_id=project_id) for event in make_events(count))
+    return (store_event(event, project_id=project_id) for event in make_events(count, days=days))
 
 
 @cache

@@ -26,6 +26,8 @@ PACKAGES = (
 )
 FSYNCS = 30
 _REPOSITORY = Path(__file__).resolve().parent.parent
+_MEASURED = ("--", ".", ":!bench/results", ":!docs", ":!README.md")
+"""What is measured, without the results and the documents made from them."""
 
 
 def describe_machine(directory: Path) -> dict[str, Any]:
@@ -88,7 +90,9 @@ def _read_commit() -> str:
         return done.stdout.strip()
 
     try:
-        changed = " and uncommitted changes" if git("status", "--porcelain", "-uno") else ""
+        changed = (
+            " and uncommitted changes" if git("status", "--porcelain", "-uno", *_MEASURED) else ""
+        )
         return git("rev-parse", "--short", "HEAD") + changed
     except (OSError, subprocess.CalledProcessError):
         return "unknown"

@@ -88,6 +88,11 @@ def drive_batches(
     )
 
 
+def prepare_batches(key: str, requests: int) -> None:
+    """Makes the requests, so that `drive_batches` begins at once."""
+    make_batch_requests(requests, key)
+
+
 def insert_ready_rows(directory: Path, *, batches: int, duration_s: float) -> InsertResult:
     """The engine's own pace: blocks in its own format, one after the other; run it aside."""
     table = _open_table(directory, batches)
@@ -114,7 +119,8 @@ class _Table:
         directory.mkdir()
         self.pool = ClientPool(embedded_target(directory))
         migrate(self.pool)
-        ClickHouse(self.pool).insert(list(make_stored(batches * MAX_BATCH_EVENTS, project_id=1)))
+        events = make_stored(batches * MAX_BATCH_EVENTS, project_id=1, days=1)
+        ClickHouse(self.pool).insert(list(events))
         self.blocks = [self._read_block(number) for number in range(batches)]
 
     def _read_block(self, number: int) -> bytes:

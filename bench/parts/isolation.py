@@ -1,17 +1,20 @@
 """Reads while events pour in, and events coming in while somebody asks heavy questions."""
 
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from statistics import median
 
 from bench.data import make_read_request
 from bench.figures import write_number
 from bench.http_load import Load, LoadResult, drive, write_result
+from bench.parts.batch import drive_batches, prepare_batches
 from bench.parts.track import drive_track, prepare_track
 from bench.processes import Aside, aside, read_memory_mb, settle
 from bench.report import Bar, Chart, Check, Findings, Table
 from bench.workspace import Deployment, Scale, Workspace
+from millimetric_mcp.contract.events import MAX_BATCH_EVENTS
 
 TITLE = "Reads and writes at once"
 INGEST_CONNECTIONS, FULL_CONNECTIONS, HEAVY_CONNECTIONS = 16, 64, 1
@@ -21,6 +24,7 @@ BOUND = 5.0
 MEMORY_BOUND_MB = 1500.0
 
 IDLE_READS, BUSY_READS = "reads alone", "reads under full ingest"
+FLOODED_READS = "reads under batches without a pause"
 IDLE_INGEST, BUSY_INGEST = "ingest alone", "ingest under heavy reads"
 
 Runs = dict[str, list[LoadResult]]
@@ -30,14 +34,17 @@ def measure(workspace: Workspace) -> Findings:
     """Alone and disturbed in turn, on a copy of the large store."""
     scale = workspace.scale
     loaded, _ = workspace.load(scale.large_events)
-    runs: Runs = {name: [] for name in (IDLE_READS, BUSY_READS, IDLE_INGEST, BUSY_INGEST)}
-    disturbing: Runs = {"full ingest": [], "heavy reads": []}
+    names = (IDLE_READS, BUSY_READS, FLOODED_READS, IDLE_INGEST, BUSY_INGEST)
+    runs: Runs = {name: [] for name in names}
+    disturbing: Runs = {"full ingest": [], "batches": [], "heavy reads": []}
     with workspace.deploy(loaded) as api, aside() as measuring, aside() as other:
         bench = _Bench(scale, api, measuring, other)
         for _ in range(scale.repetitions):
             runs[IDLE_READS].append(bench.read())
             with bench.full_ingest(disturbing["full ingest"]):
                 runs[BUSY_READS].append(bench.read())
+            with bench.batches(disturbing["batches"]):
+                runs[FLOODED_READS].append(bench.read())
             runs[IDLE_INGEST].append(bench.ingest())
             with bench.heavy_reads(disturbing["heavy reads"]):
                 runs[BUSY_INGEST].append(bench.ingest())
@@ -53,6 +60,7 @@ class _Bench:
         self._other = other
         for process in (measuring, other):
             process.run(prepare_track, api.keys.write, scale.track_requests)
+        other.run(prepare_batches, api.keys.write, scale.batch_requests)
 
     def read(self) -> LoadResult:
         """Everyday questions, one after the other."""
@@ -78,34 +86,38 @@ class _Bench:
             requests=scale.track_requests,
         )
 
-    @contextmanager
-    def full_ingest(self, results: list[LoadResult]) -> Iterator[None]:
+    def full_ingest(self, results: list[LoadResult]) -> AbstractContextManager[None]:
         """As many single events as the API takes, until the block ends."""
-        scale, api = self._scale, self._api
-        running = self._other.start(
+        drive_all = partial(
             drive_track,
-            api.port,
-            key=api.keys.write,
             connections=FULL_CONNECTIONS,
-            duration_s=LEAD_S + 2 * scale.duration_s + scale.warm_up_s,
             warm_up_s=0.0,
-            requests=scale.track_requests,
+            requests=self._scale.track_requests,
         )
-        time.sleep(LEAD_S)
-        yield
-        results.append(running.result())
-        settle(api.process_id)
+        return self._disturb(results, drive_all, key=self._api.keys.write, reads=True)
+
+    def batches(self, results: list[LoadResult]) -> AbstractContextManager[None]:
+        """As many full batches as the API takes, until the block ends."""
+        drive_all = partial(drive_batches, warm_up_s=0.0, requests=self._scale.batch_requests)
+        return self._disturb(results, drive_all, key=self._api.keys.write, reads=True)
+
+    def heavy_reads(self, results: list[LoadResult]) -> AbstractContextManager[None]:
+        """A question that needs every row of the window, again and again, until the block ends."""
+        return self._disturb(results, drive_heavy_reads, key=self._api.keys.read, reads=False)
 
     @contextmanager
-    def heavy_reads(self, results: list[LoadResult]) -> Iterator[None]:
-        """A question that needs every row of the window, again and again, until the block ends."""
+    def _disturb(
+        self,
+        results: list[LoadResult],
+        drive_it: Callable[..., LoadResult],
+        *,
+        key: str,
+        reads: bool,
+    ) -> Iterator[None]:
+        """Drives it beside the block, which measures ``reads`` or ingest."""
         scale, api = self._scale, self._api
-        running = self._other.start(
-            drive_heavy_reads,
-            api.port,
-            key=api.keys.read,
-            duration_s=LEAD_S + scale.duration_s + scale.warm_up_s,
-        )
+        measured_s = scale.warm_up_s + scale.duration_s * (2 if reads else 1)
+        running = self._other.start(drive_it, api.port, key=key, duration_s=LEAD_S + measured_s)
         time.sleep(LEAD_S)
         yield
         results.append(running.result())
@@ -133,7 +145,7 @@ def drive_heavy_reads(port: int, *, key: str, duration_s: float) -> LoadResult:
 
 
 def _report(scale: Scale, runs: Runs, disturbing: Runs, peak_mb: float) -> Findings:
-    pairs = ((IDLE_READS, BUSY_READS), (IDLE_INGEST, BUSY_INGEST))
+    pairs = ((IDLE_READS, BUSY_READS), (IDLE_READS, FLOODED_READS), (IDLE_INGEST, BUSY_INGEST))
     return Findings(
         checks=[
             *(
@@ -167,7 +179,7 @@ def _report(scale: Scale, runs: Runs, disturbing: Runs, peak_mb: float) -> Findi
                 "99 of 100 requests answered within",
                 "milliseconds",
                 [
-                    Bar(name, _median_p99_ms(results), ours=name in {BUSY_READS, BUSY_INGEST})
+                    Bar(name, _median_p99_ms(results), name not in {IDLE_READS, IDLE_INGEST})
                     for name, results in runs.items()
                 ],
             )
@@ -178,12 +190,14 @@ def _report(scale: Scale, runs: Runs, disturbing: Runs, peak_mb: float) -> Findi
 
 
 def _describe_disturbance(disturbing: Runs) -> str:
-    ingest, heavy = disturbing.values()
+    ingest, batches, heavy = disturbing.values()
     events_per_s = write_number(median(result.per_s for result in ingest))
+    batched_per_s = write_number(median(result.per_s * MAX_BATCH_EVENTS for result in batches))
     heavy_ms = write_number(median(result.p50_ms for result in heavy))
     return (
         f"Full ingest: {FULL_CONNECTIONS} connections, {events_per_s} single events/s beside the "
-        f"reads. Heavy reads: visitors by page and campaign, {heavy_ms} ms each, without a pause."
+        f"reads. Batches of {MAX_BATCH_EVENTS}: {batched_per_s} events/s. Heavy reads: visitors by "
+        f"page and campaign, {heavy_ms} ms each, without a pause."
     )
 
 

@@ -183,8 +183,13 @@ class PostgresStore(RowStore):
     async def add_many(self, events: Sequence[StoredEvent]) -> None:
         connection = await self._idle.get()
         try:
-            async with connection.transaction(), connection.cursor() as cursor:
-                await cursor.executemany(self._insert, events)
+            async with (
+                connection.transaction(),
+                connection.cursor() as cursor,
+                cursor.copy(f"COPY events ({COLUMNS}) FROM STDIN") as copy,
+            ):
+                for event in events:
+                    await copy.write_row(event)
         finally:
             self._idle.put_nowait(connection)
 
