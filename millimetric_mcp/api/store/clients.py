@@ -7,6 +7,7 @@ from importlib import resources
 from typing import Any, TypeVar
 
 import clickhouse_connect
+from clickhouse_connect.driver import options
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 from clickhouse_connect.driver.httputil import get_pool_manager_options
@@ -36,6 +37,7 @@ class ClientPool:
         self._clients: list[Client] = []
         self._lock = threading.Lock()
         _silence_drivers()
+        _spare_pandas()
 
     def run(
         self, work: Callable[[Client], ResultT], *, timeout_s: int = RECEIVE_TIMEOUT_S
@@ -177,3 +179,9 @@ def _silence_drivers() -> None:
     """Their warnings quote URLs, which hold what was asked for."""
     for name in _DRIVERS:
         logging.getLogger(name).setLevel(logging.CRITICAL)
+
+
+def _spare_pandas() -> None:
+    """Events come as lists; to see that they are no data frames, the client would import pandas,
+    a tenth of the process's memory."""
+    options.pd = options.pd_time_test = None

@@ -7,6 +7,15 @@ from pathlib import Path
 from millimetric_mcp.api.store import ClientPool
 
 HEAVY_READS = Path(__file__).with_name("heavy_reads.py")
+INSERT_AND_LIST_MODULES = """
+import sys
+from pathlib import Path
+from millimetric_mcp.api.store import ClientPool, embedded_target, migrate
+pool = ClientPool(embedded_target(Path(sys.argv[1])))
+migrate(pool)
+pool.close()
+print(*sys.modules)
+"""
 SERVER_SETTINGS = """
 SELECT name, value FROM system.server_settings WHERE changed AND name IN
 ('os_threads_nice_value_merge_mutate', 'mark_cache_size', 'primary_index_cache_size')
@@ -27,13 +36,21 @@ def test_the_engine_starts_with_the_package_s_configuration(engine_target):
     ]
 
 
-def test_heavy_reads_at_once_lack_no_memory_for_each_other(tmp_path):
-    done = subprocess.run(
-        [sys.executable, HEAVY_READS, tmp_path / "store"],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+def test_a_store_that_inserts_costs_no_pandas(tmp_path):
+    modules = _run("-c", INSERT_AND_LIST_MODULES, tmp_path / "store")
 
-    assert done.stdout.split() == ["1000"] * 4, done.stderr
+    assert "chdb" in modules
+    assert "pandas" not in modules
+
+
+def test_heavy_reads_at_once_lack_no_memory_for_each_other(tmp_path):
+    assert _run(HEAVY_READS, tmp_path / "store") == ["1000"] * 4
+
+
+def _run(*arguments: str | Path) -> list[str]:
+    """The words that a Python of its own writes."""
+    done = subprocess.run(
+        [sys.executable, *arguments], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()
