@@ -123,6 +123,8 @@ def _read_media_type(headers: Mapping[str, str]) -> bool:
 def inflate(body: bytes, *, max_bytes: int) -> bytes | None:
     """What gzip members, one behind the other, hold together; None where that is more.
 
+    Zeros behind a member are padding, as for gzip itself.
+
     Raises:
         RequestError: invalid_payload.
     """
@@ -137,7 +139,7 @@ def inflate(body: bytes, *, max_bytes: int) -> bytes | None:
         left_bytes -= len(inflated[-1])
         if left_bytes < 0:
             return None
-        body = member.unused_data
+        body = member.unused_data.lstrip(b"\0")
         if not member.eof:
             break
         if not body:

@@ -57,6 +57,7 @@ class BoundedHttp(HttpToolsProtocol):
         if len(self.url) >= MAX_HEAD_BYTES:
             raise _malformed(_LONG_HEAD)
         _check_version_and_host(self.parser.get_http_version(), self.headers)
+        _check_transfer_coding(self.headers)
         if self.parser.should_upgrade():
             if self.parser.get_method() == b"CONNECT":
                 raise _malformed("The API is no proxy.")
@@ -176,6 +177,13 @@ def _check_version_and_host(version: str, headers: list[tuple[bytes, bytes]]) ->
     hosts = sum(name == b"host" for name, _ in headers)
     if hosts > 1 or (hosts == 0 and version == "1.1"):
         raise _malformed("A request of HTTP/1.1 has one Host header.")
+
+
+def _check_transfer_coding(headers: list[tuple[bytes, bytes]]) -> None:
+    """The parser undoes chunks, and would hand on whatever else was done to the body."""
+    codings = [value.lower() for name, value in headers if name == b"transfer-encoding"]
+    if codings not in ([], [b"chunked"]):
+        raise _malformed("The only transfer coding is chunked; Content-Encoding may be gzip.")
 
 
 def _malformed(sentence: str) -> RequestError:

@@ -123,6 +123,7 @@ class Endpoints:
             cutoff = await self._services.store.now()
             await asyncio.to_thread(
                 self._services.forgets.add,
+                store=self._services.store.id,
                 project_id=admission.record.project_id,
                 user_id=body.user_id,
                 cutoff=cutoff,

@@ -66,34 +66,26 @@ class Upkeep:
             self._wake.clear()
 
     async def forget_pending(self) -> None:
-        """Does every erasure that nobody else has claimed, a project's at once.
+        """Does every erasure of this store that nobody else has claimed, all at once.
 
         Raises:
             StoreError: one failed; those not done are free to be claimed again. What the store
                 refuses for one project is not the others' affair: theirs are done.
         """
         log = self._control.forgets
-        claimed = await asyncio.to_thread(log.claim, now=self._clock(), lease_s=FORGET_LEASE_S)
-        by_project: dict[int, list[Forget]] = {}
-        for forget in claimed:
-            by_project.setdefault(forget.project_id, []).append(forget)
+        claimed = await asyncio.to_thread(
+            log.claim, store=self._store.id, now=self._clock(), lease_s=FORGET_LEASE_S
+        )
+        if not claimed:
+            return
         left = {forget.id for forget in claimed}
-        refusal: StoreRefused | None = None
         keeping = asyncio.create_task(self._keep_claims(left))
         try:
-            for forgets in by_project.values():
-                try:
-                    await self._forget(forgets)
-                except StoreRefused as error:
-                    refusal = error
-                else:
-                    left.difference_update(forget.id for forget in forgets)
+            await self._forget(claimed, left)
         finally:
             keeping.cancel()
             if left:
                 await asyncio.to_thread(log.release, list(left))
-        if refusal is not None:
-            raise refusal
 
     async def _keep_claims(self, forget_ids: Collection[str]) -> None:
         """So that nobody else starts on an erasure that takes longer than its lease."""
@@ -107,15 +99,32 @@ class Upkeep:
                     lease_s=FORGET_LEASE_S,
                 )
 
-    async def _forget(self, forgets: Sequence[Forget]) -> None:
-        cutoffs: dict[bytes, datetime] = {}
-        for forget in forgets:
-            cutoffs[forget.user_hash] = max(
-                forget.cutoff, cutoffs.get(forget.user_hash, forget.cutoff)
-            )
-        await self._store.forget(forgets[0].project_id, salt=forgets[0].salt, cutoffs=cutoffs)
-        for forget in forgets:
-            await asyncio.to_thread(self._control.forgets.complete, forget.id, now=self._clock())
+    async def _forget(self, forgets: Sequence[Forget], left: set[str]) -> None:
+        """All at once, or a project's at once where the store refuses that.
+
+        ``left`` loses what is done.
+        """
+        try:
+            await self._store.forget(salt=forgets[0].salt, cutoffs=_find_cutoffs(forgets))
+        except StoreRefused:
+            shares = _split_by_project(forgets)
+            if len(shares) == 1:
+                raise
+            await self._forget_each(shares, left)
+        else:
+            done = [forget.id for forget in forgets]
+            await asyncio.to_thread(self._control.forgets.complete, done, now=self._clock())
+            left.difference_update(done)
+
+    async def _forget_each(self, shares: Collection[Sequence[Forget]], left: set[str]) -> None:
+        refusal: StoreRefused | None = None
+        for forgets in shares:
+            try:
+                await self._forget(forgets, left)
+            except StoreRefused as error:
+                refusal = error
+        if refusal is not None:
+            raise refusal
 
     async def _expire_loop(self) -> None:
         while True:
@@ -146,3 +155,19 @@ def _noted(consequence: str) -> Iterator[None]:
         _log.error("upkeep: %s: %s", consequence, error)
     except Exception as error:  # noqa: BLE001 - nobody would start the loop again
         _log.error("upkeep: %s: %s", consequence, type(error).__name__)
+
+
+def _find_cutoffs(forgets: Sequence[Forget]) -> dict[tuple[int, bytes], datetime]:
+    """Each user's latest cutoff, by project id and user hash."""
+    cutoffs: dict[tuple[int, bytes], datetime] = {}
+    for forget in forgets:
+        user = forget.project_id, forget.user_hash
+        cutoffs[user] = max(forget.cutoff, cutoffs.get(user, forget.cutoff))
+    return cutoffs
+
+
+def _split_by_project(forgets: Sequence[Forget]) -> Collection[Sequence[Forget]]:
+    by_project: dict[int, list[Forget]] = {}
+    for forget in forgets:
+        by_project.setdefault(forget.project_id, []).append(forget)
+    return by_project.values()

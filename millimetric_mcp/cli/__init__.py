@@ -9,8 +9,9 @@ import gc
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import import_module
+from typing import TextIO
 
 from millimetric_mcp import __version__
 from millimetric_mcp.errors import MillimetricError, SettingsError
@@ -27,16 +28,10 @@ _API_COMMANDS = frozenset({"api", "keys", "migrate", "classify", "demo"})
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code: 0, 1 for a failure, 2 for wrong settings."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
-    if arguments == ["--version"]:
-        print(f"millimetric-mcp {__version__}")
-        return 0
-    from millimetric_mcp.cli.parser import build_parser  # noqa: PLC0415
-
-    options = build_parser().parse_args(arguments)
-    command = options.command or "serve"
     try:
-        return _load(command)(options, os.environ)
+        code = _run(list(sys.argv[1:] if argv is None else argv))
+        if sys.stdout and not sys.stdout.closed:  # there may be none
+            sys.stdout.flush()
     except SettingsError as error:
         for fault in error.faults:
             print(f"millimetric-mcp: {fault}", file=sys.stderr)
@@ -44,8 +39,32 @@ def main(argv: Sequence[str] | None = None) -> int:
     except MillimetricError as error:
         print(f"millimetric-mcp: {error}", file=sys.stderr)
         return EXIT_FAILURE
+    except OSError as error:
+        _silence(sys.stdout)
+        what = f"{error.filename}: " if error.filename else "reading or writing failed: "
+        print(f"millimetric-mcp: {what}{error.strerror or type(error).__name__}", file=sys.stderr)
+        return EXIT_FAILURE
     except KeyboardInterrupt:
         return 128 + 2
+    return code
+
+
+def _run(arguments: list[str]) -> int:
+    if arguments == ["--version"]:
+        print(f"millimetric-mcp {__version__}")
+        return 0
+    from millimetric_mcp.cli.parser import build_parser  # noqa: PLC0415
+
+    options = build_parser().parse_args(arguments)
+    return _load(options.command or "serve")(options, os.environ)
+
+
+def _silence(stream: TextIO) -> None:
+    """What could not be written is not tried again when Python ends, which would say so too."""
+    with suppress(OSError, ValueError, AttributeError):  # it is closed, or there is none
+        descriptor = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(descriptor, stream.fileno())
+        os.close(descriptor)
 
 
 def _load(command: str) -> Run:

@@ -4,8 +4,8 @@ One engine serves the whole run (a process has one), each test has a database of
 """
 
 import secrets
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -28,6 +28,9 @@ WINDOW = {"from": "2026-05-01T00:00:00Z", "to": "2026-06-01T00:00:00Z"}
 SHOP_ORIGIN = "https://shop.example"
 PEPPER = b"a pepper for tests only"
 IP_SALT = b"a salt for tests only"
+
+
+RunApi = Callable[[Any], AbstractAsyncContextManager["Api"]]
 
 
 @dataclass
@@ -126,6 +129,7 @@ class StoreDouble:
 
     events: list[StoredEvent] = field(default_factory=list)
     fault: Exception | None = None
+    id: str = "double"
 
     def start(self) -> None:
         pass
@@ -150,6 +154,12 @@ class StoreDouble:
     async def now(self) -> datetime:
         await self._answer()
         return NOW
+
+
+@pytest.fixture
+def run_api(control_dsn: str, api_settings: ApiSettings) -> RunApi:
+    """Runs an API over a store, to the end of a block, beside others on the control database."""
+    return lambda store: _run_api(store, control_dsn, api_settings)
 
 
 @pytest.fixture

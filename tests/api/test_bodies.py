@@ -302,7 +302,7 @@ async def test_a_gzip_body_is_inflated(api):
         pytest.param(gzip.compress(PING)[:12], id="cut off"),
         pytest.param(gzip.compress(PING)[:-8] + b"\0" * 8, id="wrong checksum"),
         pytest.param(gzip.compress(PING) + b"x", id="something behind"),
-        pytest.param(gzip.compress(PING) + b"\0" * 8, id="zeros behind"),
+        pytest.param(gzip.compress(PING) + b"\0" * 8 + b"x", id="something behind zeros"),
         pytest.param(gzip.compress(PING) + gzip.compress(b" ")[:-1], id="second member cut off"),
         pytest.param(gzip.compress(PING) + gzip.compress(b"") * 100, id="101 members"),
     ],
@@ -320,6 +320,10 @@ async def test_gzip_members_behind_each_other_are_one_body(quick_api):
     answer = await track(quick_api, b"".join(members), GZIP)
 
     assert answer.json() == {"ok": True, "event_id": "whole"}
+
+
+async def test_gzip_may_be_padded_with_zeros(quick_api):
+    assert (await track(quick_api, gzip.compress(PING) + b"\0" * 8, GZIP)).is_success
 
 
 async def test_gzip_members_together_inflate_to_ten_mib_at_most(quick_api):

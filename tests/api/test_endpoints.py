@@ -193,6 +193,18 @@ async def test_weeks_start_on_monday(api):
     ]
 
 
+async def test_the_first_week_starts_in_the_year_before(api):
+    await api.post("/v1/track", {"event": "x", "timestamp": "1970-01-04T12:00:00Z"})
+    await api.post("/v1/track", {"event": "x", "timestamp": "1970-01-05T12:00:00Z"})
+
+    rows = await api.rows("/v1/stats", {"interval": "week", "from": "1970-01-01T00:00:00Z"})
+
+    assert [row["bucket"] for row in rows] == [
+        "1969-12-29T00:00:00.000Z",
+        "1970-01-05T00:00:00.000Z",
+    ]
+
+
 async def test_a_window_holds_its_start_and_not_its_end(api):
     for second in ("00", "01"):
         await api.post("/v1/track", {"event": "x", "timestamp": f"2026-05-02T00:00:{second}Z"})

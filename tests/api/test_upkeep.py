@@ -20,19 +20,19 @@ END_TIMEOUT_S = 5
 class Store:
     """Notes what is to be erased and expired; ``faults`` are raised for a project, one each."""
 
-    def __init__(self) -> None:
-        self.forgotten: list[tuple[int, Mapping[bytes, datetime]]] = []
+    def __init__(self, store_id: str = "the event store") -> None:
+        self.id = store_id
+        self.forgotten: list[Mapping[tuple[int, bytes], datetime]] = []
         self.expired: dict[int, date] = {}
         self.faults: dict[int, list[Exception]] = {}
         self.gate = asyncio.Event()
         self.gate.set()
 
-    async def forget(
-        self, project_id: int, *, salt: bytes, cutoffs: Mapping[bytes, datetime]
-    ) -> None:
+    async def forget(self, *, salt: bytes, cutoffs: Mapping[tuple[int, bytes], datetime]) -> None:
         await self.gate.wait()
-        self._fail(project_id)
-        self.forgotten.append((project_id, cutoffs))
+        for project_id, _ in cutoffs:
+            self._fail(project_id)
+        self.forgotten.append(cutoffs)
 
     async def expire(self, project_id: int, *, first_day: date) -> int:
         self._fail(project_id)
@@ -58,7 +58,7 @@ def store() -> Store:
 
 @pytest.fixture
 def make_upkeep(control, store) -> Callable[..., Upkeep]:
-    def make(*, clock=lambda: NOW, default_retention_days=None) -> Upkeep:
+    def make(*, store=store, clock=lambda: NOW, default_retention_days=None) -> Upkeep:
         return Upkeep(
             control=control,
             store=store,
@@ -78,7 +78,9 @@ def make_project(control: Control, name: str, *, retention_days: int | None = No
 
 def ask_to_forget(control: Control, project_id: int, user_id: str, *, minute: int = 0):
     at = NOW + timedelta(minutes=minute)
-    return control.forgets.add(project_id=project_id, user_id=user_id, cutoff=at, requested_at=at)
+    return control.forgets.add(
+        store=Store().id, project_id=project_id, user_id=user_id, cutoff=at, requested_at=at
+    )
 
 
 def list_pending(control: Control) -> set[str]:
@@ -93,23 +95,35 @@ async def wait_until(holds: Callable[[], bool]) -> None:
     raise AssertionError("it never came true")
 
 
-async def test_erasures_of_a_project_are_one_with_each_user_s_latest_cutoff(
+async def test_erasures_of_all_projects_are_one_with_each_user_s_latest_cutoff(
     control, store, make_upkeep
 ):
-    project_id = make_project(control, "shop")
-    first = ask_to_forget(control, project_id, "a")
-    ask_to_forget(control, project_id, "b", minute=1)
-    again = ask_to_forget(control, project_id, "a", minute=2)
+    shop, other = (make_project(control, name) for name in ("shop", "other"))
+    first = ask_to_forget(control, shop, "a")
+    neighbour = ask_to_forget(control, other, "a", minute=1)
+    again = ask_to_forget(control, shop, "a", minute=2)
 
     await make_upkeep().forget_pending()
 
-    [(erased_in, cutoffs)] = store.forgotten
-    assert erased_in == project_id
-    assert sorted(cutoffs.values()) == [NOW + timedelta(minutes=1), NOW + timedelta(minutes=2)]
+    [cutoffs] = store.forgotten
     assert first.user_hash == again.user_hash
-    assert cutoffs[again.user_hash] == again.cutoff
+    assert cutoffs == {
+        (shop, again.user_hash): again.cutoff,
+        (other, neighbour.user_hash): neighbour.cutoff,
+    }
     assert list_pending(control) == set()
     assert control.forgets.find(first.id).completed_at == NOW
+
+
+async def test_an_erasure_is_left_to_the_store_that_it_was_asked_of(control, store, make_upkeep):
+    waiting = ask_to_forget(control, make_project(control, "shop"), "a")
+    another = Store("another event store")
+
+    await make_upkeep(store=another).forget_pending()
+
+    assert (another.forgotten, list_pending(control)) == ([], {waiting.id})
+    await make_upkeep().forget_pending()
+    assert (len(store.forgotten), list_pending(control)) == (1, set())
 
 
 async def test_what_the_store_refuses_for_one_project_is_done_for_the_others(
@@ -118,12 +132,12 @@ async def test_what_the_store_refuses_for_one_project_is_done_for_the_others(
     refused, served = (make_project(control, name) for name in ("refused", "served"))
     waiting = ask_to_forget(control, refused, "a")
     ask_to_forget(control, served, "a", minute=1)
-    store.faults[refused] = [StoreRefused("no")]
+    store.faults[refused] = [StoreRefused("not together"), StoreRefused("not alone")]
 
     with pytest.raises(StoreRefused):
         await make_upkeep().forget_pending()
 
-    assert [project_id for project_id, _ in store.forgotten] == [served]
+    assert [list(cutoffs) for cutoffs in store.forgotten] == [[(served, waiting.user_hash)]]
     assert list_pending(control) == {waiting.id}
     await make_upkeep().forget_pending()
     assert list_pending(control) == set()
@@ -158,7 +172,7 @@ async def test_an_erasure_stays_claimed_as_long_as_it_takes(
     for _ in range(4):
         now += timedelta(seconds=FORGET_LEASE_S * 0.9)
         await asyncio.sleep(0.2)
-        assert control.forgets.claim(now=now, lease_s=1) == ()
+        assert control.forgets.claim(store=store.id, now=now, lease_s=1) == ()
 
     store.gate.set()
     await erasing
@@ -260,5 +274,5 @@ async def test_it_ends_in_the_middle_of_an_erasure_which_is_then_free(control, s
 
     await asyncio.wait_for(upkeep.close(), END_TIMEOUT_S)
 
-    [free] = control.forgets.claim(now=NOW, lease_s=1)
+    [free] = control.forgets.claim(store=store.id, now=NOW, lease_s=1)
     assert (free.id, store.forgotten) == (waiting.id, [])

@@ -238,8 +238,7 @@ def day_of(time: datetime) -> datetime:
 BUCKETS: Mapping[Interval, Callable[[datetime], datetime]] = {
     Interval.HOUR: lambda time: time.replace(minute=0, second=0, microsecond=0),
     Interval.DAY: day_of,
-    # Time begins in 1970, and so does its first week.
-    Interval.WEEK: lambda time: max(EDGES[0], day_of(time) - timedelta(days=time.weekday())),
+    Interval.WEEK: lambda time: day_of(time) - timedelta(days=time.weekday()),
     Interval.MONTH: lambda time: day_of(time).replace(day=1),
 }
 

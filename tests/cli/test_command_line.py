@@ -3,6 +3,8 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -11,11 +13,14 @@ from millimetric_mcp import __version__
 COMMANDS = ("serve", "api", "keys", "migrate", "classify", "demo")
 
 
-def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+def run(
+    *arguments: str, stdout: int | IO[str] = subprocess.PIPE, **variables: str
+) -> subprocess.CompletedProcess[str]:
     environment = {k: v for k, v in os.environ.items() if not k.startswith("MILLIMETRIC_")}
     return subprocess.run(
         [sys.executable, "-m", "millimetric_mcp", *arguments],
-        capture_output=True,
+        stdout=stdout,
+        stderr=subprocess.PIPE,
         check=False,
         text=True,
         timeout=60,
@@ -96,9 +101,59 @@ def test_a_visit_is_explained_for_people_and_for_machines():
     assert '"rule_id": "fb_ad_redirect"' in machines.stdout
 
 
+@pytest.mark.parametrize(
+    ("options", "field"),
+    [
+        pytest.param(["shop.example/?fbclid=1"], "url", id="no absolute url"),
+        pytest.param([f"https://shop.example/?fbclid={'1' * 2048}"], "url", id="long url"),
+        pytest.param(
+            ["https://shop.example/?fbclid=1", "--referrer", "https://l.facebook.com/".ljust(2049)],
+            "referrer",
+            id="long referrer",
+        ),
+    ],
+)
+def test_a_visit_that_the_api_would_refuse_is_explained_all_the_same(options, field):
+    told = run("classify", *options)
+
+    assert told.returncode == 0
+    assert "Rule f" in told.stdout
+    [warning] = told.stderr.splitlines()
+    assert warning.startswith(f"millimetric-mcp: the API would refuse this {field}: ")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--version",),
+        ("classify", "https://shop.example/"),
+        ("keys", "list"),
+        ("keys", "list", "--json"),
+    ],
+    ids=" ".join,
+)
+def test_output_that_can_t_be_written_is_told_in_a_sentence(arguments, tmp_path):
+    variables = {"MILLIMETRIC_DATA_DIR": str(tmp_path)}
+    assert run("keys", "create", "--kind", "sk", "--json", **variables).returncode == 0
+    with Path("/dev/full").open("w") as full:
+        told = run(*arguments, stdout=full, **variables)
+
+    assert told.returncode == 1
+    assert told.stderr == ("millimetric-mcp: reading or writing failed: No space left on device\n")
+
+
+def test_a_command_needs_no_output():
+    command = f'exec "{sys.executable}" -m millimetric_mcp classify https://shop.example/ >&-'
+
+    told = subprocess.run(["sh", "-c", command], capture_output=True, check=False, timeout=60)
+
+    assert (told.returncode, told.stderr) == (0, b"")
+
+
 def test_a_store_is_migrated_once(tmp_path):
     first = run("migrate", "--data-dir", str(tmp_path), "--json")
     second = run("migrate", "--data-dir", str(tmp_path))
 
-    assert (first.returncode, first.stdout) == (0, '{"applied": ["0001_events"]}\n'), first.stderr
+    assert first.returncode == 0, first.stderr
+    assert first.stdout == '{"applied": ["0001_events", "0002_identity"]}\n'
     assert (second.returncode, second.stdout) == (0, "up to date\n")

@@ -55,9 +55,9 @@ class ForgetLog:
         self._salt = hmac.digest(pepper, b"erasures", "sha256")[:_SALT_BYTES]
 
     def add(
-        self, *, project_id: int, user_id: str, cutoff: datetime, requested_at: datetime
+        self, *, store: str, project_id: int, user_id: str, cutoff: datetime, requested_at: datetime
     ) -> Forget:
-        """Log an erasure; it survives a crash once this returns.
+        """Log an erasure in the event store of that id; it survives a crash once this returns.
 
         Raises:
             StoreUnavailable: it was not logged.
@@ -74,6 +74,7 @@ class ForgetLog:
             connection.execute(
                 insert(forgets).values(
                     id=forget.id,
+                    store=store,
                     project_id=project_id,
                     user_hash=forget.user_hash,
                     cutoff=to_us(cutoff),
@@ -101,15 +102,19 @@ class ForgetLog:
             row = connection.execute(query).mappings().first()
         return _to_forget(row, self._salt) if row else None
 
-    def claim(self, *, now: datetime, lease_s: float, limit: int = 100) -> tuple[Forget, ...]:
-        """At most ``limit`` pending erasures nobody has claimed, oldest first, now ours.
+    def claim(
+        self, *, store: str, now: datetime, lease_s: float, limit: int = 1000
+    ) -> tuple[Forget, ...]:
+        """At most ``limit`` of the store's pending erasures, oldest first, now ours.
 
-        They stay ours for ``lease_s`` seconds: longer than clocks of machines differ.
+        Nobody else has claimed them, and they stay ours for ``lease_s`` seconds: longer than
+        clocks of machines differ. Those that name no store are everybody's.
         """
         free = (
             select(forgets.c.id)
             .where(
                 forgets.c.completed_at.is_(None),
+                or_(forgets.c.store.is_(None), forgets.c.store == store),
                 or_(forgets.c.claimed_until.is_(None), forgets.c.claimed_until <= to_us(now)),
             )
             .order_by(forgets.c.requested_at, forgets.c.id)
@@ -134,12 +139,12 @@ class ForgetLog:
         """Give claimed erasures back at once, to be tried again by anybody."""
         self._set_claim(forget_ids, None)
 
-    def complete(self, forget_id: str, *, now: datetime) -> None:
-        """Turn an erasure into its receipt; the first completion's time stands."""
+    def complete(self, forget_ids: Sequence[str], *, now: datetime) -> None:
+        """Turn erasures into their receipts; the first completion's time stands."""
         with self._database.writing() as connection:
             connection.execute(
                 update(forgets)
-                .where(forgets.c.id == forget_id, forgets.c.completed_at.is_(None))
+                .where(forgets.c.id.in_(forget_ids), forgets.c.completed_at.is_(None))
                 .values(completed_at=to_us(now))
             )
 

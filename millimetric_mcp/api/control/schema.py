@@ -21,6 +21,7 @@ from sqlalchemy import (
     insert,
     inspect,
     select,
+    text,
 )
 
 from millimetric_mcp.errors import SettingsError
@@ -74,6 +75,7 @@ forgets = Table(
     Column("requested_at", BigInteger, nullable=False),
     Column("claimed_until", BigInteger),
     Column("completed_at", BigInteger),
+    Column("store", String(36)),
 )
 _is_pending = forgets.c.completed_at.is_(None)
 Index(
@@ -88,7 +90,14 @@ def _create_tables(connection: Connection) -> None:
     _metadata.create_all(connection)
 
 
-_MIGRATIONS: tuple[Callable[[Connection], None], ...] = (_create_tables,)
+def _add_store_to_forgets(connection: Connection) -> None:
+    """Tables that were made before had none; what lies in them is any store's."""
+    columns = {column["name"] for column in inspect(connection).get_columns(forgets.name)}
+    if forgets.c.store.name not in columns:
+        connection.execute(text(f"ALTER TABLE {forgets.name} ADD COLUMN store VARCHAR(36)"))
+
+
+_MIGRATIONS: tuple[Callable[[Connection], None], ...] = (_create_tables, _add_store_to_forgets)
 
 
 def upgrade_schema(connection: Connection) -> None:

@@ -38,7 +38,10 @@ class EventStore:
     Made by `open_event_store`; every method raises `StoreError`s only.
     """
 
-    def __init__(self, clickhouse: ClickHouse, *, shards: int, max_queued_events: int) -> None:
+    def __init__(
+        self, clickhouse: ClickHouse, *, identity: str, shards: int, max_queued_events: int
+    ) -> None:
+        self.id = identity
         self.left_running = False
         self._clickhouse = clickhouse
         self._readers = ThreadPoolExecutor(MAX_CONCURRENT_READS, thread_name_prefix="store-read")
@@ -94,15 +97,12 @@ class EventStore:
         """Returns when the store answers."""
         await self._read(self._clickhouse.ping)
 
-    async def forget(
-        self, project_id: int, *, salt: bytes, cutoffs: Mapping[bytes, datetime]
-    ) -> None:
+    async def forget(self, *, salt: bytes, cutoffs: Mapping[tuple[int, bytes], datetime]) -> None:
         """Erases users' events that had arrived by each one's cutoff; returns when it is done.
 
-        ``cutoffs`` goes by user hash: sha256(salt || user_id).
+        ``cutoffs`` goes by project id and user hash: sha256(salt || user_id).
         """
-        forget = self._clickhouse.forget
-        await self._maintain(partial(forget, project_id, salt=salt, cutoffs=cutoffs))
+        await self._maintain(partial(self._clickhouse.forget, salt=salt, cutoffs=cutoffs))
 
     async def expire(self, project_id: int, *, first_day: date) -> int:
         """Removes events from days before ``first_day`` and says how many there were."""
@@ -166,5 +166,9 @@ def open_event_store(target: StoreTarget, *, max_queued_events: int) -> EventSto
     """
     clickhouse = ClickHouse(ClientPool(target))
     migrate(clickhouse.pool)
-    shards = clickhouse.count_shards()
-    return EventStore(clickhouse, shards=shards, max_queued_events=max_queued_events)
+    return EventStore(
+        clickhouse,
+        identity=clickhouse.identify(),
+        shards=clickhouse.count_shards(),
+        max_queued_events=max_queued_events,
+    )

@@ -121,11 +121,25 @@ class ClickHouse:
         elapsed_us = self._query(compose_for("now", self.pool.target), {})[0][0]
         return _EPOCH + timedelta(microseconds=elapsed_us)
 
-    def forget(self, project_id: int, *, salt: bytes, cutoffs: Mapping[bytes, datetime]) -> None:
-        """Erases users' events; ``cutoffs`` says by when they had arrived, by user hash.
+    def identify(self) -> str:
+        """The store's own id: of a server or cluster the same by every address.
 
-        A user hash is sha256(salt || user_id). Returns when the rows are gone from every
-        answer, the files that held them are deleted, and so is the engine's note of the
+        Raises:
+            StoreUnavailable: this server of the cluster has no copy of it yet.
+        """
+        identity = str(self._query(compose_for("identity", self.pool.target), {})[0][0])
+        if not identity:
+            raise StoreUnavailable(
+                "this server of the event store does not hold the store's id yet, which it "
+                "fetches from the others by itself: try again in a moment"
+            )
+        return identity
+
+    def forget(self, *, salt: bytes, cutoffs: Mapping[tuple[int, bytes], datetime]) -> None:
+        """Erases users' events; ``cutoffs`` says by when they had arrived.
+
+        A user is a project id and sha256(salt || user_id). Returns when the rows are gone from
+        every answer, the files that held them are deleted, and so is the engine's note of the
         statement (a cluster keeps its last one). Doing it again is harmless.
 
         Raises:
@@ -134,14 +148,14 @@ class ClickHouse:
         """
         microsecond = timedelta(microseconds=1)
         bound: dict[str, Any] = {
-            "project_id": project_id,
+            "project_ids": sorted({project_id for project_id, _ in cutoffs}),
             "salt": salt.hex().upper(),
-            "user_hashes": [user_hash.hex().upper() for user_hash in cutoffs],
+            "users": [f"{project_id} {digest.hex().upper()}" for project_id, digest in cutoffs],
             "cutoffs_us": [(cutoff - _EPOCH) // microsecond for cutoff in cutoffs.values()],
         }
         self._command("forget", bound)
         if self.pool.target.cluster is None:
-            self._command("forgotten", {"user_hash": bound["user_hashes"][0]})
+            self._command("forgotten", {"user": bound["users"][0]})
         self._wait_for_deletion()
 
     def _wait_for_deletion(self) -> None:
@@ -182,9 +196,10 @@ class ClickHouse:
         )
 
     def _command(self, name: str, bound: Mapping[str, Any]) -> None:
+        """Runs a maintenance statement; values too long for a URL travel in the body."""
         statement = compose_for(name, self.pool.target)
         self.pool.run(
-            lambda client: client.command(statement, parameters=dict(bound)),
+            lambda client: client.raw_query(statement, parameters=dict(bound)),
             timeout_s=MAINTENANCE_TIMEOUT_S,
         )
 

@@ -103,11 +103,13 @@ def _render(file: Traversable, target: StoreTarget) -> Iterator[str]:
 
 def _names(target: StoreTarget) -> dict[str, str]:
     cluster = target.cluster or ""
+    identity = f"{target.database}.identity"
     return {
         "database": target.database,
         "events": EVENTS,
         "local": target.local_table,
         "versions": _VERSIONS,
+        "all_identities": f"clusterAllReplicas('{cluster}', {identity})" if cluster else identity,
         "cluster": cluster,
         "on_cluster": f"ON CLUSTER '{cluster}'" if cluster else "",
         "merge_tree": _SHARD_REPLICA if cluster else "MergeTree",

@@ -34,7 +34,8 @@ _PROJECTED = (
 _BUCKETS = {
     Interval.HOUR: "toStartOfHour(timestamp)",
     Interval.DAY: "toDate(timestamp)",
-    Interval.WEEK: "toMonday(toDate(timestamp))",
+    # toMonday gives a Date, which has no Monday before Thursday, 1970-01-01.
+    Interval.WEEK: "toDate32(toDate(timestamp)) - toDayOfWeek(toDate(timestamp), 1)",
     Interval.MONTH: "toStartOfMonth(toDate(timestamp))",
 }
 _EVENTS_MEASURE = "count() AS part_events"

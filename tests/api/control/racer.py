@@ -17,6 +17,7 @@ from millimetric_mcp.contract.keys import KeyEnv, KeyKind
 from millimetric_mcp.errors import SettingsError
 
 PEPPER = b"pepper for the tests"
+STORE = "the event store"
 
 
 def say(text: object) -> None:
@@ -53,10 +54,10 @@ def settle_pepper(dsn: str) -> None:
 def claim_forgets(dsn: str) -> Iterator[None]:
     control = open_control(dsn, pepper=PEPPER)
     yield
-    while claimed := control.forgets.claim(now=datetime.now(UTC), lease_s=60, limit=3):
+    while claimed := control.forgets.claim(store=STORE, now=datetime.now(UTC), lease_s=60, limit=3):
         for forget in claimed:
             say(forget.id)
-            control.forgets.complete(forget.id, now=datetime.now(UTC))
+            control.forgets.complete([forget.id], now=datetime.now(UTC))
     control.close()
 
 
@@ -68,7 +69,7 @@ def log_a_forget_and_die(dsn: str, project_id: str) -> None:
 
 def claim_a_forget_and_die(dsn: str, lease_s: str) -> None:
     control = open_control(dsn, pepper=PEPPER)
-    claimed = control.forgets.claim(now=datetime.now(UTC), lease_s=float(lease_s))
+    claimed = control.forgets.claim(store=STORE, now=datetime.now(UTC), lease_s=float(lease_s))
     say(len(claimed))
     os.kill(os.getpid(), signal.SIGKILL)
 
@@ -76,7 +77,7 @@ def claim_a_forget_and_die(dsn: str, lease_s: str) -> None:
 def _log_forget(control: Control, project_id: str) -> str:
     now = datetime.now(UTC)
     forget = control.forgets.add(
-        project_id=int(project_id), user_id="user_42", cutoff=now, requested_at=now
+        store=STORE, project_id=int(project_id), user_id="user_42", cutoff=now, requested_at=now
     )
     return forget.id
 

@@ -10,6 +10,7 @@ from millimetric_mcp.contract.keys import KeyEnv, KeyKind
 from millimetric_mcp.errors import StoreUnavailable
 
 PEPPER = b"pepper for the tests"
+STORE = "the event store"
 NOW = datetime(2026, 5, 16, 19, 0, 0, 123457, tzinfo=UTC)
 USER = "user_42 · プラ"
 
@@ -19,10 +20,17 @@ def project_id(control: Control) -> int:
     return control.create_key(kind=KeyKind.SK, env=KeyEnv.LIVE, project="shop").record.project_id
 
 
-def log(control: Control, project_id: int, *, user: str = USER, later_s: float = 0) -> Forget:
+def log(
+    control: Control,
+    project_id: int,
+    *,
+    user: str = USER,
+    later_s: float = 0,
+    store: str = STORE,
+) -> Forget:
     asked = NOW + timedelta(seconds=later_s)
     return control.forgets.add(
-        project_id=project_id, user_id=user, cutoff=asked, requested_at=asked
+        store=store, project_id=project_id, user_id=user, cutoff=asked, requested_at=asked
     )
 
 
@@ -58,8 +66,8 @@ def test_no_file_of_the_database_holds_a_forgotten_id(tmp_path):
 
 def test_a_completed_forget_is_a_receipt_with_its_first_time(control, project_id):
     forget = log(control, project_id)
-    control.forgets.complete(forget.id, now=NOW + timedelta(seconds=3))
-    control.forgets.complete(forget.id, now=NOW + timedelta(seconds=9))
+    control.forgets.complete([forget.id], now=NOW + timedelta(seconds=3))
+    control.forgets.complete([forget.id], now=NOW + timedelta(seconds=9))
     assert control.forgets.list_pending() == ()
     receipt = control.forgets.find(forget.id)
     assert receipt.completed_at == NOW + timedelta(seconds=3)
@@ -77,32 +85,44 @@ def test_a_forget_of_no_project_is_refused_as_a_failure(control):
 
 def test_a_claim_takes_the_oldest_first_and_at_most_its_limit(control, project_id):
     late, early, middle = (log(control, project_id, later_s=s) for s in (9, 1, 5))
-    assert control.forgets.claim(now=NOW, lease_s=60, limit=2) == (early, middle)
-    assert control.forgets.claim(now=NOW, lease_s=60, limit=2) == (late,)
-    assert control.forgets.claim(now=NOW, lease_s=60, limit=2) == ()
+    assert control.forgets.claim(store=STORE, now=NOW, lease_s=60, limit=2) == (early, middle)
+    assert control.forgets.claim(store=STORE, now=NOW, lease_s=60, limit=2) == (late,)
+    assert control.forgets.claim(store=STORE, now=NOW, lease_s=60, limit=2) == ()
+
+
+def test_a_claim_takes_only_what_was_asked_of_its_store(control, project_id):
+    ours, theirs = (log(control, project_id, store=store) for store in ("ours", "theirs"))
+    assert control.forgets.claim(store="ours", now=NOW, lease_s=60) == (ours,)
+    assert control.forgets.claim(store="theirs", now=NOW, lease_s=60) == (theirs,)
 
 
 def test_a_claim_is_free_again_when_its_lease_is_over(control, project_id):
     forget = log(control, project_id)
-    control.forgets.claim(now=NOW, lease_s=10)
-    assert control.forgets.claim(now=NOW + timedelta(seconds=9.999999), lease_s=10) == ()
-    assert control.forgets.claim(now=NOW + timedelta(seconds=10), lease_s=10) == (forget,)
+    control.forgets.claim(store=STORE, now=NOW, lease_s=10)
+    assert (
+        control.forgets.claim(store=STORE, now=NOW + timedelta(seconds=9.999999), lease_s=10) == ()
+    )
+    assert control.forgets.claim(store=STORE, now=NOW + timedelta(seconds=10), lease_s=10) == (
+        forget,
+    )
 
 
 def test_a_renewed_claim_stays_and_a_released_one_is_free_at_once(control, project_id):
     forget = log(control, project_id)
-    control.forgets.claim(now=NOW, lease_s=10)
+    control.forgets.claim(store=STORE, now=NOW, lease_s=10)
     control.forgets.renew([forget.id], now=NOW + timedelta(seconds=8), lease_s=10)
-    assert control.forgets.claim(now=NOW + timedelta(seconds=12), lease_s=10) == ()
+    assert control.forgets.claim(store=STORE, now=NOW + timedelta(seconds=12), lease_s=10) == ()
     control.forgets.release([forget.id])
-    assert control.forgets.claim(now=NOW + timedelta(seconds=12), lease_s=10) == (forget,)
+    assert control.forgets.claim(store=STORE, now=NOW + timedelta(seconds=12), lease_s=10) == (
+        forget,
+    )
 
 
 def test_a_completed_forget_is_never_claimed(control, project_id):
     forget = log(control, project_id)
-    control.forgets.complete(forget.id, now=NOW)
+    control.forgets.complete([forget.id], now=NOW)
     control.forgets.release([forget.id])
-    assert control.forgets.claim(now=NOW, lease_s=10) == ()
+    assert control.forgets.claim(store=STORE, now=NOW, lease_s=10) == ()
 
 
 def test_processes_share_the_forgets_out_and_lose_none(race, control, control_dsn, project_id):
@@ -130,5 +150,7 @@ def test_a_forget_claimed_by_a_process_that_died_is_claimed_by_another(
     output, _ = racer.communicate("go\n", timeout=60)
     assert (racer.returncode, output.split()[-1]) == (-signal.SIGKILL, "1")
     now = datetime.now(UTC)
-    assert control.forgets.claim(now=now, lease_s=30) == ()
-    assert control.forgets.claim(now=now + timedelta(seconds=30), lease_s=30) == (forget,)
+    assert control.forgets.claim(store=STORE, now=now, lease_s=30) == ()
+    assert control.forgets.claim(store=STORE, now=now + timedelta(seconds=30), lease_s=30) == (
+        forget,
+    )

@@ -5,6 +5,7 @@ import stat
 import sys
 import threading
 import time
+from datetime import UTC, datetime
 
 import pytest
 from sqlalchemy import create_engine, text
@@ -15,6 +16,7 @@ from millimetric_mcp.errors import SettingsError, StoreUnavailable
 
 PEPPER = b"pepper for the tests"
 SALT = b"salt for the tests!!"
+NOW = datetime(2026, 5, 16, 19, tzinfo=UTC)
 
 
 def run_sql(dsn: str, statement: str) -> None:
@@ -37,6 +39,20 @@ def test_a_database_of_a_newer_version_is_refused_with_the_remedy(control, contr
     run_sql(control_dsn, "INSERT INTO millimetric_schema VALUES (1000)")
     with pytest.raises(SettingsError, match=r"newer millimetric-mcp; upgrade this one: pip"):
         open_control(control_dsn, pepper=PEPPER)
+
+
+def test_an_older_database_keeps_its_erasures_which_any_store_does(control, control_dsn):
+    new = control.create_key(kind=KeyKind.SK, env=KeyEnv.LIVE, project="shop")
+    asked = {"project_id": new.record.project_id, "cutoff": NOW, "requested_at": NOW}
+    older = control.forgets.add(store="a", user_id="u", **asked)
+    run_sql(control_dsn, "ALTER TABLE millimetric_forgets DROP COLUMN store")
+    run_sql(control_dsn, "DELETE FROM millimetric_schema WHERE version = 2")
+
+    upgraded = open_control(control_dsn, pepper=PEPPER)
+    upgraded.forgets.add(store="a", user_id="u", **asked)
+
+    assert upgraded.forgets.claim(store="b", now=NOW, lease_s=60) == (older,)
+    upgraded.close()
 
 
 @pytest.mark.parametrize(

@@ -82,6 +82,7 @@ def list_requests(api) -> dict[str, tuple[bytes, tuple[int, str | None]]]:
     """Raw requests and the outcome of each one, by what is odd."""
     chunked = head(api, "Transfer-Encoding: chunked")
     event = b'{"event":"x"}'
+    one = b"d\r\n" + event + b"\r\n0\r\n\r\n"
     upgrade = ("Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAMAAABk")
     return {
         "no http": (b"GARBAGE\r\n\r\n", MALFORMED),
@@ -112,6 +113,12 @@ def list_requests(api) -> dict[str, tuple[bytes, tuple[int, str | None]]]:
             MALFORMED,
         ),
         "coding of nothing": (head(api, "Transfer-Encoding: x") + b"{}", MALFORMED),
+        "coding inside of chunks": (head(api, "Transfer-Encoding: gzip, chunked") + one, MALFORMED),
+        "coding in a header of its own": (
+            head(api, "Transfer-Encoding: gzip", "Transfer-Encoding: chunked") + one,
+            MALFORMED,
+        ),
+        "chunked in capitals": (head(api, "Transfer-Encoding: Chunked") + one, STORED),
         "negative length": (head(api, "Content-Length: -2"), MALFORMED),
         "length beyond 64 bits": (head(api, f"Content-Length: {'9' * 20}"), TOO_LARGE),
         "length beyond the limit": (head(api, "Content-Length: 999999999"), TOO_LARGE),
@@ -138,7 +145,7 @@ def list_requests(api) -> dict[str, tuple[bytes, tuple[int, str | None]]]:
             STORED,
         ),
         "chunks of a request to upgrade": (
-            head(api, *upgrade, "Transfer-Encoding: chunked") + b"d\r\n" + event + b"\r\n0\r\n\r\n",
+            head(api, *upgrade, "Transfer-Encoding: chunked") + one,
             STORED,
         ),
         "header that is no text": (HEALTH + b"X: \xff\xfe\r\n\r\n", OK),

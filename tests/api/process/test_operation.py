@@ -39,6 +39,14 @@ def test_sigterm_ends_with_code_0_while_an_erasure_is_under_way(start_api):
     assert api.terminate() == 0
 
 
+def test_sigterm_ends_with_code_0_while_it_starts(start_api):
+    api = start_api(wait=False)
+    api.wait_until((api.data_dir / "lock").exists)
+
+    assert api.terminate() == 0
+    assert "Traceback" not in api.stderr()
+
+
 def test_a_second_process_on_the_data_directory_gets_one_clear_sentence(shared_api, start_api):
     second = start_api("--data-dir", str(shared_api.data_dir), wait=False)
 

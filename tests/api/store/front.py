@@ -33,6 +33,8 @@ import sys
 import threading
 import time
 from dataclasses import asdict, dataclass, field
+from email import message_from_bytes
+from email.policy import HTTP
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -187,6 +189,8 @@ class Handler(BaseHTTPRequestHandler):
         return bytes(body)
 
     def _serve_statement(self, params: dict[str, str], body: bytes) -> None:
+        if self.headers.get("Content-Type", "").startswith("multipart/form-data"):
+            params, body = params | _read_form(self.headers["Content-Type"], body), b""
         statement = b"\n".join(part for part in (params.get("query", "").encode(), body) if part)
         encoding = self.headers.get("Content-Encoding", "")
         try:
@@ -256,6 +260,15 @@ class Handler(BaseHTTPRequestHandler):
 
 
 _COMPRESS = {"lz4": lz4.frame.compress, "zstd": zstd.compress}
+
+
+def _read_form(content_type: str, body: bytes) -> dict[str, str]:
+    """A statement and its parameters that came in the body."""
+    head = f"Content-Type: {content_type}\r\n\r\n".encode()
+    return {
+        str(part.get_param("name", header="Content-Disposition")): part.get_content()
+        for part in message_from_bytes(head + body, policy=HTTP).iter_parts()
+    }
 
 
 def _decompress(body: bytes, encoding: str) -> bytes:

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from millimetric_mcp.api.store import ClientPool, migrate
+from millimetric_mcp.api.store.clickhouse import ClickHouse
 from millimetric_mcp.api.store.migrations import list_versions, packaged_sql, render_migration
 from millimetric_mcp.errors import StoreRefused, StoreUncertain
 
@@ -73,9 +74,38 @@ def test_threads_that_start_at_once_leave_one_schema(store_target, ask):
 
     assert set(applied) <= {ALL, ()}
     assert ALL in applied
+    assert len(ask("SELECT DISTINCT id FROM identity")) == 1
     assert ask("SELECT DISTINCT version FROM schema_versions ORDER BY version") == [
         (version,) for version in ALL
     ]
+
+
+def test_a_store_has_an_id_of_its_own_that_stays(front, database):
+    def read_id(target):
+        store = ClickHouse(ClientPool(target))
+        migrate(store.pool)
+        identity = store.identify()
+        store.pool.close()
+        return identity
+
+    first, cluster = front.target(database), front.target(f"{database}_two", cluster="two")
+
+    ids = [read_id(target) for target in (first, cluster, first, cluster)]
+
+    assert ids[:2] == ids[2:]
+    assert len(set(ids)) == 2
+
+
+def test_a_server_that_has_not_fetched_the_store_s_id_says_so(
+    front, database, call_command, pool, ask
+):
+    migrate(pool)
+    ask.command("TRUNCATE TABLE identity")
+
+    code, _, errors = call_command("api", "--port", "0", "--store", front.dsn(database))
+
+    assert (code, errors.count("\n")) == (1, 1)
+    assert "does not hold the store's id yet" in errors
 
 
 def test_processes_that_start_at_once_all_succeed(front, database, tmp_path, ask):

@@ -1,8 +1,13 @@
 """The API's store on a ClickHouse server: the real client over real sockets."""
 
 import asyncio
+from hashlib import sha256
 
 import pytest
+
+from millimetric_mcp.api import upkeep
+from millimetric_mcp.api.store import open_event_store
+from millimetric_mcp.contract.keys import KeyKind
 
 PAGE = "https://yoursite.com/?utm_source=facebook&utm_medium=cpc"
 
@@ -71,6 +76,53 @@ async def test_a_forgotten_user_is_gone_and_nobody_else(api, ask, wait_until):
     await wait_until(lambda: ask("SELECT count() FROM events WHERE user_id = 'user_1'") == [(0,)])
     left = await api.rows("/v1/stats", {"group_by": "event_name"})
     assert left == [{"event_name": "x", "value": 20}]
+
+
+async def test_an_erasure_is_done_in_the_store_that_it_was_asked_of(
+    api, run_api, front, database, monkeypatch, wait_until
+):
+    """Not in another's that uses the same control database, which has no such events."""
+    monkeypatch.setattr(upkeep, "FORGET_POLL_S", 0.05)
+    await api.post("/v1/track", {"event": "x", "user_id": "gone"})
+    erasure = {"database": database, "match": "-- Erases", "kind": "refuse", "code": 242}
+    front.plant(erasure | {"times": 1000})
+    another = open_event_store(front.target(f"{database}_2"), max_queued_events=1)
+
+    async with run_api(another):
+        await api.post("/v1/forget", {"user_id": "gone"})
+        await wait_until(lambda: len(front.list_statements("-- Erases", database=database)) > 20)
+        front.plant()
+        await wait_until(lambda: not api.control.forgets.list_pending())
+
+    assert await api.rows("/v1/query") == []
+    assert front.list_statements("-- Erases", database=f"{database}_2") == []
+
+
+async def test_erasures_of_many_projects_are_done_together(api, front, database, wait_until):
+    for number in range(12):
+        key = api.make_key(KeyKind.SK, project=f"project {number}")
+        for user_id in ("gone", "kept"):
+            await api.post("/v1/track", {"event": "x", "user_id": user_id}, key=key)
+        if number:
+            await api.post("/v1/forget", {"user_id": "gone"}, key=key)
+
+    await wait_until(lambda: not api.control.forgets.list_pending())
+
+    assert len(front.list_statements("-- Erases", database=database)) < 6
+
+
+async def test_a_thousand_users_are_erased_by_one_statement(api, ask):
+    users = [f"user_{number}" for number in range(1001)]
+    await api.post("/v1/batch", {"events": [{"event": "x", "user_id": u} for u in users[1:]]})
+    await api.post("/v1/track", {"event": "x", "user_id": users[0]})
+    [[project_id]] = ask("SELECT DISTINCT project_id FROM events")
+    cutoff = await api.store.now()
+
+    hashes = [sha256(b"salt" + user.encode()).digest() for user in users[1:]]
+    cutoffs = {(project_id, user_hash): cutoff for user_hash in hashes}
+    await api.store.forget(salt=b"salt", cutoffs=cutoffs)
+
+    assert ask("SELECT user_id FROM events") == [(users[0],)]
 
 
 async def test_concurrent_requests_share_inserts_and_lose_nothing(api, front, database):

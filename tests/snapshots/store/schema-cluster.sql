@@ -76,3 +76,22 @@ SETTINGS
 -- others may write by hand.
 CREATE TABLE IF NOT EXISTS millimetric.events ON CLUSTER 'analytics' AS millimetric.events_local
 ENGINE = Distributed('analytics', 'millimetric', 'events_local', rand());
+
+-- Which store this is, by whatever address it is reached; the same on every server of a cluster.
+CREATE TABLE IF NOT EXISTS millimetric.identity ON CLUSTER 'analytics'
+(
+    id String
+)
+ENGINE = ReplicatedMergeTree('/clickhouse/tables/{database}/{table}', '{shard}-{replica}')
+ORDER BY id
+SETTINGS
+    fsync_after_insert = 1,
+    fsync_part_directory = 1;
+
+-- The table's own UUID, so that processes which start at once all write the same one. A server
+-- that joins a cluster has made a table of another UUID, and takes the id that is there.
+INSERT INTO millimetric.identity
+SELECT toString(uuid)
+FROM system.tables
+WHERE database = 'millimetric' AND name = 'identity'
+    AND (SELECT count() FROM clusterAllReplicas('analytics', millimetric.identity)) = 0;

@@ -71,3 +71,22 @@ SETTINGS
     fsync_after_insert = 1,
     fsync_part_directory = 1,
     min_compressed_bytes_to_fsync_after_merge = 1;
+
+-- Which store this is, by whatever address it is reached; the same on every server of a cluster.
+CREATE TABLE IF NOT EXISTS millimetric.identity
+(
+    id String
+)
+ENGINE = MergeTree
+ORDER BY id
+SETTINGS
+    fsync_after_insert = 1,
+    fsync_part_directory = 1;
+
+-- The table's own UUID, so that processes which start at once all write the same one. A server
+-- that joins a cluster has made a table of another UUID, and takes the id that is there.
+INSERT INTO millimetric.identity
+SELECT toString(uuid)
+FROM system.tables
+WHERE database = 'millimetric' AND name = 'identity'
+    AND (SELECT count() FROM millimetric.identity) = 0;

@@ -1,12 +1,14 @@
 -- Erases users' events that had arrived by each one's cutoff. The ids are not in the statement,
 -- which the engine keeps on disk: salted hashes are, and forgotten.sql removes these too.
+-- A user is a project and a hash; those of all projects go at once, since each wait for files to
+-- be deleted takes seconds.
 ALTER TABLE $database.$local $on_cluster
-DELETE WHERE project_id = {project_id:UInt64}
+DELETE WHERE project_id IN {project_ids:Array(UInt64)}
     AND user_id != ''
     AND received_at <= fromUnixTimestamp64Micro(
         transform(
-            hex(SHA256(concat(unhex({salt:String}), user_id))),
-            {user_hashes:Array(String)}, {cutoffs_us:Array(Int64)}, toInt64(-1)
+            concat(toString(project_id), ' ', hex(SHA256(concat(unhex({salt:String}), user_id)))),
+            {users:Array(String)}, {cutoffs_us:Array(Int64)}, toInt64(-1)
         ),
         'UTC'
     )

@@ -1,0 +1,18 @@
+-- Which store this is, by whatever address it is reached; the same on every server of a cluster.
+CREATE TABLE IF NOT EXISTS $database.identity $on_cluster
+(
+    id String
+)
+ENGINE = $merge_tree_everywhere
+ORDER BY id
+SETTINGS
+    fsync_after_insert = $fsync,
+    fsync_part_directory = $fsync;
+
+-- The table's own UUID, so that processes which start at once all write the same one. A server
+-- that joins a cluster has made a table of another UUID, and takes the id that is there.
+INSERT INTO $database.identity
+SELECT toString(uuid)
+FROM system.tables
+WHERE database = '$database' AND name = 'identity'
+    AND (SELECT count() FROM $all_identities) = 0;
