@@ -45,8 +45,8 @@ _RACES = frozenset(
 def migrate(pool: ClientPool, *, sql: Traversable | None = None) -> tuple[str, ...]:
     """Brings the schema up to date and names the versions that were applied, oldest first.
 
-    A store that is up to date is only looked at. ``sql`` holds the steps: the package's own
-    where none is given.
+    A store that is up to date is only looked at; what is asked of its durability is settled each
+    time. ``sql`` holds the steps: the package's own where none is given.
 
     Raises:
         StoreRefused: the schema is newer than the steps, or the cluster is not fit for it.
@@ -65,6 +65,7 @@ def migrate(pool: ClientPool, *, sql: Traversable | None = None) -> tuple[str, .
         _prepare(pool, sql)
     for version in missing:
         _apply(pool, version, sql)
+    _settle_durability(pool)
     return missing
 
 
@@ -91,6 +92,11 @@ def render_migration(version: str, target: StoreTarget, sql: Traversable) -> tup
     return tuple(
         statement for file in files if file.is_file() for statement in _render(file, target)
     )
+
+
+def render_durability(target: StoreTarget) -> tuple[str, ...]:
+    """The statement that makes the events' table flush its writes or not, as the target says."""
+    return tuple(_render(packaged_sql() / "durability.sql", target))
 
 
 def _render(file: Traversable, target: StoreTarget) -> Iterator[str]:
@@ -156,6 +162,18 @@ def _apply(pool: ClientPool, version: str, sql: Traversable) -> None:
             _VERSIONS, [[version]], column_names=["version"], column_type_names=["String"]
         )
     )
+
+
+def _settle_durability(pool: ClientPool) -> None:
+    """Makes the events' table flush its writes, or not, as is asked today."""
+    target = pool.target
+    bound = {
+        "database": target.database,
+        "table": target.local_table,
+        "wanted": f"fsync_after_insert = {_names(target)['fsync']}",
+    }
+    if _ask(pool, packaged_sql() / "durability_differs.sql", bound):
+        _run_steps(pool, render_durability(target))
 
 
 def _ask(pool: ClientPool, file: Traversable, bound: dict[str, Any]) -> int:

@@ -40,13 +40,6 @@ _BUCKETS = {
 }
 _EVENTS_MEASURE = "count() AS part_events"
 _VISITORS_MEASURE = "uniqCombinedState(14)(anonymous_id) AS part_visitors"
-_METRICS = {
-    Metric.COUNT: (_EVENTS_MEASURE, "sum(part_events)"),
-    Metric.UNIQUES: (
-        f"{_EVENTS_MEASURE}, {_VISITORS_MEASURE}",
-        "least(uniqCombinedMerge(14)(part_visitors), sum(part_events))",
-    ),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +89,9 @@ def compose_sources(params: SourcesParams) -> str:
     """The statement for ``/v1/sources``."""
     columns = "source" if params.breakdown is Breakdown.SOURCE else "source, medium"
     parts = _compose_parts("source, medium,", f"{_EVENTS_MEASURE}, {_VISITORS_MEASURE}")
-    return read_statement("sources").substitute(columns=columns, parts=parts)
+    return read_statement("sources").substitute(
+        columns=columns, visitors=_compose_visitors(), parts=parts
+    )
 
 
 def compose_stats(params: StatsParams) -> str:
@@ -109,13 +104,19 @@ def compose_stats(params: StatsParams) -> str:
         keys.insert(0, f"{_BUCKETS[params.interval]} AS bucket")
         outer.insert(0, "bucket")
         order.insert(0, "bucket")
-    measure, metric = _METRICS[params.metric]
+    measure, metric = _EVENTS_MEASURE, "sum(part_events)"
+    if params.metric is Metric.UNIQUES:
+        measure, metric = f"{_EVENTS_MEASURE}, {_VISITORS_MEASURE}", _compose_visitors()
     return read_statement("stats").substitute(
         keys=_listed(outer),
         metric=metric,
         parts=_compose_parts(_listed(keys), measure),
         order=", ".join(order),
     )
+
+
+def _compose_visitors() -> str:
+    return read_statement("visitors").substitute()
 
 
 def _compose_parts(keys: str, measures: str) -> str:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 
@@ -31,6 +32,15 @@ def pool(store_target):
 
 
 @pytest.fixture
+def engine_database(engine_target, database):
+    """A database of the test's own in the engine of this process."""
+    yield replace(engine_target, database=database)
+    pool = ClientPool(engine_target)
+    pool.run(lambda client: client.command(f"DROP DATABASE IF EXISTS {database} SYNC"))
+    pool.close()
+
+
+@pytest.fixture
 def later_sql(tmp_path) -> Path:
     """The steps of a later release, which has one more."""
     sql = tmp_path / "sql"
@@ -47,6 +57,23 @@ def test_the_command_says_what_it_applied(call_command, front, database):
     assert call_command("migrate", *store, "--json") == (0, json.dumps({"applied": ALL}) + "\n", "")
     assert call_command("migrate", *store, "--json") == (0, '{"applied": []}\n', "")
     assert call_command("migrate", *store) == (0, "up to date\n", "")
+
+
+@pytest.mark.parametrize("place", ["store_target", "engine_database"])
+def test_whether_writes_are_flushed_follows_the_setting_of_each_start(request, place):
+    target = request.getfixturevalue(place)
+    for fsync in (False, True, True, False):
+        pool = ClientPool(replace(target, fsync=fsync))
+        migrate(pool)
+        made = pool.run(lambda client: client.command("SHOW CREATE TABLE events"))
+        pool.close()
+
+        flushed = dict(re.findall(r"(\w*fsync\w*) = (\d)", made))
+        assert flushed == {
+            "fsync_after_insert": str(int(fsync)),
+            "fsync_part_directory": str(int(fsync)),
+            "min_compressed_bytes_to_fsync_after_merge": str(int(fsync)),
+        }
 
 
 def test_a_store_that_is_up_to_date_is_only_looked_at(pool, front, database):

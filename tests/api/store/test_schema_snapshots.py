@@ -14,6 +14,7 @@ from millimetric_mcp.api.store import ClientPool, embedded_target, parse_store_d
 from millimetric_mcp.api.store.migrations import (
     list_versions,
     packaged_sql,
+    render_durability,
     render_migration,
     render_preparation,
 )
@@ -45,7 +46,9 @@ def list_schema(name):
 
 
 def list_maintenance():
-    return [compose_for(name, TARGETS["cluster"]).strip() for name in MAINTENANCE]
+    target = TARGETS["cluster"]
+    composed = (compose_for(name, target).strip() for name in MAINTENANCE)
+    return [*composed, *render_durability(target)]
 
 
 def check_snapshot(name, statements):

@@ -34,3 +34,11 @@ SETTINGS mutations_sync = 2, distributed_ddl_task_timeout = 600;
 
 -- How many shards the cluster has.
 SELECT uniqExact(shard_num) FROM system.clusters WHERE cluster = {cluster:String};
+
+-- Whether each write is flushed to disk before it is acknowledged, for a table that was made under
+-- the other setting.
+ALTER TABLE millimetric.events_local ON CLUSTER 'analytics'
+MODIFY SETTING
+    fsync_after_insert = 1,
+    fsync_part_directory = 1,
+    min_compressed_bytes_to_fsync_after_merge = 1;

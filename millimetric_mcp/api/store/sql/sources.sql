@@ -1,9 +1,8 @@
--- Events, visitors and the paid share by source, and by medium where asked. Visitors are an
--- estimate, held to the number of their events.
+-- Events, visitors and the paid share by source, and by medium where asked.
 SELECT
     $columns,
     sum(part_events) AS events,
-    least(uniqCombinedMerge(14)(part_visitors), events) AS uniques,
+    $visitors AS uniques,
     sumIf(part_events, medium = 'paid') / events AS paid_share
 FROM
 (

@@ -1,0 +1,60 @@
+"""How far the estimate of visitors is off, where it is worst: just above 2.5 * 2^14 of them."""
+
+from dataclasses import replace
+from math import sqrt
+
+import pytest
+
+from millimetric_mcp.api.store import ClientPool, migrate
+from millimetric_mcp.api.store.clickhouse import ClickHouse
+from millimetric_mcp.contract.reads import SourcesParams, StatsParams
+
+SETS = 20
+MAY = {"from": "2026-05-01T00:00:00Z", "to": "2026-06-01T00:00:00Z"}
+FILL = """
+INSERT INTO events (project_id, timestamp, source, medium, anonymous_id)
+WITH number % {sets:UInt64} AS set, intDiv(number, {sets:UInt64}) AS event
+SELECT 1, toDateTime64('2026-05-01 00:00:00', 3, 'UTC') + (event % 20) * 86400,
+       toString(set), 'referral', hex(MD5(concat(toString(set), '-', toString(intDiv(event, 2)))))
+FROM numbers({visitors:UInt64} * 2 * {sets:UInt64})
+"""
+"""Each visitor of a set has two events, on different days."""
+
+
+@pytest.fixture
+def clickhouse(engine_target):
+    target = replace(engine_target, database="uniques")
+    store = ClickHouse(ClientPool(target))
+    migrate(store.pool)
+    yield store
+    store.pool.run(lambda client: client.command("DROP DATABASE uniques SYNC"))
+    store.pool.close()
+
+
+@pytest.mark.parametrize("visitors", [39_000, 42_000, 47_000, 52_000])
+def test_the_standard_error_of_uniques_is_about_one_percent_at_most(clickhouse, visitors):
+    bound = {"sets": SETS, "visitors": visitors}
+    clickhouse.pool.run(lambda client: client.command(FILL, parameters=bound))
+    exact = dict(
+        clickhouse.pool.run(
+            lambda client: (
+                client.query(
+                    "SELECT source, uniqExact(anonymous_id) FROM events GROUP BY source"
+                ).result_rows
+            )
+        )
+    )
+
+    by_source = clickhouse.sources(1, SourcesParams.model_validate(MAY))
+    asked = MAY | {"metric": "uniques", "group_by": "source", "interval": "month"}
+    by_month, _ = clickhouse.stats(1, StatsParams.model_validate(asked))
+
+    assert set(exact.values()) == {visitors}
+    for found in (
+        {row["source"]: row["uniques"] for row in by_source},
+        {row["source"]: row["value"] for row in by_month},
+    ):
+        assert found.keys() == exact.keys()
+        errors = [found[source] / exact[source] - 1 for source in exact]
+        assert sqrt(sum(error**2 for error in errors) / SETS) < 0.0125
+        assert max(map(abs, errors)) < 0.03
