@@ -30,6 +30,7 @@ from millimetric_mcp.contract.keys import KeyKind
 from millimetric_mcp.contract.validation import list_faults
 from millimetric_mcp.errors import SettingsError
 
+MAX_RETENTION_DAYS = 36_500
 DEFAULT_HOST = "https://api.millimetric.ai"
 LOCAL_HOST = "http://localhost:8787"
 MIN_SECRET_LENGTH = 16
@@ -425,7 +426,9 @@ class ApiSettings(StoreSettings, AnswerSettings):
         int | None,
         Setting("MILLIMETRIC_RETENTION_DAYS", "--retention-days", "days"),
         Field(
-            ge=1, description="days events are kept where a project sets none (default: for ever)"
+            ge=1,
+            le=MAX_RETENTION_DAYS,
+            description="days events are kept where a project sets none (default: for ever)",
         ),
     ] = None
     max_queued_events: Annotated[

@@ -7,6 +7,14 @@ from collections.abc import Iterator
 import pytest
 
 
+@pytest.fixture(autouse=True)
+def restored_umask() -> Iterator[None]:
+    """A command that makes its own files private leaves those of later tests as they were."""
+    umask = os.umask(0o022)
+    yield
+    os.umask(umask)
+
+
 @pytest.fixture
 def control_dsn(tmp_path) -> Iterator[str]:
     """An empty control database: SQLite, or a schema of MILLIMETRIC_TEST_CONTROL's PostgreSQL."""

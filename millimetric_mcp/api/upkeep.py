@@ -136,14 +136,21 @@ class Upkeep:
         """Removes every project's events from before the UTC days it keeps.
 
         Raises:
-            StoreError: the store or the control database failed.
+            StoreError: the store failed for a project, and what it could do for the others is
+                done; or the control database failed.
         """
         today = self._clock().date()
         retentions = await asyncio.to_thread(
             self._control.list_retentions, default_days=self._default_retention_days
         )
+        failure: StoreError | None = None
         for project_id, kept_days in retentions.items():
-            await self._store.expire(project_id, first_day=today - timedelta(days=kept_days))
+            try:
+                await self._store.expire(project_id, first_day=today - timedelta(days=kept_days))
+            except StoreError as error:
+                failure = error
+        if failure is not None:
+            raise failure
 
 
 @contextmanager

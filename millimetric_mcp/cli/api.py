@@ -38,7 +38,7 @@ from millimetric_mcp.api.store import (
     EventStore,
     StoreTarget,
     embedded_target,
-    hold_directory,
+    hold_directories,
     migrate,
     open_event_store,
     parse_store_dsn,
@@ -79,8 +79,8 @@ def run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     if settings.workers > 1:
         return _serve_with_workers(settings, options, data_dir, target)
     with ExitStack() as stack:
+        stack.enter_context(hold_directories(data_dir, target))
         if target.embedded:
-            stack.enter_context(hold_directory(data_dir))
             _use_temporary_dir(data_dir)
         listener = stack.enter_context(listen(settings.bind, settings.port))
         backends = _open_backends(settings, data_dir, target)

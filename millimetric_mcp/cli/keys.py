@@ -34,12 +34,11 @@ from millimetric_mcp.contract.keys import (
 )
 from millimetric_mcp.contract.validation import format_timestamp
 from millimetric_mcp.errors import SettingsError
-from millimetric_mcp.settings import ControlSettings, read_settings
+from millimetric_mcp.settings import MAX_RETENTION_DAYS, ControlSettings, read_settings
 
 __all__ = ["announce_first_keys", "run"]
 
 _MAX_PROJECT_CHARS = 64
-_MAX_RETENTION_DAYS = 36_500
 _PIPE_WIDTH_CHARS = 200
 _VARIABLES = {
     KeyKind.SK: "MILLIMETRIC_KEY",
@@ -212,9 +211,9 @@ def _check_create_options(options: Namespace) -> None:
     faults = _check_origins(options)
     if not (project.isprintable() and 0 < len(project) <= _MAX_PROJECT_CHARS):
         faults.append(f"--project: must have 1 to {_MAX_PROJECT_CHARS} printable characters")
-    if days is not None and not 0 <= days <= _MAX_RETENTION_DAYS:
+    if days is not None and not 0 <= days <= MAX_RETENTION_DAYS:
         faults.append(
-            f"--retention-days: must be 1 to {_MAX_RETENTION_DAYS}, or 0 for the API's default"
+            f"--retention-days: must be 1 to {MAX_RETENTION_DAYS}, or 0 for the API's default"
         )
     if faults:
         raise SettingsError(faults)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from contextlib import ExitStack, closing
 
 from millimetric_mcp.api.control import keep_private, prepare_data_dir
-from millimetric_mcp.api.store import ClientPool, hold_directory, migrate
+from millimetric_mcp.api.store import ClientPool, hold_directories, migrate
 from millimetric_mcp.cli.api import resolve_store
 from millimetric_mcp.settings import StoreSettings, read_settings
 
@@ -22,8 +22,7 @@ def run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     data_dir = prepare_data_dir(settings)
     target = resolve_store(settings, data_dir)
     with ExitStack() as stack:
-        if target.embedded:
-            stack.enter_context(hold_directory(data_dir))
+        stack.enter_context(hold_directories(data_dir, target))
         applied = migrate(stack.enter_context(closing(ClientPool(target))))
     if options.json:
         print(json.dumps({"applied": applied}))

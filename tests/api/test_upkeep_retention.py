@@ -7,6 +7,7 @@ import pytest
 from millimetric_mcp.api.upkeep import Upkeep
 from millimetric_mcp.cli import main
 from millimetric_mcp.contract.keys import KeyKind
+from millimetric_mcp.errors import StoreRefused
 
 TODAY = datetime(2026, 5, 16, tzinfo=UTC)  # the clock starts at 19:30
 MILLISECOND = timedelta(milliseconds=1)
@@ -81,6 +82,31 @@ async def test_each_project_keeps_its_own_days(open_project, expire):
 
     kept = {name: len(await project.list_times()) for name, project in projects.items()}
     assert kept == {"short": 2, "long": 11, "default": 6}
+
+
+async def test_a_project_whose_events_can_t_go_now_keeps_no_other_from_it(
+    api, open_project, expire, monkeypatch
+):
+    projects = [open_project(name, retention_days=1) for name in ("first", "second")]
+    for project in projects:
+        await project.track(days_ago(9))
+    expire_one = api.store.expire
+    refused = []
+
+    async def refuse_the_first(project_id, *, first_day):
+        if not refused:
+            refused.append(project_id)
+            raise StoreRefused("not this one")
+        return await expire_one(project_id, first_day=first_day)
+
+    monkeypatch.setattr(api.store, "expire", refuse_the_first)
+    with pytest.raises(StoreRefused, match="not this one"):
+        await expire()
+
+    assert [await project.list_times() for project in projects] == [
+        ["2026-05-07T00:00:00.000Z"],
+        [],
+    ]
 
 
 async def test_without_days_events_are_kept_for_ever(open_project, expire):

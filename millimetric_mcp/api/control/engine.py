@@ -36,6 +36,9 @@ _REASONS = (
     ("no pg_hba.conf entry", "it does not let this user in from here"),
     ("could not translate host name", "its host is not known"),
     ("failed to resolve host", "its host is not known"),
+    ("invalid connection option", "its DSN has a parameter that PostgreSQL does not know"),
+    ("invalid sslmode", "its DSN's sslmode is none of PostgreSQL's"),
+    ("invalid port", "its DSN's port is none"),
     ("does not exist", "the database, user or a table does not exist"),
     ("no schema has been selected", "the user may not use its tables"),
     ("permission denied", "the user may not use its tables"),
@@ -105,6 +108,8 @@ def parse_dsn(dsn: str | URL) -> URL:
     match url.drivername.partition("+")[0]:
         case "sqlite" if url.database in {None, "", ":memory:"}:
             raise _dsn_error("must name a file, such as sqlite:////srv/millimetric/control.sqlite3")
+        case "sqlite" if not set(url.query) <= {"timeout"}:
+            raise _dsn_error("the only parameter after the file's name is timeout, in seconds")
         case "sqlite":
             return url.set(drivername="sqlite+pysqlite")
         case "postgresql" | "postgres":

@@ -2,7 +2,7 @@
 
 from millimetric_mcp.api.store.base import EventStore, open_event_store
 from millimetric_mcp.api.store.clients import ClientPool
-from millimetric_mcp.api.store.directory import hold_directory
+from millimetric_mcp.api.store.directory import hold_directories
 from millimetric_mcp.api.store.dsn import StoreTarget, embedded_target, parse_store_dsn
 from millimetric_mcp.api.store.migrations import migrate
 
@@ -11,7 +11,7 @@ __all__ = [
     "EventStore",
     "StoreTarget",
     "embedded_target",
-    "hold_directory",
+    "hold_directories",
     "migrate",
     "open_event_store",
     "parse_store_dsn",

@@ -72,7 +72,7 @@ def parse_store_dsn(
     if parts.scheme == _EMBEDDED_SCHEME:
         if cluster:
             raise SettingsError(["--cluster: needs a ClickHouse server, not the embedded store"])
-        directory = Path(unquote(parts.path))
+        directory = _read_directory(parts)
         return embedded_target(directory, fsync=fsync, memory_mb=memory_mb, threads=threads)
     secure = _SERVER_SCHEMES[parts.scheme]
     return StoreTarget(
@@ -98,6 +98,13 @@ def _split(dsn: str) -> SplitResult:
     if not is_server and not dsn.startswith(f"{_EMBEDDED_SCHEME}:"):
         raise SettingsError([f"{_WHERE}: must be {_EXAMPLE}"])
     return parts
+
+
+def _read_directory(parts: SplitResult) -> Path:
+    directory = Path(unquote(parts.path))
+    if parts.netloc or parts.query or not directory.is_absolute():
+        raise SettingsError([f"{_WHERE}: an embedded store is chdb:///absolute/directory"])
+    return directory
 
 
 def _read_database(parts: SplitResult) -> str:

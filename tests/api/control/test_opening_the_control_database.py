@@ -85,12 +85,26 @@ def test_of_processes_with_different_peppers_one_settles_the_deployment(race, co
 
 
 @pytest.mark.parametrize(
+    ("rest", "sentence"),
+    [
+        ("5432/db?bogus=1", "parameter that PostgreSQL does not know"),
+        ("5432/db?sslmode=banana", "sslmode is none of PostgreSQL's"),
+        ("99999/db", "port is none"),
+    ],
+)
+def test_a_dsn_that_postgresql_s_driver_refuses_is_explained(rest, sentence):
+    with pytest.raises(StoreUnavailable, match=sentence):
+        open_control(f"postgresql://user:planted-secret@127.0.0.1:{rest}", pepper=PEPPER)
+
+
+@pytest.mark.parametrize(
     ("dsn", "sentence"),
     [
         ("control.sqlite3", "is not a DSN; write sqlite:///FILE or postgresql://"),
         ("mysql://planted-secret@host/db", "must begin with sqlite:/// or postgresql://"),
         ("sqlite://", "must name a file"),
         ("sqlite:///:memory:", "must name a file"),
+        ("sqlite:///control.sqlite3?bogus=1", "the only parameter after the file's name"),
         ("sqlite:////nowhere/at/all/control.sqlite3", "can't be opened: No such file"),
         ("postgresql://user:planted-secret@host:port/db", "is not a DSN"),
     ],

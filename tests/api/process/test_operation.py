@@ -58,6 +58,30 @@ def test_a_second_process_on_the_data_directory_gets_one_clear_sentence(shared_a
     assert shared_api.get("/v1/stats").status_code == 200
 
 
+def test_a_store_that_another_process_uses_is_named_in_one_sentence(start_api, tmp_path):
+    store = ("--store", f"chdb://{tmp_path}/store")
+    first = start_api(*store)
+    second = start_api(*store, "--data-dir", str(tmp_path / "other"), wait=False)
+
+    assert second.process.wait(30) == 1
+    [line] = second.stderr().splitlines()
+    assert line.startswith(
+        f"millimetric-mcp: another process already runs on {tmp_path}/store; stop it, or choose "
+        "another --store"
+    )
+    assert first.get("/v1/stats").status_code == 200
+
+
+def test_a_data_directory_that_can_t_be_written_is_named_in_one_sentence(start_api, tmp_path):
+    (tmp_path / "data" / "lock").mkdir(parents=True)
+    api = start_api("--data-dir", str(tmp_path / "data"), wait=False)
+
+    assert api.process.wait(30) == 2
+    [line] = api.stderr().splitlines()
+    assert line.startswith("millimetric-mcp: --data-dir / MILLIMETRIC_DATA_DIR: ")
+    assert "can't be written: Is a directory" in line
+
+
 def test_a_port_in_use_is_named_in_one_sentence(shared_api, start_api):
     second = start_api("--port", shared_api.url.rpartition(":")[2], wait=False)
 

@@ -91,6 +91,11 @@ def test_tls_parameters_reach_the_client():
             f"clickhouse://mm:{SECRET}@host/db?verify=false", "clickhouses://", id="tls-without-tls"
         ),
         pytest.param(SECRET, "must be clickhouse://", id="no-dsn-at-all"),
+        pytest.param("chdb:", "chdb:///absolute", id="embedded-nowhere"),
+        pytest.param("chdb://", "chdb:///absolute", id="embedded-in-no-directory"),
+        pytest.param("chdb:store", "chdb:///absolute", id="embedded-where-it-is-started"),
+        pytest.param("chdb://store/events", "chdb:///absolute", id="embedded-with-a-host"),
+        pytest.param("chdb:///srv/store?a=1", "chdb:///absolute", id="embedded-with-a-parameter"),
     ],
 )
 def test_a_wrong_dsn_is_named_and_not_shown(dsn, said):
