@@ -434,6 +434,39 @@ class TestRawEvents:
         assert len(outcome.text) <= 3000
         assert outcome.data["left_out"] + len(outcome.data["rows"]) == 300
 
+    HOSTILE = "\u202e" * 2040
+
+    async def test_a_hostile_event_does_not_hide_the_others(self, api, event_row, call):
+        hostile = event_row(
+            url=self.HOSTILE,
+            referrer=self.HOSTILE,
+            path=self.HOSTILE,
+            properties=json.dumps({"x": self.HOSTILE}),
+        )
+        api.events = [
+            hostile,
+            *(event_row(timestamp=f"2026-05-16T18:{n}:00Z") for n in range(59, 30, -1)),
+        ]
+        fields = ["timestamp", "url", "referrer", "path", "properties"]
+        outcome = await call("raw_events", {"fields": fields})
+        assert len(outcome.data["rows"]) == 20
+        assert "Values are cut at 200 characters: the first event is a long one." in outcome.lines
+
+    async def test_past_an_event_that_does_not_fit_at_all_there_is_a_way_on(
+        self, api, event_row, call
+    ):
+        api.events = [
+            event_row(user_id="\u202e" * 256),
+            event_row(timestamp="2026-05-16T18:00:00.000Z"),
+        ]
+        outcome = await call("raw_events", {"from": "7d"}, max_result_chars=1000)
+        assert outcome.data["rows"] == []
+        (_, note) = outcome.data["notes"]
+        (advised,) = re.findall(r"for the rest .* or pass from=(\S+) to=(\S+)\.$", note)
+        window = dict(zip(("from", "to"), advised, strict=True))
+        outcome = await call("raw_events", window, max_result_chars=1000)
+        assert [row["timestamp"] for row in outcome.data["rows"]] == ["2026-05-16T18:00:00.000Z"]
+
     async def test_an_id_is_told_whole_however_long(self, api, event_row, call):
         ids = {"user_id": "u" * 256, "anonymous_id": "a" * 128}
         api.events = [event_row(**ids), event_row(user_id=None, anonymous_id="b" * 128)]
