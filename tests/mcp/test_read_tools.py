@@ -247,6 +247,7 @@ class TestStats:
         self, truncated, signups, answer, call
     ):
         rows = signups.stats({"interval": "day"})
+        rows += [] if truncated else [{"bucket": "2026-05-17T01:00:00.000Z", "value": 1}]
         body = {"metric": "count", "rows": rows} | ({"truncated": True} if truncated else {})
         signups.rules["/v1/stats"] = lambda request: (
             answer(body) if "interval" in request.url.params else signups.stats_(request)
@@ -256,6 +257,30 @@ class TestStats:
         )
         assert len(outcome.data["rows"]) == 2
         assert "so empty buckets are not filled" in outcome.text
+
+    @pytest.mark.parametrize("limit", [2, 3])
+    async def test_rows_that_just_fill_the_limit_are_filled(self, limit, signups, call):
+        window = {"from": "2026-05-14", "to": "2026-05-18"}
+        question = {"interval": "day", "fill_empty": True, "limit": limit, **window}
+        outcome = await call("stats", question)
+        assert [row["value"] for row in outcome.data["rows"]] == [0, 4, 0, 3]
+        assert "limit" not in outcome.text
+
+    async def test_the_most_rows_there_can_be_may_have_been_cut(self, api, call):
+        api.stats = lambda params: [
+            {"bucket": "2026-05-15T00:00:00.000Z", "path": f"/{n}", "value": 1} for n in range(1000)
+        ]
+        question = {"interval": "day", "group_by": ["path"], "fill_empty": True, "limit": 1000}
+        outcome = await call("stats", question, max_result_chars=200_000)
+        said = "The limit may have cut rows off, so empty buckets are not filled."
+        assert said in outcome.data["notes"]
+
+    async def test_a_window_of_too_many_buckets_is_refused_before_anything_is_asked(
+        self, signups, call
+    ):
+        outcome = await call("stats", {"fill_empty": True, "interval": "hour", "from": "1y"})
+        assert outcome.lines[1].startswith("- fill_empty: more than 5000 rows would come out;")
+        assert signups.requests == []
 
     async def test_a_column_without_a_value_is_absent_from_its_row(self, api, call):
         api.stats = lambda params: [{"campaign": None, "value": 2}]
