@@ -190,6 +190,35 @@ async def test_a_window_s_faults_are_told_with_all_the_others(call):
     assert told == ["timezone", "from", "to", "metric", "fill_empty", "limit", "nonsense"]
 
 
+@pytest.mark.parametrize(
+    ("tool", "arguments", "told"),
+    [
+        pytest.param(
+            "track_event",
+            {"event": "a", "timestamp": "2099-01-01T00:00:00Z", "extra": 1},
+            {"extra", "timestamp"},
+            id="track_event",
+        ),
+        pytest.param(
+            "batch",
+            {
+                "events": [
+                    {"event": "a", "timestamp": "2099-01-01T00:00:00Z"},
+                    {"event": ""},
+                    {"event": "b", "timestamp": "1969-01-01T00:00:00Z"},
+                ]
+            },
+            {"events[0].timestamp", "events[1].event", "events[2].timestamp"},
+            id="batch",
+        ),
+    ],
+)
+async def test_a_time_out_of_range_is_told_with_all_the_others(tool, arguments, told, call, api):
+    outcome = await call(tool, arguments)
+    assert {line.split(":")[0].removeprefix("- ") for line in outcome.lines[1:]} == told
+    assert api.requests == []
+
+
 async def test_a_window_that_runs_backwards_is_told_with_the_others(call):
     outcome = await call("raw_events", {"from": "now", "to": "7d", "limit": 0})
     assert [line.split(":")[0] for line in outcome.lines[1:]] == ["- from", "- limit"]
