@@ -21,7 +21,7 @@ from millimetric_mcp.contract.validation import check_timestamp_range, parse_tim
 from millimetric_mcp.errors import InvalidArguments
 from millimetric_mcp.render import tame
 from millimetric_mcp.tools.faults import COMBINATION, Fault, find_faults
-from millimetric_mcp.window import resolve_window
+from millimetric_mcp.window import is_zone_name, resolve_window
 
 ParamsT = TypeVar("ParamsT", bound=BaseModel)
 
@@ -90,6 +90,13 @@ class WindowArguments(Arguments):
     def _check_number(cls, value: object) -> object:
         if isinstance(value, bool | str):
             raise PydanticCustomError("int", "must be a whole number")
+        return value
+
+    @field_validator("timezone")
+    @classmethod
+    def _check_zone(cls, value: str | None) -> str | None:
+        if value is not None and not is_zone_name(value):
+            raise PydanticCustomError("zone", "must be an IANA time zone name")
         return value
 
 

@@ -156,6 +156,18 @@ async def test_a_value_of_a_wrong_kind_is_answered_with_field_rule_and_example(
         ),
         pytest.param(
             "stats",
+            {"timezone": "localtime"},
+            '- timezone: must be an IANA time zone name; for example "Europe/Berlin"',
+            id="this machine's zone",
+        ),
+        pytest.param(
+            "stats",
+            {"timezone": "right/UTC"},
+            '- timezone: must be an IANA time zone name; for example "Europe/Berlin"',
+            id="a zone with leap seconds",
+        ),
+        pytest.param(
+            "stats",
             {"group_by": {"source": True}},
             '- group_by: must be a list; for example ["source", "medium"]',
             id="columns as an object",
