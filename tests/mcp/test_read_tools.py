@@ -60,9 +60,21 @@ class TestTopSources:
         assert FACEBOOK_SENTENCE in outcome.lines
         assert FACEBOOK_SENTENCE in outcome.data["splits"]
 
-    async def test_no_split_is_claimed_where_the_source_is_absent(self, api, source, call):
-        api.sources = [source("google", "organic", 20)]
+    @pytest.mark.parametrize("arguments", [{}, {"breakdown": "source"}, {"limit": 1}], ids=str)
+    async def test_where_facebook_has_no_events_that_is_said(self, arguments, api, source, call):
+        api.sources = [source("google", "organic", 20), source("bing", "organic", 10)]
+        outcome = await call("top_sources", arguments)
+        assert "facebook: no events" in outcome.lines
+        assert outcome.data["splits"] == ["facebook: no events"]
+
+    async def test_of_facebook_beyond_the_largest_rows_nothing_is_denied(self, api, source, call):
+        api.sources = [source(f"site{index}.test", "referral", 500 - index) for index in range(210)]
         outcome = await call("top_sources", {})
+        assert outcome.data["splits"] == ["facebook: no events, by the 200 largest rows"]
+
+    @pytest.mark.parametrize("arguments", [{}, {"source": "google"}], ids=str)
+    async def test_no_split_is_claimed_where_there_are_no_rows(self, arguments, api, call):
+        outcome = await call("top_sources", arguments)
         assert "facebook" not in outcome.text
         assert "splits" not in outcome.data
 
@@ -601,6 +613,15 @@ class TestWaysOn:
         assert outcome.data["splits"] == [
             "facebook: 100 % paid (900 of 900 events), by the 200 largest rows"
         ]
+
+
+async def test_the_nearest_of_long_names_is_found_by_how_they_begin(api, call):
+    api.stats = lambda _: (
+        [{"event_name": "checkout step " * 3 + "x" * 80, "value": 5}]
+        + [{"event_name": f"{n}" * 128, "value": 1} for n in "ab"]
+    )
+    outcome = await call("raw_events", {"event": "checkout-step " * 3})
+    assert 'nearest: "checkout step checkout step checkout step xxx' in outcome.text
 
 
 class TestNothingFound:
