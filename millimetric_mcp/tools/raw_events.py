@@ -183,7 +183,7 @@ def _answer(
 ) -> Answer[RawEventsAnswer]:
     longest = MAX_CHOSEN_CELL_CHARS if params.fields else MAX_CELL_CHARS
     answer = _fit(context, params, window=window, rows=rows, notes=notes, max_cell_chars=longest)
-    for max_cell_chars in TIGHT_CELL_CHARS:
+    for max_cell_chars in (chars for chars in TIGHT_CELL_CHARS if chars < longest):
         if answer.data.rows or not rows:
             break
         tight = f"Values are cut at {max_cell_chars} characters: the first event is a long one."
