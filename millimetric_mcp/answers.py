@@ -67,12 +67,13 @@ class Write:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An answer read whole; ``body`` is None where it was too large or compressed."""
+    """An answer read whole; ``body`` is None where it was compressed, or else too large."""
 
     status: int
     media_type: str
     retry_after_s: float | None
     body: bytes | None
+    is_compressed: bool = False
 
     @property
     def is_json(self) -> bool:
@@ -135,8 +136,10 @@ def _parse_result(
     remedy = Remedy.CONFIGURE
     if not answer.is_json:
         fault = "is not JSON: the URL in MILLIMETRIC_HOST is probably wrong"
+    elif answer.is_compressed:
+        fault = "is compressed, which was not asked for: look at any proxy before it"
     elif answer.body is None:
-        fault, remedy = "is too large or compressed", Remedy.FIX_ARGUMENTS
+        fault, remedy = "is too large", Remedy.FIX_ARGUMENTS
     else:
         try:
             return endpoint.result.model_validate_json(answer.body)

@@ -407,18 +407,18 @@ def _query(params: WindowParams) -> dict[str, str]:
 
 async def _read_answer(response: "httpx.Response") -> Answer:
     headers = response.headers
+    is_compressed = headers.get("content-encoding", "identity").lower() != "identity"
     return Answer(
         status=response.status_code,
         media_type=headers.get("content-type", "").partition(";")[0].strip().lower(),
         retry_after_s=parse_retry_after(headers.get("retry-after"), date=headers.get("date")),
-        body=await _read_body(response),
+        body=None if is_compressed else await _read_body(response),
+        is_compressed=is_compressed,
     )
 
 
 async def _read_body(response: "httpx.Response") -> bytes | None:
     max_bytes = MAX_RESULT_BYTES if response.is_success else MAX_ERROR_BYTES
-    if response.headers.get("content-encoding", "identity").lower() != "identity":
-        return None
     body = bytearray()
     async for chunk in response.aiter_bytes():
         body += chunk

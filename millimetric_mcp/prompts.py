@@ -7,6 +7,7 @@ from zoneinfo import available_timezones
 from millimetric_mcp.render import tame
 from millimetric_mcp.tools.probe import attempt, list_event_names, list_sources, recently
 from millimetric_mcp.tools.spec import ToolContext
+from millimetric_mcp.window import is_zone_name
 
 MAX_COMPLETIONS = 100
 MAX_BLANK_CHARS = 256
@@ -73,7 +74,7 @@ async def _complete_source(context: ToolContext) -> Sequence[str]:
 
 
 async def _complete_timezone(_context: ToolContext) -> Sequence[str]:
-    return sorted(available_timezones())
+    return sorted(filter(is_zone_name, available_timezones()))
 
 
 def choose_completions(values: Sequence[str], typed: str) -> list[str]:

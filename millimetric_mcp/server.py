@@ -147,22 +147,11 @@ def build_server(
         on_get_prompt=handlers.get_prompt,
         on_completion=handlers.complete,
     )
-    server.middleware.append(_read_call)
+    server.middleware.append(handlers.read_call)
     server.middleware.append(
         RequestStateBoundary(RequestStateSecurity.ephemeral(), default_audience=SERVER_NAME)
     )
     return server
-
-
-async def _read_call(ctx: Context, call_next: CallNext) -> HandlerResult:
-    """Lets every tool call that has a name reach its tool, whatever came as its arguments."""
-    params = ctx.params or {}
-    if ctx.method == "tools/call" and not isinstance(params.get("name"), str):
-        names = ", ".join(_TOOLS_BY_NAME)
-        raise MCPError(INVALID_PARAMS, f"name: must be the name of a tool; the tools are {names}.")
-    if ctx.method == "tools/call" and not isinstance(params.get("arguments"), dict | None):
-        ctx = replace(ctx, params={**params, "arguments": {NOT_AN_OBJECT: True}})
-    return await call_next(ctx)
 
 
 def _find_input_schema(name: str) -> Mapping[str, Any] | None:
@@ -194,6 +183,20 @@ class _Handlers:
     new_id: Callable[[], str]
     sleep: Callable[[float], Awaitable[None]]
 
+    async def read_call(self, ctx: Context, call_next: CallNext) -> HandlerResult:
+        """Lets every tool call that has a name reach its tool, whatever came as its arguments."""
+        params = ctx.params or {}
+        if ctx.method == "tools/call" and not isinstance(params.get("name"), str):
+            raise self._refuse_name(ctx, "name: must be the name of a tool")
+        if ctx.method == "tools/call" and not isinstance(params.get("arguments"), dict | None):
+            ctx = replace(ctx, params={**params, "arguments": {NOT_AN_OBJECT: True}})
+        return await call_next(ctx)
+
+    def _refuse_name(self, ctx: Context, fault: str) -> MCPError:
+        allowed = list_allowed(self.find_caller(ctx.request), read_only=self.options.read_only)
+        names = ", ".join(spec.name for spec in allowed)
+        return MCPError(INVALID_PARAMS, f"{fault}; the tools are {names}.")
+
     async def list_tools(
         self, ctx: Context, _params: PaginatedRequestParams | None
     ) -> ListToolsResult:
@@ -206,8 +209,7 @@ class _Handlers:
     ) -> CallToolResult | InputRequiredResult:
         spec = _TOOLS_BY_NAME.get(params.name)
         if spec is None:
-            names = ", ".join(_TOOLS_BY_NAME)
-            raise MCPError(INVALID_PARAMS, f"There is no such tool; the tools are {names}.")
+            raise self._refuse_name(ctx, "There is no such tool")
         caller = self.find_caller(ctx.request)
         journal = _Journal()
         try:

@@ -39,7 +39,7 @@ from zoneinfo import ZoneInfo, available_timezones
 from millimetric_mcp.contract.validation import EPOCH, parse_timestamp
 from millimetric_mcp.errors import InvalidArguments, WindowError
 
-__all__ = ["DEFAULT_DAYS", "FORMS", "PERIODS", "Window", "resolve_window"]
+__all__ = ["DEFAULT_DAYS", "FORMS", "PERIODS", "Window", "is_zone_name", "resolve_window"]
 
 ReadT = TypeVar("ReadT")
 
@@ -100,12 +100,13 @@ class Window:
         """
         zone = ZoneInfo(self.timezone)
         start, end = self.start_utc.astimezone(zone), self.end_utc.astimezone(zone)
-        months = (end.year - start.year) * 12 + end.month - start.month
-        days = (end.date() - start.date()).days
-        if months and _starts_month(start) and _starts_month(end):
-            before = _to_utc(_subtract_months(start.replace(tzinfo=None), months), zone)
-        elif days and start.time() == end.time():
-            before = _to_utc(start.replace(tzinfo=None) - timedelta(days), zone)
+        first, last = _write_day_start(start, zone), _write_day_start(end, zone)
+        months = (last.year - first.year) * 12 + last.month - first.month
+        days = (last.date() - first.date()).days
+        if months and _starts_month(first) and _starts_month(last):
+            before = _to_utc(_subtract_months(first, months), zone)
+        elif days and first.time() == last.time():
+            before = _to_utc(first - timedelta(days), zone)
         else:
             before = self.start_utc - (self.end_utc - self.start_utc)
         before = min(max(before, EPOCH), self.start_utc)
@@ -303,6 +304,13 @@ def _starts_month(local: datetime) -> bool:
     return local.day == 1 and local.time() == time()
 
 
+def _write_day_start(local: datetime, zone: ZoneInfo) -> datetime:
+    """The local time, as midnight where it starts its day: clocks may skip that very hour."""
+    midnight = datetime.combine(local.date(), time())
+    starts_day = _to_utc(midnight, zone) == local.astimezone(UTC)
+    return midnight if starts_day else local.replace(tzinfo=None)
+
+
 def _start_of(day: date, zone: ZoneInfo) -> datetime:
     return _to_utc(datetime.combine(day, time()), zone)
 
@@ -325,6 +333,14 @@ def _show(moment: datetime, zone: ZoneInfo) -> str:
     return text.removesuffix("+00:00") + "Z" if text.endswith("+00:00") else text
 
 
+_NO_ZONE_NAMES = re.compile(r"localtime|posixrules|Factory|(?:posix|right)/.*")
+
+
+def is_zone_name(name: str) -> bool:
+    """False for what zone files are called beside the names that IANA gives."""
+    return _NO_ZONE_NAMES.fullmatch(name) is None
+
+
 def _find_zone(name: str) -> ZoneInfo:
     try:
         return ZoneInfo(name)
@@ -338,9 +354,16 @@ def _find_zone(name: str) -> ZoneInfo:
     )
 
 
+_OFFSET = re.compile(r"(?:utc|gmt)?\s*[+-]\s*\d[\d:.]*", re.IGNORECASE)
+"""No zone's name; the zone with the nearest name would be another moment."""
+
+
 def _nearest_zones(name: str) -> list[str]:
+    if _OFFSET.fullmatch(name.strip()):
+        return []
     wanted = re.sub(r"[\s-]+", "_", name.strip()[:64]).casefold()
-    zones = {zone.casefold(): zone for zone in sorted(available_timezones())}
+    names = filter(is_zone_name, sorted(available_timezones()))
+    zones = {zone.casefold(): zone for zone in names}
     cities = {key.rpartition("/")[2]: zone for key, zone in zones.items() if "/" in key}
     city = wanted.rpartition("/")[2]
     if wanted in zones or city in cities:
@@ -361,7 +384,20 @@ _UNITS = {
     **dict.fromkeys(("mo", "mon", "month", "months"), "mo"),
     **dict.fromkeys(("y", "yr", "year", "years"), "y"),
 }
-_TO_DATE = {"wtd": "this_week", "mtd": "this_month", "qtd": "this_quarter", "ytd": "this_year"}
+_OTHER_NAMES = {
+    "wtd": "this_week",
+    "mtd": "this_month",
+    "qtd": "this_quarter",
+    "ytd": "this_year",
+    "this_day": "today",
+    "last_day": "1d",
+    "last_hour": "1h",
+    "last_minute": "1m",
+}
+_OTHER_WORDS = re.compile(
+    "next|minute|hour|day|night|weekend|(?:mon|tues|wednes|thurs|fri|satur|sun)day"
+)
+"""Words of a window that no form means, however near it reads to another."""
 
 
 def _nearest_form(text: str) -> str | None:
@@ -375,7 +411,11 @@ def _nearest_form(text: str) -> str | None:
         return _nearest_date(int(match[1]), int(match[2]), int(match[3] or 1))
     name = re.sub(r"[\s-]+", "_", words)
     name = re.sub(r"^(?:prev|previous|past)_", "last_", name)
-    name = _TO_DATE.get(name, re.sub(r"^current_", "this_", name))
+    name = _OTHER_NAMES.get(name, re.sub(r"^current_", "this_", name))
+    if name in _OTHER_NAMES.values():
+        return name
+    if any(map(_OTHER_WORDS.fullmatch, name.split("_"))):
+        return None
     close = difflib.get_close_matches(name, (*PERIODS, "now"), n=1, cutoff=0.6)
     return close[0] if close else None
 

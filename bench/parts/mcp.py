@@ -37,6 +37,9 @@ TOKEN_BOUNDS = {
     "`raw_events`, 100 rows, default columns, the costliest of several lists": 6_000,
 }
 
+CUT, LEFT_OUT = "Cut to be brief", "Left out to be brief"
+"""How a list of events says that its properties are not whole, or not all there."""
+
 
 P = ParamSpec("P")
 
@@ -92,9 +95,10 @@ def measure(workspace: Workspace) -> Findings:
             spawn_server(own_command(), environ=environ) as ours,
             spawn_server(EMPTY_COMMAND) as empty,
         ):
-            tokens = _count_tokens(ours)
+            lists = _list_events(ours)
+            tokens = _count_tokens(ours, lists)
             calls = _compare_calls(api, ours, empty, rounds=scale.calls)
-    return _report(starts, calls, tokens)
+    return _report(starts, calls, tokens, lists)
 
 
 def _compare_starts(environ: Mapping[str, str], spawns: int) -> dict[str, Starts]:
@@ -167,15 +171,23 @@ def _time_ms(work: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> fl
     return (time.perf_counter() - began_s) * 1000
 
 
-def _count_tokens(ours: StdioServer) -> dict[str, int]:
-    """By the names of `TOKEN_BOUNDS`, in its order; answers count with their text."""
-    tools = ours.request("tools/list", {})["tools"]
-    paid = [{name: tool[name] for name in ("name", "description", "inputSchema")} for tool in tools]
+def _list_events(ours: StdioServer) -> list[str]:
+    """Lists of 100 events in their default columns, all of which have to be there."""
     window = {"from": WINDOW[0].isoformat(), "to": WINDOW[1].isoformat()}
     lists = [
         _ask(ours, "raw_events", {**window, **chosen, "limit": 100}, rows=100)
         for chosen in _choose_events()
     ]
+    if any(LEFT_OUT in text for text in lists):
+        raise RuntimeError("raw_events left out columns, so its tokens are not those of all")
+    return lists
+
+
+def _count_tokens(ours: StdioServer, lists: Sequence[str]) -> dict[str, int]:
+    """By the names of `TOKEN_BOUNDS`, in its order; answers count with their text."""
+    tools = ours.request("tools/list", {})["tools"]
+    paid = [{name: tool[name] for name in ("name", "description", "inputSchema")} for tool in tools]
+    window = {"from": WINDOW[0].isoformat(), "to": WINDOW[1].isoformat()}
     counts = (
         count_tokens(json.dumps(paid, separators=(",", ":"), ensure_ascii=False)),
         count_tokens(_ask(ours, "top_sources", {**window, "limit": 20}, rows=20)),
@@ -199,7 +211,10 @@ def _ask(ours: StdioServer, tool: str, arguments: Mapping[str, Any], *, rows: in
 
 
 def _report(
-    starts: Mapping[str, Starts], calls: Mapping[str, CallTimes], tokens: Mapping[str, int]
+    starts: Mapping[str, Starts],
+    calls: Mapping[str, CallTimes],
+    tokens: Mapping[str, int],
+    lists: Sequence[str],
 ) -> Findings:
     ours, empty = starts[OURS], starts[EMPTY]
     return Findings(
@@ -245,7 +260,12 @@ def _report(
             (
                 "Tokens are o200k's; answers are counted by their text. The HTTP call is made "
                 "the way the server makes it (httpx, asynchronous, kept alive)."
-            )
+            ),
+            (
+                f"Of the {len(lists)} lists of events, {sum(CUT in text for text in lists)} had "
+                "long properties cut to keep within the bound, and said so; none had columns left "
+                "out."
+            ),
         ],
     )
 

@@ -56,6 +56,8 @@ def _check_reach(settings: ServeSettings) -> None:
             "guard it; add --auth token (with MILLIMETRIC_MCP_TOKEN) or --auth passthrough"
         )
         raise SettingsError([fault])
+    if settings.token is not None and settings.auth is not Auth.TOKEN:
+        _log.warning("MILLIMETRIC_MCP_TOKEN is set, but only --auth token asks callers for it")
 
 
 def _note_keys(settings: ServeSettings) -> None:

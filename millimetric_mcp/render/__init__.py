@@ -24,6 +24,7 @@ from millimetric_mcp.render.sources import (
 )
 from millimetric_mcp.render.stats import (
     MAX_FILLED_ROWS,
+    check_fillable,
     describe_cut_buckets,
     fill_buckets,
     render_stats,
@@ -47,6 +48,7 @@ __all__ = [
     "MAX_MARK_CHARS",
     "Rendered",
     "SourceChange",
+    "check_fillable",
     "compare_sources",
     "describe_change",
     "describe_cut_buckets",

@@ -1,9 +1,10 @@
 """Events: the table, with what rows have in common said once."""
 
 import re
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from millimetric_mcp.contract.reads import EventRow
@@ -12,9 +13,9 @@ from millimetric_mcp.render.properties import (
     PROPERTIES,
     print_properties,
 )
-from millimetric_mcp.render.table import Rendered, fit, print_cell
+from millimetric_mcp.render.table import Rendered, fit, print_cell, quote_words
 from millimetric_mcp.render.tokens import estimate_tokens
-from millimetric_mcp.render.untrusted import MAX_CELL_CHARS, tame
+from millimetric_mcp.render.untrusted import CUT_MARK, MAX_CELL_CHARS, abbreviate, shorten, tame
 
 TIMESTAMP = "timestamp"
 WHO = "who"
@@ -38,10 +39,14 @@ MAX_SHARED_PART = 1 / 4
 """Of the budget: where saying once what rows share takes more, each row says it."""
 MIN_NAMED_CHARS = 20
 BRIEF_ROWS = 100
-BRIEF_TOKENS_A_ROW = 56
-"""What a row of a brief list may cost; one of fewer than `BRIEF_ROWS` may cost as much in all."""
-BRIEF_CELL_CHARS = (60, 30)
-"""What values are cut at, in turn, where a brief list would cost more."""
+BRIEF_TOKENS_A_ROW = 57
+"""What a row of a brief list may cost, with its part of what stands above the rows; a list of
+fewer than `BRIEF_ROWS` may cost as much in all."""
+BRIEF_CELL_CHARS = (8, 10, 12, 15, 20, 25, 30, 40, 50, 60, 80, 120)
+"""What values are cut at where a brief list would cost more: the longest that it may cost."""
+LEFT_OUT_NOTE_TOKENS = 40
+MIN_BRIEF_CHARS = 30
+"""What is not a property is cut no shorter."""
 
 _TIMESTAMP = re.compile(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d:\d\d)(?:\.000|(\.\d{3}))?Z", re.ASCII)
 _FRACTION = re.compile(r"\.\d{3}Z\Z", re.ASCII)
@@ -93,21 +98,24 @@ def render_events(
     from then on. Properties that many rows have are columns.
 
     A brief list has no milliseconds. Where it would still cost more than it may, values are
-    cut shorter and the costliest columns of properties are left out, which it says.
+    cut shorter; what does not fit even so are columns of properties, and those are left out.
+    It says both, and how to ask for the whole.
     """
     lay_out = partial(
         _lay_out,
         rows[:max_rows],
         columns,
+        receipt=receipt,
         is_brief=is_brief,
         max_note_chars=max_chars * MAX_SHARED_PART,
     )
     layout = lay_out(max_cell_chars=max_cell_chars)
-    for brief_cell_chars in BRIEF_CELL_CHARS if is_brief else ():
-        if layout.tokens_over > 0:
-            layout = lay_out(max_cell_chars=brief_cell_chars).leave_out_properties()
+    if is_brief and layout.tokens_over > 0:
+        layout = _lay_out_briefly(
+            lambda max_chars: lay_out(max_cell_chars=max_chars), max_cell_chars=max_cell_chars
+        )
     return fit(
-        (*receipt, *layout.notes, ",".join(layout.table)),
+        layout.head,
         layout.lines,
         max_chars=max_chars,
         advice=advice,
@@ -124,7 +132,11 @@ class _Layout:
     """What stands in the rows of a list, and what is said above them."""
 
     table: Table
-    notes: tuple[str, ...] = ()
+    notes: tuple[str, ...]
+
+    @property
+    def head(self) -> tuple[str, ...]:
+        return (*self.notes, ",".join(self.table))
 
     @property
     def lines(self) -> list[str]:
@@ -136,11 +148,14 @@ class _Layout:
         """By how much all this costs more than a brief list may; negative: less."""
         lines = self.lines
         allowed = BRIEF_TOKENS_A_ROW * max(len(lines), BRIEF_ROWS)
-        return estimate_tokens("\n".join((*self.notes, *lines))) - allowed
+        return estimate_tokens("\n".join((*self.head, *lines))) - allowed
 
-    def leave_out_properties(self) -> "_Layout":
-        """Without the costliest columns of properties, as few as it takes, and saying so."""
+    def choose_left_out(self) -> list[str]:
+        """Columns of properties without which it costs what it may: few, and of no great cost."""
         over = self.tokens_over
+        if over <= 0:
+            return []
+        over += LEFT_OUT_NOTE_TOKENS
         costs = {
             name: estimate_tokens(",".join(cells))
             for name, cells in self.table.items()
@@ -148,19 +163,53 @@ class _Layout:
         }
         left_out: list[str] = []
         while over > 0 and costs:
-            left_out.append(max(costs, key=lambda name: costs[name]))
+            enough = {name: cost for name, cost in costs.items() if cost >= over}
+            choose, among = (min, enough) if enough else (max, costs)
+            left_out.append(choose(among, key=among.__getitem__))
             over -= costs.pop(left_out[-1])
-        if not left_out:
+        return left_out
+
+    def leave_out(self, names: Sequence[str]) -> "_Layout":
+        """Without these columns, which it says."""
+        if not names:
             return self
-        note = f"Left out to be brief: {', '.join(left_out)}; ask for them with {_SEE_PROPERTIES}."
-        kept = {name: cells for name, cells in self.table.items() if name not in left_out}
+        note = f"Left out to be brief: {', '.join(names)}; ask for them with {_SEE_PROPERTIES}."
+        kept = {name: cells for name, cells in self.table.items() if name not in names}
         return _Layout(kept, (*self.notes, note))
+
+    def note_cut(self, max_chars: int) -> "_Layout":
+        """Saying that values are cut, and how to ask for the whole."""
+        what = "values" if max_chars >= MIN_BRIEF_CHARS else "properties"
+        note = (
+            f"Cut to be brief, marked {CUT_MARK}: {what} beyond {max_chars} characters; for the "
+            f"whole name fields, such as {_SEE_PROPERTIES}."
+        )
+        return replace(self, notes=(*self.notes, note))
+
+
+def _lay_out_briefly(lay_out: Callable[[int], _Layout], *, max_cell_chars: int) -> _Layout:
+    """What fits of a list that costs too much: as many columns first, then long values."""
+    lengths = [*(length for length in BRIEF_CELL_CHARS if length < max_cell_chars), max_cell_chars]
+
+    def lay_out_cut(max_chars: int) -> _Layout:
+        layout = lay_out(max_chars)
+        return layout.note_cut(max_chars) if max_chars < max_cell_chars else layout
+
+    shortest = lay_out_cut(lengths[0])
+    left_out: list[str] = []
+    while more := shortest.leave_out(left_out).choose_left_out():
+        left_out += more
+    fitting = bisect_right(
+        lengths, 0, key=lambda length: lay_out_cut(length).leave_out(left_out).tokens_over
+    )
+    return lay_out_cut(lengths[max(fitting - 1, 0)]).leave_out(left_out)
 
 
 def _lay_out(
     rows: Sequence[EventRow],
     columns: Sequence[str],
     *,
+    receipt: Sequence[str],
     max_cell_chars: int,
     is_brief: bool,
     max_note_chars: float,
@@ -174,7 +223,7 @@ def _lay_out(
     named = _name_repeated_ids(kept)
     if named != kept:
         notes.append("#1=ID names an id that comes again as #1.")
-    return _Layout(named, tuple(notes))
+    return _Layout(named, (*receipt, *notes))
 
 
 def _print_columns(
@@ -184,11 +233,12 @@ def _print_columns(
     for name in order_columns(columns):
         values = [_value(row, name) for row in rows]
         if name == PROPERTIES:
-            table |= print_properties([value or "{}" for value in values], max_chars=max_chars)
+            cut = partial(abbreviate if is_brief else shorten, max_chars=max_chars)
+            table |= print_properties([value or "{}" for value in values], cut=cut)
             continue
         if name == TIMESTAMP and is_brief:
             values = [_FRACTION.sub("Z", value or "") for value in values]
-        most_chars = _most_chars(name, max_chars)
+        most_chars = _most_chars(name, max(max_chars, MIN_BRIEF_CHARS) if is_brief else max_chars)
         table[name] = [print_cell(value, max_chars=most_chars) for value in values]
     return table
 
@@ -209,19 +259,27 @@ def _who(row: EventRow) -> str:
 
 
 def _find_shared(table: Table) -> dict[str, str]:
-    """The columns that have one value in every row; the first column stays a column."""
+    """The columns that have one value in every row, not cut, for then they may differ.
+
+    The first column stays a column.
+    """
     return {
         name: cells[0]
         for name, cells in list(table.items())[1:]
-        if len(cells) >= MIN_SHARED_ROWS and len(set(cells)) == 1
+        if len(cells) >= MIN_SHARED_ROWS and len(set(cells)) == 1 and CUT_MARK not in cells[0]
     }
 
 
 def _describe_shared(shared: Mapping[str, str]) -> list[str]:
-    said = [f"{name}={cell}" for name, cell in shared.items() if cell]
+    said = [f"{name}={_print_shared(name, cell)}" for name, cell in shared.items() if cell]
     empty = [name for name, cell in shared.items() if not cell]
     parts = [", ".join(said)] * bool(said) + [f"no {', '.join(empty)}"] * bool(empty)
     return [f"Every row: {'; '.join(parts)}."] * bool(parts)
+
+
+def _print_shared(name: str, cell: str) -> str:
+    is_json = name in {PROPERTIES, OTHER_PROPERTIES}
+    return cell if is_json else quote_words(cell)
 
 
 def _name_repeated_ids(table: Table) -> Table:

@@ -3,16 +3,18 @@
 import json
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from millimetric_mcp.render.table import needs_quotes
-from millimetric_mcp.render.untrusted import neutralise, shorten, tame
+from millimetric_mcp.render.untrusted import neutralise
 
 PROPERTIES = "properties"
 OTHER_PROPERTIES = "other properties"
 MIN_ROWS = 3
 MIN_PART_OF_ROWS = 1 / 4
 MAX_COLUMNS = 12
+MAX_NUMBER_CHARS = 24
+"""As long as a float gets: only longer numbers are cut."""
 
 _PLAIN_KEY = re.compile(r"[A-Za-z_$][A-Za-z0-9_$.-]{0,39}", re.ASCII)
 _PLAIN_TEXT = re.compile(r'[^\s",;\\#\[{]([^",;\\\n]*[^\s",;\\])?')
@@ -23,8 +25,10 @@ Json = Scalar | list["Json"] | dict[str, "Json"]
 Object = dict[str, Json]
 
 
-def print_properties(texts: Sequence[str], *, max_chars: int) -> dict[str, list[str]]:
+def print_properties(texts: Sequence[str], *, cut: Callable[[str], str]) -> dict[str, list[str]]:
     """Columns of cells for the rows' JSON objects; the last one is what has no column.
+
+    ``cut`` shortens a value, or an object that stays whole.
 
     A cell is JSON, a text without its quotes where it needs none; an absent property is
     empty. An object that can't be taken apart without loss stays whole, in the last column.
@@ -32,18 +36,17 @@ def print_properties(texts: Sequence[str], *, max_chars: int) -> dict[str, list[
     objects = [_parse(text) for text in texts]
     keys = _find_common_keys([value for value in objects if value is not None])
     if not keys:
-        plain = ["" if text == "{}" else tame(text, max_chars=max_chars) for text in texts]
+        plain = ["" if text == "{}" else neutralise(cut(text)) for text in texts]
         return {PROPERTIES: plain}
     columns = {
         f"{PROPERTIES}.{key}": [
-            _print(value[key], max_chars=max_chars) if value and key in value else ""
-            for value in objects
+            _print(value[key], cut) if value and key in value else "" for value in objects
         ]
         for key in keys
     }
     rest = [_dump_rest(value, text, keys) for value, text in zip(objects, texts, strict=True)]
     if any(rest):
-        columns[OTHER_PROPERTIES] = [tame(text, max_chars=max_chars) for text in rest]
+        columns[OTHER_PROPERTIES] = [neutralise(cut(text)) for text in rest]
     return columns
 
 
@@ -93,10 +96,11 @@ def _find_common_keys(objects: Sequence[Object]) -> list[str]:
     ][:MAX_COLUMNS]
 
 
-def _print(value: Json, *, max_chars: int) -> str:
+def _print(value: Json, cut: Callable[[str], str]) -> str:
     if not isinstance(value, str):
-        return _dump(value)
-    text = shorten(value, max_chars=max_chars)
+        text = _dump(value)
+        return text if len(text) <= MAX_NUMBER_CHARS else cut(text)
+    text = cut(value)
     is_mistakable = _LITERAL.fullmatch(text) or needs_quotes(text)
     is_plain = _PLAIN_TEXT.fullmatch(text) and not is_mistakable
     return text if is_plain and neutralise(text) == text else neutralise(_dump(text))

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from millimetric_mcp.contract.reads import Breakdown, SourceRow
-from millimetric_mcp.render.table import Rendered, fit, join_cells, print_cell
+from millimetric_mcp.render.table import Rendered, fit, join_cells, print_word
 from millimetric_mcp.render.untrusted import MAX_CELL_CHARS, Cell
 
 PAID = "paid"
@@ -49,14 +49,14 @@ def describe_split(source: str, rows: Iterable[SourceRow]) -> str:
     for row in rows:
         if row.source == source:
             events[row.medium or "unknown"] += row.events
-    name, total = print_cell(source, max_chars=MAX_CELL_CHARS), events.total()
+    name, total = print_word(source, max_chars=MAX_CELL_CHARS), events.total()
     if not total:
         return f"{name}: no events"
     shown = [PAID, *(medium for medium, _ in events.most_common() if medium != PAID)]
     others = shown[MAX_NAMED_MEDIA + 1 :]
     del shown[MAX_NAMED_MEDIA + 1 :]
     counts = [events[medium] for medium in shown]
-    labels = [print_cell(medium, max_chars=MAX_CELL_CHARS) for medium in shown]
+    labels = [print_word(medium, max_chars=MAX_CELL_CHARS) for medium in shown]
     labels[0] += f" ({counts[0]} of {total} events)"
     if others:
         counts.append(sum(events[medium] for medium in others))

@@ -67,19 +67,31 @@ def fill_buckets(
     """
     found = {(_read_bucket(row), _group(row)) for row in rows}
     groups = {_group(row): row for row in rows} or {(): StatsRow(value=0)}
-    buckets = _list_buckets(interval, start, end, most=MAX_FILLED_ROWS // len(groups) + 1)
-    if len(buckets) * len(groups) > MAX_FILLED_ROWS:
-        fault = (
-            f"fill_empty: more than {MAX_FILLED_ROWS} rows would come out; narrow the window, "
-            "group by fewer columns, or take a longer interval"
-        )
-        raise InvalidArguments([fault])
+    buckets = check_fillable(interval, start=start, end=end, groups=len(groups))
     zeros = [
         sample.model_copy(update={"bucket": format_timestamp(bucket), "value": 0})
         for bucket, (group, sample) in product(buckets, groups.items())
         if (bucket, group) not in found
     ]
     return sorted([*rows, *zeros], key=lambda row: (_read_bucket(row), -row.value, _group(row)))
+
+
+def check_fillable(
+    interval: Interval, *, start: datetime, end: datetime, groups: int = 1
+) -> list[datetime]:
+    """The window's buckets, where so many groups leave few enough rows to be filled.
+
+    Raises:
+        InvalidArguments: more than `MAX_FILLED_ROWS` rows would come out.
+    """
+    buckets = _list_buckets(interval, start, end, most=MAX_FILLED_ROWS // groups + 1)
+    if len(buckets) * groups > MAX_FILLED_ROWS:
+        fault = (
+            f"fill_empty: more than {MAX_FILLED_ROWS} rows would come out; narrow the window, "
+            "group by fewer columns, or take a longer interval"
+        )
+        raise InvalidArguments([fault])
+    return buckets
 
 
 def _group(row: StatsRow) -> tuple[str, ...]:

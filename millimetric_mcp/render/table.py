@@ -92,6 +92,19 @@ def needs_quotes(text: str) -> bool:
     return _NEEDS_QUOTES.search(text) is not None
 
 
+def print_word(value: str, *, max_chars: int) -> str:
+    """A value inside a sentence: in quotes unless it is one word, which can't pose as more."""
+    return quote_words(print_cell(value, max_chars=max_chars))
+
+
+def quote_words(cell: str) -> str:
+    """A printed cell as it may stand inside a sentence."""
+    return cell if cell.startswith('"') or _WORD.fullmatch(cell) else f'"{cell}"'
+
+
+_WORD = re.compile(r"[\w.$/:?&+@~-]+")
+
+
 def _quote(text: str) -> str:
     if needs_quotes(text):
         return '"' + text.replace('"', '""') + '"'

@@ -5,8 +5,10 @@ import re
 from pydantic import BaseModel
 
 MAX_CELL_CHARS = 200
+CUT_MARK = "…"
 MAX_MARK_CHARS = 12
 """Room for the mark of what `shorten` cut."""
+MIN_ABBREVIATED_CHARS = 4
 
 Cell = str | int | float | None
 
@@ -46,7 +48,13 @@ def _escape(char: str) -> str:
 def shorten(value: str, *, max_chars: int) -> str:
     """``value``, cut with a mark that counts what is missing: ``…[+123]``."""
     missing = len(value) - max_chars
-    return value if missing <= 0 else f"{value[:max_chars]}…[+{missing}]"
+    return value if missing <= 0 else f"{value[:max_chars]}{CUT_MARK}[+{missing}]"
+
+
+def abbreviate(value: str, *, max_chars: int) -> str:
+    """``value``, cut with the shortest mark; one hardly longer than that would be stays whole."""
+    is_short = len(value) <= max_chars + MIN_ABBREVIATED_CHARS
+    return value if is_short else f"{value[:max_chars]}{CUT_MARK}"
 
 
 def tame(value: str, *, max_chars: int) -> str:

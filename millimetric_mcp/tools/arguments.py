@@ -1,7 +1,7 @@
 """A tool's arguments: parsed, or refused by field, rule and example before anything is sent."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from difflib import get_close_matches
 from typing import Annotated, Any, TypeVar
@@ -17,14 +17,16 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from millimetric_mcp.contract.events import TrackEvent
-from millimetric_mcp.contract.validation import check_timestamp_range
+from millimetric_mcp.contract.validation import check_timestamp_range, parse_timestamp
 from millimetric_mcp.errors import InvalidArguments
 from millimetric_mcp.render import tame
 from millimetric_mcp.tools.faults import COMBINATION, Fault, find_faults
-from millimetric_mcp.window import resolve_window
+from millimetric_mcp.window import is_zone_name, resolve_window
 
 ParamsT = TypeVar("ParamsT", bound=BaseModel)
 
+MAX_EVENTS = 100_000
+"""Of a batch."""
 MAX_FAULTS = 20
 MAX_FIELD_CHARS = 80
 NOT_AN_OBJECT = "arguments that are no object"
@@ -90,6 +92,13 @@ class WindowArguments(Arguments):
             raise PydanticCustomError("int", "must be a whole number")
         return value
 
+    @field_validator("timezone")
+    @classmethod
+    def _check_zone(cls, value: str | None) -> str | None:
+        if value is not None and not is_zone_name(value):
+            raise PydanticCustomError("zone", "must be an IANA time zone name")
+        return value
+
 
 SourceName = Annotated[
     str, StringConstraints(strip_whitespace=True, to_lower=True, min_length=1, max_length=2048)
@@ -107,15 +116,21 @@ def parse_arguments(
     """
     if NOT_AN_OBJECT in arguments:
         raise InvalidArguments([f"arguments: must be an object; for example {_show_call(model)}"])
+    faults: list[Fault] = []
+    windows: Sequence[str] = ()
     try:
-        return model.model_validate(arguments)
+        parsed = model.model_validate(arguments)
     except ValidationError as error:
         faults = find_faults(error)
-    windows: Sequence[str] = ()
-    if issubclass(model, WindowArguments):
-        windows = _find_window_faults(arguments, now=now, timezone=timezone)
-    told = [*windows, *_explain_all(model, faults[:MAX_FAULTS])]
-    raise InvalidArguments(told[:MAX_FAULTS] + _count_rest([*windows, *faults]))
+        if issubclass(model, WindowArguments):
+            windows = _find_window_faults(arguments, now=now, timezone=timezone)
+        times = _find_time_faults(model, arguments, now=now)
+    else:
+        times = _find_time_faults(model, vars(parsed), now=now)
+    if not (faults or windows or times):
+        return parsed
+    told = [*windows, *_explain_all(model, faults[:MAX_FAULTS]), *times]
+    raise InvalidArguments(told[:MAX_FAULTS] + _count_rest([*windows, *faults, *times]))
 
 
 def _show_call(model: type[BaseModel]) -> str:
@@ -205,26 +220,37 @@ def list_argument_names(model: type[BaseModel]) -> list[str]:
     return [info.alias or name for name, info in model.model_fields.items()]
 
 
-def check_event_times(events: Iterable[tuple[str, TrackEvent]], *, now: datetime) -> None:
-    """Refuse events whose time the API would refuse; each comes with its timestamp's field name.
-
-    Raises:
-        InvalidArguments: naming every such event.
-    """
-    faults = [
+def _find_time_faults(
+    model: type[BaseModel], given: Mapping[str, Any], *, now: datetime
+) -> list[str]:
+    """Of events whose time the API would refuse, parsed or not; what is no time is told anyway."""
+    return [
         f"{field}: {sentence}{_example(field)}"
-        for field, event in events
-        if (sentence := _judge_time(event, now))
+        for field, value in _list_times(model, given)
+        if (sentence := _judge_time(value, now))
     ]
-    if faults:
-        raise InvalidArguments(faults[:MAX_FAULTS] + _count_rest(faults))
 
 
-def _judge_time(event: TrackEvent, now: datetime) -> str | None:
-    if event.timestamp is None:
+def _list_times(model: type[BaseModel], given: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
+    """The time of an event, or of each of several, with its field's name."""
+    if "timestamp" in model.model_fields:
+        yield "timestamp", given.get("timestamp")
+    events = given.get("events") if "events" in model.model_fields else None
+    several = events[:MAX_EVENTS] if isinstance(events, list | tuple) else ()
+    for index, event in enumerate(several):
+        fields = event if isinstance(event, dict) else getattr(event, "__dict__", {})
+        yield f"events[{index}].timestamp", fields.get("timestamp")
+
+
+def _judge_time(value: object, now: datetime) -> str | None:
+    if value is None:
         return None
     try:
-        check_timestamp_range(event.timestamp, now=now)
+        moment = parse_timestamp(value)
+    except ValueError:
+        return None
+    try:
+        check_timestamp_range(moment, now=now)
     except ValueError as error:
         return str(error)
     return None

@@ -1,7 +1,8 @@
 """``batch``: store many events, cut into requests the API takes at a rate it takes them."""
 
+import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -10,16 +11,16 @@ from pydantic_core import PydanticCustomError
 
 from millimetric_mcp.contract.codes import ErrorCode
 from millimetric_mcp.contract.endpoints import BATCH
-from millimetric_mcp.contract.events import MAX_BATCH_EVENTS, TrackEvent
+from millimetric_mcp.contract.events import MAX_BATCH_EVENTS, MAX_BODY_BYTES, TrackEvent
 from millimetric_mcp.contract.keys import Scope
 from millimetric_mcp.errors import ApiError, CallError, UncertainWrite
-from millimetric_mcp.tools.arguments import Arguments, check_event_times
+from millimetric_mcp.tools.arguments import MAX_EVENTS, Arguments
 from millimetric_mcp.tools.explain import quote
 from millimetric_mcp.tools.spec import Answer, Hints, ToolAnswer, ToolContext, ToolSpec
 
-MAX_EVENTS = 100_000
 MAX_ID_CHARS = 128
 """As long as the API takes them: what is to be looked for is named whole."""
+MAX_CHUNK_BYTES = MAX_BODY_BYTES - len('{"events":[]}')
 BURST_REQUESTS = 20
 REQUEST_INTERVAL_S = 0.2
 """The API takes a burst of 20 batches, then 5 a second."""
@@ -68,10 +69,6 @@ class BatchAnswer(ToolAnswer):
 
 
 async def _run(context: ToolContext, params: BatchArguments) -> Answer[BatchAnswer]:
-    check_event_times(
-        ((f"events[{index}].timestamp", event) for index, event in enumerate(params.events)),
-        now=context.now(),
-    )
     batch_id = context.new_id()
     course = _Course(context, _mint_ids(params.events, batch_id), batch_id)
     await _send(course)
@@ -104,18 +101,17 @@ class _Course:
         await self.tell(f"Waiting {wait_s:g} s for the API's rate limit")
         await self.context.sleep(wait_s)
 
-    def may_wait(self, wait_s: float) -> bool:
+    def may_wait(self, wait_s: float, *, size: int) -> bool:
         """One request's wait is left to the caller, who is answered at once."""
-        return len(self.events) > MAX_BATCH_EVENTS and self.waited_s + wait_s <= MAX_RATE_WAIT_S
+        return size < len(self.events) and self.waited_s + wait_s <= MAX_RATE_WAIT_S
 
 
 async def _send(course: _Course) -> None:
     """Everything stored; where to go on is noted for each request that fails."""
     context, events = course.context, course.events
-    for number, start in enumerate(range(0, len(events), MAX_BATCH_EVENTS)):
+    for number, (start, chunk) in enumerate(_cut(events)):
         if number >= BURST_REQUESTS:
             await context.sleep(REQUEST_INTERVAL_S)
-        chunk = events[start : start + MAX_BATCH_EVENTS]
         held = _describe(start, len(chunk), total=len(events), batch_id=course.batch_id)
         context.note(f"{held} {_advise_look(events, start, size=len(chunk))}")
         try:
@@ -128,6 +124,27 @@ async def _send(course: _Course) -> None:
         await course.tell()
 
 
+def _cut(events: Sequence[TrackEvent]) -> Iterator[tuple[int, Sequence[TrackEvent]]]:
+    """The events of each request, as many as the API takes in one, with the first one's index."""
+    start = size_bytes = 0
+    for index, event in enumerate(events):
+        event_bytes = _measure(event)
+        if index - start == MAX_BATCH_EVENTS or size_bytes + event_bytes > MAX_CHUNK_BYTES:
+            yield start, events[start:index]
+            start, size_bytes = index, 0
+        size_bytes += event_bytes
+    yield start, events[start:]
+
+
+def _measure(event: TrackEvent) -> int:
+    """The bytes an event takes in a request, with the comma after it."""
+    fields = event.model_dump(mode="json", exclude={"properties"}, exclude_none=True)
+    text = json.dumps(fields, ensure_ascii=False, separators=(",", ":")) + ","
+    if event.properties is not None:
+        text += f',"properties":{event.properties}'
+    return len(text.encode())
+
+
 async def _store(course: _Course, chunk: Sequence[TrackEvent]) -> int:
     """How many events the API stored of one request, which waits for the rate limit."""
     while True:
@@ -135,13 +152,15 @@ async def _store(course: _Course, chunk: Sequence[TrackEvent]) -> int:
             return (await course.context.client.batch(chunk)).count
         except ApiError as error:
             wait_s = error.retry_after_s or DEFAULT_RATE_WAIT_S
-            if error.code is not ErrorCode.RATE_LIMITED or not course.may_wait(wait_s):
+            if error.code is not ErrorCode.RATE_LIMITED or not course.may_wait(
+                wait_s, size=len(chunk)
+            ):
                 raise
             await course.wait(wait_s)
 
 
 def _describe(start: int, size: int, *, total: int, batch_id: str) -> str:
-    if total <= MAX_BATCH_EVENTS:
+    if size == total:
         return f"The failed request held all {total} events, batch_id {batch_id}."
     before = f"events[0] to events[{start - 1}] are stored" if start else "Nothing was sent before"
     return (

@@ -19,6 +19,9 @@ from millimetric_mcp.window import Window
 
 MAX_NAMES = 8
 MAX_NAME_CHARS = 100
+MAX_COMPARED_NAMES = 500
+MAX_COMPARED_CHARS = 40
+"""Strangers choose names, and comparing many long ones takes seconds."""
 
 
 async def explain_nothing(
@@ -97,13 +100,17 @@ async def _explain_event(context: ToolContext, event: str, names: list[str]) -> 
 
 
 def _name_nearest(what: str, wanted: str, names: list[str]) -> str:
-    by_folded = {name.casefold(): name for name in reversed(names)}
+    by_folded = {_fold(name): name for name in reversed(names[:MAX_COMPARED_NAMES])}
     nearest = [
-        by_folded[name] for name in get_close_matches(wanted.casefold(), by_folded, n=3, cutoff=0.5)
+        by_folded[name] for name in get_close_matches(_fold(wanted), by_folded, n=3, cutoff=0.5)
     ]
     found = nearest or names[:MAX_NAMES]
     listed = ", ".join(quote(name) for name in found)
     return f"nearest: {listed}." if nearest else f"most frequent {what}: {listed}."
+
+
+def _fold(name: str) -> str:
+    return name.casefold()[:MAX_COMPARED_CHARS]
 
 
 def quote(text: str, *, max_chars: int = MAX_NAME_CHARS) -> str:

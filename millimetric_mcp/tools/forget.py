@@ -35,7 +35,9 @@ async def _run(context: ToolContext, params: ForgetArguments) -> Answer[ForgetAn
             "can't ask; use a client that supports elicitation, or start the server without "
             "--confirm-destructive"
         )
-    if context.can_ask and not await context.ask(lambda: _word_question(context, params.user_id)):
+    # Nobody is asked to agree to what then lacks a key.
+    asks = context.can_ask and context.client.can_write
+    if asks and not await context.ask(lambda: _word_question(context, params.user_id)):
         return Answer(
             f"Declined: nothing was sent, {user} is not erased.",
             ForgetAnswer(ok=False, queued=False),

@@ -36,6 +36,8 @@ from millimetric_mcp.window import Window
 
 MAX_CHOSEN_CELL_CHARS = 2048
 """Values of columns that were asked for by name are cut later: they are what is wanted."""
+TIGHT_CELL_CHARS = (MAX_CELL_CHARS, 30)
+"""What values are cut at, in turn, where otherwise not even the first event would fit."""
 
 
 Country = Annotated[str, Field(pattern=r"^[A-Z]{2}$")]
@@ -132,12 +134,21 @@ def _note_limit(rows: Sequence[EventRow], window: Window, *, limit: int) -> str:
 
 
 def _advise_rest(rows: Sequence[EventRow], window: Window, *, shown: int) -> str:
-    """The way to the rows after so many shown ones, and to whatever is older than all."""
-    goes_on = _continue_at(rows[shown], rows, window) if 0 < shown < len(rows) else ""
+    """The way to the rows after so many shown ones, and to whatever is older than all.
+
+    Past a first event that does not fit, its whole millisecond is left out.
+    """
+    if not shown:
+        goes_on = _pass_window(rows[0], window, later_ms=0)
+        return f"filter, name fewer fields, or {goes_on}" if goes_on else _CHOOSE_LESS
+    goes_on = _continue_at(rows[shown], rows, window) if shown < len(rows) else ""
     if not goes_on:
-        return "filter, or name fewer fields"
+        return _CHOOSE_LESS
     comes_again = rows[shown].timestamp == rows[shown - 1].timestamp
     return f"{goes_on} (that millisecond's rows come again)" if comes_again else goes_on
+
+
+_CHOOSE_LESS = "filter, or name fewer fields"
 
 
 def _continue_at(row: EventRow, rows: Sequence[EventRow], window: Window) -> str:
@@ -145,10 +156,13 @@ def _continue_at(row: EventRow, rows: Sequence[EventRow], window: Window) -> str
 
     Other events may share the row's millisecond, so all of it belongs to what follows.
     """
-    if row.timestamp == rows[0].timestamp:
-        return ""
+    return "" if row.timestamp == rows[0].timestamp else _pass_window(row, window, later_ms=1)
+
+
+def _pass_window(row: EventRow, window: Window, *, later_ms: int) -> str:
+    """The arguments that end the window so long after ``row``; empty where its time is none."""
     with suppress(ValueError):
-        to = parse_timestamp(row.timestamp) + timedelta(milliseconds=1)
+        to = parse_timestamp(row.timestamp) + timedelta(milliseconds=later_ms)
         return f"pass from={format_timestamp(window.start_utc)} to={format_timestamp(to)}"
     return ""
 
@@ -167,8 +181,33 @@ def _answer(
     rows: list[EventRow],
     notes: list[str],
 ) -> Answer[RawEventsAnswer]:
+    longest = MAX_CHOSEN_CELL_CHARS if params.fields else MAX_CELL_CHARS
+    answer = _fit(context, params, window=window, rows=rows, notes=notes, max_cell_chars=longest)
+    for max_cell_chars in (chars for chars in TIGHT_CELL_CHARS if chars < longest):
+        if answer.data.rows or not rows:
+            break
+        tight = f"Values are cut at {max_cell_chars} characters: the first event is a long one."
+        answer = _fit(
+            context,
+            params,
+            window=window,
+            rows=rows,
+            notes=[*notes, tight],
+            max_cell_chars=max_cell_chars,
+        )
+    return answer
+
+
+def _fit(
+    context: ToolContext,
+    params: RawEventsArguments,
+    *,
+    window: Window,
+    rows: list[EventRow],
+    notes: list[str],
+    max_cell_chars: int,
+) -> Answer[RawEventsAnswer]:
     columns = params.fields or DEFAULT_EVENT_COLUMNS
-    max_cell_chars = MAX_CHOSEN_CELL_CHARS if params.fields else MAX_CELL_CHARS
     tells_time = bool(rows) and "timestamp" in columns and not window.is_utc
     zone = "; times are UTC" if tells_time else ""
     return fit_answer(

@@ -25,6 +25,7 @@ from millimetric_mcp.contract.reads import (
     StatsRow,
 )
 from millimetric_mcp.render import (
+    check_fillable,
     describe_cut_buckets,
     fill_buckets,
     present,
@@ -98,6 +99,8 @@ class _Found:
 
 async def _run(context: ToolContext, params: StatsArguments) -> Answer[StatsAnswer]:
     window = find_window(context, params)
+    if params.fill_empty and params.interval:
+        check_fillable(params.interval, start=window.start_utc, end=window.end_utc)
     with keep_time(context):
         found = await _find(context, window, params)
     rows = found.rows
@@ -114,6 +117,7 @@ async def _run(context: ToolContext, params: StatsArguments) -> Answer[StatsAnsw
 
 
 async def _find(context: ToolContext, window: Window, params: StatsArguments) -> _Found:
+    """One row more than wanted is asked for: it tells whether the limit cuts any off."""
     question = StatsParams(
         from_=window.start_utc,
         to=window.end_utc,
@@ -121,11 +125,11 @@ async def _find(context: ToolContext, window: Window, params: StatsArguments) ->
         group_by=params.group_by,
         interval=params.interval,
         event=params.event,
-        limit=params.limit,
+        limit=min(params.limit + 1, MAX_STATS_LIMIT),
     )
     answer = await context.client.stats(question)
-    rows = answer.rows
-    is_whole = not answer.truncated and len(rows) < params.limit
+    rows = answer.rows[: params.limit]
+    is_whole = not answer.truncated and len(answer.rows) < question.limit
     if not params.group_by and params.interval is None:
         return _Found(rows, total=rows[0].value if rows else 0, is_whole=True)
     if not rows:
@@ -157,7 +161,8 @@ def _note_blanks(params: StatsArguments, rows: Sequence[StatsRow]) -> list[str]:
 def _note_gaps(params: StatsArguments, window: Window, found: _Found) -> list[str]:
     notes: list[str] = []
     if params.fill_empty and not found.is_whole:
-        notes.append("The limit cut rows off, so empty buckets are not filled.")
+        cuts = "may have cut" if params.limit == MAX_STATS_LIMIT else "cut"
+        notes.append(f"The limit {cuts} rows off, so empty buckets are not filled.")
     if params.interval and (
         cut := describe_cut_buckets(params.interval, start=window.start_utc, end=window.end_utc)
     ):

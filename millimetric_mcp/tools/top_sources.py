@@ -136,15 +136,13 @@ async def _describe_splits(
     name = params.source or FACEBOOK
     rows: Sequence[SourceRow] | None = found.rows
     is_absent = name not in {row.source for row in found.rows}
-    if is_absent and (found.is_whole or params.source):
+    if not found.rows or (is_absent and params.source):
         return []
-    if params.breakdown is Breakdown.SOURCE or not found.is_whole:
+    if not found.is_whole or (params.breakdown is Breakdown.SOURCE and not is_absent):
         question = _ask(context, window, breakdown=Breakdown.SOURCE_MEDIUM, limit=MAX_SOURCES_LIMIT)
         rows = await attempt(context, question)
     if rows is None:
         return [f"How much of {quote(name)} is paid is not known: {UNANSWERED}."]
-    if name not in {row.source for row in rows}:
-        return []
     depth = f", by the {MAX_SOURCES_LIMIT} largest rows" if len(rows) == MAX_SOURCES_LIMIT else ""
     return [cut_note(context, describe_split(name, rows) + depth)]
 

@@ -8,7 +8,6 @@ from millimetric_mcp.contract.endpoints import TRACK
 from millimetric_mcp.contract.events import TrackEvent
 from millimetric_mcp.contract.keys import Scope
 from millimetric_mcp.render import neutralise
-from millimetric_mcp.tools.arguments import check_event_times
 from millimetric_mcp.tools.spec import Answer, Hints, ToolAnswer, ToolContext, ToolSpec
 
 
@@ -26,7 +25,6 @@ class TrackEventAnswer(ToolAnswer):
 
 
 async def _run(context: ToolContext, params: TrackEventArguments) -> Answer[TrackEventAnswer]:
-    check_event_times([("timestamp", params)], now=context.now())
     event_id = params.event_id or context.new_id()
     await context.client.track(params.model_copy(update={"event_id": event_id}))
     direct = "" if params.url or params.referrer else "; without url or referrer: direct"

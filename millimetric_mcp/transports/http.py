@@ -71,7 +71,7 @@ def build_http_transports(
 
     routes: list[BaseRoute] = []
     if streamable:
-        routes.append(Route("/mcp", guard(StreamableHTTPASGIApp(manager))))
+        routes.append(Route("/mcp", guard(_Readable(StreamableHTTPASGIApp(manager)))))
     if sse:
         transport = SseServerTransport("/messages/", max_request_body_size=MAX_BODY_BYTES)
         routes.append(
@@ -103,14 +103,34 @@ class _Streams:
             self._free += 1
 
 
-class _Inbox:
-    """The POST half of HTTP+SSE.
+class _Readable:
+    """``app``, which gets a POST only where its body holds a message.
 
-    What holds no message is answered here: the library would quote it in the log.
+    What holds none is answered here: the library would quote it, in the log or in its answer.
     """
 
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["method"] != "POST":
+            await self._app(scope, receive, send)
+            return
+        body = await _read_body(Request(scope, receive))
+        try:
+            read_message(body)
+        except Unreadable as unreadable:
+            fault = unreadable.answer.model_dump(mode="json", by_alias=True, exclude_unset=True)
+            await JSONResponse(fault, 400)(scope, receive, send)
+            return
+        await self._app(scope, _replay(body, receive), send)
+
+
+class _Inbox:
+    """The POST half of HTTP+SSE."""
+
     def __init__(self, transport: SseServerTransport) -> None:
-        self._transport = transport
+        self._deliver = _Readable(transport.handle_post_message)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
@@ -119,14 +139,7 @@ class _Inbox:
             raise Refusal(405, ErrorCode.METHOD_NOT_ALLOWED, headers={"Allow": "POST"})
         if not re.fullmatch("[0-9a-f]{32}", session_id):
             raise Refusal(400, ErrorCode.INVALID_PARAMS, beside={"details": _BAD_SESSION_ID})
-        body = await _read_body(request)
-        try:
-            read_message(body)
-        except Unreadable as unreadable:
-            fault = unreadable.answer.model_dump(mode="json", by_alias=True, exclude_unset=True)
-            await JSONResponse(fault, 400)(scope, receive, send)
-            return
-        await self._transport.handle_post_message(scope, _replay(body, receive), send)
+        await self._deliver(scope, receive, send)
 
 
 _BAD_SESSION_ID = {

@@ -16,6 +16,8 @@ from mcp.server.lowlevel import Server
 from mcp.server.stdio import stdio_server
 from mcp.shared.message import SessionMessage
 from mcp_types import (
+    CONNECTION_CLOSED,
+    ErrorData,
     JSONRPCError,
     JSONRPCMessage,
     JSONRPCNotification,
@@ -34,10 +36,11 @@ CANCELLED = "notifications/cancelled"
 
 
 class _Unanswered:
-    """The requests of a client that have no answer yet, by id."""
+    """The requests that have no answer yet, by id: the client's, and those to the client."""
 
     def __init__(self) -> None:
         self._ids: set[str | int] = set()
+        self._asked: set[str | int] = set()
         self._changed = anyio.Event()
 
     def note_read(self, message: JSONRPCMessage) -> None:
@@ -47,17 +50,27 @@ class _Unanswered:
             given_up = (message.params or {}).get("requestId")
             if isinstance(given_up, str | int):
                 self._ids.discard(given_up)
+        elif isinstance(message, JSONRPCResponse | JSONRPCError) and message.id is not None:
+            self._asked.discard(message.id)
 
     def note_written(self, item: SessionMessage) -> None:
-        if isinstance(item.message, JSONRPCResponse | JSONRPCError) and item.message.id is not None:
+        if isinstance(item.message, JSONRPCRequest):
+            self._asked.add(item.message.id)
+            self._changed.set()
+        elif (
+            isinstance(item.message, JSONRPCResponse | JSONRPCError) and item.message.id is not None
+        ):
             self._ids.discard(item.message.id)
             self._changed.set()
 
-    async def wait_for_none(self) -> None:
-        with anyio.move_on_after(ANSWER_GRACE_S):
-            while self._ids:
-                self._changed = anyio.Event()
-                await self._changed.wait()
+    async def wait_for_none(self) -> AsyncIterator[str | int]:
+        """Ends when the client, which is gone, has its answers; gives what it will not answer."""
+        while self._asked or self._ids:
+            if self._asked:
+                yield self._asked.pop()
+                continue
+            self._changed = anyio.Event()
+            await self._changed.wait()
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,13 +111,21 @@ async def _answering_to_the_end(
                     continue
                 unanswered.note_read(message)
                 await send.send(SessionMessage(message))
-            await unanswered.wait_for_none()
+            with anyio.move_on_after(ANSWER_GRACE_S):
+                async for asked in unanswered.wait_for_none():
+                    await send.send(SessionMessage(_refuse(asked)))
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(relay)
         async with receive:
             yield receive
         tasks.cancel_scope.cancel()
+
+
+def _refuse(asked: str | int) -> JSONRPCError:
+    """The answer to a question whose client is gone."""
+    gone = ErrorData(code=CONNECTION_CLOSED, message="The client is gone")
+    return JSONRPCError(jsonrpc="2.0", id=asked, error=gone)
 
 
 async def serve_stdio(server: Server[Any]) -> None:

@@ -103,7 +103,7 @@ FAULTS = {
     "nesting without end": (answer(200, "[" * 100_000), Outcome(UpstreamError, WAIT), LOOK),
     "a compressed answer": (
         answer(200, b"\x1f\x8b", content_encoding="gzip"),
-        Outcome(UpstreamError, FIX),
+        Outcome(UpstreamError, CONFIGURE),
         LOOK,
     ),
     "301": (

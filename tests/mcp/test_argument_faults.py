@@ -156,6 +156,18 @@ async def test_a_value_of_a_wrong_kind_is_answered_with_field_rule_and_example(
         ),
         pytest.param(
             "stats",
+            {"timezone": "localtime"},
+            '- timezone: must be an IANA time zone name; for example "Europe/Berlin"',
+            id="this machine's zone",
+        ),
+        pytest.param(
+            "stats",
+            {"timezone": "right/UTC"},
+            '- timezone: must be an IANA time zone name; for example "Europe/Berlin"',
+            id="a zone with leap seconds",
+        ),
+        pytest.param(
+            "stats",
             {"group_by": {"source": True}},
             '- group_by: must be a list; for example ["source", "medium"]',
             id="columns as an object",
@@ -188,6 +200,35 @@ async def test_a_window_s_faults_are_told_with_all_the_others(call):
     outcome = await call("stats", arguments)
     told = [line.split(":")[0].removeprefix("- ") for line in outcome.lines[1:]]
     assert told == ["timezone", "from", "to", "metric", "fill_empty", "limit", "nonsense"]
+
+
+@pytest.mark.parametrize(
+    ("tool", "arguments", "told"),
+    [
+        pytest.param(
+            "track_event",
+            {"event": "a", "timestamp": "2099-01-01T00:00:00Z", "extra": 1},
+            {"extra", "timestamp"},
+            id="track_event",
+        ),
+        pytest.param(
+            "batch",
+            {
+                "events": [
+                    {"event": "a", "timestamp": "2099-01-01T00:00:00Z"},
+                    {"event": ""},
+                    {"event": "b", "timestamp": "1969-01-01T00:00:00Z"},
+                ]
+            },
+            {"events[0].timestamp", "events[1].event", "events[2].timestamp"},
+            id="batch",
+        ),
+    ],
+)
+async def test_a_time_out_of_range_is_told_with_all_the_others(tool, arguments, told, call, api):
+    outcome = await call(tool, arguments)
+    assert {line.split(":")[0].removeprefix("- ") for line in outcome.lines[1:]} == told
+    assert api.requests == []
 
 
 async def test_a_window_that_runs_backwards_is_told_with_the_others(call):

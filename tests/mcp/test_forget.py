@@ -63,6 +63,19 @@ async def test_without_a_read_key_the_question_has_no_count(call, api):
     assert api.asked("/v1/query") == []
 
 
+@MODES
+@pytest.mark.parametrize("read_key", [None, "rk_test_READKEY0_" + "r" * 32], ids=["none", "rk"])
+async def test_without_a_write_key_nobody_is_asked(mode, read_key, call, api):
+    asked = []
+    keys = {"write_key": None, "read_key": read_key}
+    outcome = await call(
+        "forget", {"user_id": "u"}, mode=mode, elicitation=reply("accept", asked), **keys
+    )
+    assert outcome.text.startswith("A person must change the configuration: MILLIMETRIC_KEY is not")
+    assert asked == []
+    assert api.requests == []
+
+
 async def test_a_count_that_fails_does_not_stop_the_question(call, api, answer):
     api.rules["/v1/query"] = lambda _: answer({"error": "invalid_api_key"}, 401)
     asked = []

@@ -1,6 +1,7 @@
 """What the credentials allow is what is listed, and what is not listed is not done."""
 
 import pytest
+from mcp import MCPError
 
 from millimetric_mcp.contract.keys import Scope
 from millimetric_mcp.tools import TOOLS
@@ -23,8 +24,7 @@ WRITE_ONLY_KEY = {"read_key": None}
 NO_KEYS = {"write_key": None, "read_key": None}
 
 
-@pytest.mark.parametrize("mode", ["legacy", "auto"])
-@pytest.mark.parametrize(
+EACH_CALLER = pytest.mark.parametrize(
     ("keys", "read_only", "expected"),
     [
         pytest.param(BOTH, False, ALL, id="both keys"),
@@ -36,10 +36,26 @@ NO_KEYS = {"write_key": None, "read_key": None}
         pytest.param(NO_KEYS, True, READS, id="no key, read-only"),
     ],
 )
+
+
+@pytest.mark.parametrize("mode", ["legacy", "auto"])
+@EACH_CALLER
 async def test_the_tools_listed_follow_the_keys(keys, read_only, expected, mode, connect):
     async with connect(mode=mode, read_only=read_only, **keys) as client:
         listed = await client.list_tools()
     assert [tool.name for tool in listed.tools] == expected
+
+
+@EACH_CALLER
+async def test_the_refusal_of_an_unknown_tool_names_the_listed_ones(
+    keys, read_only, expected, connect
+):
+    async with connect(read_only=read_only, **keys) as client:
+        with pytest.raises(MCPError) as failure:
+            await client.call_tool("top_sauces", {})
+    assert str(failure.value).endswith(
+        f"There is no such tool; the tools are {', '.join(expected)}."
+    )
 
 
 @pytest.mark.parametrize("name", ALL)

@@ -60,9 +60,21 @@ class TestTopSources:
         assert FACEBOOK_SENTENCE in outcome.lines
         assert FACEBOOK_SENTENCE in outcome.data["splits"]
 
-    async def test_no_split_is_claimed_where_the_source_is_absent(self, api, source, call):
-        api.sources = [source("google", "organic", 20)]
+    @pytest.mark.parametrize("arguments", [{}, {"breakdown": "source"}, {"limit": 1}], ids=str)
+    async def test_where_facebook_has_no_events_that_is_said(self, arguments, api, source, call):
+        api.sources = [source("google", "organic", 20), source("bing", "organic", 10)]
+        outcome = await call("top_sources", arguments)
+        assert "facebook: no events" in outcome.lines
+        assert outcome.data["splits"] == ["facebook: no events"]
+
+    async def test_of_facebook_beyond_the_largest_rows_nothing_is_denied(self, api, source, call):
+        api.sources = [source(f"site{index}.test", "referral", 500 - index) for index in range(210)]
         outcome = await call("top_sources", {})
+        assert outcome.data["splits"] == ["facebook: no events, by the 200 largest rows"]
+
+    @pytest.mark.parametrize("arguments", [{}, {"source": "google"}], ids=str)
+    async def test_no_split_is_claimed_where_there_are_no_rows(self, arguments, api, call):
+        outcome = await call("top_sources", arguments)
         assert "facebook" not in outcome.text
         assert "splits" not in outcome.data
 
@@ -247,6 +259,7 @@ class TestStats:
         self, truncated, signups, answer, call
     ):
         rows = signups.stats({"interval": "day"})
+        rows += [] if truncated else [{"bucket": "2026-05-17T01:00:00.000Z", "value": 1}]
         body = {"metric": "count", "rows": rows} | ({"truncated": True} if truncated else {})
         signups.rules["/v1/stats"] = lambda request: (
             answer(body) if "interval" in request.url.params else signups.stats_(request)
@@ -256,6 +269,30 @@ class TestStats:
         )
         assert len(outcome.data["rows"]) == 2
         assert "so empty buckets are not filled" in outcome.text
+
+    @pytest.mark.parametrize("limit", [2, 3])
+    async def test_rows_that_just_fill_the_limit_are_filled(self, limit, signups, call):
+        window = {"from": "2026-05-14", "to": "2026-05-18"}
+        question = {"interval": "day", "fill_empty": True, "limit": limit, **window}
+        outcome = await call("stats", question)
+        assert [row["value"] for row in outcome.data["rows"]] == [0, 4, 0, 3]
+        assert "limit" not in outcome.text
+
+    async def test_the_most_rows_there_can_be_may_have_been_cut(self, api, call):
+        api.stats = lambda params: [
+            {"bucket": "2026-05-15T00:00:00.000Z", "path": f"/{n}", "value": 1} for n in range(1000)
+        ]
+        question = {"interval": "day", "group_by": ["path"], "fill_empty": True, "limit": 1000}
+        outcome = await call("stats", question, max_result_chars=200_000)
+        said = "The limit may have cut rows off, so empty buckets are not filled."
+        assert said in outcome.data["notes"]
+
+    async def test_a_window_of_too_many_buckets_is_refused_before_anything_is_asked(
+        self, signups, call
+    ):
+        outcome = await call("stats", {"fill_empty": True, "interval": "hour", "from": "1y"})
+        assert outcome.lines[1].startswith("- fill_empty: more than 5000 rows would come out;")
+        assert signups.requests == []
 
     async def test_a_column_without_a_value_is_absent_from_its_row(self, api, call):
         api.stats = lambda params: [{"campaign": None, "value": 2}]
@@ -434,6 +471,39 @@ class TestRawEvents:
         assert len(outcome.text) <= 3000
         assert outcome.data["left_out"] + len(outcome.data["rows"]) == 300
 
+    HOSTILE = "\u202e" * 2040
+
+    async def test_a_hostile_event_does_not_hide_the_others(self, api, event_row, call):
+        hostile = event_row(
+            url=self.HOSTILE,
+            referrer=self.HOSTILE,
+            path=self.HOSTILE,
+            properties=json.dumps({"x": self.HOSTILE}),
+        )
+        api.events = [
+            hostile,
+            *(event_row(timestamp=f"2026-05-16T18:{n}:00Z") for n in range(59, 30, -1)),
+        ]
+        fields = ["timestamp", "url", "referrer", "path", "properties"]
+        outcome = await call("raw_events", {"fields": fields})
+        assert len(outcome.data["rows"]) == 20
+        assert "Values are cut at 200 characters: the first event is a long one." in outcome.lines
+
+    async def test_past_an_event_that_does_not_fit_at_all_there_is_a_way_on(
+        self, api, event_row, call
+    ):
+        api.events = [
+            event_row(user_id="\u202e" * 256),
+            event_row(timestamp="2026-05-16T18:00:00.000Z"),
+        ]
+        outcome = await call("raw_events", {"from": "7d"}, max_result_chars=1000)
+        assert outcome.data["rows"] == []
+        (_, note) = outcome.data["notes"]
+        (advised,) = re.findall(r"for the rest .* or pass from=(\S+) to=(\S+)\.$", note)
+        window = dict(zip(("from", "to"), advised, strict=True))
+        outcome = await call("raw_events", window, max_result_chars=1000)
+        assert [row["timestamp"] for row in outcome.data["rows"]] == ["2026-05-16T18:00:00.000Z"]
+
     async def test_an_id_is_told_whole_however_long(self, api, event_row, call):
         ids = {"user_id": "u" * 256, "anonymous_id": "a" * 128}
         api.events = [event_row(**ids), event_row(user_id=None, anonymous_id="b" * 128)]
@@ -543,6 +613,15 @@ class TestWaysOn:
         assert outcome.data["splits"] == [
             "facebook: 100 % paid (900 of 900 events), by the 200 largest rows"
         ]
+
+
+async def test_the_nearest_of_long_names_is_found_by_how_they_begin(api, call):
+    api.stats = lambda _: (
+        [{"event_name": "checkout step " * 3 + "x" * 80, "value": 5}]
+        + [{"event_name": f"{n}" * 128, "value": 1} for n in "ab"]
+    )
+    outcome = await call("raw_events", {"event": "checkout-step " * 3})
+    assert 'nearest: "checkout step checkout step checkout step xxx' in outcome.text
 
 
 class TestNothingFound:

@@ -70,6 +70,23 @@ async def test_a_batch_over_1000_is_cut_and_numbered_through(call, api):
     assert outcome.data["count"] == 2500
 
 
+async def test_a_batch_larger_than_a_body_may_be_is_cut_by_its_size(call, api):
+    """Escaped, wide and long: each event takes about 20 kB."""
+    event = {
+        "event": "é" * 128,
+        "url": "https://x.test/" + "\u4e2d" * 2000,
+        "referrer": "\x01" * 1000,
+        "properties": {"text": "\u4e2d" * 2700},
+    }
+    outcome = await call("batch", {"events": [event] * 1000})
+    sizes = [len(request.content) for request in api.requests]
+    assert max(sizes) <= 10 * 1024 * 1024
+    assert len(sizes) == 2
+    ids = [event["event_id"] for body in api.sent("/v1/batch") for event in body["events"]]
+    assert ids == [f"id-1-{index}" for index in range(1000)]
+    assert outcome.data["count"] == 1000
+
+
 async def test_a_batch_keeps_to_the_rate_the_api_takes(connect, api):
     async with connect() as client:
         await client.call_tool("batch", {"events": [{"event": "a"}] * 22_001})

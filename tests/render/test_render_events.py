@@ -111,6 +111,24 @@ def test_a_shared_value_can_not_pose_as_another_note(event):
     assert lines(rows, columns=["path", "event_name"])[1] == 'Every row: event_name="a; no path".'
 
 
+@pytest.mark.parametrize(
+    "path", ["/a medium=paid campaign=summer source_rule_id=gclid", "/a=b", "/(a)", "/1 % b"]
+)
+def test_a_shared_value_can_not_pose_as_another_column(path, event):
+    rows = [event(event_name=f"e{n}", path=path) for n in range(3)]
+    assert lines(rows, columns=["event_name", "path"])[1] == f'Every row: path="{path}".'
+
+
+def test_values_that_are_cut_are_not_said_to_be_the_same(event):
+    rows = [event(path="/" + "x" * 300 + str(n)) for n in range(3)]
+    assert lines(rows, columns=["event_name", "path"])[1] == "event_name,path"
+
+
+def test_a_number_of_many_digits_is_cut_like_a_text(event):
+    rows = [event(properties=json.dumps({"n": int(f"{n}" * 900)})) for n in range(1, 4)]
+    assert lines(rows, columns=["properties"], max_cell_chars=200)[-1] == f"{'3' * 200}…[+700]"
+
+
 def test_two_rows_say_all_they_have(event):
     assert lines([event(), event()])[1].startswith("timestamp,event_name")
 

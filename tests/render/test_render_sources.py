@@ -73,7 +73,19 @@ SPLITS = [
         "facebook: 99.997 % paid (99997 of 100000 events), 0.002 % social, 0.001 % email",
     ),
     ({"paid": 995, "social": 5}, "facebook: 99.5 % paid (995 of 1000 events), 0.5 % social"),
-    ({"so\ncial": 1}, "facebook: 0 % paid (0 of 1 events), 100 % so\\ncial"),
+    ({"so\ncial": 1}, 'facebook: 0 % paid (0 of 1 events), 100 % "so\\ncial"'),
+    (
+        {"social is wrong, it is 98 % paid (98 of 100 events)": 4, "paid": 2},
+        (
+            "facebook: 33 % paid (2 of 6 events), "
+            '67 % "social is wrong, it is 98 % paid (98 of 100 events)"'
+        ),
+    ),
+    (
+        {"social is 98 % paid (98 of 100 events)": 1},
+        'facebook: 0 % paid (0 of 1 events), 100 % "social is 98 % paid (98 of 100 events)"',
+    ),
+    ({"a=b": 1}, 'facebook: 0 % paid (0 of 1 events), 100 % "a=b"'),
     (
         {"x, 99 % paid": 1},
         'facebook: 0 % paid (0 of 1 events), 100 % "x, 99 % paid"',

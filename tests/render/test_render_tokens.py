@@ -214,35 +214,83 @@ def test_no_script_is_taken_for_much_cheaper_than_it_is(title):
     assert estimate_tokens(title) >= count_tokens(title) * 0.8
 
 
-def test_a_brief_list_names_what_it_leaves_out_and_keeps_the_ids_whole(event):
-    rows = [
-        event(
-            anonymous_id=str(UUID(int=n << 90)),
-            path=f"/products/{n}-ethiopia-yirgacheffe",
-            properties=PAGE.format(f"Page {n} " * 6, "de", n),
+def make_uuid(random):
+    return str(UUID(int=random.getrandbits(128), version=4))
+
+
+def choose_order(random):
+    return {
+        "order_id": make_uuid(random),
+        "amount_cents": random.randint(100, 99_999),
+        "currency": random.choice(["usd", "eur"]),
+    }
+
+
+def choose_cart(random):
+    items = [{"sku": f"SKU-{random.randint(1, 999)}", "qty": random.randint(1, 5)} for _ in "abc"]
+    return {"cart": {"items": items, "total": random.randint(100, 99_999)}}
+
+
+def choose_note(random):
+    return {"note": f"{random.randint(10, 99)} {'some more words of it ' * 10}"}
+
+
+def choose_chinese(random):
+    return {"title": f"{TITLES['Chinese']}{random.randint(10, 99)}", "plan": TITLES["Chinese"][:3]}
+
+
+def choose_numbers(random):
+    return {f"measure{number}": random.randint(0, 999) for number in range(12)}
+
+
+def choose_ids(random):
+    return {f"id{number}": make_uuid(random) for number in range(5)}
+
+
+def list_costly_events(event, random, choose):
+    return list(
+        list_events(
+            event,
+            random,
+            visitors=100,
+            properties=lambda random: json.dumps(choose(random), ensure_ascii=False),
         )
-        for n in range(100)
-    ]
-    text = render_events(rows, receipt=[], max_chars=48_000, is_brief=True).text
-    assert (
-        "Left out to be brief: properties.title; "
-        'ask for them with fields ["timestamp","properties"].'
-    ) in text.splitlines()
-    assert "properties.screen" in text
+    )
+
+
+@pytest.mark.parametrize("choose", [choose_order, choose_cart, choose_note, choose_chinese])
+def test_properties_too_long_for_a_brief_list_are_cut_and_none_is_left_out(choose, event, random):
+    rows = list_costly_events(event, random, choose)
+    text = render_events(rows, receipt=RECEIPT, max_chars=48_000, is_brief=True).text
+    assert 5_000 <= count_tokens(text) <= 6_000
+    assert "Left out" not in text
+    assert text.count("…") > 100
+    (note,) = [line for line in text.splitlines() if line.startswith("Cut to be brief, marked …:")]
+    assert re.search(r": (values|properties) beyond \d+ characters; for the whole name", note)
+    assert note.endswith('fields, such as fields ["timestamp","properties"].')
+
+
+@pytest.mark.parametrize("choose", [choose_numbers, choose_ids])
+def test_columns_are_left_out_only_as_far_as_a_brief_list_has_no_room(choose, event, random):
+    rows = list_costly_events(event, random, choose)
+    text = render_events(rows, receipt=RECEIPT, max_chars=48_000, is_brief=True).text
+    assert 5_000 <= count_tokens(text) <= 6_000
+    (note,) = [line for line in text.splitlines() if line.startswith("Left out to be brief: ")]
+    assert note.endswith('; ask for them with fields ["timestamp","properties"].')
+    header = next(line for line in text.splitlines() if line.startswith("timestamp,"))
+    for name in choose(random):
+        assert (f"properties.{name}" in re.split(", |; | ", note)) != (
+            f"properties.{name}" in header.split(",")
+        )
+    assert "properties." in header
     assert all(row.anonymous_id in text for row in rows)
 
 
-def test_values_are_cut_before_columns_are_left_out(event):
-    rows = [
-        event(
-            anonymous_id=str(UUID(int=n << 90)),
-            properties=json.dumps({"note": f"{n:02d} " + "some more words of it " * 10}),
-        )
-        for n in range(100)
-    ]
-    text = render_events(rows, receipt=[], max_chars=48_000, is_brief=True).text
-    assert text.count("…[+163]") == 100
-    assert "Left out" not in text
+def test_values_short_enough_for_a_brief_list_are_not_cut(event, random):
+    rows = list_costly_events(event, random, choose_numbers)
+    text = render_events(rows, receipt=RECEIPT, max_chars=48_000, is_brief=True).text
+    assert "Cut to be brief" not in text
+    assert "…" not in text
 
 
 def test_few_events_are_told_whole(event):

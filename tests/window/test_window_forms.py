@@ -193,6 +193,12 @@ PREVIOUS = [
     ("Europe/Berlin", "2026-03-29", "2026-03-30", "2026-03-27T23:00Z"),
     ("Europe/Berlin", "2026-04-01", "2026-05-01", "2026-02-28T23:00Z"),
     ("Europe/Berlin", "2026-03-29T04:00", "2026-03-29T05:00", "2026-03-29T01:00Z"),
+    # days that begin at 01:00, for clocks skip midnight
+    ("America/Havana", "2026-03-08", "2026-03-09", "2026-03-07T05:00Z"),
+    ("America/Havana", "2026-03-01", "2026-03-08", "2026-02-22T05:00Z"),
+    ("America/Santiago", "2026-09-06", "2026-09-07", "2026-09-05T04:00Z"),
+    ("Africa/Cairo", "2026-04-24", "2026-04-25", "2026-04-22T22:00Z"),
+    ("Africa/Cairo", "2026-04-24T01:00", "2026-04-24T02:00", "2026-04-23T21:00Z"),
     # the hour that comes twice is an hour, though both its ends read 02:30
     ("Europe/Berlin", "2026-10-25T02:30+02:00", "2026-10-25T02:30+01:00", "2026-10-24T23:30Z"),
 ]
@@ -287,6 +293,14 @@ NEAREST = [
     ("yesteday", "yesterday"),
     ("Today", "today"),
     ("mtd", "this_month"),
+    ("this_day", "today"),
+    ("last hour", "1h"),
+    ("past_day", "1d"),
+    ("this_hour", None),
+    ("monday", None),
+    ("last_monday", None),
+    ("next_week", None),
+    ("tonigth", None),
     ("YTD", "this_year"),
     ("2026-5-1", "2026-05-01"),
     ("2026/05/16", "2026-05-16"),
@@ -385,6 +399,15 @@ def test_what_names_no_zone_at_all_is_refused_with_an_example(name):
     with pytest.raises(WindowError) as caught:
         resolve(timezone=name)
     assert (caught.value.field, caught.value.example) == ("timezone", "Europe/Berlin")
+
+
+@pytest.mark.parametrize(
+    "name", ["+02:00", "UTC+1", "GMT-03:30", "utc +2", "etc/localtime", "factory"]
+)
+def test_no_zone_is_taken_for_near_that_is_another_or_none(name):
+    with pytest.raises(WindowError) as caught:
+        resolve(timezone=name)
+    assert caught.value.nearest is None
 
 
 def test_windows_in_a_row_cover_each_moment_once():

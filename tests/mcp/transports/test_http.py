@@ -225,6 +225,12 @@ class TestToken:
         assert code == 2
         assert "MILLIMETRIC_MCP_TOKEN" in said
 
+    def test_a_token_that_nobody_is_asked_for_is_told_at_start(self, serve):
+        child = serve("--transport", "http", MILLIMETRIC_MCP_TOKEN=TOKEN)
+        said = "".join(child.stderr)
+        assert "MILLIMETRIC_MCP_TOKEN is set, but only --auth token asks callers for it" in said
+        assert TOKEN not in said
+
 
 class TestPassthrough:
     @pytest.mark.parametrize(

@@ -44,7 +44,7 @@ REFUSALS = {
         "POST",
         "/mcp",
         MODERN | JSON | TEXT,
-        "{}",
+        "PING",
         406,
         "not_acceptable",
     ),
@@ -152,8 +152,9 @@ async def test_a_body_that_holds_no_message_is_answered_and_never_logged(
         alive = await http.post(path, content=PING, headers=JSON | BOTH)
     assert response.status_code == 400
     assert response.json()["jsonrpc"] == "2.0"
-    if path == NO_SESSION:
-        assert response.json()["error"]["code"] == code
+    assert response.json()["error"]["code"] == code
+    assert "validation error" not in response.text
+    assert PLANTED not in response.text
     assert alive.status_code in {400, 404}
     assert PLANTED not in "".join(open_to_all.stderr[said:])
     assert "Traceback" not in "".join(open_to_all.stderr)

@@ -391,3 +391,44 @@ async def test_a_client_that_ends_its_input_still_gets_its_answer(spawn):
 
     assert len((await wire.receive())["result"]["tools"]) == 7
     assert await asyncio.wait_for(wire.process.wait(), DEADLINE_S) == 0
+
+
+CAN_ASK = INITIALIZE | {
+    "params": INITIALIZE["params"] | {"capabilities": {"elicitation": {"form": {}}}}
+}
+
+
+async def read_to_the_end(wire):
+    """What the child still writes, by id; it ends in time and cleanly."""
+    written = await asyncio.wait_for(wire.process.stdout.read(), DEADLINE_S)
+    assert await asyncio.wait_for(wire.process.wait(), DEADLINE_S) == 0
+    return {message.get("id"): message for message in map(json.loads, written.splitlines())}
+
+
+async def test_a_client_that_goes_instead_of_answering_a_question_ends_the_server(spawn, upstream):
+    wire = await spawn(MILLIMETRIC_KEY=WRITE_KEY)
+    await wire.send(CAN_ASK)
+    await wire.receive()
+    await wire.send(INITIALIZED, ask_tool(2, "forget", {"user_id": "u"}))
+    assert (await wire.receive())["method"] == "elicitation/create"
+    wire.process.stdin.close()
+
+    result = (await read_to_the_end(wire))[2]["result"]
+    assert result["isError"]
+    assert "nothing was sent" in result["content"][0]["text"]
+    assert upstream.keys == []
+
+
+async def test_a_client_that_is_gone_when_it_would_be_asked_ends_the_server(spawn, upstream):
+    upstream.held.add("/v1/query")
+    wire = await spawn(
+        MILLIMETRIC_KEY=WRITE_KEY, MILLIMETRIC_RK=READ_KEY, MILLIMETRIC_TIMEOUT_S="1"
+    )
+    await wire.send(CAN_ASK)
+    await wire.receive()
+    await wire.send(INITIALIZED, ask_tool(2, "forget", {"user_id": "u"}))
+    assert await asyncio.to_thread(upstream.arrived.wait, DEADLINE_S)
+    wire.process.stdin.close()
+
+    assert (await read_to_the_end(wire))[2]["result"]["isError"]
+    assert upstream.keys == [READ_KEY]
