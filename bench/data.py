@@ -17,6 +17,7 @@ from urllib.parse import urlencode
 from bench.http_load import encode_request
 from millimetric_mcp.api.store import ClientPool, embedded_target, migrate
 from millimetric_mcp.api.store.clickhouse import ClickHouse
+from millimetric_mcp.api.store.commit import MAX_GROUP_EVENTS
 from millimetric_mcp.cli.api import STORE_DIR
 from millimetric_mcp.contract.endpoints import BATCH, TRACK, Endpoint
 from millimetric_mcp.contract.events import MAX_BATCH_EVENTS
@@ -28,7 +29,6 @@ from millimetric_mcp.demo.stored import store_event
 SEED = 20
 END = datetime(2026, 1, 31, 11, tzinfo=UTC)
 DAYS = 30
-LOAD_CHUNK = 50_000
 UNALIGNED = timedelta(minutes=30)
 WINDOW = (END - timedelta(days=DAYS) - UNALIGNED, END - UNALIGNED)
 """30 days that begin and end within a day, nearly all events in them."""
@@ -127,7 +127,7 @@ def fingerprint_schema() -> str:
 
 
 def load_store(data_dir: Path, *, events: int, project_id: int) -> None:
-    """Fills the embedded store with generated events, in large inserts; run it aside.
+    """Fills the embedded store with generated events, in the API's largest inserts; run it aside.
 
     While one insert is under way the next is generated.
     """
@@ -139,7 +139,7 @@ def load_store(data_dir: Path, *, events: int, project_id: int) -> None:
     rows = make_stored(events, project_id=project_id)
     with ThreadPoolExecutor(1) as writer:
         running = writer.submit(lambda: None)
-        while chunk := list(islice(rows, LOAD_CHUNK)):
+        while chunk := list(islice(rows, MAX_GROUP_EVENTS)):
             running.result()
             running = writer.submit(clickhouse.insert, chunk)
         running.result()

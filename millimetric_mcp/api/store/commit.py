@@ -16,7 +16,9 @@ from dataclasses import dataclass
 from millimetric_mcp.contract.stored import StoredEvent
 from millimetric_mcp.errors import StoreError, StoreRefused, StoreUnavailable, StoreUncertain
 
-MAX_GROUP_EVENTS = 20_000
+MAX_GROUP_EVENTS = 8_000
+"""A read goes through the raw rows of up to fifteen young parts, which are not merged yet: each
+holds at most so many events."""
 GATHER_S = 0.003
 """How long a group gathers after one of several callers; the wait ends early when as many
 requests have come as the last group had."""

@@ -73,7 +73,8 @@ SETTINGS
     min_compressed_bytes_to_fsync_after_merge = 1,
     min_bytes_for_full_part_storage = 10485760,
     materialize_projections_on_insert = 0,
-    materialize_projections_on_merge = 1;
+    materialize_projections_on_merge = 1,
+    min_parts_to_merge_at_once = 16;
 
 -- Which store this is, by whatever address it is reached; the same on every server of a cluster.
 CREATE TABLE IF NOT EXISTS millimetric.identity
