@@ -11,13 +11,16 @@ import pytest
 CACHE = Path(os.environ["MILLIMETRIC_INTEROP_CACHE"])
 TIMEOUT_S = 120
 SETUP = "mcp-setup/SKILL"
-INSPECTOR = f"{SETUP}: A local server, by the Inspector"
+INSPECTORS = {
+    "local": "mcp-setup/clients: The Inspector",
+    "hosted": "mcp-setup/clients: The Inspector, hosted",
+}
 CLIENTS = {
     f"{SETUP}: Claude Code, local": "claude",
     f"{SETUP}: openclaw, local": "openclaw",
     f"{SETUP}: Claude Code, hosted": "claude",
     f"{SETUP}: openclaw, hosted": "openclaw",
-    INSPECTOR: "npx",
+    **dict.fromkeys(INSPECTORS.values(), "npx"),
 }
 
 
@@ -181,8 +184,9 @@ def test_openclaw_connects_with_the_tools_of_the_read_key(way, run_client):
     assert probed["diagnostics"] == []
 
 
-def test_the_inspector_gets_an_answer(project, run_client):
+@pytest.mark.parametrize("way", INSPECTORS)
+def test_the_inspector_gets_an_answer(way, project, run_client):
     project.send([{"event": "signup", "url": "https://shop.example/?fbclid=x"}])
-    answer = json.loads(run_client(INSPECTOR))
+    answer = json.loads(run_client(INSPECTORS[way]))
     (row,) = answer["structuredContent"]["rows"]
     assert (row["source"], row["medium"], row["events"]) == ("facebook", "paid", 1)

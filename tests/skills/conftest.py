@@ -417,6 +417,7 @@ def run_script(tmp_path: Path) -> RunScript:
             capture_output=True,
             timeout=RUN_TIMEOUT_S,
             check=False,
+            start_new_session=True,  # a signal to its process group ends nothing of ours
         )
         noted = sorted(log.iterdir(), key=lambda path: path.stat().st_mtime_ns)
         commands = [path.read_text(encoding="utf-8").split("\0")[:-1] for path in noted]

@@ -9,6 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 SECRET = "s" * 40
+NO_KEY = "none well-formed"
 OTHER_KINDS = {"MILLIMETRIC_KEY": ("pk", "rk", "ak"), "MILLIMETRIC_RK": ("pk", "sk", "ak")}
 MALFORMED = {
     "a line of curl's": '{kind}_live_abcdefgh_{secret}\nurl="{url}/stolen"',
@@ -21,6 +22,9 @@ MALFORMED = {
     "a letter outside ASCII": "{kind}_live_abcdefgh_{secret}é",
     "a percent sign": "{kind}_live_abcdefgh_{secret}%0A",
     "no underscore": "{kind}",
+    "quotes around it": "'{kind}_live_abcdefgh_{secret}'",
+    "a space before it": " {kind}_live_abcdefgh_{secret}",
+    "capitals": "PK_live_abcdefgh_{secret}",
 }
 CURLRC = """
 include
@@ -153,7 +157,7 @@ def test_no_key_is_said_to_be_none(is_set, shell, sh_blocks, run_script, listene
         variable = variable_of(block)
         environ = point_at(url, **({variable: ""} if is_set else {}))
         ran = run_script(block.text, shell=shell, environ=environ)
-        check_refused(ran, name, variable=variable, found="none")
+        check_refused(ran, name, variable=variable, found=NO_KEY)
     assert calls == []
 
 
@@ -165,7 +169,7 @@ def test_what_curl_could_read_as_its_options_is_no_key(shape, sh_blocks, run_scr
         variable = variable_of(block)
         key = shape.format(kind=kind_of(variable), secret=SECRET, url=url)
         ran = run_script(block.text, shell="bash", environ=point_at(url, **{variable: key}))
-        check_refused(ran, name, variable=variable, found="none")
+        check_refused(ran, name, variable=variable, found=NO_KEY)
     assert calls == []
 
 

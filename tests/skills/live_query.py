@@ -1,5 +1,6 @@
 """Every recipe of the query skill, run as it stands on known events, its numbers compared."""
 
+import csv
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -250,6 +251,9 @@ def why(sent, now):
 
 
 FACEBOOK_SHARE = "query/SKILL: Quick start: what share of our Facebook traffic is paid this month?"
+EVENT_NAMES = "query/recipes: Which events are there?"
+REVENUE = "query/recipes: Revenue by source this month"
+FIRST_TOUCH = "query/recipes: Where did user_42 first come from?"
 ANSWERS = {
     FACEBOOK_SHARE: facebook_share,
     "query/SKILL: Daily unique sign-ups by country, last 7 days": sign_ups_by_country,
@@ -261,12 +265,18 @@ ANSWERS = {
     "query/recipes: Facebook, paid share by day, last 7 days": facebook_by_day,
     "query/recipes: Busiest pages today": busiest_pages,
     "query/recipes: Devices and browsers, last 7 days": devices,
-    "query/recipes: Which events are there?": event_names,
-    "query/recipes: Revenue by source this month": revenue,
-    "query/recipes: Where did user_42 first come from?": first_touch,
+    EVENT_NAMES: event_names,
+    REVENUE: revenue,
+    FIRST_TOUCH: first_touch,
     "query/recipes: Why was it attributed like that?": why,
 }
 ARRIVED = "query/recipes: Did my event arrive?"
+SHOWN_UP_TO_THE_LIMIT = {
+    "query/SKILL: What did user_42 do this week?",
+    "query/recipes: Top sources this month",
+    "query/recipes: Busiest pages today",
+    "query/recipes: Why was it attributed like that?",
+}
 ASKED = [
     FACEBOOK_SHARE,
     "query/SKILL: Daily unique sign-ups by country, last 7 days",
@@ -293,9 +303,12 @@ def test_the_quick_start_tells_paid_from_social_as_the_skill_says(
     shop, query, sh_blocks, run_script
 ):
     project, sent = shop
-    changed = re.search(r"without its `(select)`, and with\s+`(breakdown: [^`]+)`", query.main.text)
-    recipe = sh_blocks[FACEBOOK_SHARE].text.replace('breakdown: "source"', changed[2])
-    recipe = re.sub(rf"\n  \| {changed[1]}\(.+?\)'", "'", recipe)
+    breakdown, last, behind = re.search(
+        r"with `(breakdown: [^`]+)`, and just\s+`([^`]+)` behind `([^`]+)`", query.main.text
+    ).groups()
+    recipe = sh_blocks[FACEBOOK_SHARE].text.replace('breakdown: "source"', breakdown)
+    head, *_ = re.split(re.escape(behind).replace(r"\ ", r"\s+"), recipe)
+    recipe = f"{head}{behind} {last}'"
     ran = run_script(recipe, shell="bash", environ=project.environ)
     assert ran.lines == top_sources(sent, datetime.now(UTC))
 
@@ -340,19 +353,125 @@ def test_what_people_ask_takes_one_request(name, shop, sh_blocks, run_script):
     assert sh_blocks[name].text.count(";") == 0
 
 
-def test_an_answer_that_the_limit_cut_is_no_answer(shop, sh_blocks, run_script):
-    project, _ = shop
-    recipe = sh_blocks["query/recipes: Facebook, paid share by day, last 7 days"].text
-    ran = run_script(recipe.replace("1000", "3"), shell="bash", environ=project.environ)
+def narrow(recipe, *, limit):
+    """``recipe`` as if ``limit`` were the most rows that an answer holds, and for all time."""
+    recipe = re.sub(r", limit: \d+", "", recipe)
+    recipe = re.sub(
+        r"from: .+, to: \(.+? \| todate\)",
+        f'from: "2000-01-01T00:00:00Z", to: (now + 1 | todate), limit: {limit}',
+        recipe,
+    )
+    return re.sub(r"length (==|<) \d+", rf"length \1 {limit}", recipe)
+
+
+def check_that_it_says_rows_are_missing(ran):
     assert ran.code != 0
     assert ran.stdout == ""
     assert ran.stderr.count("\n") == 1
-    assert "narrow the window" in ran.stderr
+    assert ran.stderr.endswith(": narrow the window\n")
+
+
+@pytest.mark.parametrize("name", sorted(ANSWERS.keys() - SHOWN_UP_TO_THE_LIMIT - {FACEBOOK_SHARE}))
+def test_an_answer_that_the_limit_cut_is_no_answer(name, shop, sh_blocks, run_script):
+    project, _ = shop
+    recipe = narrow(sh_blocks[name].text, limit=1)
+    ran = run_script(recipe, shell="dash", environ=project.environ)
+    check_that_it_says_rows_are_missing(ran)
+
+
+def test_the_first_of_a_visitor_s_events_is_not_taken_from_the_newest(shop, sh_blocks, run_script):
+    project, sent = shop
+    visits = [each for each in sent if each["anonymous_id"] == "u_abc"]
+    recipe = narrow(sh_blocks[FIRST_TOUCH].text, limit=len(visits))
+    ran = run_script(recipe, shell="dash", environ=project.environ)
+    check_that_it_says_rows_are_missing(ran)
+    assert len(ran.calls_of("curl")) == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "wanted", "last"),
+    [(FACEBOOK_SHARE, "facebook", "newsletter"), (ARRIVED, "order-1001", "order-1002")],
+    ids=["a source", "an event"],
+)
+def test_what_the_limit_may_have_left_out_is_not_said_to_be_missing(
+    name, wanted, last, shop, sh_blocks, run_script
+):
+    project, _ = shop
+    recipe = sh_blocks[name].text.replace(wanted, last)
+    ran = run_script(narrow(recipe, limit=3), shell="dash", environ=project.environ)
+    check_that_it_says_rows_are_missing(ran)
+    recipe = recipe.replace(last, "nowhere")
+    ran = run_script(recipe, shell="dash", environ=project.environ)
+    assert (ran.code, ran.stdout, ran.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize("name", [*ANSWERS, ARRIVED])
+def test_a_last_filter_that_fails_fails_the_command(name, shop, sh_blocks, run_script):
+    project, _ = shop
+    recipe = sh_blocks[name].text.removesuffix("'\n") + """ | error("it fails")'"""
+    ran = run_script(recipe, shell="dash", environ=project.environ)
+    assert ran.code != 0
+    assert ran.stdout == ""
+    assert "it fails" in ran.stderr
+
+
+@pytest.fixture
+def names_as_csv(query, sh_blocks):
+    """A recipe with what the skill says to put in the place of its end for CSV."""
+    (program,) = re.findall(r"in `(\(\..+ @csv)`", query.document("recipes").text)
+    head, _ = sh_blocks[EVENT_NAMES].text.rsplit(".[]'", 1)
+    return f"{head}{program}'".replace("jq -cRs", "jq -rRs")
+
+
+def test_csv_has_a_head_and_the_rows(names_as_csv, shop, run_script):
+    project, sent = shop
+    ran = run_script(names_as_csv, shell="dash", environ=project.environ)
+    assert ran.code == 0, ran.stderr
+    rows = [row | {"value": int(row["value"])} for row in csv.DictReader(ran.stdout.splitlines())]
+    assert rows == event_names(sent, datetime.now(UTC))
+
+
+def test_csv_of_no_rows_is_empty(names_as_csv, project, run_script):
+    ran = run_script(names_as_csv, shell="dash", environ=project.environ)
+    assert (ran.code, ran.stdout, ran.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize(
+    ("amounts", "cents"),
+    [([300, "700", None], 1000), ([0.5, "0.25"], 0.75)],
+    ids=["whole", "parts"],
+)
+def test_revenue_is_added_up_from_numbers_in_text_too(
+    amounts, cents, project, sh_blocks, run_script
+):
+    project.send([purchase(amount) for amount in amounts])
+    ran = run_script(sh_blocks[REVENUE].text, shell="dash", environ=project.environ)
+    assert ran.lines == [{"source": "direct", "purchases": len(amounts), "cents": cents}]
+
+
+def test_revenue_that_is_no_number_is_not_left_out_in_silence(project, sh_blocks, run_script):
+    project.send([purchase(700), purchase("seven")])
+    ran = run_script(sh_blocks[REVENUE].text, shell="dash", environ=project.environ)
+    assert ran.code != 0
+    assert ran.stdout == ""
+    assert "seven" in ran.stderr
+
+
+def purchase(amount):
+    return {"event": "purchase", "properties": {"amount_cents": amount}}
+
+
+def test_an_event_is_found_by_a_machine_whose_clock_is_slow(project, sh_blocks, run_script):
+    soon = write_time(datetime.now(UTC) + timedelta(minutes=10))
+    project.send([{"event": "purchase", "event_id": "order-1001", "timestamp": soon}])
+    ran = run_script(sh_blocks[ARRIVED].text, shell="dash", environ=project.environ)
+    (found,) = ran.lines
+    assert found["timestamp"] == soon
 
 
 def test_an_error_ends_with_its_body_and_a_status(shell, shop, sh_blocks, run_script):
     project, _ = shop
-    recipe = sh_blocks["query/recipes: Which events are there?"].text
+    recipe = sh_blocks[EVENT_NAMES].text
     ran = run_script(
         recipe.replace('"event_name"', '"colour"'), shell=shell, environ=project.environ
     )
@@ -365,7 +484,7 @@ def test_an_error_ends_with_its_body_and_a_status(shell, shop, sh_blocks, run_sc
 
 def test_a_user_that_nobody_knows_is_said_to_be_none(shop, sh_blocks, run_script):
     project, _ = shop
-    recipe = sh_blocks["query/recipes: Where did user_42 first come from?"].text
+    recipe = sh_blocks[FIRST_TOUCH].text
     ran = run_script(recipe.replace("user_42", "nobody"), shell="bash", environ=project.environ)
     assert ran.code != 0
     assert ran.stderr == "no such user\n"

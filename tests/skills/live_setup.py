@@ -59,6 +59,14 @@ def test_the_check_of_a_hosted_server_tells_an_unknown_key(shell, project, sh_bl
     assert "invalid_api_key" in ran.stderr
 
 
+def test_the_check_of_a_hosted_server_fails_with_its_last_filter(project, sh_blocks, run_script):
+    recipe = sh_blocks[HOSTED].text.removesuffix("'\n") + """ | error("it fails")'"""
+    ran = run_script(recipe, shell="dash", environ=project.environ)
+    assert ran.code != 0
+    assert ran.stdout == ""
+    assert "it fails" in ran.stderr
+
+
 def fill_in(text, project):
     """``text`` with what a client, or the user, puts in the place of the examples."""
     read, write = project.environ["MILLIMETRIC_RK"], project.environ["MILLIMETRIC_KEY"]

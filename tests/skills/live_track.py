@@ -1,7 +1,9 @@
 """Every recipe of the track skill, run as it stands, and what is stored then."""
 
 import json
+import os
 import re
+import signal
 import threading
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -25,7 +27,10 @@ STORED = (202, {}, {"ok": True, "count": 1, "event_id": None})
 
 @pytest.fixture
 def scripted_api():
-    """An API that gives one answer after the other, and the bodies it got."""
+    """An API that gives one answer after the other, and the bodies it got.
+
+    An answer that can be called is called instead, and none is given.
+    """
 
     @contextmanager
     def serve(*answers):
@@ -34,7 +39,11 @@ def scripted_api():
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 calls.append(self.rfile.read(int(self.headers["Content-Length"])))
-                status, headers, body = left.pop(0)
+                answer = left.pop(0)
+                if callable(answer):
+                    answer()
+                    return
+                status, headers, body = answer
                 self.send_response(status)
                 for name, value in headers.items():
                     self.send_header(name, value)
@@ -77,6 +86,10 @@ def write_events(path, count, *, trailing_newline=True):
     ]
     path.write_text("\n".join(lines) + "\n" * trailing_newline, encoding="utf-8")
     return lines
+
+
+def last_line(ran):
+    return ran.stdout.splitlines()[-1]
 
 
 def test_every_recipe_of_the_track_skill_is_run_here(sh_blocks):
@@ -206,7 +219,7 @@ def test_a_file_of_any_length_is_stored_once(count, end, last, project, sh_block
     file.write_text(end.join(lines) + end * last, encoding="utf-8", newline="")
     ran = run_script(sh_blocks[BULK].text, shell="dash", environ=project.environ)
     assert (ran.code, ran.stderr) == (0, "")
-    assert ran.stdout == f"{count} events of the first {count} lines are stored\n"
+    assert last_line(ran) == f"{count} events of the first {count} lines are stored"
     assert project.count() == count
     stored = [row["event_id"] for row in project.rows()]
     assert stored == [f"row-{number}" for number in range(count - 1, -1, -1)][:1000]
@@ -218,7 +231,7 @@ def test_blank_lines_of_every_kind_are_passed_over(shell, project, sh_blocks, ru
     file.write_text("\n\r\n" + "\r\n\n \t\n".join(lines) + "\n\n", newline="")
     ran = run_script(sh_blocks[BULK].text, shell=shell, environ=project.environ)
     assert (ran.code, ran.stderr) == (0, "")
-    assert ran.stdout == "1200 events of the first 3601 lines are stored\n"
+    assert last_line(ran) == "1200 events of the first 3601 lines are stored"
     assert project.count() == 1200
 
 
@@ -227,7 +240,7 @@ def test_a_long_stretch_of_blank_lines_stops_nothing(shell, project, sh_blocks, 
     file.write_text('{"event": "first"}' + "\n" * 2500 + '{"event": "last"}\n')
     ran = run_script(sh_blocks[BULK].text, shell=shell, environ=project.environ)
     assert (ran.code, ran.stderr) == (0, "")
-    assert ran.stdout == "2 events of the first 2501 lines are stored\n"
+    assert last_line(ran) == "2 events of the first 2501 lines are stored"
 
 
 @pytest.mark.parametrize("size", [11_000_000, 11_000], ids=["one line", "a thousand"])
@@ -260,12 +273,42 @@ def test_a_file_is_sent_in_requests_of_a_thousand(shell, project, sh_blocks, run
     lines = write_events(run_script.cwd / "events.ndjson", 2300)
     ran = run_script(sh_blocks[BULK].text, shell=shell, environ=project.environ)
     assert ran.code == 0, ran.stderr
-    assert ran.stdout == "2300 events of the first 2300 lines are stored\n"
+    assert ran.stdout.splitlines() == [
+        f"{count} events of the first {count} lines are stored" for count in (1000, 2000, 2300)
+    ]
     assert project.count() == 2300
     newest = project.rows(limit=1)[0]
     assert newest["event_id"] == "row-2299"
     assert json.loads(newest["properties"]) == {"text": HARD_TEXT, "number": 2299}
     assert len(lines) == 2300
+
+
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [
+        (signal.SIGINT, "interrupted after line 1000\n"),
+        (signal.SIGTERM, "interrupted after line 1000\n"),
+        (signal.SIGKILL, ""),
+    ],
+    ids=["interrupted", "ended", "killed"],
+)
+def test_an_import_that_is_stopped_has_said_how_far_it_got(
+    number, said, shell, sh_blocks, run_script, scripted_api
+):
+    """While its second request is under way, as a terminal or a time limit does it."""
+    write_events(run_script.cwd / "events.ndjson", 2500)
+    pid = run_script.cwd / "pid"
+
+    def stop():
+        os.killpg(int(pid.read_text()), number)
+
+    with scripted_api((202, {}, {"ok": True, "count": 1000}), stop) as (environ, calls):
+        script = f"echo $$ > {pid.name}\n{sh_blocks[BULK].text}"
+        ran = run_script(script, shell=shell, environ=environ)
+    assert ran.code != 0
+    assert ran.stdout == "1000 events of the first 1000 lines are stored\n"
+    assert ran.stderr.endswith(said)
+    assert len(calls) == 2
 
 
 def test_a_file_is_sent_at_no_more_than_five_requests_a_second(project, sh_blocks, run_script):
@@ -290,14 +333,18 @@ def test_nothing_of_a_file_is_left_behind(shell, project, sh_blocks, run_script,
 def test_the_last_line_needs_no_newline(shell, project, sh_blocks, run_script):
     write_events(run_script.cwd / "events.ndjson", 1002, trailing_newline=False)
     ran = run_script(sh_blocks[BULK].text, shell=shell, environ=project.environ)
-    assert ran.stdout == "1002 events of the first 1002 lines are stored\n"
+    assert last_line(ran) == "1002 events of the first 1002 lines are stored"
     assert project.count() == 1002
 
 
 @pytest.mark.parametrize(
     ("line", "said"),
-    [('{"event": "cut', "parse error"), ('{"evnt": "x"}', "events[5].event")],
-    ids=["broken JSON", "an invalid event"],
+    [
+        ('{"event": }', " at line 6,"),
+        ('{"event": "cut', " at line 7,"),
+        ('{"evnt": "x"}', "events[5].event"),
+    ],
+    ids=["broken JSON", "a text that is not closed", "an invalid event"],
 )
 def test_a_bad_line_stops_and_says_where_to_go_on(
     line, said, shell, project, sh_blocks, run_script
@@ -343,8 +390,15 @@ def test_a_429_is_waited_out_for_as_long_as_it_says(name, shell, narrow_api, sh_
 @pytest.mark.parametrize("name", [BULK, WAIT])
 @pytest.mark.parametrize(
     ("header", "wait"),
-    [({"Retry-After": "3"}, "3"), ({"retry-after": "2"}, "2"), ({}, "1")],
-    ids=["Retry-After", "in lower case", "absent"],
+    [
+        ({"Retry-After": "3"}, "3"),
+        ({"retry-after": "2"}, "2"),
+        ({"RETRY-AFTER": "3"}, "3"),
+        ({"Retry-After": "2", "retry-after": "3"}, "3"),
+        ({"Retry-After": "Wed, 21 Oct 2026 07:28:00 GMT"}, "1"),
+        ({}, "1"),
+    ],
+    ids=["Retry-After", "in lower case", "in capitals", "twice", "a date", "absent"],
 )
 def test_the_wait_is_what_the_429_says(name, header, wait, sh_blocks, run_script, scripted_api):
     write_events(run_script.cwd / "events.ndjson", 1)
@@ -359,8 +413,12 @@ def test_the_wait_is_what_the_429_says(name, header, wait, sh_blocks, run_script
 @pytest.mark.parametrize("name", [BULK, WAIT, TRACK])
 @pytest.mark.parametrize(
     "answer",
-    [(502, {}, {"error": "upstream_failed"}), (500, {}, {"error": "internal_error"})],
-    ids=["502", "500"],
+    [
+        (502, {}, {"error": "upstream_failed"}),
+        (500, {}, {"error": "internal_error"}),
+        (504, {}, {"error": "a proxy's own"}),
+    ],
+    ids=["502", "500", "504"],
 )
 def test_what_may_be_stored_is_not_sent_again(name, answer, sh_blocks, run_script, scripted_api):
     write_events(run_script.cwd / "events.ndjson", 1)

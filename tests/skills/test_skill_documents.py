@@ -177,6 +177,13 @@ def test_every_variable_that_a_shell_block_reads_is_explained(skill):
     assert explained == read
 
 
+def test_every_variable_is_said_to_be_exported(track, query):
+    """A host that stays in the shell would let the key go to the default one."""
+    for skill in (track, query):
+        for row in skill.main.table("Variable"):
+            assert "exported" in row["Holds"], row["Variable"]
+
+
 def test_no_jq_program_needs_regular_expressions(sh_blocks):
     """Small systems build jq without them; 1.6 crashes over them on some Macs."""
     for block in sh_blocks.values():
