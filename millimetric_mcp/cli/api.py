@@ -27,6 +27,7 @@ from millimetric_mcp.api.control import (
     Control,
     control_dsn,
     keep_private,
+    make_private_directory,
     open_control,
     prepare_data_dir,
     resolve_secrets,
@@ -218,7 +219,7 @@ def _use_temporary_dir(data_dir: Path) -> None:
     what a killed process left there is removed by the next."""
     temporary = data_dir / TEMPORARY_DIR
     rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(mode=0o700)
+    make_private_directory(temporary)
     tempfile.tempdir = str(temporary)
 
 
