@@ -254,8 +254,9 @@ class _Server(uvicorn.Server):
 
 
 def _end_before_serving(*_: object) -> None:
-    """Nothing is under way yet that has to be drained."""
-    raise SystemExit(0)
+    """Nothing is under way yet that has to be drained. An exception would do for Python's own
+    code, but an extension that is being imported makes another of it."""
+    os._exit(0)
 
 
 def _announce(listener: socket.socket, data_dir: Path) -> None:

@@ -10,6 +10,16 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import pytest
 
+INTERRUPTED_EXTENSION = """
+import os, signal
+
+try:
+    os.kill(os.getpid(), signal.SIGTERM)
+except BaseException as error:
+    raise ImportError(type(error).__name__) from error
+"""
+"""Extensions that fail to be imported say so by an exception of their own, whatever the reason."""
+
 
 def test_sigterm_ends_with_code_0_and_loses_no_acknowledged_write(start_api):
     api = start_api()
@@ -45,6 +55,15 @@ def test_sigterm_ends_with_code_0_while_it_starts(start_api):
     api.wait_until((api.data_dir / "lock").exists)
 
     assert api.terminate() == 0
+    assert "Traceback" not in api.stderr()
+
+
+def test_sigterm_ends_with_code_0_while_the_engine_is_imported(start_api, tmp_path, monkeypatch):
+    (tmp_path / "chdb.py").write_text(INTERRUPTED_EXTENSION)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    api = start_api(wait=False)
+
+    assert api.process.wait(30) == 0
     assert "Traceback" not in api.stderr()
 
 
