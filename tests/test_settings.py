@@ -81,6 +81,12 @@ def test_wrong_rate_limits_are_refused_with_the_form_they_take(text):
         read_settings(ApiSettings, environ={"MILLIMETRIC_RATE_LIMITS": text}, options={})
 
 
+@pytest.mark.parametrize("days", [0, 36_501, 1_000_000])
+def test_days_of_retention_beyond_the_calendar_are_refused(days):
+    with pytest.raises(SettingsError, match="--retention-days / MILLIMETRIC_RETENTION_DAYS"):
+        read_settings(ApiSettings, environ={}, options={"retention_days": days})
+
+
 def test_a_repeated_option_is_a_list():
     options = {"trusted_proxies": ["10.0.0.0/8", "::1/128"]}
     proxies = read_settings(ApiSettings, environ={}, options=options).trusted_proxies

@@ -27,6 +27,7 @@ from millimetric_mcp.api.control import (
     Control,
     control_dsn,
     keep_private,
+    make_private_directory,
     open_control,
     prepare_data_dir,
     resolve_secrets,
@@ -218,7 +219,7 @@ def _use_temporary_dir(data_dir: Path) -> None:
     what a killed process left there is removed by the next."""
     temporary = data_dir / TEMPORARY_DIR
     rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(mode=0o700)
+    make_private_directory(temporary)
     tempfile.tempdir = str(temporary)
 
 
@@ -253,8 +254,9 @@ class _Server(uvicorn.Server):
 
 
 def _end_before_serving(*_: object) -> None:
-    """Nothing is under way yet that has to be drained."""
-    raise SystemExit(0)
+    """Nothing is under way yet that has to be drained. An exception would do for Python's own
+    code, but an extension that is being imported makes another of it."""
+    os._exit(0)
 
 
 def _announce(listener: socket.socket, data_dir: Path) -> None:

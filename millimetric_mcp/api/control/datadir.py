@@ -18,6 +18,7 @@ __all__ = [
     "Secrets",
     "control_dsn",
     "keep_private",
+    "make_private_directory",
     "prepare_data_dir",
     "read_or_make_secret",
     "resolve_secrets",
@@ -51,13 +52,22 @@ def prepare_data_dir(settings: ControlSettings) -> Path:
         SettingsError: it can't be made.
     """
     path = settings.data_dir or user_data_path("millimetric", appauthor=False)
+    make_private_directory(path)
+    return path
+
+
+def make_private_directory(path: Path) -> None:
+    """Makes a data directory, or one in it, for its owner only where there is none.
+
+    Raises:
+        SettingsError: it can't be made.
+    """
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise SettingsError(
             [f"--data-dir / MILLIMETRIC_DATA_DIR: {path} can't be made: {error.strerror}"]
         ) from None
-    return path
 
 
 def control_dsn(settings: ControlSettings, data_dir: Path) -> URL:

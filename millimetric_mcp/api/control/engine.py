@@ -7,9 +7,10 @@ DSN: only our own words leave this module.
 """
 
 import os
+import re
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ __all__ = ["Database", "open_database", "parse_dsn"]
 
 _WHERE = "--control / MILLIMETRIC_CONTROL"
 _LOCK_WAIT_S = 10.0
+_SECONDS = re.compile(r"\d{1,6}(\.\d+)?")
 _CONNECT_TIMEOUT_S = 5
 _ADVISORY_LOCK = 0x6D696C6C696D6574  # "millimet"
 
@@ -108,13 +110,17 @@ def parse_dsn(dsn: str | URL) -> URL:
     match url.drivername.partition("+")[0]:
         case "sqlite" if url.database in {None, "", ":memory:"}:
             raise _dsn_error("must name a file, such as sqlite:////srv/millimetric/control.sqlite3")
-        case "sqlite" if not set(url.query) <= {"timeout"}:
+        case "sqlite" if not _is_timeout_alone(url.query):
             raise _dsn_error("the only parameter after the file's name is timeout, in seconds")
         case "sqlite":
             return url.set(drivername="sqlite+pysqlite")
         case "postgresql" | "postgres":
             return url.set(drivername="postgresql+psycopg")
     raise _dsn_error("must begin with sqlite:/// or postgresql://")
+
+
+def _is_timeout_alone(query: Mapping[str, object]) -> bool:
+    return not query.keys() - {"timeout"} and bool(_SECONDS.fullmatch(str(query.get("timeout", 0))))
 
 
 def open_database(url: URL) -> Database:

@@ -3,14 +3,13 @@
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from millimetric_mcp.api.store.dsn import StoreTarget
 from millimetric_mcp.errors import DataDirectoryInUse, SettingsError
 
 LOCK_FILE = "lock"
-
 
 _DATA_DIR = "--data-dir / MILLIMETRIC_DATA_DIR"
 _STORE = "--store / MILLIMETRIC_STORE"
@@ -28,7 +27,11 @@ def hold_directories(data_dir: Path, target: StoreTarget) -> Iterator[None]:
     if not target.embedded:
         yield
         return
-    with _hold(data_dir, _DATA_DIR), _hold(Path(target.address), _STORE):
+    store_dir = Path(target.address)
+    with ExitStack() as stack:
+        stack.enter_context(_hold(data_dir, _DATA_DIR))
+        if store_dir.resolve() != data_dir.resolve():
+            stack.enter_context(_hold(store_dir, _STORE))
         yield
 
 

@@ -105,6 +105,8 @@ def test_a_dsn_that_postgresql_s_driver_refuses_is_explained(rest, sentence):
         ("sqlite://", "must name a file"),
         ("sqlite:///:memory:", "must name a file"),
         ("sqlite:///control.sqlite3?bogus=1", "the only parameter after the file's name"),
+        ("sqlite:///control.sqlite3?timeout=soon", "is timeout, in seconds"),
+        ("sqlite:///control.sqlite3?timeout=1&timeout=2", "is timeout, in seconds"),
         ("sqlite:////nowhere/at/all/control.sqlite3", "can't be opened: No such file"),
         ("postgresql://user:planted-secret@host:port/db", "is not a DSN"),
     ],

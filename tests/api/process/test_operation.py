@@ -8,6 +8,17 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
+import pytest
+
+INTERRUPTED_EXTENSION = """
+import os, signal
+
+try:
+    os.kill(os.getpid(), signal.SIGTERM)
+except BaseException as error:
+    raise ImportError(type(error).__name__) from error
+"""
+"""Extensions that fail to be imported say so by an exception of their own, whatever the reason."""
 
 
 def test_sigterm_ends_with_code_0_and_loses_no_acknowledged_write(start_api):
@@ -47,6 +58,15 @@ def test_sigterm_ends_with_code_0_while_it_starts(start_api):
     assert "Traceback" not in api.stderr()
 
 
+def test_sigterm_ends_with_code_0_while_the_engine_is_imported(start_api, tmp_path, monkeypatch):
+    (tmp_path / "chdb.py").write_text(INTERRUPTED_EXTENSION)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    api = start_api(wait=False)
+
+    assert api.process.wait(30) == 0
+    assert "Traceback" not in api.stderr()
+
+
 def test_a_second_process_on_the_data_directory_gets_one_clear_sentence(shared_api, start_api):
     second = start_api("--data-dir", str(shared_api.data_dir), wait=False)
 
@@ -72,14 +92,38 @@ def test_a_store_that_another_process_uses_is_named_in_one_sentence(start_api, t
     assert first.get("/v1/stats").status_code == 200
 
 
-def test_a_data_directory_that_can_t_be_written_is_named_in_one_sentence(start_api, tmp_path):
-    (tmp_path / "data" / "lock").mkdir(parents=True)
-    api = start_api("--data-dir", str(tmp_path / "data"), wait=False)
+def test_a_store_that_is_the_data_directory_too_is_served(start_api, tmp_path):
+    api = start_api("--store", f"chdb://{tmp_path}/data")
+
+    assert api.get("/v1/stats").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("occupy", "said"),
+    [
+        pytest.param(
+            lambda data_dir: (data_dir / "lock").mkdir(),
+            "can't be written: Is a directory",
+            id="no-lock",
+        ),
+        pytest.param(
+            lambda data_dir: (data_dir / "tmp").touch(),
+            "tmp can't be made: File exists",
+            id="no-temporary-directory",
+        ),
+    ],
+)
+def test_a_data_directory_that_can_t_be_written_is_named_in_one_sentence(
+    start_api, tmp_path, occupy, said
+):
+    (tmp_path / "data").mkdir()
+    occupy(tmp_path / "data")
+    api = start_api(wait=False)
 
     assert api.process.wait(30) == 2
     [line] = api.stderr().splitlines()
     assert line.startswith("millimetric-mcp: --data-dir / MILLIMETRIC_DATA_DIR: ")
-    assert "can't be written: Is a directory" in line
+    assert said in line
 
 
 def test_a_port_in_use_is_named_in_one_sentence(shared_api, start_api):
