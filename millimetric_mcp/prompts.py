@@ -4,10 +4,10 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from zoneinfo import available_timezones
 
+from millimetric_mcp.contract.validation import is_zone_name
 from millimetric_mcp.render import tame
 from millimetric_mcp.tools.probe import attempt, list_event_names, list_sources, recently
 from millimetric_mcp.tools.spec import ToolContext
-from millimetric_mcp.window import is_zone_name
 
 MAX_COMPLETIONS = 100
 MAX_BLANK_CHARS = 256

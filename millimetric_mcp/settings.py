@@ -6,6 +6,7 @@ its variable, a variable over the default. Nothing here reads the environment by
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from ipaddress import IPv4Network, IPv6Network
@@ -27,7 +28,7 @@ from pydantic import (
 from pydantic.fields import FieldInfo
 
 from millimetric_mcp.contract.keys import KeyKind
-from millimetric_mcp.contract.validation import list_faults
+from millimetric_mcp.contract.validation import is_zone_name, list_faults
 from millimetric_mcp.errors import SettingsError
 
 MAX_RETENTION_DAYS = 36_500
@@ -104,11 +105,11 @@ def _check_url(value: str) -> str:
 
 
 def _check_timezone(value: str) -> str:
-    try:
+    with suppress(ValueError, OSError, KeyError):
         ZoneInfo(value)
-    except (ValueError, OSError, KeyError):
-        raise ValueError("must be an IANA time zone, such as Europe/Berlin") from None
-    return value
+        if is_zone_name(value):
+            return value
+    raise ValueError("must be an IANA time zone, such as Europe/Berlin")
 
 
 def _split(value: object) -> object:

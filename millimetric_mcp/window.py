@@ -36,10 +36,10 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import TypeVar
 from zoneinfo import ZoneInfo, available_timezones
 
-from millimetric_mcp.contract.validation import EPOCH, parse_timestamp
+from millimetric_mcp.contract.validation import EPOCH, is_zone_name, parse_timestamp
 from millimetric_mcp.errors import InvalidArguments, WindowError
 
-__all__ = ["DEFAULT_DAYS", "FORMS", "PERIODS", "Window", "is_zone_name", "resolve_window"]
+__all__ = ["DEFAULT_DAYS", "FORMS", "PERIODS", "Window", "resolve_window"]
 
 ReadT = TypeVar("ReadT")
 
@@ -331,14 +331,6 @@ def _show(moment: datetime, zone: ZoneInfo) -> str:
     else:
         text = local.isoformat(timespec="seconds" if local.second else "minutes")
     return text.removesuffix("+00:00") + "Z" if text.endswith("+00:00") else text
-
-
-_NO_ZONE_NAMES = re.compile(r"localtime|posixrules|Factory|(?:posix|right)/.*")
-
-
-def is_zone_name(name: str) -> bool:
-    """False for what zone files are called beside the names that IANA gives."""
-    return _NO_ZONE_NAMES.fullmatch(name) is None
 
 
 def _find_zone(name: str) -> ZoneInfo:

@@ -81,6 +81,12 @@ def test_wrong_rate_limits_are_refused_with_the_form_they_take(text):
         read_settings(ApiSettings, environ={"MILLIMETRIC_RATE_LIMITS": text}, options={})
 
 
+@pytest.mark.parametrize("zone", ["Mars/Olympus", "localtime", "right/UTC"])
+def test_what_is_no_iana_time_zone_is_refused(zone):
+    with pytest.raises(SettingsError, match="must be an IANA time zone"):
+        read_settings(ServeSettings, environ={"MILLIMETRIC_TIMEZONE": zone}, options={})
+
+
 @pytest.mark.parametrize("days", [0, 36_501, 1_000_000])
 def test_days_of_retention_beyond_the_calendar_are_refused(days):
     with pytest.raises(SettingsError, match="--retention-days / MILLIMETRIC_RETENTION_DAYS"):

@@ -181,7 +181,9 @@ def _check_version_and_host(version: str, headers: list[tuple[bytes, bytes]]) ->
 
 def _check_transfer_coding(headers: list[tuple[bytes, bytes]]) -> None:
     """The parser undoes chunks, and would hand on whatever else was done to the body."""
-    codings = [value.lower() for name, value in headers if name == b"transfer-encoding"]
+    codings = [
+        value.strip(b" \t").lower() for name, value in headers if name == b"transfer-encoding"
+    ]
     if codings not in ([], [b"chunked"]):
         raise _malformed("The only transfer coding is chunked; Content-Encoding may be gzip.")
 

@@ -7,10 +7,12 @@ server, and the MCP server loads nothing of the embedded API.
 import argparse
 import gc
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from importlib import import_module
+from pathlib import Path
 from typing import TextIO
 
 from millimetric_mcp import __version__
@@ -53,10 +55,27 @@ def _run(arguments: list[str]) -> int:
     if arguments == ["--version"]:
         print(f"millimetric-mcp {__version__}")
         return 0
+    if arguments[:1] == ["api"]:  # its modules take a second to load
+        signal.signal(signal.SIGTERM, _end_before_serving)
     from millimetric_mcp.cli.parser import build_parser  # noqa: PLC0415
 
     options = build_parser().parse_args(arguments)
+    _ensure_output(options.command)
     return _load(options.command or "serve")(options, os.environ)
+
+
+def _end_before_serving(*_: object) -> None:
+    """Nothing is under way yet that has to be drained. An exception would do for Python's own
+    code, but an extension that is being imported makes another of it."""
+    os._exit(0)
+
+
+def _ensure_output(command: str | None) -> None:
+    """A closed standard output is no fault of the API's, but of a command that tells keys."""
+    if sys.stdout is None and command == "keys":
+        raise SettingsError(["keys: standard output is closed, and keys are told there"])
+    if sys.stdout is None and command == "api":
+        sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - to the end
 
 
 def _silence(stream: TextIO) -> None:

@@ -71,7 +71,6 @@ _log = logging.getLogger(__name__)
 
 def run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     """Serves until SIGTERM or SIGINT, then drains and returns 0."""
-    signal.signal(signal.SIGTERM, _end_before_serving)
     keep_private()
     settings = read_settings(ApiSettings, environ=environ, options=vars(options))
     data_dir = prepare_data_dir(settings)
@@ -251,12 +250,6 @@ class _Server(uvicorn.Server):
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self.handle_exit, number, None)
         yield
-
-
-def _end_before_serving(*_: object) -> None:
-    """Nothing is under way yet that has to be drained. An exception would do for Python's own
-    code, but an extension that is being imported makes another of it."""
-    os._exit(0)
 
 
 def _announce(listener: socket.socket, data_dir: Path) -> None:

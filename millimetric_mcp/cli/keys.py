@@ -97,14 +97,19 @@ def _hand_out(made: Sequence[NewKey], *, data_dir: Path, stdout: TextIO) -> None
     text = _explain_new(made)
     if stdout.isatty():
         stdout.write(text)
+        stdout.flush()
     else:
         path = data_dir / f"keys-{made[0].key.prefix}.env"
         try:
             write_private_file(path, text)
         except OSError as error:
             raise SettingsError([f"{path} can't be written: {error.strerror}"]) from None
-        stdout.write(f"New keys, shown this once, are in {path}\n")
-    stdout.flush()
+        try:
+            stdout.write(f"New keys, shown this once, are in {path}\n")
+            stdout.flush()
+        except OSError:
+            path.unlink()  # nobody is told of it
+            raise
 
 
 def _explain_new(made: Sequence[NewKey]) -> str:

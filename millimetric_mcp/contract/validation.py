@@ -29,6 +29,14 @@ _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):(.+)", re.S)
 _HOST_SCHEMES = frozenset({"http", "https", "ws", "wss", "ftp"})
 
 
+_NO_ZONE_NAMES = re.compile(r"localtime|posixrules|Factory|(?:posix|right)/.*")
+
+
+def is_zone_name(name: str) -> bool:
+    """False for what zone files are called beside the names that IANA gives."""
+    return _NO_ZONE_NAMES.fullmatch(name) is None
+
+
 def parse_timestamp(value: object) -> datetime:
     """The UTC time an ISO 8601 text with an offset or ``Z`` names, cut to milliseconds."""
     if isinstance(value, datetime):

@@ -15,7 +15,14 @@ from millimetric_mcp.render.properties import (
 )
 from millimetric_mcp.render.table import Rendered, fit, print_cell, quote_words
 from millimetric_mcp.render.tokens import estimate_tokens
-from millimetric_mcp.render.untrusted import CUT_MARK, MAX_CELL_CHARS, abbreviate, shorten, tame
+from millimetric_mcp.render.untrusted import (
+    CUT_MARK,
+    MAX_CELL_CHARS,
+    MAX_MARK_CHARS,
+    abbreviate,
+    shorten,
+    tame,
+)
 
 TIMESTAMP = "timestamp"
 WHO = "who"
@@ -45,8 +52,8 @@ fewer than `BRIEF_ROWS` may cost as much in all."""
 BRIEF_CELL_CHARS = (8, 10, 12, 15, 20, 25, 30, 40, 50, 60, 80, 120)
 """What values are cut at where a brief list would cost more: the longest that it may cost."""
 LEFT_OUT_NOTE_TOKENS = 40
-MIN_BRIEF_CHARS = 30
-"""What is not a property is cut no shorter."""
+MIN_BRIEF_CHARS = (30, 20, 12, 8)
+"""What is not a property is cut no shorter than the first of these, unless no other way is left."""
 
 _TIMESTAMP = re.compile(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d:\d\d)(?:\.000|(\.\d{3}))?Z", re.ASCII)
 _FRACTION = re.compile(r"\.\d{3}Z\Z", re.ASCII)
@@ -75,7 +82,8 @@ def present_event(
 
 
 def _most_chars(name: str, max_cell_chars: int) -> int:
-    return max(max_cell_chars, MAX_ID_CHARS) if name in ID_COLUMNS else max_cell_chars
+    is_whole = name in ID_COLUMNS or name == TIMESTAMP
+    return max(max_cell_chars, MAX_ID_CHARS) if is_whole else max_cell_chars
 
 
 def render_events(
@@ -98,8 +106,8 @@ def render_events(
     from then on. Properties that many rows have are columns.
 
     A brief list has no milliseconds. Where it would still cost more than it may, values are
-    cut shorter; what does not fit even so are columns of properties, and those are left out.
-    It says both, and how to ask for the whole.
+    cut shorter, properties first; what does not fit even so are columns of properties, and
+    those are left out. It says both, and how to ask for the whole.
     """
     lay_out = partial(
         _lay_out,
@@ -109,11 +117,10 @@ def render_events(
         is_brief=is_brief,
         max_note_chars=max_chars * MAX_SHARED_PART,
     )
-    layout = lay_out(max_cell_chars=max_cell_chars)
-    if is_brief and layout.tokens_over > 0:
-        layout = _lay_out_briefly(
-            lambda max_chars: lay_out(max_cell_chars=max_chars), max_cell_chars=max_cell_chars
-        )
+    layout = lay_out(max_cell_chars=max_cell_chars, max_property_chars=max_cell_chars)
+    for min_chars in MIN_BRIEF_CHARS if is_brief else ():
+        if layout.tokens_over > 0:
+            layout = _lay_out_briefly(lay_out, min_chars=min_chars, max_chars=max_cell_chars)
     return fit(
         layout.head,
         layout.lines,
@@ -159,7 +166,7 @@ class _Layout:
         costs = {
             name: estimate_tokens(",".join(cells))
             for name, cells in self.table.items()
-            if name.startswith(PROPERTIES) or name == OTHER_PROPERTIES
+            if _is_of_properties(name)
         }
         left_out: list[str] = []
         while over > 0 and costs:
@@ -177,32 +184,45 @@ class _Layout:
         kept = {name: cells for name, cells in self.table.items() if name not in names}
         return _Layout(kept, (*self.notes, note))
 
-    def note_cut(self, max_chars: int) -> "_Layout":
-        """Saying that values are cut, and how to ask for the whole."""
-        what = "values" if max_chars >= MIN_BRIEF_CHARS else "properties"
+    def note_cut(self, *, max_cell_chars: int, max_property_chars: int) -> "_Layout":
+        """Saying what is cut, if anything is, and how to ask for the whole."""
+        cut = [name for name, cells in self.table.items() if any(map(_is_cut, cells))]
+        others = [name for name in cut if not _is_of_properties(name)]
+        said = [f"{', '.join(others)} beyond {max_cell_chars} characters"] * bool(others)
+        if len(cut) > len(others):
+            said.append(f"properties beyond {max_property_chars} characters")
+            others.append(PROPERTIES)
+        if not said:
+            return self
+        fields = ",".join(f'"{name}"' for name in (TIMESTAMP, *others))
         note = (
-            f"Cut to be brief, marked {CUT_MARK}: {what} beyond {max_chars} characters; for the "
-            f"whole name fields, such as {_SEE_PROPERTIES}."
+            f"Cut to be brief, marked {CUT_MARK}: {'; '.join(said)}; for the whole name fields, "
+            f"such as fields [{fields}]."
         )
         return replace(self, notes=(*self.notes, note))
 
 
-def _lay_out_briefly(lay_out: Callable[[int], _Layout], *, max_cell_chars: int) -> _Layout:
+def _lay_out_briefly(lay_out: Callable[..., _Layout], *, min_chars: int, max_chars: int) -> _Layout:
     """What fits of a list that costs too much: as many columns first, then long values."""
-    lengths = [*(length for length in BRIEF_CELL_CHARS if length < max_cell_chars), max_cell_chars]
+    lengths = [*(length for length in BRIEF_CELL_CHARS if length < max_chars), max_chars]
 
-    def lay_out_cut(max_chars: int) -> _Layout:
-        layout = lay_out(max_chars)
-        return layout.note_cut(max_chars) if max_chars < max_cell_chars else layout
+    def lay_out_cut(length: int, left_out: Sequence[str]) -> _Layout:
+        cuts = {"max_cell_chars": max(length, min_chars), "max_property_chars": length}
+        return lay_out(**cuts).leave_out(left_out).note_cut(**cuts)
 
-    shortest = lay_out_cut(lengths[0])
     left_out: list[str] = []
-    while more := shortest.leave_out(left_out).choose_left_out():
+    while more := lay_out_cut(lengths[0], left_out).choose_left_out():
         left_out += more
-    fitting = bisect_right(
-        lengths, 0, key=lambda length: lay_out_cut(length).leave_out(left_out).tokens_over
-    )
-    return lay_out_cut(lengths[max(fitting - 1, 0)]).leave_out(left_out)
+    fitting = bisect_right(lengths, 0, key=lambda length: lay_out_cut(length, left_out).tokens_over)
+    return lay_out_cut(lengths[max(fitting - 1, 0)], left_out)
+
+
+def _is_of_properties(column: str) -> bool:
+    return column.startswith(PROPERTIES) or column == OTHER_PROPERTIES
+
+
+def _is_cut(cell: str) -> bool:
+    return CUT_MARK in cell
 
 
 def _lay_out(
@@ -211,10 +231,17 @@ def _lay_out(
     *,
     receipt: Sequence[str],
     max_cell_chars: int,
+    max_property_chars: int,
     is_brief: bool,
     max_note_chars: float,
 ) -> _Layout:
-    table = _print_columns(rows, columns, max_chars=max_cell_chars, is_brief=is_brief)
+    table = _print_columns(
+        rows,
+        columns,
+        max_chars=max_cell_chars,
+        max_property_chars=max_property_chars,
+        is_brief=is_brief,
+    )
     shared = _find_shared(table)
     notes = _describe_shared(shared)
     if len("".join(notes)) > max_note_chars:
@@ -227,18 +254,26 @@ def _lay_out(
 
 
 def _print_columns(
-    rows: Sequence[EventRow], columns: Sequence[str], *, max_chars: int, is_brief: bool
+    rows: Sequence[EventRow],
+    columns: Sequence[str],
+    *,
+    max_chars: int,
+    max_property_chars: int,
+    is_brief: bool,
 ) -> Table:
     table: dict[str, list[str]] = {}
     for name in order_columns(columns):
         values = [_value(row, name) for row in rows]
         if name == PROPERTIES:
-            cut = partial(abbreviate if is_brief else shorten, max_chars=max_chars)
+            cut = partial(abbreviate if is_brief else shorten, max_chars=max_property_chars)
             table |= print_properties([value or "{}" for value in values], cut=cut)
             continue
         if name == TIMESTAMP and is_brief:
             values = [_FRACTION.sub("Z", value or "") for value in values]
-        most_chars = _most_chars(name, max(max_chars, MIN_BRIEF_CHARS) if is_brief else max_chars)
+        most_chars = _most_chars(name, max_chars)
+        if is_brief and most_chars < MAX_CELL_CHARS:
+            values = [abbreviate(value or "", max_chars=most_chars) for value in values]
+            most_chars += MAX_MARK_CHARS
         table[name] = [print_cell(value, max_chars=most_chars) for value in values]
     return table
 

@@ -8,8 +8,16 @@ _PIECE = re.compile(
 """What o200k first splits a text into."""
 _LETTERS_A_TOKEN = 6
 _SIGNS_A_TOKEN = 3
-_TOKENS_OF_SCRIPTS = (("\u00c0", 1.0), ("\u0250", 2.2), ("\u2e80", 0.6), ("\U0001f000", 1.1))
-"""Of a character before that one: signs; accented Latin; Greek to Thai; Chinese to Korean."""
+_TOKENS_OF_SCRIPTS = (
+    ("\u00c0", 1.0),
+    ("\u0250", 2.2),
+    ("\u1200", 0.6),
+    ("\u1780", 3.0),
+    ("\u2e80", 0.6),
+    ("\U0001f000", 1.1),
+)
+"""Of a character before that one: signs; accented Latin; Greek to Georgian; Ethiopic and others few
+write; Khmer to signs; Chinese to Korean."""
 _TOKENS_OF_EMOJI = 2.0
 _TOKENS_A_WORD = 1.2
 """Words are often more than one token, and so is a word with the sign before it."""

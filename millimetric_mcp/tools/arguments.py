@@ -17,11 +17,11 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from millimetric_mcp.contract.events import TrackEvent
-from millimetric_mcp.contract.validation import check_timestamp_range, parse_timestamp
+from millimetric_mcp.contract.validation import check_timestamp_range, is_zone_name, parse_timestamp
 from millimetric_mcp.errors import InvalidArguments
 from millimetric_mcp.render import tame
 from millimetric_mcp.tools.faults import COMBINATION, Fault, find_faults
-from millimetric_mcp.window import is_zone_name, resolve_window
+from millimetric_mcp.window import resolve_window
 
 ParamsT = TypeVar("ParamsT", bound=BaseModel)
 

@@ -21,7 +21,9 @@ MAX_NAMES = 8
 MAX_NAME_CHARS = 100
 MAX_COMPARED_NAMES = 500
 MAX_COMPARED_CHARS = 40
-"""Strangers choose names, and comparing many long ones takes seconds."""
+MAX_ALIKE_NAMES = 20
+"""Strangers choose names, and comparing many long ones takes seconds: of many, the beginnings are
+compared; of a few that begin alike, the whole."""
 
 
 async def explain_nothing(
@@ -100,10 +102,14 @@ async def _explain_event(context: ToolContext, event: str, names: list[str]) -> 
 
 
 def _name_nearest(what: str, wanted: str, names: list[str]) -> str:
-    by_folded = {_fold(name): name for name in reversed(names[:MAX_COMPARED_NAMES])}
+    alike: dict[str, list[str]] = {}
+    for name in names[:MAX_COMPARED_NAMES]:
+        alike.setdefault(_fold(name), []).append(name)
     nearest = [
-        by_folded[name] for name in get_close_matches(_fold(wanted), by_folded, n=3, cutoff=0.5)
-    ]
+        name
+        for beginning in get_close_matches(_fold(wanted), alike, n=3, cutoff=0.5)
+        for name in get_close_matches(wanted, alike[beginning][:MAX_ALIKE_NAMES], n=3, cutoff=0)
+    ][:3]
     found = nearest or names[:MAX_NAMES]
     listed = ", ".join(quote(name) for name in found)
     return f"nearest: {listed}." if nearest else f"most frequent {what}: {listed}."

@@ -138,12 +138,11 @@ def _advise_rest(rows: Sequence[EventRow], window: Window, *, shown: int) -> str
 
     Past a first event that does not fit, its whole millisecond is left out.
     """
-    if not shown:
-        goes_on = _pass_window(rows[0], window, later_ms=0)
-        return f"filter, name fewer fields, or {goes_on}" if goes_on else _CHOOSE_LESS
-    goes_on = _continue_at(rows[shown], rows, window) if shown < len(rows) else ""
+    goes_on = _continue_at(rows[shown], rows, window) if 0 < shown < len(rows) else ""
     if not goes_on:
-        return _CHOOSE_LESS
+        passing = _pass_window(rows[shown], window, later_ms=0) if shown < len(rows) else ""
+        past = f"filter, name fewer fields, or leave out that millisecond's rows: {passing}"
+        return past if passing else _CHOOSE_LESS
     comes_again = rows[shown].timestamp == rows[shown - 1].timestamp
     return f"{goes_on} (that millisecond's rows come again)" if comes_again else goes_on
 

@@ -150,6 +150,19 @@ def test_a_command_needs_no_output():
     assert (told.returncode, told.stderr) == (0, b"")
 
 
+def test_keys_are_not_made_where_nobody_could_be_told(tmp_path):
+    keys = f'"{sys.executable}" -m millimetric_mcp keys create --kind sk --data-dir "{tmp_path}"'
+
+    told = subprocess.run(
+        ["sh", "-c", f"exec {keys} >&-"], capture_output=True, text=True, check=False, timeout=60
+    )
+
+    assert (told.returncode, list(tmp_path.iterdir())) == (2, [])
+    assert (
+        told.stderr == "millimetric-mcp: keys: standard output is closed, and keys are told there\n"
+    )
+
+
 def test_a_store_is_migrated_once(tmp_path):
     first = run("migrate", "--data-dir", str(tmp_path), "--json")
     second = run("migrate", "--data-dir", str(tmp_path))

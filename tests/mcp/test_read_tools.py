@@ -427,7 +427,7 @@ class TestRawEvents:
         api.events = [event_row(event_id=f"evt_{index}") for index in range(300)]
         outcome = await call("raw_events", {"limit": 300}, max_result_chars=3000)
         assert "lower" not in outcome.text
-        assert "for the rest filter, or name fewer fields." in outcome.text
+        assert "for the rest filter, name fewer fields, or leave out that" in outcome.text
 
     async def test_a_time_that_is_none_is_not_continued_from(self, api, event_row, call):
         api.events = [event_row(timestamp=at) for at in ("2026-05-16 noon", "2026-05-16 morning")]
@@ -499,10 +499,26 @@ class TestRawEvents:
         outcome = await call("raw_events", {"from": "7d"}, max_result_chars=1000)
         assert outcome.data["rows"] == []
         (_, note) = outcome.data["notes"]
-        (advised,) = re.findall(r"for the rest .* or pass from=(\S+) to=(\S+)\.$", note)
+        (advised,) = re.findall(
+            r"leave out that millisecond's rows: pass from=(\S+) to=(\S+)\.$", note
+        )
         window = dict(zip(("from", "to"), advised, strict=True))
         outcome = await call("raw_events", window, max_result_chars=1000)
         assert [row["timestamp"] for row in outcome.data["rows"]] == ["2026-05-16T18:00:00.000Z"]
+
+    async def test_past_a_millisecond_of_long_events_there_is_a_way_on(self, api, event_row, call):
+        long = {"user_id": "\u202e" * 256, "event_name": "\u202e" * 128}
+        older = event_row(timestamp="2026-05-16T18:00:00.000Z")
+        api.events = [*(event_row(**long) for _ in range(4)), older]
+        outcome = await call("raw_events", {"from": "7d"}, max_result_chars=7000)
+        assert 0 < len(outcome.data["rows"]) < 4
+        (note,) = [note for note in outcome.data["notes"] if "for the rest" in note]
+        (advised,) = re.findall(
+            r"leave out that millisecond's rows: pass from=(\S+) to=(\S+)\.$", note
+        )
+        window = dict(zip(("from", "to"), advised, strict=True))
+        outcome = await call("raw_events", window, max_result_chars=7000)
+        assert [row["timestamp"] for row in outcome.data["rows"]] == [older["timestamp"]]
 
     async def test_an_id_is_told_whole_however_long(self, api, event_row, call):
         ids = {"user_id": "u" * 256, "anonymous_id": "a" * 128}
@@ -622,6 +638,14 @@ async def test_the_nearest_of_long_names_is_found_by_how_they_begin(api, call):
     )
     outcome = await call("raw_events", {"event": "checkout-step " * 3})
     assert 'nearest: "checkout step checkout step checkout step xxx' in outcome.text
+
+
+async def test_of_names_that_begin_alike_the_nearest_is_found_by_the_rest(api, call):
+    begin = "checkout payment method chosen by the buyer: "
+    names = [begin + end for end in ("zip", "card_number", "cvc")]
+    api.stats = lambda _: [{"event_name": name, "value": 1} for name in names]
+    outcome = await call("raw_events", {"event": begin + "card_numbr"})
+    assert f'nearest: "{begin}card_number"' in outcome.text
 
 
 class TestNothingFound:

@@ -193,6 +193,7 @@ TITLES = {
     "Hindi": "इथियोपिया की कॉफ़ी, मध्यम भुनी, पाँच सौ ग्राम",
     "Vietnamese": "Cà phê Ê-ti-ô-pi-a rang vừa, năm trăm gam",
     "Polish": "Kawa z Etiopii, średnio palona, pięćset gramów łącznie",
+    "Amharic": "የኢትዮጵያ ቡና መካከለኛ ጥብስ አምስት መቶ ግራም",
     "emoji": "☕️🇪🇹 🔥🔥 500g 🛒👍🏽 🎉✨",
 }
 
@@ -266,7 +267,7 @@ def test_properties_too_long_for_a_brief_list_are_cut_and_none_is_left_out(choos
     assert "Left out" not in text
     assert text.count("…") > 100
     (note,) = [line for line in text.splitlines() if line.startswith("Cut to be brief, marked …:")]
-    assert re.search(r": (values|properties) beyond \d+ characters; for the whole name", note)
+    assert re.search(r"properties beyond \d+ characters; for the whole name", note)
     assert note.endswith('fields, such as fields ["timestamp","properties"].')
 
 
@@ -291,6 +292,45 @@ def test_values_short_enough_for_a_brief_list_are_not_cut(event, random):
     text = render_events(rows, receipt=RECEIPT, max_chars=48_000, is_brief=True).text
     assert "Cut to be brief" not in text
     assert "…" not in text
+
+
+def make_order_path(random):
+    return {"path": f"/orders/{make_uuid(random)}"}
+
+
+def make_long_names(random):
+    words = "".join(random.choices("abcdefghijklmnopqrstuvwxyz0123456789", k=110))
+    return {"event_name": words[:55], "path": f"/{words[55:]}"}
+
+
+def make_tagged(random):
+    tag = f"{random.getrandbits(160):040x}"
+    return {"source": f"partner-{tag[:20]}", "medium": f"paid-{tag[20:]}"}
+
+
+@pytest.mark.parametrize("make", [make_order_path, make_long_names, make_tagged])
+def test_long_values_of_other_columns_are_cut_too_and_named(make, event, random):
+    rows = [
+        event(anonymous_id=make_uuid(random), properties=json.dumps(choose_order(random)), **fields)
+        for fields in (make(random) for _ in range(100))
+    ]
+    text = render_events(rows, receipt=RECEIPT, max_chars=48_000, is_brief=True).text
+    assert count_tokens(text) <= 6_000
+    note = next(line for line in text.splitlines() if line.startswith("Cut to be brief, marked …:"))
+    for column in make(random):
+        assert f'"{column}"' in note.partition("such as fields ")[2]
+    assert "timestamp" not in note.partition(" beyond ")[0]
+    assert all(row.anonymous_id in text for row in rows)
+
+
+def test_what_is_cut_is_said_only_of_what_is_there(event, random):
+    rows = [
+        event(anonymous_id=make_uuid(random), properties="{}", **make_long_names(random))
+        for _ in range(100)
+    ]
+    text = render_events(rows, receipt=RECEIPT, max_chars=48_000, is_brief=True).text
+    note = next(line for line in text.splitlines() if line.startswith("Cut to be brief, marked …:"))
+    assert "properties" not in note
 
 
 def test_few_events_are_told_whole(event):

@@ -155,7 +155,8 @@ class ClickHouse:
         }
         self._command("forget", bound)
         if self.pool.target.cluster is None:
-            self._command("forgotten", {"user": bound["users"][0]})
+            user_hash = next(iter(cutoffs))[1].hex().upper()
+            self._command("forgotten", {"user_hash": user_hash})
         self._wait_for_deletion()
 
     def _wait_for_deletion(self) -> None:

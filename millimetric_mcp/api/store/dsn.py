@@ -102,7 +102,8 @@ def _split(dsn: str) -> SplitResult:
 
 def _read_directory(parts: SplitResult) -> Path:
     directory = Path(unquote(parts.path))
-    if parts.netloc or parts.query or not directory.is_absolute():
+    is_plain = not (parts.netloc or parts.query or parts.fragment)
+    if not is_plain or not directory.is_absolute() or directory == Path(directory.anchor):
         raise SettingsError([f"{_WHERE}: an embedded store is chdb:///absolute/directory"])
     return directory
 

@@ -118,6 +118,7 @@ def list_requests(api) -> dict[str, tuple[bytes, tuple[int, str | None]]]:
             head(api, "Transfer-Encoding: gzip", "Transfer-Encoding: chunked") + one,
             MALFORMED,
         ),
+        "chunked before a blank": (head(api, "Transfer-Encoding: chunked ") + one, STORED),
         "chunked in capitals": (head(api, "Transfer-Encoding: Chunked") + one, STORED),
         "negative length": (head(api, "Content-Length: -2"), MALFORMED),
         "length beyond 64 bits": (head(api, f"Content-Length: {'9' * 20}"), TOO_LARGE),

@@ -95,6 +95,8 @@ def test_tls_parameters_reach_the_client():
         pytest.param("chdb://", "chdb:///absolute", id="embedded-in-no-directory"),
         pytest.param("chdb:store", "chdb:///absolute", id="embedded-where-it-is-started"),
         pytest.param("chdb://store/events", "chdb:///absolute", id="embedded-with-a-host"),
+        pytest.param("chdb:///", "chdb:///absolute", id="embedded-in-the-root"),
+        pytest.param("chdb:///srv/store#a", "chdb:///absolute", id="embedded-with-a-fragment"),
         pytest.param("chdb:///srv/store?a=1", "chdb:///absolute", id="embedded-with-a-parameter"),
     ],
 )

@@ -2,4 +2,4 @@
 -- be tried out. Only on one server: a replica that lags behind would never do the erasure.
 KILL MUTATION
 WHERE database = '$database' AND table = '$local' AND is_done
-    AND position(command, {user:String}) > 0
+    AND position(command, {user_hash:String}) > 0
