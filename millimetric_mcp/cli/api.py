@@ -88,6 +88,7 @@ def run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
         with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
             _announce(listener, data_dir)
             runner.run(_Server(config).serve(sockets=[listener]))
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it is ending
         if backends.store.left_running:
             # Python would wait for the thread, which may take minutes on a large store.
             os._exit(0)
@@ -246,9 +247,8 @@ class _Server(uvicorn.Server):
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, self.handle_exit, number, None)
+            signal.signal(number, self.handle_exit)
         yield
 
 

@@ -2,10 +2,13 @@
 
 import json
 import re
+import signal
 import stat
+import subprocess
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import httpx
 import pytest
@@ -40,6 +43,17 @@ def test_sigterm_ends_with_code_0_and_loses_no_acknowledged_write(start_api):
     again = start_api()
     again.keys = api.keys
     assert again.rows("/v1/stats")[0]["value"] == 500 * statuses.count(202)
+
+
+def test_sigterm_again_and_again_ends_with_code_0(start_api):
+    api = start_api()
+
+    while api.process.poll() is None:
+        api.process.send_signal(signal.SIGTERM)
+        with suppress(subprocess.TimeoutExpired):
+            api.process.wait(0.002)
+
+    assert api.process.returncode == 0
 
 
 def test_sigterm_ends_with_code_0_while_an_erasure_is_under_way(start_api):
