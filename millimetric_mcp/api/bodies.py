@@ -1,4 +1,4 @@
-"""Bodies of requests: their type, their size, and what large ones may cost everybody else."""
+"""Request bodies: media type, size limits, gzip, and parsing that leaves the event loop free."""
 
 import asyncio
 import re
@@ -6,21 +6,20 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TypeVar
+from weakref import WeakValueDictionary
 
 from pydantic import BaseModel
 from starlette.requests import Request
 
 from millimetric_mcp.api.ingest.validate import read_body
-from millimetric_mcp.api.judge import judge_apart
 from millimetric_mcp.contract.codes import ErrorCode
 from millimetric_mcp.contract.events import MAX_BODY_BYTES
 from millimetric_mcp.errors import RequestError
 
 LARGE_BODY_BYTES = 256 * 1024
-MAX_WAITING_BYTES = 8 * MAX_BODY_BYTES
-MAX_VALUES_HERE = 200_000
-"""More make the parser, which lets nobody in between, take longer than a tenth of a second."""
-
+"""Larger bodies are inflated and parsed in a thread."""
+MAX_HELD_BYTES = 8 * MAX_BODY_BYTES
+"""For all requests together: the bodies that are being received or parsed, as sent."""
 MAX_GZIP_MEMBERS = 100
 NOT_GZIP = f"The body is not whole gzip, of {MAX_GZIP_MEMBERS} members at most."
 
@@ -32,78 +31,79 @@ ModelT = TypeVar("ModelT", bound=BaseModel)
 
 
 class BodyReader:
-    """Reads bodies as models of the contract.
+    """Reads request bodies as models of the contract.
 
-    Large ones are inflated and judged one after another, in a thread or, where they hold very
-    many values, in a process of their own, so that small requests are answered meanwhile. Those
-    waiting hold at most ``max_waiting_bytes``, as they were sent.
+    Each project's large bodies are parsed one at a time; projects do not wait for each other.
     """
 
-    def __init__(self, *, max_waiting_bytes: int = MAX_WAITING_BYTES) -> None:
-        self._max_waiting_bytes = max_waiting_bytes
-        self._waiting_bytes = 0
-        self._one_large = asyncio.Lock()
+    def __init__(self, *, max_held_bytes: int = MAX_HELD_BYTES) -> None:
+        self._max_held_bytes = max_held_bytes
+        self._held_bytes = 0
+        self._turns: WeakValueDictionary[int, asyncio.Lock] = WeakValueDictionary()
 
     async def read(
-        self, model: type[ModelT], request: Request, headers: Mapping[str, str]
+        self, model: type[ModelT], request: Request, headers: Mapping[str, str], *, project_id: int
     ) -> ModelT:
-        """The model that the request's JSON describes, inflated where it came as gzip.
+        """Return the request's JSON as a model; a gzip body is inflated first.
 
         Raises:
             RequestError: unsupported_media_type, payload_too_large, invalid_payload, or
-                upstream_failed while too many large bodies wait.
+                upstream_failed (503) while bodies hold `MAX_HELD_BYTES`.
         """
         is_gzip = _read_media_type(headers)
         declared = headers.get("content-length", "0")
         if _DIGITS.fullmatch(declared) and int(declared) > MAX_BODY_BYTES:
             raise RequestError(ErrorCode.PAYLOAD_TOO_LARGE)
         body = bytearray()
-        with self._waiting() as hold:
+        with self._holding() as hold:
             async for chunk in request.stream():
                 body += chunk
                 if len(body) > MAX_BODY_BYTES:
                     raise RequestError(ErrorCode.PAYLOAD_TOO_LARGE)
-                if len(body) > LARGE_BODY_BYTES:
-                    hold(len(body))
-            return await self._judge(model, bytes(body), is_gzip=is_gzip)
+                hold(len(chunk))
+            return await self._parse(model, bytes(body), is_gzip=is_gzip, project_id=project_id)
 
-    async def _judge(self, model: type[ModelT], body: bytes, *, is_gzip: bool) -> ModelT:
+    async def _parse(
+        self, model: type[ModelT], body: bytes, *, is_gzip: bool, project_id: int
+    ) -> ModelT:
         if len(body) <= LARGE_BODY_BYTES:
             text = inflate(body, max_bytes=LARGE_BODY_BYTES) if is_gzip else body
             if text is not None:
                 return read_body(model, text)
-        async with self._one_large:
-            return await _judge_large(model, body, is_gzip=is_gzip)
+        async with self._turns.setdefault(project_id, asyncio.Lock()):
+            return await asyncio.to_thread(_parse_large, model, body, is_gzip=is_gzip)
 
     @contextmanager
-    def _waiting(self) -> Iterator[Callable[[int], None]]:
-        """Gives a function that notes how long this body has become."""
+    def _holding(self) -> Iterator[Callable[[int], None]]:
+        """Yield a function that counts received bytes until the block ends."""
         own_bytes = 0
 
         def hold(size_bytes: int) -> None:
             nonlocal own_bytes
-            self._waiting_bytes += size_bytes - own_bytes
-            own_bytes = size_bytes
-            if self._waiting_bytes > self._max_waiting_bytes:
+            own_bytes += size_bytes
+            self._held_bytes += size_bytes
+            if self._held_bytes > self._max_held_bytes:
                 raise RequestError(ErrorCode.UPSTREAM_FAILED, status=503, retry_after_s=1)
 
         try:
             yield hold
         finally:
-            self._waiting_bytes -= own_bytes
+            self._held_bytes -= own_bytes
 
 
-async def _judge_large(model: type[ModelT], body: bytes, *, is_gzip: bool) -> ModelT:
-    text = await asyncio.to_thread(inflate, body, max_bytes=MAX_BODY_BYTES) if is_gzip else body
+def _parse_large(model: type[ModelT], body: bytes, *, is_gzip: bool) -> ModelT:
+    text = inflate(body, max_bytes=MAX_BODY_BYTES) if is_gzip else body
     if text is None:
         raise RequestError(ErrorCode.PAYLOAD_TOO_LARGE)
-    if sum(map(text.count, (b",", b"[", b"{"))) <= MAX_VALUES_HERE:
-        return await asyncio.to_thread(read_body, model, text)
-    return await judge_apart(model, text)
+    return read_body(model, text)
 
 
 def _read_media_type(headers: Mapping[str, str]) -> bool:
-    """Whether the body is gzip; it has to be JSON in UTF-8, whatever else its type says."""
+    """Return whether the body is gzip.
+
+    Raises:
+        RequestError: unsupported_media_type, unless it is JSON in UTF-8, plain or gzip.
+    """
     media_type, *parameters = headers.get("content-type", "").lower().split(";")
     charsets = [
         parameter.partition("=")[2].strip(' "')
@@ -121,9 +121,9 @@ def _read_media_type(headers: Mapping[str, str]) -> bool:
 
 
 def inflate(body: bytes, *, max_bytes: int) -> bytes | None:
-    """What gzip members, one behind the other, hold together; None where that is more.
+    """Return the content of all gzip members together; None if it is over ``max_bytes``.
 
-    Zeros behind a member are padding, as for gzip itself.
+    Zero bytes after a member are padding, as in the gzip tool.
 
     Raises:
         RequestError: invalid_payload.

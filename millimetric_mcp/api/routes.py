@@ -175,7 +175,12 @@ class Endpoints:
     async def _read(
         self, endpoint: Endpoint[RequestT, Any], request: Request, admission: Admission
     ) -> RequestT:
-        return await self._services.bodies.read(endpoint.request, request, admission.headers)
+        return await self._services.bodies.read(
+            endpoint.request,
+            request,
+            admission.headers,
+            project_id=admission.record.project_id,
+        )
 
     def _describe(self, request: Request, admission: Admission) -> Caller:
         services, headers = self._services, admission.headers

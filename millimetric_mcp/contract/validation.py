@@ -5,7 +5,6 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from itertools import islice
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -20,9 +19,6 @@ _ISO_8601 = re.compile(
     r"\d{4}-\d\d-\d\d[Tt ](?!24)\d\d:\d\d(?::\d\d(?:[.,]\d+)?)?(?:[Zz]|[+-]\d\d(?::?\d\d)?)", re.A
 )
 _COMPACT = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-_MARK = "\ud800"
-"""Stands in no text that can be stored."""
-_MARKED = re.compile(f'"{_MARK}(-?[0-9][0-9.eE+-]*)"')
 _PLAIN_URL = re.compile(r"https?://[A-Za-z0-9.-]+(?::[0-9]{1,4})?(?:[/?#].*)?", re.S)
 """What nearly every URL looks like; the others are parsed."""
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):(.+)", re.S)
@@ -102,41 +98,12 @@ def _url_error() -> PydanticCustomError:
     )
 
 
-class ExactNumber:
-    """A JSON number as it was written, for what a float would round."""
-
-    __slots__ = ("text",)  # no dataclass: there may be millions, and its frozen form is slow
-
-    def __init__(self, text: str) -> None:
-        self.text = text
-
-
-def _mark_number(value: object) -> str:
-    if isinstance(value, ExactNumber):
-        return _MARK + value.text
-    raise TypeError
-
-
-_MARKING = json.JSONEncoder(
-    ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_mark_number
-)
-
-
-def _encode(value: dict[str, object]) -> str:
-    try:
-        return _COMPACT.encode(value)
-    except TypeError:
-        # Part by part, each of a byte at least, since a stranger's numbers may be millions.
-        parts = islice(_MARKING.iterencode(value), MAX_PROPERTIES_BYTES + 1)
-        return _MARKED.sub(r"\1", "".join(parts))
-
-
 def compact_object(value: object) -> str:
     """``value``, a JSON object, as compact JSON text of at most 8192 bytes in UTF-8."""
     if not isinstance(value, dict):
         raise PydanticCustomError("object", "must be a JSON object")
     try:
-        text = _encode(value)
+        text = _COMPACT.encode(value)
         size_bytes = len(text.encode())
     except UnicodeEncodeError:
         raise PydanticCustomError("text", "must hold valid Unicode text") from None
