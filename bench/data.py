@@ -19,9 +19,9 @@ from millimetric_mcp.api.store import ClientPool, embedded_target, migrate
 from millimetric_mcp.api.store.clickhouse import ClickHouse
 from millimetric_mcp.api.store.commit import MAX_GROUP_EVENTS
 from millimetric_mcp.cli.api import STORE_DIR
+from millimetric_mcp.contract.columns import StoredEvent
 from millimetric_mcp.contract.endpoints import BATCH, TRACK, Endpoint
 from millimetric_mcp.contract.events import MAX_BATCH_EVENTS
-from millimetric_mcp.contract.stored import StoredEvent
 from millimetric_mcp.demo.generator import GeneratedEvent, generate
 from millimetric_mcp.demo.payload import cut_batches, write_event
 from millimetric_mcp.demo.stored import store_event

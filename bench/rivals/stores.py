@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import psycopg
 
-from millimetric_mcp.contract.stored import StoredEvent
+from millimetric_mcp.contract.columns import StoredEvent
 
 Rows = list[tuple[Any, ...]]
 ResultT = TypeVar("ResultT")

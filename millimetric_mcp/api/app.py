@@ -21,15 +21,16 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from millimetric_mcp.api.bodies import BodyReader
 from millimetric_mcp.api.control import Control, KeyCache, Secrets
-from millimetric_mcp.api.log import RequestLog
-from millimetric_mcp.api.openapi import OPENAPI_PATH, render_openapi
+from millimetric_mcp.api.maintenance import Upkeep
+from millimetric_mcp.api.openapi import render_openapi
 from millimetric_mcp.api.ratelimit import RateLimiter
 from millimetric_mcp.api.routes import Endpoints, Services
 from millimetric_mcp.api.store import EventStore
-from millimetric_mcp.api.upkeep import Upkeep
 from millimetric_mcp.contract.codes import ERRORS, ErrorCode
+from millimetric_mcp.contract.endpoints import OPENAPI_PATH
 from millimetric_mcp.errors import RequestError, StoreUnavailable, StoreUncertain
 from millimetric_mcp.settings import ApiSettings
+from millimetric_mcp.web.log import RequestLog
 
 CORS_MAX_AGE_S = 86_400
 

@@ -15,7 +15,9 @@ from millimetric_mcp.contract.endpoints import (
     BATCH,
     ENDPOINTS,
     FORGET,
+    HEALTH_PATH,
     IDENTIFY,
+    OPENAPI_PATH,
     QUERY,
     SOURCES,
     STATS,
@@ -25,9 +27,6 @@ from millimetric_mcp.contract.endpoints import (
 from millimetric_mcp.contract.keys import SCOPES, Scope
 from millimetric_mcp.contract.reads import GroupColumn
 from millimetric_mcp.contract.validation import check_absolute_url
-
-OPENAPI_PATH = "/openapi.json"
-HEALTH_PATH = "/health"
 
 Json = dict[str, Any]
 AnyEndpoint = Endpoint[Any, Any]

@@ -21,9 +21,11 @@ from millimetric_mcp.api.ingest.validate import check_times, read_params
 from millimetric_mcp.api.ratelimit import RateLimiter
 from millimetric_mcp.api.store import EventStore
 from millimetric_mcp.contract.codes import ErrorCode
+from millimetric_mcp.contract.columns import StoredEvent
 from millimetric_mcp.contract.endpoints import (
     BATCH,
     FORGET,
+    HEALTH_PATH,
     IDENTIFY,
     QUERY,
     SOURCES,
@@ -33,7 +35,6 @@ from millimetric_mcp.contract.endpoints import (
     RequestT,
 )
 from millimetric_mcp.contract.keys import KeyRecord
-from millimetric_mcp.contract.stored import StoredEvent
 from millimetric_mcp.errors import RequestError, StoreError
 
 NO_IP_HASH = bytes(16)
@@ -90,7 +91,7 @@ class Endpoints:
             Route(endpoint.path, handler, methods=[endpoint.method])
             for endpoint, handler in handlers.items()
         ]
-        return [*routes, Route("/health", self.health, methods=["GET"])]
+        return [*routes, Route(HEALTH_PATH, self.health, methods=["GET"])]
 
     async def track(self, request: Request) -> Response:
         admission = await self._admit(request, TRACK)

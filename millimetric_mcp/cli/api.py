@@ -22,7 +22,6 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.supervisors import Multiprocess
 
 from millimetric_mcp.api.app import Backends, build_app
-from millimetric_mcp.api.connections import BoundedHttp
 from millimetric_mcp.api.control import (
     Control,
     control_dsn,
@@ -46,9 +45,11 @@ from millimetric_mcp.api.store import (
 )
 from millimetric_mcp.cli.keys import announce_first_keys
 from millimetric_mcp.cli.serve import quiet_library, read_server_options
-from millimetric_mcp.client import MillimetricClient
+from millimetric_mcp.client.client import MillimetricClient
 from millimetric_mcp.errors import MillimetricError, SettingsError
-from millimetric_mcp.server import build_server
+from millimetric_mcp.mcp.access import find_caller_by_keys, read_access
+from millimetric_mcp.mcp.http import build_http_app, build_http_transports
+from millimetric_mcp.mcp.server import build_server
 from millimetric_mcp.settings import (
     ApiSettings,
     Auth,
@@ -56,9 +57,8 @@ from millimetric_mcp.settings import (
     list_settings,
     read_settings,
 )
-from millimetric_mcp.transports.access import find_caller_by_keys, read_access
-from millimetric_mcp.transports.http import build_http_app, build_http_transports
-from millimetric_mcp.transports.serving import BACKLOG, listen, write_url
+from millimetric_mcp.web.connections import BoundedHttp
+from millimetric_mcp.web.serve import BACKLOG, listen, write_url
 
 STORE_DIR = "store"
 TEMPORARY_DIR = "tmp"

@@ -7,12 +7,12 @@ from collections.abc import Callable, Mapping
 
 import anyio
 
-from millimetric_mcp.client import MillimetricClient, is_loopback
+from millimetric_mcp.client.client import MillimetricClient, is_loopback
 from millimetric_mcp.contract.keys import parse_api_key
 from millimetric_mcp.errors import SettingsError
-from millimetric_mcp.server import Caller, ServerOptions, build_server
+from millimetric_mcp.mcp.server import Caller, ServerOptions, build_server
+from millimetric_mcp.mcp.stdio import serve_stdio
 from millimetric_mcp.settings import AnswerSettings, Auth, ServeSettings, Transport, read_settings
-from millimetric_mcp.transports.stdio import serve_stdio
 
 _log = logging.getLogger(__name__)
 
@@ -87,7 +87,8 @@ async def _serve(settings: ServeSettings) -> None:
 
 async def _serve_http(settings: ServeSettings, client: MillimetricClient) -> None:
     # Loaded here, for the start on stdio is measured and needs none of it.
-    from millimetric_mcp.transports import access, http, serving  # noqa: PLC0415
+    from millimetric_mcp.mcp import access, http  # noqa: PLC0415
+    from millimetric_mcp.web import serve  # noqa: PLC0415
 
     passthrough = settings.auth is Auth.PASSTHROUGH
     server = build_server(
@@ -102,7 +103,7 @@ async def _serve_http(settings: ServeSettings, client: MillimetricClient) -> Non
     )
     streamable = settings.transport is Transport.HTTP
     transports = http.build_http_transports(server, access=let_in, streamable=streamable)
-    await serving.serve_http(
+    await serve.serve_http(
         http.build_http_app(transports, access=let_in),
         host=settings.bind,
         port=settings.port,

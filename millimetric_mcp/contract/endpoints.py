@@ -94,4 +94,7 @@ QUERY = Endpoint(
     "GET", "/v1/query", Scope.READ, QueryParams, QueryResult, 200, "Raw events, newest first."
 )
 
+HEALTH_PATH = "/health"
+OPENAPI_PATH = "/openapi.json"
+
 ENDPOINTS = (TRACK, BATCH, IDENTIFY, FORGET, SOURCES, STATS, QUERY)

@@ -6,7 +6,7 @@ visitor's own, so the columns cost what they cost in production.
 
 from hashlib import blake2b
 
-from millimetric_mcp.contract.stored import StoredEvent
+from millimetric_mcp.contract.columns import StoredEvent
 from millimetric_mcp.demo.generator import GeneratedEvent
 from millimetric_mcp.demo.payload import DAY_MS
 from millimetric_mcp.demo.shop import SITE

@@ -19,8 +19,8 @@ from millimetric_mcp.api.app import Backends, build_app
 from millimetric_mcp.api.control import Control, Secrets, open_control
 from millimetric_mcp.api.store import EventStore, StoreTarget, embedded_target, open_event_store
 from millimetric_mcp.api.store.clients import ClientPool
+from millimetric_mcp.contract.columns import StoredEvent
 from millimetric_mcp.contract.keys import KeyEnv, KeyKind
-from millimetric_mcp.contract.stored import StoredEvent
 from millimetric_mcp.settings import ApiSettings
 
 NOW = datetime(2026, 5, 16, 19, 30, tzinfo=UTC)

@@ -502,7 +502,9 @@ async def test_integers_are_stored_exactly_and_other_numbers_as_doubles(quick_ap
     answer = await track(quick_api, body.encode())
 
     assert answer.is_success, answer.text
-    assert [event.properties for event in quick_api.store.events] == [form % (stored, stored, stored)]
+    assert [event.properties for event in quick_api.store.events] == [
+        form % (stored, stored, stored)
+    ]
 
 
 async def test_a_number_larger_than_a_double_is_refused(quick_api):

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import uvicorn
 
-from millimetric_mcp.api.connections import MAX_HEAD_BYTES, BoundedHttp
+from millimetric_mcp.web.connections import MAX_HEAD_BYTES, BoundedHttp
 
 TIMEOUT_S = 10
 REQUEST = b"POST / HTTP/1.1\r\nHost: a\r\n"

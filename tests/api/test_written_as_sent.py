@@ -7,7 +7,7 @@ import pytest
 
 from millimetric_mcp.api.store.commit import MAX_GROUP_EVENTS
 from millimetric_mcp.api.store.inserts import MAX_TEXT_EVENTS
-from millimetric_mcp.contract.stored import StoredEvent
+from millimetric_mcp.contract.columns import StoredEvent
 
 NASTY = (
     "tab\t line\nbreak \\N \\ \"double\" 'single' null true {x} \x01\x7f é 😀 \u2028 FORMAT JSON"

@@ -11,7 +11,7 @@ import httpx
 import pytest
 from pydantic import BaseModel
 
-from millimetric_mcp.client import MillimetricClient, Pace
+from millimetric_mcp.client.client import MillimetricClient, Pace
 from millimetric_mcp.contract import endpoints
 from millimetric_mcp.contract.endpoints import Endpoint
 from millimetric_mcp.contract.events import ForgetRequest, IdentifyRequest, TrackEvent

@@ -10,7 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from millimetric_mcp import __version__
-from millimetric_mcp.client import MillimetricClient
+from millimetric_mcp.client.client import MillimetricClient
 from millimetric_mcp.contract.endpoints import ENDPOINTS
 from millimetric_mcp.contract.events import IdentifyRequest, TrackEvent
 from millimetric_mcp.contract.reads import Metric, StatsParams
@@ -236,7 +236,7 @@ async def test_closing_twice_is_harmless_and_a_later_call_opens_again(call, conn
 
 def test_importing_and_building_a_client_does_not_import_httpx():
     code = (
-        "import sys; from millimetric_mcp.client import MillimetricClient as C;"
+        "import sys; from millimetric_mcp.client.client import MillimetricClient as C;"
         "C(api_url='http://localhost', write_key=None, read_key='rk');"
         "sys.exit('httpx' in sys.modules)"
     )

@@ -11,8 +11,8 @@ import anyio
 import httpx
 import pytest
 
-from millimetric_mcp import answers
-from millimetric_mcp.client import MAX_ATTEMPTS
+from millimetric_mcp.client import responses as answers
+from millimetric_mcp.client.client import MAX_ATTEMPTS
 from millimetric_mcp.contract.codes import ERRORS, ErrorCode
 from millimetric_mcp.contract.events import IdentifyRequest, TrackEvent
 from millimetric_mcp.contract.reads import QueryParams, SourcesParams, StatsParams

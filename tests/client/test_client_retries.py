@@ -6,7 +6,7 @@ from email.utils import format_datetime
 import httpx
 import pytest
 
-from millimetric_mcp.client import FIRST_BACKOFF_S, MAX_ATTEMPTS, Pace
+from millimetric_mcp.client.client import FIRST_BACKOFF_S, MAX_ATTEMPTS, Pace
 from millimetric_mcp.contract.codes import ErrorCode
 from millimetric_mcp.errors import ApiError, CallError, Remedy, UncertainWrite, UpstreamError
 

@@ -63,11 +63,11 @@ from mcp_types import (
     UnsubscribeRequestParams,
 )
 
-from millimetric_mcp.client import MillimetricClient
-from millimetric_mcp.server import Caller, build_server
-from millimetric_mcp.transports.access import Access
-from millimetric_mcp.transports.http import build_http_app, build_http_transports
-from millimetric_mcp.transports.serving import serve_http
+from millimetric_mcp.client.client import MillimetricClient
+from millimetric_mcp.mcp.access import Access
+from millimetric_mcp.mcp.http import build_http_app, build_http_transports
+from millimetric_mcp.mcp.server import Caller, build_server
+from millimetric_mcp.web.serve import serve_http
 
 PNG = (
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mP8z8BQDwAEhQGAhKmMIQAAAABJ"

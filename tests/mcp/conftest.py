@@ -13,8 +13,8 @@ import httpx
 import pytest
 from mcp import Client
 
-from millimetric_mcp.client import MillimetricClient, Pace
-from millimetric_mcp.server import Caller, ServerOptions, build_server
+from millimetric_mcp.client.client import MillimetricClient, Pace
+from millimetric_mcp.mcp.server import Caller, ServerOptions, build_server
 
 WRITE_KEY = "sk_test_WRITEKEY_" + "w" * 32
 READ_KEY = "rk_test_READKEY0_" + "r" * 32

@@ -10,9 +10,9 @@ from mcp_types import CallToolResult, Request
 from pydantic import ValidationError
 from pydantic_core.core_schema import ErrorType
 
-from millimetric_mcp.tools import TOOLS
-from millimetric_mcp.tools.arguments import EXAMPLES, list_argument_names
-from millimetric_mcp.tools.faults import NOT_VALID, RULES, find_faults
+from millimetric_mcp.mcp.tools import TOOLS
+from millimetric_mcp.mcp.tools.arguments import EXAMPLES, list_argument_names
+from millimetric_mcp.mcp.tools.faults import NOT_VALID, RULES, find_faults
 
 FOREIGN = re.compile(r"Input should|valid (tuple|dict|string|integer|boolean|list)|instance of|__")
 WRONG: tuple[Any, ...] = (

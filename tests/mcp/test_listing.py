@@ -4,7 +4,7 @@ import pytest
 from mcp import MCPError
 
 from millimetric_mcp.contract.keys import Scope
-from millimetric_mcp.tools import TOOLS
+from millimetric_mcp.mcp.tools import TOOLS
 
 ALL = [spec.name for spec in TOOLS]
 READS = [spec.name for spec in TOOLS if spec.scope is Scope.READ]

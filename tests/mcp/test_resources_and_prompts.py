@@ -7,8 +7,8 @@ from mcp import MCPError
 from mcp_types import PromptReference
 
 from millimetric_mcp.contract.attribution import RULES
-from millimetric_mcp.prompts import PROMPTS
-from millimetric_mcp.tools import TOOLS
+from millimetric_mcp.mcp.prompts import PROMPTS
+from millimetric_mcp.mcp.tools import TOOLS
 
 MODES = pytest.mark.parametrize("mode", ["legacy", "auto"])
 

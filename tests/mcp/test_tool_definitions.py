@@ -13,9 +13,9 @@ import pytest
 
 from millimetric_mcp.contract.endpoints import ENDPOINTS
 from millimetric_mcp.contract.keys import Scope
-from millimetric_mcp.server import INSTRUCTIONS, publish_tool
-from millimetric_mcp.tools import TOOLS
-from millimetric_mcp.tools.arguments import EXAMPLES, list_argument_names, parse_arguments
+from millimetric_mcp.mcp.server import INSTRUCTIONS, publish_tool
+from millimetric_mcp.mcp.tools import TOOLS
+from millimetric_mcp.mcp.tools.arguments import EXAMPLES, list_argument_names, parse_arguments
 
 UPDATE = "MILLIMETRIC_UPDATE_SNAPSHOTS"
 NAMES = [

@@ -20,6 +20,12 @@ from millimetric_mcp.contract.reads import (
     SourceRow,
 )
 from millimetric_mcp.contract.validation import MAX_PROPERTIES_BYTES
+from millimetric_mcp.mcp.access import (
+    HOST_NOT_ALLOWED,
+    KEY_KIND_NOT_ALLOWED,
+    READ_KEY_HEADER,
+)
+from millimetric_mcp.mcp.tools import TOOLS
 from millimetric_mcp.settings import (
     DEFAULT_HOST,
     LOCAL_HOST,
@@ -28,12 +34,6 @@ from millimetric_mcp.settings import (
     ServeSettings,
 )
 from millimetric_mcp.settings import list_settings as list_settings_of
-from millimetric_mcp.tools import TOOLS
-from millimetric_mcp.transports.access import (
-    HOST_NOT_ALLOWED,
-    KEY_KIND_NOT_ALLOWED,
-    READ_KEY_HEADER,
-)
 
 MAX_TOKENS = 2500
 SHOWN_DESCRIPTION_CHARS = 160

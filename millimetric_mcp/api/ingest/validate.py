@@ -25,6 +25,7 @@ ModelT = TypeVar("ModelT", bound=BaseModel)
 # A "+" that was not percent-encoded arrives as a space; before an offset it can be nothing else.
 _LOST_PLUS = re.compile(r" (?=[0-9]{2}:?[0-9]{2}$)")
 
+
 def read_body(model: type[ModelT], body: bytes) -> ModelT:
     """The model that a JSON body describes.
 

@@ -16,8 +16,8 @@ from millimetric_mcp.api.store.commit import GroupCommitter
 from millimetric_mcp.api.store.dsn import StoreTarget
 from millimetric_mcp.api.store.migrations import migrate
 from millimetric_mcp.api.store.statements import has_projection
+from millimetric_mcp.contract.columns import StoredEvent
 from millimetric_mcp.contract.reads import QueryParams, SourcesParams, StatsParams
-from millimetric_mcp.contract.stored import StoredEvent
 
 MAX_CONCURRENT_READS = 4
 MAX_RAW_READS_EMBEDDED = 1

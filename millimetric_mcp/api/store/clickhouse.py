@@ -18,13 +18,13 @@ from millimetric_mcp.api.store.statements import (
     has_projection,
     to_ms,
 )
+from millimetric_mcp.contract.columns import StoredEvent
 from millimetric_mcp.contract.reads import (
     Breakdown,
     QueryParams,
     SourcesParams,
     StatsParams,
 )
-from millimetric_mcp.contract.stored import StoredEvent
 from millimetric_mcp.contract.validation import format_timestamp
 from millimetric_mcp.errors import StoreUnavailable
 

@@ -14,8 +14,8 @@ from clickhouse_connect.driver.httputil import get_pool_manager_options
 from urllib3 import BaseHTTPResponse, PoolManager
 from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError
 
+from millimetric_mcp.api.store.clickhouse_errors import explain_connection, name_of, translate
 from millimetric_mcp.api.store.dsn import StoreTarget
-from millimetric_mcp.api.store.faults import explain_connection, name_of, translate
 
 CONNECT_TIMEOUT_S = 5
 RECEIVE_TIMEOUT_S = 150

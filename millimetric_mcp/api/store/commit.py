@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from millimetric_mcp.contract.stored import StoredEvent
+from millimetric_mcp.contract.columns import StoredEvent
 from millimetric_mcp.errors import StoreError, StoreRefused, StoreUnavailable, StoreUncertain
 
 MAX_GROUP_EVENTS = 8_000

@@ -9,7 +9,7 @@ from pydantic_core import to_json
 
 from millimetric_mcp.api.store.dsn import EVENTS, StoreTarget
 from millimetric_mcp.api.store.statements import compose_insert_text
-from millimetric_mcp.contract.stored import StoredEvent
+from millimetric_mcp.contract.columns import StoredEvent
 
 MAX_TEXT_EVENTS = 100
 """Up to so many events the embedded engine takes text faster than native blocks, which its

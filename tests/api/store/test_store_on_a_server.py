@@ -5,7 +5,7 @@ from hashlib import sha256
 
 import pytest
 
-from millimetric_mcp.api import upkeep
+from millimetric_mcp.api import maintenance
 from millimetric_mcp.api.store import open_event_store
 from millimetric_mcp.contract.keys import KeyKind
 
@@ -82,7 +82,7 @@ async def test_an_erasure_is_done_in_the_store_that_it_was_asked_of(
     api, run_api, front, database, monkeypatch, wait_until
 ):
     """Not in another's that uses the same control database, which has no such events."""
-    monkeypatch.setattr(upkeep, "FORGET_POLL_S", 0.05)
+    monkeypatch.setattr(maintenance, "FORGET_POLL_S", 0.05)
     await api.post("/v1/track", {"event": "x", "user_id": "gone"})
     erasure = {"database": database, "match": "-- Erases", "kind": "refuse", "code": 242}
     front.plant(erasure | {"times": 1000})

@@ -8,7 +8,7 @@ from itertools import count
 import httpx
 import pytest
 
-from millimetric_mcp.transports.http import MAX_BODY_BYTES
+from millimetric_mcp.mcp.http import MAX_BODY_BYTES
 
 DEADLINE_S = 20
 READ_KEY = "rk_test_READKEY0_" + "r" * 32
@@ -195,11 +195,11 @@ async def test_the_same_read_key_twice_is_one(passing, initialize):
 
 SMALL_SERVER = """
 import asyncio, sys
-from millimetric_mcp.client import MillimetricClient
-from millimetric_mcp.server import Caller, build_server
-from millimetric_mcp.transports.access import Access
-from millimetric_mcp.transports.http import build_http_app, build_http_transports
-from millimetric_mcp.transports.serving import serve_http
+from millimetric_mcp.client.client import MillimetricClient
+from millimetric_mcp.mcp.server import Caller, build_server
+from millimetric_mcp.mcp.access import Access
+from millimetric_mcp.mcp.http import build_http_app, build_http_transports
+from millimetric_mcp.web.serve import serve_http
 
 client = MillimetricClient(api_url="http://api.test", write_key=None, read_key=None)
 server = build_server(find_caller=lambda _: Caller(client, may_write=False, may_read=False))

@@ -350,9 +350,9 @@ def wait_for_full_pipe(stream):
 
 TALKATIVE_SERVER = """
 import anyio, subprocess
-from millimetric_mcp.client import MillimetricClient
-from millimetric_mcp.server import Caller, build_server
-from millimetric_mcp.transports.stdio import serve_stdio
+from millimetric_mcp.client.client import MillimetricClient
+from millimetric_mcp.mcp.server import Caller, build_server
+from millimetric_mcp.mcp.stdio import serve_stdio
 
 client = MillimetricClient(api_url="http://api.test", write_key=None, read_key=None)
 
