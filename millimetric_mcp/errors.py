@@ -25,7 +25,7 @@ from enum import StrEnum
 from typing import Any
 
 from millimetric_mcp.contract.codes import ERRORS, ErrorCode
-from millimetric_mcp.contract.validation import Fault, details_of
+from millimetric_mcp.contract.validation import FieldError, error_details
 
 __all__ = [
     "ApiError",
@@ -35,8 +35,8 @@ __all__ = [
     "InvalidArguments",
     "KeyMissing",
     "MillimetricError",
+    "NextStep",
     "NotAllowed",
-    "Remedy",
     "RequestError",
     "SettingsError",
     "StoreError",
@@ -47,7 +47,7 @@ __all__ = [
     "UncertainWrite",
     "UpstreamError",
     "WindowError",
-    "locate_fault",
+    "describe_exception",
 ]
 
 
@@ -58,9 +58,9 @@ class MillimetricError(Exception):
 class SettingsError(MillimetricError):
     """One or more settings are missing or wrong; secrets are named, never shown."""
 
-    def __init__(self, faults: Sequence[str]) -> None:
-        super().__init__("\n".join(faults))
-        self.faults = tuple(faults)
+    def __init__(self, errors: Sequence[str]) -> None:
+        super().__init__("\n".join(errors))
+        self.errors = tuple(errors)
 
 
 class RequestError(MillimetricError):
@@ -83,9 +83,9 @@ class RequestError(MillimetricError):
         self.retry_after_s = retry_after_s
 
     @classmethod
-    def from_faults(cls, code: ErrorCode, faults: Sequence[Fault]) -> "RequestError":
+    def from_field_errors(cls, code: ErrorCode, errors: Sequence[FieldError]) -> "RequestError":
         """A refusal whose ``details`` name each fault's field."""
-        return cls(code, details=details_of(faults))
+        return cls(code, details=error_details(errors))
 
     def body(self) -> dict[str, Any]:
         """The error body of the contract."""
@@ -133,9 +133,9 @@ class ToolRefusal(MillimetricError):
 class InvalidArguments(ToolRefusal):
     """Arguments are unknown, missing or wrong: a sentence for each, field first."""
 
-    def __init__(self, faults: Sequence[str]) -> None:
-        super().__init__("\n".join(faults))
-        self.faults = tuple(faults)
+    def __init__(self, errors: Sequence[str]) -> None:
+        super().__init__("\n".join(errors))
+        self.errors = tuple(errors)
 
 
 class WindowError(InvalidArguments, ValueError):
@@ -154,7 +154,7 @@ class NotAllowed(ToolRefusal):
     """The server's settings, or what the client can do, forbid the call."""
 
 
-class Remedy(StrEnum):
+class NextStep(StrEnum):
     """What helps against a failed call."""
 
     FIX_ARGUMENTS = "fix_arguments"
@@ -166,22 +166,22 @@ class Remedy(StrEnum):
 class CallError(MillimetricError):
     """A call of the Millimetric API failed.
 
-    ``remedy`` says what helps: other arguments, waiting ``retry_after_s`` (None: unknown, a
+    ``next_step`` says what helps: other arguments, waiting ``retry_after_s`` (None: unknown, a
     little while) and calling again, a person who changes the configuration, or looking
     whether the write was stored before it is repeated.
     """
 
-    remedy: Remedy
+    next_step: NextStep
     retry_after_s: float | None = None
 
 
-_REMEDIES: Mapping[int, Remedy] = {
-    400: Remedy.FIX_ARGUMENTS,
-    413: Remedy.FIX_ARGUMENTS,
-    429: Remedy.WAIT,
-    500: Remedy.WAIT,
-    502: Remedy.WAIT,
-    503: Remedy.WAIT,
+_NEXT_STEPS: Mapping[int, NextStep] = {
+    400: NextStep.FIX_ARGUMENTS,
+    413: NextStep.FIX_ARGUMENTS,
+    429: NextStep.WAIT,
+    500: NextStep.WAIT,
+    502: NextStep.WAIT,
+    503: NextStep.WAIT,
 }
 
 
@@ -205,22 +205,24 @@ class ApiError(CallError):
         self.status = status
         self.fields = tuple(fields)
         self.retry_after_s = retry_after_s
-        self.remedy = _REMEDIES.get(ERRORS[code].statuses[0], Remedy.CONFIGURE)
+        self.next_step = _NEXT_STEPS.get(ERRORS[code].statuses[0], NextStep.CONFIGURE)
 
 
 class UpstreamError(CallError):
     """The API could not be reached, or its answer is not the contract's."""
 
-    def __init__(self, message: str, *, remedy: Remedy, retry_after_s: float | None = None) -> None:
+    def __init__(
+        self, message: str, *, next_step: NextStep, retry_after_s: float | None = None
+    ) -> None:
         super().__init__(message)
-        self.remedy = remedy
+        self.next_step = next_step
         self.retry_after_s = retry_after_s
 
 
 class KeyMissing(CallError):
     """The call needs a key that is not configured; ``variable`` names it."""
 
-    remedy = Remedy.CONFIGURE
+    next_step = NextStep.CONFIGURE
 
     def __init__(self, variable: str) -> None:
         super().__init__(f"{variable} is not set")
@@ -233,14 +235,14 @@ class UncertainWrite(CallError):
     Of a batch, which is stored whole or not at all, ``event_id`` is the first event's.
     """
 
-    remedy = Remedy.LOOK_FIRST
+    next_step = NextStep.LOOK_FIRST
 
     def __init__(self, message: str, *, event_id: str | None = None) -> None:
         super().__init__(message)
         self.event_id = event_id
 
 
-def locate_fault(fault: BaseException) -> str:
+def describe_exception(fault: BaseException) -> str:
     """A fault's type and place for a log; its text may quote what must not stand there."""
     step = fault.__traceback__
     while step is not None and step.tb_next is not None:

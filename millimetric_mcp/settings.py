@@ -28,7 +28,7 @@ from pydantic import (
 from pydantic.fields import FieldInfo
 
 from millimetric_mcp.contract.keys import KeyKind
-from millimetric_mcp.contract.validation import is_zone_name, list_faults
+from millimetric_mcp.contract.validation import is_zone_name, list_field_errors
 from millimetric_mcp.errors import SettingsError
 
 MAX_RETENTION_DAYS = 36_500
@@ -482,12 +482,12 @@ def read_settings(
 def _explain(model: type[Settings], error: ValidationError) -> list[str]:
     names = {field.name: field.setting for field in list_settings(model)}
     sentences: dict[str, None] = {}
-    for fault in list_faults(error):
+    for fault in list_field_errors(error):
         setting = names.get(fault.field.partition("[")[0].partition(".")[0])
         where = (
             " / ".join(name for name in (setting.option, setting.variable) if name) + ": "
             if setting
             else ""
         )
-        sentences.setdefault(where + fault.sentence)
+        sentences.setdefault(where + fault.message)
     return list(sentences)

@@ -21,7 +21,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from millimetric_mcp.api.bodies import BodyReader
 from millimetric_mcp.api.control import Control, KeyCache, Secrets
-from millimetric_mcp.api.maintenance import Upkeep
+from millimetric_mcp.api.maintenance import Maintenance
 from millimetric_mcp.api.openapi import render_openapi
 from millimetric_mcp.api.ratelimit import RateLimiter
 from millimetric_mcp.api.routes import Endpoints, Services
@@ -56,7 +56,7 @@ def build_app(
     """The API over its backends; everything it does beside answering begins with its life span."""
     control, store, secrets = backends.control, backends.store, backends.secrets
     keys = KeyCache(control.find_key)
-    upkeep = Upkeep(
+    maintenance = Maintenance(
         control=control,
         store=store,
         clock=clock,
@@ -72,17 +72,17 @@ def build_app(
         bodies=BodyReader(),
         clock=clock,
         country_of=country_of,
-        wake_upkeep=upkeep.wake,
+        wake_maintenance=maintenance.wake,
     )
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:  # noqa: ARG001
         store.start()
-        upkeep.start()
+        maintenance.start()
         try:
             yield
         finally:
-            await upkeep.close()
+            await maintenance.close()
             await store.close()
             await keys.close()
             control.close()

@@ -89,9 +89,9 @@ def check_origin(record: KeyRecord, origin: str | None) -> None:
         return
     sent = origin or ""
     if normalise_origin(sent) not in record.origins:
-        raise RequestError(ErrorCode.ORIGIN_NOT_ALLOWED, origin=_neutralise(sent))
+        raise RequestError(ErrorCode.ORIGIN_NOT_ALLOWED, origin=_escape_origin(sent))
 
 
-def _neutralise(origin: str) -> str:
+def _escape_origin(origin: str) -> str:
     shown = origin[:_SHOWN_ORIGIN_CHARS]
     return "".join(char if char.isascii() and char.isprintable() else "?" for char in shown)

@@ -18,7 +18,7 @@ RETENTION_PERIOD_S = 3600.0
 _log = logging.getLogger(__name__)
 
 
-class Upkeep:
+class Maintenance:
     """Two loops over one store and control database; several processes may run them at once.
 
     Erasures survive a crash: they are logged before they are acknowledged and are done again
@@ -159,9 +159,9 @@ def _noted(consequence: str) -> Iterator[None]:
     try:
         yield
     except StoreError as error:
-        _log.error("upkeep: %s: %s", consequence, error)
+        _log.error("maintenance: %s: %s", consequence, error)
     except Exception as error:  # noqa: BLE001 - nobody would start the loop again
-        _log.error("upkeep: %s: %s", consequence, type(error).__name__)
+        _log.error("maintenance: %s: %s", consequence, type(error).__name__)
 
 
 def _find_cutoffs(forgets: Sequence[Forget]) -> dict[tuple[int, bytes], datetime]:

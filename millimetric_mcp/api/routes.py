@@ -47,7 +47,7 @@ class Services:
     """What the endpoints work with; `millimetric_mcp.api.app` puts it together.
 
     ``clock`` gives the UTC time; ``country_of`` the ISO code of an address, or an empty text;
-    ``wake_upkeep`` makes a logged erasure start at once.
+    ``wake_maintenance`` makes a logged erasure start at once.
     """
 
     store: EventStore
@@ -59,7 +59,7 @@ class Services:
     bodies: BodyReader
     clock: Callable[[], datetime]
     country_of: Callable[[str], str]
-    wake_upkeep: Callable[[], None]
+    wake_maintenance: Callable[[], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +132,7 @@ class Endpoints:
             )
         except StoreError:
             raise RequestError(ErrorCode.FORGET_FAILED) from None
-        self._services.wake_upkeep()
+        self._services.wake_maintenance()
         return _json({"ok": True, "queued": True}, FORGET.status)
 
     async def sources(self, request: Request) -> Response:

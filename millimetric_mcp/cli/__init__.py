@@ -35,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if sys.stdout and not sys.stdout.closed:  # there may be none
             sys.stdout.flush()
     except SettingsError as error:
-        for fault in error.faults:
+        for fault in error.errors:
             print(f"millimetric-mcp: {fault}", file=sys.stderr)
         return EXIT_USAGE
     except MillimetricError as error:

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from millimetric_mcp.api.ingest.address import host_of
 from millimetric_mcp.api.ingest.explanation import explain, render_explanation
 from millimetric_mcp.contract.events import TrackEvent
-from millimetric_mcp.contract.validation import Fault, list_faults
+from millimetric_mcp.contract.validation import FieldError, list_field_errors
 
 
 def run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:  # noqa: ARG001
@@ -19,7 +19,7 @@ def run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:  # noqa
     explanation = explain(options.url, options.referrer, host_of(options.url))
     for fault in _list_refusals(options):
         print(
-            f"millimetric-mcp: the API would refuse this {fault.field}: {fault.sentence}",
+            f"millimetric-mcp: the API would refuse this {fault.field}: {fault.message}",
             file=sys.stderr,
         )
     if options.json:
@@ -29,10 +29,10 @@ def run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:  # noqa
     return 0
 
 
-def _list_refusals(options: argparse.Namespace) -> tuple[Fault, ...]:
+def _list_refusals(options: argparse.Namespace) -> tuple[FieldError, ...]:
     """What the API would say of an event of this visit."""
     try:
         TrackEvent(event="visit", url=options.url, referrer=options.referrer)
     except ValidationError as error:
-        return list_faults(error)
+        return list_field_errors(error)
     return ()

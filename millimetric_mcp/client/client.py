@@ -68,7 +68,7 @@ from millimetric_mcp.contract.reads import (
     StatsResult,
     WindowParams,
 )
-from millimetric_mcp.errors import ApiError, KeyMissing, Remedy, UpstreamError
+from millimetric_mcp.errors import ApiError, KeyMissing, NextStep, UpstreamError
 
 if TYPE_CHECKING:
     import httpx
@@ -355,7 +355,7 @@ class MillimetricClient:
             else "check the network, its proxy, and the URL in"
         )
         return UpstreamError(
-            f"No connection to the API; {advice} MILLIMETRIC_HOST.", remedy=Remedy.CONFIGURE
+            f"No connection to the API; {advice} MILLIMETRIC_HOST.", next_step=NextStep.CONFIGURE
         )
 
 
@@ -363,7 +363,7 @@ def _unwritable() -> UpstreamError:
     return UpstreamError(
         "The request can't be written as a URL: an argument is too long, "
         "or MILLIMETRIC_HOST is wrong.",
-        remedy=Remedy.FIX_ARGUMENTS,
+        next_step=NextStep.FIX_ARGUMENTS,
     )
 
 
@@ -381,7 +381,7 @@ def _write_json(body: RequestBody) -> bytes:
     except ValueError:
         raise UpstreamError(
             "The request can't be written as JSON: an object in it is nested too deeply.",
-            remedy=Remedy.FIX_ARGUMENTS,
+            next_step=NextStep.FIX_ARGUMENTS,
         ) from None
     return json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode()
 

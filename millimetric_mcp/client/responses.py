@@ -1,4 +1,4 @@
-"""What an answer of the API means to its caller: a result, or a failure and its remedy.
+"""What an answer of the API means to its caller: a result, or a failure and its next_step.
 
 Of an answer that is not the contract's nothing is kept but its status; of an error body only
 codes, field names our own models know, and a number of seconds. So no stranger's text
@@ -27,7 +27,7 @@ from millimetric_mcp.contract.reads import (
     StatsResult,
     StatsRow,
 )
-from millimetric_mcp.errors import ApiError, CallError, Remedy, UncertainWrite, UpstreamError
+from millimetric_mcp.errors import ApiError, CallError, NextStep, UncertainWrite, UpstreamError
 
 __all__ = [
     "MAX_ERROR_BYTES",
@@ -59,9 +59,9 @@ class Write:
     fate: str
     event_id: str | None = None
 
-    def doubt(self, reason: str, *, remedy: Remedy = Remedy.LOOK_FIRST) -> UncertainWrite:
+    def doubt(self, reason: str, *, next_step: NextStep = NextStep.LOOK_FIRST) -> UncertainWrite:
         error = UncertainWrite(f"{reason}; {self.fate}.", event_id=self.event_id)
-        error.remedy = remedy
+        error.next_step = next_step
         return error
 
 
@@ -110,7 +110,7 @@ def suspect(reason: str, write: Write | None) -> Failure:
     """A failure without an answer: a read may be repeated, a write is in doubt."""
     if write is not None:
         return Failure(write.doubt(reason))
-    return Failure(UpstreamError(f"{reason}.", remedy=Remedy.WAIT), repeatable=True)
+    return Failure(UpstreamError(f"{reason}.", next_step=NextStep.WAIT), repeatable=True)
 
 
 def interpret(
@@ -124,7 +124,7 @@ def interpret(
             UpstreamError(
                 f"The API answered with a redirect (HTTP {answer.status}), which is not followed: "
                 "the URL in MILLIMETRIC_HOST is probably wrong.",
-                remedy=Remedy.CONFIGURE,
+                next_step=NextStep.CONFIGURE,
             )
         )
     return _explain_status(endpoint, answer, write)
@@ -133,25 +133,25 @@ def interpret(
 def _parse_result(
     endpoint: Endpoint[Any, ResultT], answer: Answer, write: Write | None
 ) -> ResultT | Failure:
-    remedy = Remedy.CONFIGURE
+    next_step = NextStep.CONFIGURE
     if not answer.is_json:
         fault = "is not JSON: the URL in MILLIMETRIC_HOST is probably wrong"
     elif answer.is_compressed:
         fault = "is compressed, which was not asked for: look at any proxy before it"
     elif answer.body is None:
-        fault, remedy = "is too large", Remedy.FIX_ARGUMENTS
+        fault, next_step = "is too large", NextStep.FIX_ARGUMENTS
     else:
         try:
             return endpoint.result.model_validate_json(answer.body)
         except ValidationError as error:
             fault = "is JSON of another shape: MILLIMETRIC_HOST seems to name another service"
             if error.errors(include_input=False, include_url=False)[0]["type"] == "json_invalid":
-                fault, remedy = "is broken JSON", Remedy.WAIT
+                fault, next_step = "is broken JSON", NextStep.WAIT
     reason = f"The API's answer (HTTP {answer.status}) {fault}"
     if write is None:
-        return Failure(UpstreamError(f"{reason}.", remedy=remedy))
-    doubt_remedy = Remedy.LOOK_FIRST if answer.is_json else Remedy.CONFIGURE
-    return Failure(write.doubt(reason, remedy=doubt_remedy))
+        return Failure(UpstreamError(f"{reason}.", next_step=next_step))
+    unknown_step = NextStep.LOOK_FIRST if answer.is_json else NextStep.CONFIGURE
+    return Failure(write.doubt(reason, next_step=unknown_step))
 
 
 def check_sources(result: SourcesResult, params: SourcesParams) -> SourcesResult:
@@ -204,7 +204,7 @@ def _other_question(what: str) -> UpstreamError:
     return UpstreamError(
         f"The API's answer has another {what} than asked for: MILLIMETRIC_HOST seems to name "
         "another service or version.",
-        remedy=Remedy.CONFIGURE,
+        next_step=NextStep.CONFIGURE,
     )
 
 
@@ -222,20 +222,22 @@ def _explain_status(endpoint: Endpoint[Any, Any], answer: Answer, write: Write |
         fields = _known_fields(endpoint, body.fields)
         error = ApiError(body.code, status=status, fields=fields, retry_after_s=wait_s)
     else:
-        remedy = _remedy(status)
-        way = "; check MILLIMETRIC_HOST, and any proxy before it" * (remedy is Remedy.CONFIGURE)
+        next_step = _next_step(status)
+        way = "; check MILLIMETRIC_HOST, and any proxy before it" * (
+            next_step is NextStep.CONFIGURE
+        )
         error = UpstreamError(
             f"The API answered HTTP {status} without an error code of the contract{way}.",
-            remedy=remedy,
+            next_step=next_step,
             retry_after_s=wait_s,
         )
     return Failure(error, repeatable=repeatable)
 
 
-def _remedy(status: int) -> Remedy:
+def _next_step(status: int) -> NextStep:
     if status in {400, 413, 414, 422, 431}:
-        return Remedy.FIX_ARGUMENTS
-    return Remedy.WAIT if status >= 500 or status in {408, 425, 429} else Remedy.CONFIGURE
+        return NextStep.FIX_ARGUMENTS
+    return NextStep.WAIT if status >= 500 or status in {408, 425, 429} else NextStep.CONFIGURE
 
 
 @dataclass(frozen=True, slots=True)

@@ -121,18 +121,18 @@ def compact_object(value: object) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
+class FieldError:
     """One thing wrong with a request: the field (empty for the whole) and a sentence."""
 
     field: str
-    sentence: str
+    message: str
     kind: str
 
 
-def list_faults(error: ValidationError) -> tuple[Fault, ...]:
+def list_field_errors(error: ValidationError) -> tuple[FieldError, ...]:
     """Every fault of a failed validation; the rejected input itself is never quoted."""
     return tuple(
-        Fault(_field_name(item["loc"]), _sentence(item["msg"]), item["type"])
+        FieldError(_field_name(item["loc"]), _sentence(item["msg"]), item["type"])
         for item in error.errors(include_url=False, include_input=False)
     )
 
@@ -148,15 +148,15 @@ def _sentence(message: str) -> str:
     return message.removeprefix("Value error, ")
 
 
-def details_of(faults: Sequence[Fault]) -> dict[str, Any]:
+def error_details(faults: Sequence[FieldError]) -> dict[str, Any]:
     """The ``details`` of an error body: sentences by field, and those about the whole."""
     fields: dict[str, list[str]] = {}
     for fault in faults:
         if fault.field:
-            fields.setdefault(fault.field, []).append(fault.sentence)
+            fields.setdefault(fault.field, []).append(fault.message)
     return {
         "fieldErrors": fields,
-        "formErrors": [fault.sentence for fault in faults if not fault.field],
+        "formErrors": [fault.message for fault in faults if not fault.field],
     }
 
 

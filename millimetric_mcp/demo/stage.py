@@ -12,7 +12,7 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
-from millimetric_mcp.contract.validation import list_faults
+from millimetric_mcp.contract.validation import list_field_errors
 from millimetric_mcp.demo.charts import (
     Ink,
     choose_ink,
@@ -72,7 +72,7 @@ class Stage:
         try:
             return shape.model_validate(answer)
         except ValidationError as error:
-            faults = ", ".join(sorted({fault.field for fault in list_faults(error)}))
+            faults = ", ".join(sorted({fault.field for fault in list_field_errors(error)}))
             raise DemoFailed(f"{tool}'s answer is not of its shape: {faults}") from None
 
     def title(self, text: str) -> None:

@@ -14,17 +14,17 @@ from millimetric_mcp.errors import (
     InvalidArguments,
     KeyMissing,
     MillimetricError,
+    NextStep,
     NotAllowed,
-    Remedy,
 )
 
 DEFAULT_WAIT_S = 5
 
-_OPENINGS: Mapping[Remedy, str] = {
-    Remedy.FIX_ARGUMENTS: "Fix the arguments",
-    Remedy.WAIT: "Wait {wait_s} s and retry",
-    Remedy.CONFIGURE: "A person must change the configuration",
-    Remedy.LOOK_FIRST: "Wait {wait_s} s and look before you retry",
+_OPENINGS: Mapping[NextStep, str] = {
+    NextStep.FIX_ARGUMENTS: "Fix the arguments",
+    NextStep.WAIT: "Wait {wait_s} s and retry",
+    NextStep.CONFIGURE: "A person must change the configuration",
+    NextStep.LOOK_FIRST: "Wait {wait_s} s and look before you retry",
 }
 
 _WRONG_KEY = "check that it is a whole, unrevoked key of this API (sk_… writes, rk_… reads)"
@@ -57,25 +57,27 @@ def explain(error: MillimetricError | None, *, over_http: bool) -> str:
     """What happened and what to do next; None is a fault of this server itself."""
     match error:
         case InvalidArguments():
-            faults = "\n".join(f"- {fault}" for fault in error.faults)
-            return f"{_open(Remedy.FIX_ARGUMENTS)}:\n{faults}"
+            faults = "\n".join(f"- {fault}" for fault in error.errors)
+            return f"{_open(NextStep.FIX_ARGUMENTS)}:\n{faults}"
         case NotAllowed():
-            return f"{_open(Remedy.CONFIGURE)}: {error}."
+            return f"{_open(NextStep.CONFIGURE)}: {error}."
         case KeyMissing():
-            return f"{_open(error.remedy)}: {_advise_key(error.variable, over_http=over_http)}"
+            return f"{_open(error.next_step)}: {_advise_key(error.variable, over_http=over_http)}"
         case ApiError():
             named = f" (fields: {', '.join(error.fields)})" if error.fields else ""
-            opening = _open(error.remedy, error.retry_after_s)
+            opening = _open(error.next_step, error.retry_after_s)
             return f"{opening}: {EXPLANATIONS[error.code]}{named}. Code: {error.code}."
         case CallError():
-            return f"{_open(error.remedy, error.retry_after_s)}: {str(error).rstrip('.')}."
+            return f"{_open(error.next_step, error.retry_after_s)}: {str(error).rstrip('.')}."
         case _:
-            return f"{_open(Remedy.CONFIGURE)}: this server failed unexpectedly; its log says more."
+            return (
+                f"{_open(NextStep.CONFIGURE)}: this server failed unexpectedly; its log says more."
+            )
 
 
-def _open(remedy: Remedy, retry_after_s: float | None = None) -> str:
+def _open(next_step: NextStep, retry_after_s: float | None = None) -> str:
     wait_s = DEFAULT_WAIT_S if retry_after_s is None else max(1, math.ceil(retry_after_s))
-    return _OPENINGS[remedy].format(wait_s=wait_s)
+    return _OPENINGS[next_step].format(wait_s=wait_s)
 
 
 def _advise_key(variable: str, *, over_http: bool) -> str:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from zoneinfo import available_timezones
 
 from millimetric_mcp.contract.validation import is_zone_name
-from millimetric_mcp.mcp.render import tame
+from millimetric_mcp.mcp.render import clean
 from millimetric_mcp.mcp.tools.probe import attempt, list_event_names, list_sources, recently
 from millimetric_mcp.mcp.tools.spec import ToolContext
 
@@ -16,9 +16,9 @@ MAX_BLANK_CHARS = 256
 Complete = Callable[[ToolContext], Awaitable[Sequence[str]]]
 
 
-def _tame_blank(value: str) -> str:
+def _clean_blank(value: str) -> str:
     """A value that can neither leave its quotes nor begin a line of its own."""
-    return tame(value, max_chars=MAX_BLANK_CHARS).replace('"', '\\"')
+    return clean(value, max_chars=MAX_BLANK_CHARS).replace('"', '\\"')
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class PromptArgument:
     def word(self, given: Mapping[str, str]) -> str:
         """What stands in the text for this blank."""
         value = given.get(self.name) or self.default
-        return self.phrase.format(_tame_blank(value)) if value else ""
+        return self.phrase.format(_clean_blank(value)) if value else ""
 
 
 @dataclass(frozen=True, slots=True)

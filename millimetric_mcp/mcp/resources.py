@@ -15,8 +15,8 @@ from millimetric_mcp.contract.reads import (
 from millimetric_mcp.mcp.render import (
     DEFAULT_EVENT_COLUMNS,
     MAX_CELL_CHARS,
+    clean,
     present_event,
-    tame,
 )
 from millimetric_mcp.mcp.tools.probe import all_time, recently
 from millimetric_mcp.mcp.tools.spec import ToolContext
@@ -65,7 +65,7 @@ async def _read_event_names(context: ToolContext) -> str:
     )
     rows = (
         {
-            "event_name": tame(row.event_name or "", max_chars=MAX_CELL_CHARS),
+            "event_name": clean(row.event_name or "", max_chars=MAX_CELL_CHARS),
             "events": row.value,
         }
         for row in answer.rows

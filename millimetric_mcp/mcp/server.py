@@ -52,7 +52,7 @@ from millimetric_mcp.errors import MillimetricError, NotAllowed
 from millimetric_mcp.mcp.elicitation import Asker, QuestionPending
 from millimetric_mcp.mcp.error_messages import explain
 from millimetric_mcp.mcp.prompts import MAX_COMPLETIONS, PROMPTS, PromptSpec, choose_completions
-from millimetric_mcp.mcp.render import neutralise
+from millimetric_mcp.mcp.render import escape_invisible
 from millimetric_mcp.mcp.resources import RESOURCES, ResourceSpec
 from millimetric_mcp.mcp.tools import TOOLS
 from millimetric_mcp.mcp.tools.arguments import NOT_AN_OBJECT, parse_arguments
@@ -279,7 +279,7 @@ class _Handlers:
             if argument and argument.complete:
                 context = self._make_context(ctx, self.find_caller(ctx.request))
                 names = await argument.complete(context)
-                harmless = [name for name in names if neutralise(name) == name]
+                harmless = [name for name in names if escape_invisible(name) == name]
                 values = choose_completions(harmless, params.argument.value)
         return CompleteResult(
             completion=Completion(

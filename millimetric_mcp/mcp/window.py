@@ -191,7 +191,7 @@ def _attempt(faults: list[WindowError], read: Callable[[], ReadT]) -> ReadT | No
 
 def _raise_all(faults: Sequence[WindowError]) -> None:
     if len(faults) > 1:
-        raise InvalidArguments([sentence for fault in faults for sentence in fault.faults])
+        raise InvalidArguments([sentence for fault in faults for sentence in fault.errors])
     if faults:
         raise faults[0]
 

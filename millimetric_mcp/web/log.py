@@ -10,7 +10,7 @@ from pydantic_core import to_json
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from millimetric_mcp.contract.endpoints import ENDPOINTS, HEALTH_PATH, OPENAPI_PATH
-from millimetric_mcp.errors import locate_fault
+from millimetric_mcp.errors import describe_exception
 
 CLIENT_CLOSED_REQUEST = 499
 """What the log says of a request whose caller hung up before an answer."""
@@ -75,4 +75,4 @@ class RequestLog:
 def _describe(state: dict[str, Any]) -> dict[str, str]:
     project, fault = state.get("project"), state.get("fault")
     described = {} if project is None else {"project": project}
-    return described if fault is None else described | {"fault": locate_fault(fault)}
+    return described if fault is None else described | {"fault": describe_exception(fault)}

@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from millimetric_mcp.contract.codes import ErrorCode
-from millimetric_mcp.errors import locate_fault
+from millimetric_mcp.errors import describe_exception
 
 PATHS = frozenset({"/mcp", "/sse", "/messages/"})
 MAX_QUOTED_CHARS = 200
@@ -95,7 +95,7 @@ class Plain:
         except asyncio.CancelledError:  # the server's end; what was written by then, nobody knows
             response.refused = Refusal(502, ErrorCode.UPSTREAM_FAILED)
         except Exception as fault:  # noqa: BLE001 - told below, and to the caller
-            noted = {"fault": locate_fault(fault)}
+            noted = {"fault": describe_exception(fault)}
             response.refused = Refusal(500, ErrorCode.INTERNAL_ERROR, noted=noted)
         await response.end(Request(scope))
 

@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
-
-from millimetric_mcp.api import maintenance as upkeep_module
-from millimetric_mcp.api.control import Control, open_control
-from millimetric_mcp.api.maintenance import FORGET_LEASE_S, Upkeep
-from millimetric_mcp.contract.keys import KeyEnv, KeyKind
 from millimetric_mcp.errors import StoreRefused, StoreUnavailable
+
+from millimetric_mcp.api import maintenance as maintenance_module
+from millimetric_mcp.api.control import Control, open_control
+from millimetric_mcp.api.maintenance import FORGET_LEASE_S, Maintenance
+from millimetric_mcp.contract.keys import KeyEnv, KeyKind
 
 NOW = datetime(2026, 5, 16, 19, 30, tzinfo=UTC)
 END_TIMEOUT_S = 5
@@ -57,9 +57,9 @@ def store() -> Store:
 
 
 @pytest.fixture
-def make_upkeep(control, store) -> Callable[..., Upkeep]:
-    def make(*, store=store, clock=lambda: NOW, default_retention_days=None) -> Upkeep:
-        return Upkeep(
+def make_maintenance(control, store) -> Callable[..., Maintenance]:
+    def make(*, store=store, clock=lambda: NOW, default_retention_days=None) -> Maintenance:
+        return Maintenance(
             control=control,
             store=store,
             clock=clock,
@@ -96,14 +96,14 @@ async def wait_until(holds: Callable[[], bool]) -> None:
 
 
 async def test_erasures_of_all_projects_are_one_with_each_user_s_latest_cutoff(
-    control, store, make_upkeep
+    control, store, make_maintenance
 ):
     shop, other = (make_project(control, name) for name in ("shop", "other"))
     first = ask_to_forget(control, shop, "a")
     neighbour = ask_to_forget(control, other, "a", minute=1)
     again = ask_to_forget(control, shop, "a", minute=2)
 
-    await make_upkeep().forget_pending()
+    await make_maintenance().forget_pending()
 
     [cutoffs] = store.forgotten
     assert first.user_hash == again.user_hash
@@ -115,19 +115,21 @@ async def test_erasures_of_all_projects_are_one_with_each_user_s_latest_cutoff(
     assert control.forgets.find(first.id).completed_at == NOW
 
 
-async def test_an_erasure_is_left_to_the_store_that_it_was_asked_of(control, store, make_upkeep):
+async def test_an_erasure_is_left_to_the_store_that_it_was_asked_of(
+    control, store, make_maintenance
+):
     waiting = ask_to_forget(control, make_project(control, "shop"), "a")
     another = Store("another event store")
 
-    await make_upkeep(store=another).forget_pending()
+    await make_maintenance(store=another).forget_pending()
 
     assert (another.forgotten, list_pending(control)) == ([], {waiting.id})
-    await make_upkeep().forget_pending()
+    await make_maintenance().forget_pending()
     assert (len(store.forgotten), list_pending(control)) == (1, set())
 
 
 async def test_what_the_store_refuses_for_one_project_is_done_for_the_others(
-    control, store, make_upkeep
+    control, store, make_maintenance
 ):
     refused, served = (make_project(control, name) for name in ("refused", "served"))
     waiting = ask_to_forget(control, refused, "a")
@@ -135,38 +137,38 @@ async def test_what_the_store_refuses_for_one_project_is_done_for_the_others(
     store.faults[refused] = [StoreRefused("not together"), StoreRefused("not alone")]
 
     with pytest.raises(StoreRefused):
-        await make_upkeep().forget_pending()
+        await make_maintenance().forget_pending()
 
     assert [list(cutoffs) for cutoffs in store.forgotten] == [[(served, waiting.user_hash)]]
     assert list_pending(control) == {waiting.id}
-    await make_upkeep().forget_pending()
+    await make_maintenance().forget_pending()
     assert list_pending(control) == set()
 
 
 async def test_a_store_that_is_down_leaves_every_erasure_to_be_claimed_again(
-    control, store, make_upkeep
+    control, store, make_maintenance
 ):
     projects = [make_project(control, name) for name in ("one", "two")]
     waiting = {ask_to_forget(control, project_id, "a").id for project_id in projects}
     store.faults = {project_id: [StoreUnavailable("down")] for project_id in projects}
 
     with pytest.raises(StoreUnavailable):
-        await make_upkeep().forget_pending()
+        await make_maintenance().forget_pending()
 
     assert (store.forgotten, list_pending(control)) == ([], waiting)
     store.faults = {}
-    await make_upkeep().forget_pending()
+    await make_maintenance().forget_pending()
     assert list_pending(control) == set()
 
 
 async def test_an_erasure_stays_claimed_as_long_as_it_takes(
-    control, store, make_upkeep, monkeypatch
+    control, store, make_maintenance, monkeypatch
 ):
-    monkeypatch.setattr(upkeep_module, "FORGET_RENEW_S", 0.01)
+    monkeypatch.setattr(maintenance_module, "FORGET_RENEW_S", 0.01)
     ask_to_forget(control, make_project(control, "shop"), "a")
     store.gate.clear()
     now = NOW
-    erasing = asyncio.create_task(make_upkeep(clock=lambda: now).forget_pending())
+    erasing = asyncio.create_task(make_maintenance(clock=lambda: now).forget_pending())
     await asyncio.sleep(0.1)
 
     for _ in range(4):
@@ -180,9 +182,9 @@ async def test_an_erasure_stays_claimed_as_long_as_it_takes(
 
 
 async def test_a_claim_that_can_t_be_renewed_is_logged_and_the_erasure_goes_on(
-    control, store, make_upkeep, monkeypatch, caplog
+    control, store, make_maintenance, monkeypatch, caplog
 ):
-    monkeypatch.setattr(upkeep_module, "FORGET_RENEW_S", 0.01)
+    monkeypatch.setattr(maintenance_module, "FORGET_RENEW_S", 0.01)
 
     def fail(*_: object, **__: object) -> None:
         raise StoreUnavailable("the database is away")
@@ -190,7 +192,7 @@ async def test_a_claim_that_can_t_be_renewed_is_logged_and_the_erasure_goes_on(
     monkeypatch.setattr(control.forgets, "renew", fail)
     ask_to_forget(control, make_project(control, "shop"), "a")
     store.gate.clear()
-    erasing = asyncio.create_task(make_upkeep().forget_pending())
+    erasing = asyncio.create_task(make_maintenance().forget_pending())
     await wait_until(lambda: "the database is away" in caplog.text)
 
     store.gate.set()
@@ -208,71 +210,73 @@ async def test_a_claim_that_can_t_be_renewed_is_logged_and_the_erasure_goes_on(
     ],
 )
 async def test_both_loops_outlive_any_fault_and_say_so_in_a_line(
-    control, store, make_upkeep, monkeypatch, caplog, fault, logged
+    control, store, make_maintenance, monkeypatch, caplog, fault, logged
 ):
     caplog.set_level(logging.ERROR)
-    monkeypatch.setattr(upkeep_module, "FORGET_POLL_S", 0.02)
-    monkeypatch.setattr(upkeep_module, "RETENTION_PERIOD_S", 0.02)
+    monkeypatch.setattr(maintenance_module, "FORGET_POLL_S", 0.02)
+    monkeypatch.setattr(maintenance_module, "RETENTION_PERIOD_S", 0.02)
     forgetful = make_project(control, "forgetful")
     keeping = make_project(control, "keeping", retention_days=30)
     ask_to_forget(control, forgetful, "a")
     store.faults = {forgetful: [fault, fault], keeping: [fault, fault]}
-    upkeep = make_upkeep()
-    upkeep.start()
+    maintenance = make_maintenance()
+    maintenance.start()
 
     await wait_until(lambda: not list_pending(control) and keeping in store.expired)
 
-    await upkeep.close()
-    ours = [line for line in caplog.messages if line.startswith("upkeep: ")]
+    await maintenance.close()
+    ours = [line for line in caplog.messages if line.startswith("maintenance: ")]
     assert sorted(set(ours)) == [
-        f"upkeep: erasures wait: {logged}",
-        f"upkeep: expiry waits: {logged}",
+        f"maintenance: erasures wait: {logged}",
+        f"maintenance: expiry waits: {logged}",
     ]
     assert "secret" not in caplog.text
 
 
-async def test_events_expire_by_the_days_that_their_project_keeps(control, store, make_upkeep):
+async def test_events_expire_by_the_days_that_their_project_keeps(control, store, make_maintenance):
     month = make_project(control, "month", retention_days=30)
     for_ever = make_project(control, "for ever")
 
-    await make_upkeep().expire_all()
+    await make_maintenance().expire_all()
 
     assert store.expired == {month: date(2026, 4, 16)}
-    await make_upkeep(default_retention_days=1).expire_all()
+    await make_maintenance(default_retention_days=1).expire_all()
     assert store.expired == {month: date(2026, 4, 16), for_ever: date(2026, 5, 15)}
 
 
-async def test_it_ends_when_it_is_closed_in_the_moment_it_is_woken(make_upkeep):
-    upkeep = make_upkeep()
-    upkeep.start()
+async def test_it_ends_when_it_is_closed_in_the_moment_it_is_woken(make_maintenance):
+    maintenance = make_maintenance()
+    maintenance.start()
     await asyncio.sleep(0.1)  # both loops wait now
 
-    upkeep.wake()
+    maintenance.wake()
 
-    await asyncio.wait_for(upkeep.close(), END_TIMEOUT_S)
+    await asyncio.wait_for(maintenance.close(), END_TIMEOUT_S)
 
 
-async def test_a_wake_starts_an_erasure_at_once(control, store, make_upkeep, monkeypatch):
-    monkeypatch.setattr(upkeep_module, "FORGET_POLL_S", 60)
-    upkeep = make_upkeep()
-    upkeep.start()
+async def test_a_wake_starts_an_erasure_at_once(control, store, make_maintenance, monkeypatch):
+    monkeypatch.setattr(maintenance_module, "FORGET_POLL_S", 60)
+    maintenance = make_maintenance()
+    maintenance.start()
     await asyncio.sleep(0.1)
     ask_to_forget(control, make_project(control, "shop"), "a")
 
-    upkeep.wake()
+    maintenance.wake()
 
     await wait_until(lambda: len(store.forgotten) == 1)
-    await upkeep.close()
+    await maintenance.close()
 
 
-async def test_it_ends_in_the_middle_of_an_erasure_which_is_then_free(control, store, make_upkeep):
+async def test_it_ends_in_the_middle_of_an_erasure_which_is_then_free(
+    control, store, make_maintenance
+):
     waiting = ask_to_forget(control, make_project(control, "shop"), "a")
     store.gate.clear()
-    upkeep = make_upkeep()
-    upkeep.start()
+    maintenance = make_maintenance()
+    maintenance.start()
     await asyncio.sleep(0.2)
 
-    await asyncio.wait_for(upkeep.close(), END_TIMEOUT_S)
+    await asyncio.wait_for(maintenance.close(), END_TIMEOUT_S)
 
     [free] = control.forgets.claim(store=store.id, now=NOW, lease_s=1)
     assert (free.id, store.forgotten) == (waiting.id, [])

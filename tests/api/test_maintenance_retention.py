@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from millimetric_mcp.api.maintenance import Upkeep
+from millimetric_mcp.api.maintenance import Maintenance
 from millimetric_mcp.cli import main
 from millimetric_mcp.contract.keys import KeyKind
 from millimetric_mcp.errors import StoreRefused
@@ -18,13 +18,13 @@ def expire(api):
     """Removes what is past its days now; ``default_days`` is the API's own setting."""
 
     async def run(default_days=None):
-        upkeep = Upkeep(
+        maintenance = Maintenance(
             control=api.control,
             store=api.store,
             clock=api.clock,
             default_retention_days=default_days,
         )
-        await upkeep.expire_all()
+        await maintenance.expire_all()
 
     return run
 

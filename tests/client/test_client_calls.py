@@ -14,7 +14,7 @@ from millimetric_mcp.client.client import MillimetricClient
 from millimetric_mcp.contract.endpoints import ENDPOINTS
 from millimetric_mcp.contract.events import IdentifyRequest, TrackEvent
 from millimetric_mcp.contract.reads import Metric, StatsParams
-from millimetric_mcp.errors import ApiError, KeyMissing, Remedy
+from millimetric_mcp.errors import ApiError, KeyMissing, NextStep
 
 
 class Recorder:
@@ -74,7 +74,7 @@ async def test_without_its_key_a_call_is_refused_by_variable_and_nothing_is_sent
         with pytest.raises(KeyMissing) as caught:
             await call.run(client)
     assert caught.value.variable == ("MILLIMETRIC_KEY" if call.is_write else "MILLIMETRIC_RK")
-    assert caught.value.remedy is Remedy.CONFIGURE
+    assert caught.value.next_step is NextStep.CONFIGURE
     assert api.requests == []
 
 

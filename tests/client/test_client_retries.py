@@ -8,7 +8,7 @@ import pytest
 
 from millimetric_mcp.client.client import FIRST_BACKOFF_S, MAX_ATTEMPTS, Pace
 from millimetric_mcp.contract.codes import ErrorCode
-from millimetric_mcp.errors import ApiError, CallError, Remedy, UncertainWrite, UpstreamError
+from millimetric_mcp.errors import ApiError, CallError, NextStep, UncertainWrite, UpstreamError
 
 NOW = datetime(2026, 5, 16, 15, 4, 26, tzinfo=UTC)
 
@@ -166,7 +166,7 @@ async def test_a_long_wait_is_not_begun_but_told(answer, wait_s, call, connect, 
     async with connect(script) as client:
         with pytest.raises(CallError) as caught:
             await call.run(client)
-    assert (caught.value.remedy, caught.value.retry_after_s) == (Remedy.WAIT, wait_s)
+    assert (caught.value.next_step, caught.value.retry_after_s) == (NextStep.WAIT, wait_s)
     assert (script.sent, fake_time.waits_s) == (1, [])
 
 

@@ -91,9 +91,9 @@ def find_all_faults():
 def test_no_fault_is_told_in_the_words_of_a_library():
     found = set()
     for tool, name, fault in find_all_faults():
-        assert not FOREIGN.search(fault.sentence), (tool, name, fault)
-        assert fault.sentence != NOT_VALID, (tool, name, fault)
-        assert len(fault.sentence) < 400
+        assert not FOREIGN.search(fault.message), (tool, name, fault)
+        assert fault.message != NOT_VALID, (tool, name, fault)
+        assert len(fault.message) < 400
         found.add(fault.kind)
     assert found & set(get_args(ErrorType)) >= set().union(*KINDS_OF_SCHEMAS.values()) - {
         "missing",

@@ -12,11 +12,11 @@ from millimetric_mcp.contract.codes import ErrorCode
 from millimetric_mcp.contract.events import TrackEvent
 from millimetric_mcp.contract.reads import GroupColumn
 from millimetric_mcp.contract.validation import (
-    Fault,
+    FieldError,
     check_timestamp_range,
-    details_of,
+    error_details,
     first_values,
-    list_faults,
+    list_field_errors,
 )
 from millimetric_mcp.errors import RequestError
 
@@ -37,10 +37,12 @@ def read_body(model: type[ModelT], body: bytes) -> ModelT:
         if b"NaN" in body or b"Infinity" in body:
             from_json(body, allow_inf_nan=False)
     except ValidationError as error:
-        raise RequestError.from_faults(ErrorCode.INVALID_PAYLOAD, list_faults(error)) from None
+        raise RequestError.from_field_errors(
+            ErrorCode.INVALID_PAYLOAD, list_field_errors(error)
+        ) from None
     except ValueError as error:
-        fault = Fault("", f"Invalid JSON: {error}", "json_invalid")
-        raise RequestError.from_faults(ErrorCode.INVALID_PAYLOAD, [fault]) from None
+        fault = FieldError("", f"Invalid JSON: {error}", "json_invalid")
+        raise RequestError.from_field_errors(ErrorCode.INVALID_PAYLOAD, [fault]) from None
     return request
 
 
@@ -58,9 +60,9 @@ def check_times(events: Sequence[TrackEvent], *, now: datetime, in_batch: bool) 
             check_timestamp_range(event.timestamp, now=now)
         except ValueError as error:
             field = f"events[{index}].timestamp" if in_batch else "timestamp"
-            faults.append(Fault(field, str(error), "timestamp"))
+            faults.append(FieldError(field, str(error), "timestamp"))
     if faults:
-        raise RequestError.from_faults(ErrorCode.INVALID_PAYLOAD, faults)
+        raise RequestError.from_field_errors(ErrorCode.INVALID_PAYLOAD, faults)
 
 
 def read_params(model: type[ModelT], pairs: Iterable[tuple[str, str]]) -> ModelT:
@@ -76,8 +78,8 @@ def read_params(model: type[ModelT], pairs: Iterable[tuple[str, str]]) -> ModelT
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        faults = list_faults(error)
+        faults = list_field_errors(error)
         if any(fault.kind == "group_by" for fault in faults):
-            details = details_of(faults) | {"allowed": list(GroupColumn)}
+            details = error_details(faults) | {"allowed": list(GroupColumn)}
             raise RequestError(ErrorCode.INVALID_GROUP_BY, details=details) from None
-        raise RequestError.from_faults(ErrorCode.INVALID_PARAMS, faults) from None
+        raise RequestError.from_field_errors(ErrorCode.INVALID_PARAMS, faults) from None

@@ -48,7 +48,7 @@ class EventStore:
         embedded = clickhouse.pool.target.embedded
         raw_reads = MAX_RAW_READS_EMBEDDED if embedded else MAX_CONCURRENT_READS
         self._raw_readers = ThreadPoolExecutor(raw_reads, thread_name_prefix="store-read-raw")
-        self._upkeep = ThreadPoolExecutor(1, thread_name_prefix="store-upkeep")
+        self._maintenance = ThreadPoolExecutor(1, thread_name_prefix="store-maintenance")
         self._writers = ThreadPoolExecutor(shards, thread_name_prefix="store-write")
         self._lanes = [
             GroupCommitter(self._inserter(shard), max_queued_events=max_queued_events)
@@ -120,7 +120,7 @@ class EventStore:
         lanes = [asyncio.ensure_future(lane.close()) for lane in self._lanes]
         _, late = await asyncio.wait(lanes, timeout=WRITE_CLOSE_S)
         self._clickhouse.closing.set()
-        executors = (self._writers, self._readers, self._raw_readers, self._upkeep)
+        executors = (self._writers, self._readers, self._raw_readers, self._maintenance)
         if late or not await _end(executors, timeout_s=THREADS_CLOSE_S):
             self.left_running = True
         else:
@@ -140,7 +140,7 @@ class EventStore:
         return await loop.run_in_executor(self._readers, partial(work, *args, **kwargs))
 
     async def _maintain(self, work: Callable[[], ResultT]) -> ResultT:
-        return await asyncio.get_running_loop().run_in_executor(self._upkeep, work)
+        return await asyncio.get_running_loop().run_in_executor(self._maintenance, work)
 
 
 async def _end(executors: Sequence[ThreadPoolExecutor], *, timeout_s: float) -> bool:

@@ -34,10 +34,10 @@ from millimetric_mcp.mcp.render.tokens import estimate_tokens
 from millimetric_mcp.mcp.render.untrusted import (
     MAX_CELL_CHARS,
     MAX_MARK_CHARS,
-    neutralise,
+    clean,
+    escape_invisible,
     present,
     shorten,
-    tame,
 )
 
 __all__ = [
@@ -49,15 +49,16 @@ __all__ = [
     "Rendered",
     "SourceChange",
     "check_fillable",
+    "clean",
     "compare_sources",
     "describe_change",
     "describe_cut_buckets",
     "describe_split",
+    "escape_invisible",
     "estimate_tokens",
     "fill_buckets",
     "fit",
     "join_cells",
-    "neutralise",
     "order_columns",
     "present",
     "present_event",
@@ -66,5 +67,4 @@ __all__ = [
     "render_sources",
     "render_stats",
     "shorten",
-    "tame",
 ]

@@ -20,8 +20,8 @@ from millimetric_mcp.mcp.render.untrusted import (
     MAX_CELL_CHARS,
     MAX_MARK_CHARS,
     abbreviate,
+    clean,
     shorten,
-    tame,
 )
 
 TIMESTAMP = "timestamp"
@@ -76,7 +76,7 @@ def present_event(
     """An event's columns for structured content: texts harmless and cut as in the text."""
     values = {name: _value(row, name) for name in order_columns(columns)}
     return {
-        name: None if value is None else tame(value, max_chars=_most_chars(name, max_cell_chars))
+        name: None if value is None else clean(value, max_chars=_most_chars(name, max_cell_chars))
         for name, value in values.items()
     }
 

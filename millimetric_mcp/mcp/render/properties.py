@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 from millimetric_mcp.mcp.render.table import needs_quotes
-from millimetric_mcp.mcp.render.untrusted import neutralise
+from millimetric_mcp.mcp.render.untrusted import escape_invisible
 
 PROPERTIES = "properties"
 OTHER_PROPERTIES = "other properties"
@@ -36,7 +36,7 @@ def print_properties(texts: Sequence[str], *, cut: Callable[[str], str]) -> dict
     objects = [_parse(text) for text in texts]
     keys = _find_common_keys([value for value in objects if value is not None])
     if not keys:
-        plain = ["" if text == "{}" else neutralise(cut(text)) for text in texts]
+        plain = ["" if text == "{}" else escape_invisible(cut(text)) for text in texts]
         return {PROPERTIES: plain}
     columns = {
         f"{PROPERTIES}.{key}": [
@@ -46,7 +46,7 @@ def print_properties(texts: Sequence[str], *, cut: Callable[[str], str]) -> dict
     }
     rest = [_dump_rest(value, text, keys) for value, text in zip(objects, texts, strict=True)]
     if any(rest):
-        columns[OTHER_PROPERTIES] = [neutralise(cut(text)) for text in rest]
+        columns[OTHER_PROPERTIES] = [escape_invisible(cut(text)) for text in rest]
     return columns
 
 
@@ -103,7 +103,7 @@ def _print(value: Json, cut: Callable[[str], str]) -> str:
     text = cut(value)
     is_mistakable = _LITERAL.fullmatch(text) or needs_quotes(text)
     is_plain = _PLAIN_TEXT.fullmatch(text) and not is_mistakable
-    return text if is_plain and neutralise(text) == text else neutralise(_dump(text))
+    return text if is_plain and escape_invisible(text) == text else escape_invisible(_dump(text))
 
 
 def _dump(value: Json) -> str:

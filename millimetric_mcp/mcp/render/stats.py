@@ -6,7 +6,7 @@ from itertools import product
 
 from millimetric_mcp.contract.reads import GroupColumn, Interval, Metric, StatsRow
 from millimetric_mcp.contract.validation import format_timestamp, parse_timestamp
-from millimetric_mcp.errors import InvalidArguments, Remedy, UpstreamError
+from millimetric_mcp.errors import InvalidArguments, NextStep, UpstreamError
 from millimetric_mcp.mcp.render.table import Rendered, fit, join_cells
 
 MAX_FILLED_ROWS = 5000
@@ -104,7 +104,7 @@ def _read_bucket(row: StatsRow) -> datetime:
     except ValueError:
         pass
     raise UpstreamError(
-        "The API's answer has a bucket that is not a time.", remedy=Remedy.CONFIGURE
+        "The API's answer has a bucket that is not a time.", next_step=NextStep.CONFIGURE
     )
 
 

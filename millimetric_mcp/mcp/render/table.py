@@ -9,8 +9,8 @@ from millimetric_mcp.mcp.render.untrusted import (
     MAX_CELL_CHARS,
     MAX_MARK_CHARS,
     Cell,
+    clean,
     shorten,
-    tame,
 )
 
 _NEEDS_QUOTES = re.compile(r'[,";]|^[\s#]|\s$|:\s|\s.*\.$')
@@ -80,7 +80,7 @@ def print_cell(value: Cell, *, max_chars: int) -> str:
         return "" if value is None else str(value)
     if len(value) <= max_chars and _PLAIN.fullmatch(value):
         return value
-    return _quote(tame(value, max_chars=max_chars))
+    return _quote(clean(value, max_chars=max_chars))
 
 
 _PLAIN = re.compile(r"(?!#)[!#-+\--:<-~]+")

@@ -27,7 +27,7 @@ _HARMFUL = re.compile(
 _SHORT_ESCAPES = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
-def neutralise(value: str) -> str:
+def escape_invisible(value: str) -> str:
     r"""``value`` with each invisible, control or direction character as a visible escape.
 
     Escapes are those of JSON (``\n``, ``\u202e``, pairs beyond U+FFFF), so JSON text stays the
@@ -57,18 +57,18 @@ def abbreviate(value: str, *, max_chars: int) -> str:
     return value if is_short else f"{value[:max_chars]}{CUT_MARK}"
 
 
-def tame(value: str, *, max_chars: int) -> str:
+def clean(value: str, *, max_chars: int) -> str:
     """``value`` shortened and harmless."""
     if len(value) <= max_chars and value.isascii() and value.isprintable():
         return value  # nearly always, and worth its own look
-    return neutralise(shorten(value, max_chars=max_chars))
+    return escape_invisible(shorten(value, max_chars=max_chars))
 
 
 def present(row: BaseModel, *, max_cell_chars: int = MAX_CELL_CHARS) -> dict[str, Cell]:
     """A row's set fields for structured content: texts harmless and cut as in the text."""
     given = row.model_fields_set
     return {
-        name: tame(value, max_chars=max_cell_chars) if isinstance(value, str) else value
+        name: clean(value, max_chars=max_cell_chars) if isinstance(value, str) else value
         for name, value in vars(row).items()
         if name in given
     }

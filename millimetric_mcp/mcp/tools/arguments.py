@@ -19,8 +19,8 @@ from pydantic_core import PydanticCustomError
 from millimetric_mcp.contract.events import TrackEvent
 from millimetric_mcp.contract.validation import check_timestamp_range, is_zone_name, parse_timestamp
 from millimetric_mcp.errors import InvalidArguments
-from millimetric_mcp.mcp.render import tame
-from millimetric_mcp.mcp.tools.faults import COMBINATION, Fault, find_faults
+from millimetric_mcp.mcp.render import clean
+from millimetric_mcp.mcp.tools.faults import COMBINATION, FieldError, find_faults
 from millimetric_mcp.mcp.window import resolve_window
 
 ParamsT = TypeVar("ParamsT", bound=BaseModel)
@@ -116,7 +116,7 @@ def parse_arguments(
     """
     if NOT_AN_OBJECT in arguments:
         raise InvalidArguments([f"arguments: must be an object; for example {_show_call(model)}"])
-    faults: list[Fault] = []
+    faults: list[FieldError] = []
     windows: Sequence[str] = ()
     try:
         parsed = model.model_validate(arguments)
@@ -151,7 +151,7 @@ def _find_window_faults(
     try:
         resolve_window(given.get("from"), given.get("to"), timezone=zone, now=now)
     except InvalidArguments as error:
-        return error.faults
+        return error.errors
     return ()
 
 
@@ -160,7 +160,7 @@ def _count_rest(faults: Sequence[object]) -> list[str]:
     return [f"and {rest} more"] if rest > 0 else []
 
 
-def _explain_all(model: type[BaseModel], faults: Sequence[Fault]) -> list[str]:
+def _explain_all(model: type[BaseModel], faults: Sequence[FieldError]) -> list[str]:
     """A sentence for each; the list of valid names is told once for all of a kind."""
     sentences: list[str] = []
     told: set[bool] = set()
@@ -174,9 +174,9 @@ def _explain_all(model: type[BaseModel], faults: Sequence[Fault]) -> list[str]:
     return sentences
 
 
-def _explain(fault: Fault) -> str:
+def _explain(fault: FieldError) -> str:
     example = "" if fault.kind == COMBINATION else _example(fault.field)
-    return f"{fault.field or 'arguments'}: {fault.sentence}{example}"
+    return f"{fault.field or 'arguments'}: {fault.message}{example}"
 
 
 def _explain_unknown(model: type[BaseModel], field: str, *, with_valid: bool) -> str:
@@ -185,7 +185,7 @@ def _explain_unknown(model: type[BaseModel], field: str, *, with_valid: bool) ->
     nearest = get_close_matches(name.lower(), valid, n=1, cutoff=0.6)
     hints = [f"did you mean {nearest[0]}?"] if nearest else []
     hints += [f"valid: {', '.join(valid)}"] if with_valid else []
-    sentence = f"{tame(field, max_chars=MAX_FIELD_CHARS)}: no such argument"
+    sentence = f"{clean(field, max_chars=MAX_FIELD_CHARS)}: no such argument"
     return f"{sentence}; {' '.join(hints)}" if hints else sentence
 
 

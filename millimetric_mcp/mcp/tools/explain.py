@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from difflib import get_close_matches
 
 from millimetric_mcp.contract.reads import MAX_SOURCES_LIMIT, MAX_STATS_LIMIT
-from millimetric_mcp.mcp.render import neutralise, tame
+from millimetric_mcp.mcp.render import clean, escape_invisible
 from millimetric_mcp.mcp.tools.probe import (
     UNANSWERED,
     all_time,
@@ -87,7 +87,7 @@ async def _explain_window(context: ToolContext) -> str:
     if last is None:
         return "The project has no events at all, as far as the API tells."
     since = f"The first events are from {first[:7]}, the" if first else "The"
-    return f"The window has no events. {since} newest is from {neutralise(last)}."
+    return f"The window has no events. {since} newest is from {escape_invisible(last)}."
 
 
 async def _explain_event(context: ToolContext, event: str, names: list[str]) -> str:
@@ -95,7 +95,7 @@ async def _explain_event(context: ToolContext, event: str, names: list[str]) -> 
     if last := await find_last_time(context, *ever, event=event):
         return (
             f"Event {quote(event)} exists, but not in this window: "
-            f"the newest is from {neutralise(last)}."
+            f"the newest is from {escape_invisible(last)}."
         )
     known = await list_event_names(context, *ever) or names
     return f"There is no event {quote(event)}; {_name_nearest('events', event, known)}"
@@ -121,5 +121,5 @@ def _fold(name: str) -> str:
 
 def quote(text: str, *, max_chars: int = MAX_NAME_CHARS) -> str:
     """A name in quotes that it can't leave: harmless, short however long it is."""
-    shown = tame(text, max_chars=max_chars).replace('"', '\\"')
+    shown = clean(text, max_chars=max_chars).replace('"', '\\"')
     return f'"{shown}"'

@@ -36,18 +36,18 @@ COMBINATION = "combination"
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
+class FieldError:
     """One thing wrong: the argument (empty for the whole), a sentence, and pydantic's kind."""
 
     field: str
-    sentence: str
+    message: str
     kind: str
 
 
-def find_faults(error: ValidationError) -> list[Fault]:
+def find_faults(error: ValidationError) -> list[FieldError]:
     """Every fault of a failed validation; what was given is never quoted."""
     return [
-        Fault(name_field(item["loc"]), _word(cast("Mapping[str, Any]", item)), item["type"])
+        FieldError(name_field(item["loc"]), _word(cast("Mapping[str, Any]", item)), item["type"])
         for item in error.errors(include_url=False, include_input=False)
     ]
 

@@ -9,7 +9,7 @@ import anyio
 from pydantic import BaseModel, Field
 
 from millimetric_mcp.contract.validation import format_timestamp
-from millimetric_mcp.errors import Remedy, UpstreamError
+from millimetric_mcp.errors import NextStep, UpstreamError
 from millimetric_mcp.mcp.render import MAX_MARK_CHARS, Rendered, shorten
 from millimetric_mcp.mcp.tools.arguments import WindowArguments
 from millimetric_mcp.mcp.tools.spec import Answer, ToolAnswer, ToolContext
@@ -127,7 +127,7 @@ def keep_time(context: ToolContext) -> Iterator[None]:
             yield
     except TimeoutError:
         raise UpstreamError(
-            f"No whole answer came from the API within {timeout_s:g} s.", remedy=Remedy.WAIT
+            f"No whole answer came from the API within {timeout_s:g} s.", next_step=NextStep.WAIT
         ) from None
 
 

@@ -7,7 +7,7 @@ from pydantic import ConfigDict, Field
 from millimetric_mcp.contract.endpoints import TRACK
 from millimetric_mcp.contract.events import TrackEvent
 from millimetric_mcp.contract.keys import Scope
-from millimetric_mcp.mcp.render import neutralise
+from millimetric_mcp.mcp.render import escape_invisible
 from millimetric_mcp.mcp.tools.spec import Answer, Hints, ToolAnswer, ToolContext, ToolSpec
 
 
@@ -29,7 +29,7 @@ async def _run(context: ToolContext, params: TrackEventArguments) -> Answer[Trac
     await context.client.track(params.model_copy(update={"event_id": event_id}))
     direct = "" if params.url or params.referrer else "; without url or referrer: direct"
     return Answer(
-        f"Stored as event_id {neutralise(event_id)}{direct}.",
+        f"Stored as event_id {escape_invisible(event_id)}{direct}.",
         TrackEventAnswer(ok=True, event_id=event_id),
     )
 

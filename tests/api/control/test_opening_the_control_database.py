@@ -66,7 +66,7 @@ def test_a_process_with_another_secret_is_refused_in_one_sentence(control_dsn, c
     open_control(control_dsn, pepper=PEPPER, ip_salt=SALT).close()
     with pytest.raises(SettingsError) as refused:
         open_control(control_dsn, **{"pepper": PEPPER, "ip_salt": SALT} | changed)
-    (sentence,) = refused.value.faults
+    (sentence,) = refused.value.errors
     assert f"set {variable} to the same value on every machine" in sentence
     assert "another" not in sentence
 

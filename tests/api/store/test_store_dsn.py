@@ -104,7 +104,7 @@ def test_a_wrong_dsn_is_named_and_not_shown(dsn, said):
     with pytest.raises(SettingsError) as caught:
         parse(dsn)
 
-    [fault] = caught.value.faults
+    [fault] = caught.value.errors
     assert fault.startswith("--store / MILLIMETRIC_STORE: ")
     assert said in fault
     assert SECRET not in fault

@@ -12,7 +12,7 @@ from millimetric_mcp.contract.reads import EventRow
 from millimetric_mcp.mcp.render import (
     DEFAULT_EVENT_COLUMNS,
     EVENT_COLUMNS,
-    neutralise,
+    escape_invisible,
     order_columns,
     present_event,
     render_events,
@@ -442,7 +442,7 @@ def test_events_can_be_read_back_from_their_text(fields):
     rows = [EventRow.model_construct(**field) for field in fields]
     text = render(rows, columns=COLUMNS, max_cell_chars=100_000).text
     expected = [
-        {name: neutralise(field[name] or "") for name in COLUMNS}
+        {name: escape_invisible(field[name] or "") for name in COLUMNS}
         | {"properties": json.loads(field["properties"])}
         for field in fields
     ]

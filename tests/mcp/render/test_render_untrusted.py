@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from millimetric_mcp.contract.reads import StatsRow
-from millimetric_mcp.mcp.render import neutralise, present, tame
+from millimetric_mcp.mcp.render import clean, escape_invisible, present
 
 ESCAPES = {
     "line feed": ("a\nb", r"a\nb"),
@@ -39,7 +39,7 @@ ESCAPES = {
 
 @pytest.mark.parametrize(("text", "shown"), ESCAPES.values(), ids=ESCAPES.keys())
 def test_a_harmful_character_is_shown_as_its_json_escape(text, shown):
-    assert neutralise(text) == shown
+    assert escape_invisible(text) == shown
 
 
 @pytest.mark.parametrize(
@@ -55,27 +55,27 @@ def test_a_harmful_character_is_shown_as_its_json_escape(text, shown):
     ],
 )
 def test_what_is_harmless_stays_as_it_is(text):
-    assert neutralise(text) == text
+    assert escape_invisible(text) == text
 
 
 def test_every_control_format_surrogate_and_line_character_is_escaped():
     harmful = {"Cc", "Cf", "Cs", "Zl", "Zp"}
     chars = [chr(code) for code in range(sys.maxunicode + 1)]
     text = "".join(char for char in chars if unicodedata.category(char) in harmful)
-    assert neutralise(text).isascii()
-    assert neutralise(text).isprintable()
+    assert escape_invisible(text).isascii()
+    assert escape_invisible(text).isprintable()
 
 
 @given(st.text(st.characters()))
 def test_neutralised_text_is_inert_and_neutralising_it_again_changes_nothing(text):
-    shown = neutralise(text)
+    shown = escape_invisible(text)
     assert not {unicodedata.category(char) for char in shown} & {"Cc", "Cf", "Cs", "Zl", "Zp"}
-    assert neutralise(shown) == shown
+    assert escape_invisible(shown) == shown
 
 
 @given(st.dictionaries(st.text(), st.one_of(st.text(), st.integers(), st.none())))
 def test_json_stays_the_same_json(value):
-    assert json.loads(neutralise(json.dumps(value, ensure_ascii=False))) == value
+    assert json.loads(escape_invisible(json.dumps(value, ensure_ascii=False))) == value
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_json_stays_the_same_json(value):
     ],
 )
 def test_a_long_value_is_cut_with_a_mark_that_counts_what_is_missing(text, shown):
-    assert tame(text, max_chars=5) == shown
+    assert clean(text, max_chars=5) == shown
 
 
 def test_structured_rows_hold_the_set_fields_with_harmless_texts():

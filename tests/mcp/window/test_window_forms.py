@@ -255,7 +255,7 @@ def test_a_window_is_described_in_one_line_with_both_ends_and_the_zone(given, li
 def test_every_fault_of_a_window_is_named_at_once(from_, to, timezone, fields):
     with pytest.raises(InvalidArguments) as caught:
         resolve(from_, to, timezone=timezone)
-    assert [fault.partition(":")[0] for fault in caught.value.faults] == fields
+    assert [fault.partition(":")[0] for fault in caught.value.errors] == fields
 
 
 @pytest.mark.parametrize(
