@@ -66,7 +66,9 @@ ERRORS: Mapping[ErrorCode, ErrorFact] = {
     ErrorCode.NOT_FOUND: ErrorFact((404,), "There is no such path."),
     ErrorCode.METHOD_NOT_ALLOWED: ErrorFact((405,), "The path exists, with another method."),
     ErrorCode.PAYLOAD_TOO_LARGE: ErrorFact(
-        (413,), "The body is larger than 10 MiB (10,485,760 bytes), as sent or inflated."
+        (413,),
+        "The body is larger than 10 MiB (10,485,760 bytes), as sent or inflated, or holds more "
+        "than 300,000 JSON values (commas and brackets count, inside texts too).",
     ),
     ErrorCode.UNSUPPORTED_MEDIA_TYPE: ErrorFact(
         (415,), "The body must be application/json in UTF-8, plain or gzip."

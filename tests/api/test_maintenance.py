@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
-from millimetric_mcp.errors import StoreRefused, StoreUnavailable
 
 from millimetric_mcp.api import maintenance as maintenance_module
 from millimetric_mcp.api.control import Control, open_control
 from millimetric_mcp.api.maintenance import FORGET_LEASE_S, Maintenance
 from millimetric_mcp.contract.keys import KeyEnv, KeyKind
+from millimetric_mcp.errors import StoreRefused, StoreUnavailable
 
 NOW = datetime(2026, 5, 16, 19, 30, tzinfo=UTC)
 END_TIMEOUT_S = 5
