@@ -1,13 +1,14 @@
-# The real clients, installed once into a directory of their own. Source it after lib.sh.
-# It needs npm; MILLIMETRIC_INTEROP_CACHE keeps what it installed for the next run.
+# shellcheck shell=bash
+# Installs the real MCP clients once, with npm. Source it after lib.sh.
+# MILLIMETRIC_INTEROP_CACHE is the directory; what it holds is used again.
 
 ROOT=$PWD
 CACHE=${MILLIMETRIC_INTEROP_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/millimetric-interop}
-export MILLIMETRIC_INTEROP_CACHE=$CACHE # whatever HOME becomes
+export MILLIMETRIC_INTEROP_CACHE=$CACHE # scripts/interop changes HOME later
 
 fetch() { npm install --prefix "$@" --no-audit --no-fund --no-package-lock --loglevel=error; }
 
-# Node first: some clients install only under a newer one than most machines have.
+# Node first: some clients need a newer one than most machines have.
 install_clients() {
   mkdir -p "$CACHE"
   if ! cmp -s tests/interop/package.json "$CACHE/.installed"; then

@@ -1,36 +1,68 @@
-# Shared by the scripts here: the virtual environment, made once and reused. Source it.
-# The environment is made again where the project's requirements changed since.
+# shellcheck shell=bash
+# Shared by the scripts here; source it. It goes to the repository's root and offers functions.
 
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 VENV=${MILLIMETRIC_VENV:-.venv}
-# A file's tests share what is costly to start; each process has an engine of its own.
+# Options of pytest: the tests of one file share a process, and each process starts its own engine.
+# shellcheck disable=SC2034 # used by the scripts
 IN_PARALLEL=(-n auto --maxprocesses 4 --dist loadfile)
+
+# show_help "$@": with --help, print the comment at the top of the script, and stop.
+show_help() {
+  case "${1:-}" in
+    -h | --help)
+      sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0"
+      exit
+      ;;
+  esac
+}
 
 find_python() {
   local candidate
-  for candidate in "${PYTHON:-}" python3.13 python3.12 python3.11 python3 python; do
-    [ -n "$candidate" ] && command -v "$candidate" >/dev/null 2>&1 || continue
-    "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || continue
-    echo "$candidate"
-    return
+  for candidate in ${PYTHON:+"$PYTHON"} python3.14 python3.13 python3.12 python3.11 python3 python; do
+    if "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2> /dev/null; then
+      echo "$candidate"
+      return
+    fi
   done
-  echo "Python 3.11 or newer is needed; set PYTHON to one." >&2
+  echo "Python 3.11 or newer is needed. Set PYTHON to its path." >&2
   return 1
 }
 
-# install EXTRAS: the package, editable, with these extras, unless it is there already.
+# install_locked PYTHON NAME: what requirements/NAME.lock lists, with hashes checked, and the
+# package itself, editable. The lock also lists the build backend, so nothing comes unchecked.
+install_locked() {
+  local pip=("$1" -m pip install --quiet --disable-pip-version-check)
+  "${pip[@]}" --require-hashes --only-binary :all: --requirement "requirements/$2.lock"
+  "${pip[@]}" --no-deps --no-build-isolation --editable .
+}
+
+# install NAME: create the virtual environment and install NAME's lock, unless that was done
+# since pyproject.toml or a lock last changed.
 install() {
-  local wanted stamp
-  wanted="$1 $(cksum < pyproject.toml)"
-  stamp="$VENV/.installed"
-  grep -qxF "$wanted" "$stamp" 2>/dev/null && return
+  local versions stamp="$VENV/.installed"
+  versions=$(cat pyproject.toml requirements/*.lock | cksum)
+  grep -qxF "$1 $versions" "$stamp" 2> /dev/null && return
   if [ ! -x "$VENV/bin/python" ]; then
-    echo "Making $VENV ..." >&2
+    echo "Creating $VENV ..." >&2
     "$(find_python)" -m venv "$VENV"
   fi
-  echo "Installing millimetric-mcp[$1]: about a minute the first time ..." >&2
-  "$VENV/bin/python" -m pip install --quiet --disable-pip-version-check --editable ".[$1]"
-  echo "$wanted" >> "$stamp"
+  echo "Installing requirements/$1.lock: about a minute the first time ..." >&2
+  grep -qF " $versions" "$stamp" 2> /dev/null || rm -f "$stamp"
+  install_locked "$VENV/bin/python" "$1"
+  echo "$1 $versions" >> "$stamp"
+}
+
+# install_debian PACKAGE...: say what is missing, then install it as root with apt-get.
+install_debian() {
+  echo "$0 needs these Debian packages, which are missing: $*" >&2
+  if [ "$(id -u)" -ne 0 ] || ! command -v apt-get > /dev/null; then
+    echo "Install them and run it again: sudo apt-get install $*" >&2
+    return 1
+  fi
+  echo "Installing them with apt-get ..." >&2
+  apt-get update -qq
+  DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "$@" > /dev/null
 }

@@ -31,7 +31,7 @@ def test_the_document_is_valid_openapi_3_1():
 
 
 def test_the_committed_document_is_the_one_that_is_served():
-    assert COMMITTED.read_bytes() == render_openapi(), "run scripts/docs and commit the result"
+    assert COMMITTED.read_bytes() == render_openapi(), "run scripts/docs.py and commit the result"
 
 
 async def test_the_api_serves_the_document_without_a_key(quick_api):

@@ -1,7 +1,7 @@
 """The product's server with the fixtures of the official conformance suite attached.
 
-For `scripts/interop` only, never shipped: the suite wants tools, resources and prompts of its
-own names. They are answered beside ours, through the same server, transport and guards.
+The suite calls tools, resources and prompts by fixed names. They are served beside the product's,
+through the same server, transport and access checks. Only `scripts/interop` uses this.
 
     python tests/interop/conformance_server.py    # prints the base URL and serves until SIGTERM
 """
@@ -410,7 +410,7 @@ def read_template(uri: str) -> TextResourceContents | None:
     return TextResourceContents(uri=uri, mime_type="application/json", text=json.dumps(data))
 
 
-def tell(*contents: Any) -> GetPromptResult:
+def build_prompt(*contents: Any) -> GetPromptResult:
     blocks = [TextContent(text=part) if isinstance(part, str) else part for part in contents]
     return GetPromptResult(messages=[PromptMessage(role="user", content=block) for block in blocks])
 
@@ -421,27 +421,27 @@ def fill_prompt(
     given = params.arguments or {}
     match params.name:
         case "test_simple_prompt":
-            return tell("This is a simple prompt for testing.")
+            return build_prompt("This is a simple prompt for testing.")
         case "test_prompt_with_arguments":
             text = f"Prompt with arguments: arg1='{given['arg1']}', arg2='{given['arg2']}'"
-            return tell(text)
+            return build_prompt(text)
         case "test_prompt_with_embedded_resource":
             text = "Embedded resource content for testing."
-            return tell(
+            return build_prompt(
                 embed(given["resourceUri"], "text/plain", text),
                 "Please process the embedded resource above.",
             )
         case "test_prompt_with_image":
             image_block = ImageContent(data=PNG, mime_type="image/png")
-            return tell(image_block, "Please analyze the image above.")
+            return build_prompt(image_block, "Please analyze the image above.")
         case "test_input_required_result_prompt":
-            text = accepted(params, "user_context", "context")
+            context = accepted(params, "user_context", "context")
             question = ask("What context should the prompt use?", context={"type": "string"})
-            return tell(f"Context: {text}") if text else want(user_context=question)
+            return build_prompt(f"Context: {context}") if context else want(user_context=question)
     return None
 
 
-PROMPTS = {
+PROMPTS: dict[str, tuple[str, ...]] = {
     "test_simple_prompt": (),
     "test_prompt_with_arguments": ("arg1", "arg2"),
     "test_prompt_with_embedded_resource": ("resourceUri",),
@@ -450,15 +450,15 @@ PROMPTS = {
 }
 
 
-# --- Beside the product's own ----------------------------------------------------------------
+# --- Beside the product's --------------------------------------------------------------------
 
 
 class Fixtures:
-    """Answers the fixtures' names, and leaves every other one to the product."""
+    """Serves the fixtures' names; the product serves all others."""
 
     def __init__(self, server: Server[Any]) -> None:
         self._server = server
-        self._ours = {
+        self._ours: dict[str, Callable[..., Awaitable[Any]]] = {
             method: entry.handler
             for method in (
                 "tools/list",

@@ -1,8 +1,7 @@
-#!/usr/bin/env python3
-"""Writes what the docs take from the code: tables of tools, settings, errors and rules.
+"""Write the parts of the docs that come from the code: tables and the OpenAPI document.
 
-Run it with the project's Python. With --check it writes nothing and fails where a file is not
-what it would write.
+Run it as ``.venv/bin/python scripts/docs.py``. With ``--check`` it writes nothing, and fails if a
+file is out of date.
 """
 
 import argparse
@@ -14,6 +13,7 @@ from pathlib import Path
 from millimetric_mcp.api.openapi import build_openapi
 from millimetric_mcp.contract.attribution import RULES
 from millimetric_mcp.contract.codes import ERRORS
+from millimetric_mcp.mcp.tools import TOOLS
 from millimetric_mcp.settings import (
     ApiSettings,
     ControlSettings,
@@ -22,32 +22,35 @@ from millimetric_mcp.settings import (
     StoreSettings,
     list_settings,
 )
-from millimetric_mcp.mcp.tools import TOOLS
 
 ROOT = Path(__file__).resolve().parent.parent
 
 
 def main() -> int:
+    """Return 0, or with ``--check`` 1 if a file is out of date."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true", help="fail on drift, write nothing")
+    parser.add_argument(
+        "--check", action="store_true", help="write nothing; fail if a file is out of date"
+    )
     check = parser.parse_args().check
-    stale = [path for path, text in render_all() if not settle(path, text, check=check)]
-    for path in stale:
-        print(f"{path}: not what the code says; run scripts/docs", file=sys.stderr)
-    return 1 if stale else 0
+    stale = [(path, text) for path, text in render_all() if read(path) != text]
+    for path, text in stale:
+        if check:
+            print(f"{path} is out of date. Run scripts/docs.py and commit it.", file=sys.stderr)
+        else:
+            (ROOT / path).write_text(text, encoding="utf-8")
+            print(f"wrote {path}")
+    return 1 if stale and check else 0
 
 
-def settle(path: str, text: str, *, check: bool) -> bool:
+def read(path: str) -> str | None:
+    """Return a file's text, or None if there is no such file."""
     file = ROOT / path
-    if file.exists() and file.read_text() == text:
-        return True
-    if not check:
-        file.write_text(text)
-        print(f"wrote {path}")
-    return not check
+    return file.read_text(encoding="utf-8") if file.exists() else None
 
 
 def render_all() -> Iterator[tuple[str, str]]:
+    """Yield each generated file's path and its text as the code says it now."""
     yield "README.md", fill("README.md", {"tools": render_tools})
     yield "docs/settings.md", fill("docs/settings.md", {"settings": render_settings})
     tables = {"errors": render_errors, "rules": render_rules}
@@ -56,11 +59,14 @@ def render_all() -> Iterator[tuple[str, str]]:
 
 
 def fill(path: str, parts: dict[str, Callable[[], str]]) -> str:
-    text = (ROOT / path).read_text()
+    """Return a file's text with each part between ``<!-- name -->`` markers rendered again."""
+    text = (ROOT / path).read_text(encoding="utf-8")
     for name, render in parts.items():
         start, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
-        before, _, rest = text.partition(start)
-        _, _, after = rest.partition(end)
+        before, found_start, rest = text.partition(start)
+        _, found_end, after = rest.partition(end)
+        if not (found_start and found_end):
+            raise SystemExit(f"{path} needs the lines {start.strip()} and {end}.")
         text = f"{before}{start}{render()}\n{end}{after}"
     return text
 
@@ -112,15 +118,19 @@ def render_errors() -> str:
 
 def render_rules() -> str:
     rows = [
-        (f"`{rule.rule_id}`", rule.fires_when, rule.result, rule.confidence.value)
-        for rule in RULES
+        (f"`{rule.rule_id}`", rule.fires_when, rule.result, rule.confidence.value) for rule in RULES
     ]
     return table(("rule id", "fires when", "source / medium", "confidence"), rows)
 
 
 def table(heads: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
     lines = [heads, tuple("---" for _ in heads), *rows]
-    return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines)
+    return "\n".join(f"| {' | '.join(map(escape, line))} |" for line in lines)
+
+
+def escape(cell: str) -> str:
+    """Return the cell so that its bars do not end the column."""
+    return cell.replace("|", "\\|")
 
 
 if __name__ == "__main__":
