@@ -31,12 +31,13 @@ find_python() {
   return 1
 }
 
-# install_locked PYTHON NAME: what requirements/NAME.lock lists, with hashes checked, and the
-# package itself, editable. The lock also lists the build backend, so nothing comes unchecked.
+# install_locked PYTHON LOCK PACKAGE...: install what the lock file lists, with hashes checked,
+# then the package. The lock lists the build backend too, so pip fetches nothing else.
 install_locked() {
-  local pip=("$1" -m pip install --quiet --disable-pip-version-check)
-  "${pip[@]}" --require-hashes --only-binary :all: --requirement "requirements/$2.lock"
-  "${pip[@]}" --no-deps --no-build-isolation --editable .
+  local pip=("$1" -m pip install --quiet --disable-pip-version-check) lock=$2
+  shift 2
+  "${pip[@]}" --require-hashes --only-binary :all: --requirement "$lock"
+  "${pip[@]}" --no-deps --no-build-isolation "$@"
 }
 
 # install NAME: create the virtual environment and install NAME's lock, unless that was done
@@ -51,7 +52,7 @@ install() {
   fi
   echo "Installing requirements/$1.lock: about a minute the first time ..." >&2
   grep -qF " $versions" "$stamp" 2> /dev/null || rm -f "$stamp"
-  install_locked "$VENV/bin/python" "$1"
+  install_locked "$VENV/bin/python" "requirements/$1.lock" --editable .
   echo "$1 $versions" >> "$stamp"
 }
 

@@ -26,6 +26,10 @@ EXIT_FAILURE = 1
 EXIT_USAGE = 2
 
 _API_COMMANDS = frozenset({"api", "keys", "migrate", "classify", "demo"})
+_UNSUPPORTED = (
+    "The embedded API runs on Linux and macOS. On Windows use WSL, or the MCP server "
+    "(--transport stdio) with MILLIMETRIC_HOST set to an API on another machine."
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -93,11 +97,13 @@ def _load(command: str) -> Run:
     except ModuleNotFoundError as error:
         if command not in _API_COMMANDS or (error.name or "").startswith("millimetric_mcp"):
             raise
-        fault = (
+        if sys.platform == "win32" or error.name == "fcntl":
+            raise SettingsError([_UNSUPPORTED]) from None
+        missing = (
             f"'{command}' needs the api extra ({error.name} is not installed): "
             "pip install 'millimetric-mcp[api]'"
         )
-        raise SettingsError([fault]) from None
+        raise SettingsError([missing]) from None
     return run
 
 

@@ -1,4 +1,4 @@
-"""Check an installation without extras. scripts/test-base runs it with that Python."""
+"""Check an installation without extras. scripts/test-package runs it with that Python."""
 
 import json
 import subprocess

@@ -84,6 +84,23 @@ def test_a_store_dsn_with_a_password_is_never_quoted():
     assert "planted" not in told.stderr + told.stdout
 
 
+@pytest.mark.parametrize("arguments", [["api"], ["demo"], ["migrate"]], ids=" ".join)
+def test_a_command_of_the_api_names_the_supported_systems_when_python_has_no_fcntl(arguments):
+    code = (
+        "import sys; sys.modules['fcntl'] = None; from millimetric_mcp.cli import main;"
+        f"sys.exit(main({arguments}))"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, check=False, text=True, timeout=60
+    )
+
+    assert result.returncode == 2
+    assert result.stderr == (
+        "millimetric-mcp: The embedded API runs on Linux and macOS. On Windows use WSL, or the MCP "
+        "server (--transport stdio) with MILLIMETRIC_HOST set to an API on another machine.\n"
+    )
+
+
 def test_an_option_wins_over_its_variable():
     told = run("serve", "--transport=carrier-pigeon", MILLIMETRIC_MCP_TRANSPORT="stdio")
 
