@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_type_hints
 
 import psycopg
 
@@ -18,19 +18,15 @@ Rows = list[tuple[Any, ...]]
 ResultT = TypeVar("ResultT")
 
 COLUMNS = ", ".join(StoredEvent._fields)
+TYPES = {int: "BIGINT", str: "TEXT", bytes: "{binary}"}
 READERS = 2
 CONNECTIONS = 16
-TABLE = """
-CREATE TABLE IF NOT EXISTS events (
-    project_id BIGINT NOT NULL, timestamp_ms BIGINT NOT NULL, event_name TEXT NOT NULL,
-    event_id TEXT NOT NULL, anonymous_id TEXT NOT NULL, user_id TEXT NOT NULL,
-    session_id TEXT NOT NULL, source TEXT NOT NULL, medium TEXT NOT NULL,
-    campaign TEXT NOT NULL, source_confidence TEXT NOT NULL, source_rule_id TEXT NOT NULL,
-    referrer TEXT NOT NULL, url TEXT NOT NULL, path TEXT NOT NULL, country TEXT NOT NULL,
-    device_type TEXT NOT NULL, browser TEXT NOT NULL, os TEXT NOT NULL,
-    properties {json} NOT NULL, ip_hash {binary} NOT NULL
+TABLE = "CREATE TABLE IF NOT EXISTS events ({})".format(
+    ", ".join(
+        f"{name} {'{json}' if name == 'properties' else TYPES[python_type]} NOT NULL"
+        for name, python_type in get_type_hints(StoredEvent).items()
+    )
 )
-"""
 INDEXES = (
     "CREATE INDEX IF NOT EXISTS by_time ON events (project_id, timestamp_ms)",
     "CREATE INDEX IF NOT EXISTS by_event ON events (project_id, event_name, timestamp_ms)",

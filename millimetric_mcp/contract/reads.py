@@ -2,12 +2,20 @@
 
 import re
 from enum import StrEnum
-from typing import Annotated, Self
+from typing import TYPE_CHECKING, Annotated, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    WithJsonSchema,
+    create_model,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
-from millimetric_mcp.contract.attribution import Confidence
+from millimetric_mcp.contract.columns import SHOWN_COLUMNS
 from millimetric_mcp.contract.events import ResponseBody, Timestamp
 
 MAX_SOURCES_LIMIT = 200
@@ -197,28 +205,27 @@ class StatsResult(ResponseBody):
     truncated: Annotated[bool | None, WithJsonSchema({"const": True})] = None
 
 
-class EventRow(ResponseBody):
-    """One stored event; ``properties`` is a JSON string, times are UTC."""
+if TYPE_CHECKING:
 
-    timestamp: str
-    event_name: str
-    event_id: str | None
-    anonymous_id: str
-    user_id: str | None
-    session_id: str
-    source: str
-    medium: str
-    campaign: str | None
-    source_confidence: Confidence
-    source_rule_id: str
-    referrer: str | None
-    url: str | None
-    path: str | None
-    country: str
-    device_type: str
-    browser: str
-    os: str
-    properties: str
+    class EventRow(ResponseBody):
+        """One stored event: for type checkers; every other column is a text or None."""
+
+        timestamp: str
+        anonymous_id: str
+        user_id: str | None
+
+        def __getattr__(self, column: str) -> str | None: ...
+
+else:
+    EventRow = create_model(
+        "EventRow",
+        __base__=ResponseBody,
+        __doc__="One stored event; ``properties`` is a JSON string, times are UTC.",
+        **{
+            column.name: (column.values | None if column.null_when_empty else column.values, ...)
+            for column in SHOWN_COLUMNS
+        },
+    )
 
 
 class QueryResult(ResponseBody):

@@ -14,30 +14,29 @@ from millimetric_mcp.demo.shop import SITE
 
 def store_event(event: GeneratedEvent, *, project_id: int) -> StoredEvent:
     """The row of one event; its attribution is the generator's, no classifier runs."""
-    source, medium, campaign, confidence, rule_id = event.attribution
-    device = event.device
+    attribution, device = event.attribution, event.device
     return StoredEvent(
-        project_id,
-        event.timestamp_ms,
-        event.event,
-        event.event_id or "",
-        event.anonymous_id,
-        event.user_id or "",
-        "",
-        source,
-        medium,
-        campaign or "",
-        confidence.value,
-        rule_id,
-        event.referrer or "",
-        event.url,
-        event.url.partition("?")[0][len(SITE) :],
-        event.country,
-        device.device_type,
-        device.browser,
-        device.os,
-        event.properties,
-        _hash_address(event),
+        project_id=project_id,
+        timestamp_ms=event.timestamp_ms,
+        event_name=event.event,
+        event_id=event.event_id or "",
+        anonymous_id=event.anonymous_id,
+        user_id=event.user_id or "",
+        session_id="",
+        source=attribution.source,
+        medium=attribution.medium,
+        campaign=attribution.campaign or "",
+        source_confidence=attribution.confidence.value,
+        source_rule_id=attribution.rule_id,
+        referrer=event.referrer or "",
+        url=event.url,
+        path=event.url.partition("?")[0][len(SITE) :],
+        country=event.country,
+        device_type=device.device_type,
+        browser=device.browser,
+        os=device.os,
+        properties=event.properties,
+        ip_hash=_hash_address(event),
     )
 
 

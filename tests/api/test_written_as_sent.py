@@ -1,6 +1,7 @@
 """What is written is what is read, in whatever form it travelled to the engine."""
 
 import asyncio
+from typing import get_type_hints
 from uuid import uuid4
 
 import pytest
@@ -31,7 +32,7 @@ async def read_back(api, column: str) -> set[object]:
 
 @FORMS
 async def test_every_text_comes_back_as_it_was_sent(api, count):
-    names = [name for name, kind in StoredEvent.__annotations__.items() if kind is str]
+    names = [name for name, kind in get_type_hints(StoredEvent).items() if kind is str]
     sent = make_event(**{name: f"{name} {NASTY}" for name in names})
 
     await api.store.append([sent] * count)

@@ -18,7 +18,7 @@ from millimetric_mcp.api.store.statements import (
     has_projection,
     to_ms,
 )
-from millimetric_mcp.contract.columns import StoredEvent
+from millimetric_mcp.contract.columns import NULL_WHEN_EMPTY, SHOWN_COLUMNS, StoredEvent
 from millimetric_mcp.contract.reads import (
     Breakdown,
     QueryParams,
@@ -38,28 +38,7 @@ Row = dict[str, Any]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
-_EVENT_ROW = (
-    "timestamp",
-    "event_name",
-    "event_id",
-    "anonymous_id",
-    "user_id",
-    "session_id",
-    "source",
-    "medium",
-    "campaign",
-    "source_confidence",
-    "source_rule_id",
-    "referrer",
-    "url",
-    "path",
-    "country",
-    "device_type",
-    "browser",
-    "os",
-    "properties",
-)
-_NULL_WHEN_EMPTY = frozenset({"event_id", "user_id", "campaign", "referrer", "url", "path"})
+_EVENT_ROW = tuple(column.name for column in SHOWN_COLUMNS)
 
 
 class ClickHouse:
@@ -225,6 +204,6 @@ def _present(name: str, value: object) -> object:
         return format_timestamp(value)
     if isinstance(value, date):
         return f"{value.isoformat()}T00:00:00.000Z"
-    if value == "" and name in _NULL_WHEN_EMPTY:
+    if value == "" and name in NULL_WHEN_EMPTY:
         return None
     return value

@@ -9,40 +9,15 @@ from pydantic_core import to_json
 
 from millimetric_mcp.api.store.dsn import EVENTS, StoreTarget
 from millimetric_mcp.api.store.statements import compose_insert_text
-from millimetric_mcp.contract.columns import StoredEvent
+from millimetric_mcp.contract.columns import COLUMNS, StoredEvent
 
 MAX_TEXT_EVENTS = 100
 """Up to so many events the embedded engine takes text faster than native blocks, which its
 client hands over by a file."""
 
-_TEXT = "String"
-_SMALL_SET = "LowCardinality(String)"
-_COLUMNS = {
-    "project_id": "UInt64",
-    "timestamp": "DateTime64(3, 'UTC')",
-    "event_name": _SMALL_SET,
-    "event_id": _TEXT,
-    "anonymous_id": _TEXT,
-    "user_id": _TEXT,
-    "session_id": _TEXT,
-    "source": _SMALL_SET,
-    "medium": _SMALL_SET,
-    "campaign": _SMALL_SET,
-    "source_confidence": _SMALL_SET,
-    "source_rule_id": _SMALL_SET,
-    "referrer": _TEXT,
-    "url": _TEXT,
-    "path": _TEXT,
-    "country": _SMALL_SET,
-    "device_type": _SMALL_SET,
-    "browser": _SMALL_SET,
-    "os": _SMALL_SET,
-    "properties": _TEXT,
-    "ip_hash": "UInt128",
-}
-"""The columns of a write in `StoredEvent`'s order; named here, they need no look-up each time."""
-
-_NAMES = tuple(_COLUMNS)
+_NAMES = tuple(column.name for column in COLUMNS)
+# With the types given, the client need not ask for them before each insert.
+_TYPES = tuple(column.clickhouse_type for column in COLUMNS)
 _TIMESTAMP, _IP_HASH = _NAMES.index("timestamp"), _NAMES.index("ip_hash")
 
 
@@ -61,7 +36,7 @@ def insert_events(
         EVENTS,
         columns,
         column_names=_NAMES,
-        column_type_names=list(_COLUMNS.values()),
+        column_type_names=_TYPES,
         column_oriented=True,
         settings=_settings(target, shard=shard),
     )

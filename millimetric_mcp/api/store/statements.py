@@ -11,6 +11,7 @@ from importlib import resources
 from string import Template
 
 from millimetric_mcp.api.store.dsn import EVENTS, StoreTarget
+from millimetric_mcp.contract.columns import SHOWN_COLUMNS
 from millimetric_mcp.contract.reads import (
     Breakdown,
     GroupColumn,
@@ -129,7 +130,8 @@ def _listed(names: Sequence[str]) -> str:
 
 def compose_query() -> str:
     """The statement for ``/v1/query``."""
-    return read_statement("query").substitute(events=EVENTS)
+    columns = ", ".join(column.name for column in SHOWN_COLUMNS)
+    return read_statement("query").substitute(events=EVENTS, columns=columns)
 
 
 @cache

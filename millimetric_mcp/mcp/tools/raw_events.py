@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from contextlib import suppress
 from datetime import timedelta
 from functools import partial
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-from pydantic import BeforeValidator, Field, WithJsonSchema
+from pydantic import BeforeValidator, Field, WithJsonSchema, create_model
 
 from millimetric_mcp.contract.endpoints import QUERY
 from millimetric_mcp.contract.events import EventName, ShortId, UserId
@@ -73,29 +73,19 @@ class RawEventsArguments(WindowArguments):
     limit: Annotated[int, Field(ge=1, le=MAX_QUERY_LIMIT)] = 20
 
 
-class RawEventRow(ToolAnswer):
-    """The columns asked for; one without a value is absent. ``properties`` is JSON text."""
+if TYPE_CHECKING:
 
-    timestamp: str | None = None
-    event_name: str | None = None
-    who: Annotated[str | None, Field(description="user:<user_id>, else the anonymous_id.")] = None
-    event_id: str | None = None
-    anonymous_id: str | None = None
-    user_id: str | None = None
-    session_id: str | None = None
-    source: str | None = None
-    medium: str | None = None
-    campaign: str | None = None
-    source_confidence: str | None = None
-    source_rule_id: str | None = None
-    referrer: str | None = None
-    url: str | None = None
-    path: str | None = None
-    country: str | None = None
-    device_type: str | None = None
-    browser: str | None = None
-    os: str | None = None
-    properties: str | None = None
+    class RawEventRow(ToolAnswer):
+        """The columns asked for: for type checkers."""
+
+else:
+    RawEventRow = create_model(
+        "RawEventRow",
+        __base__=ToolAnswer,
+        __doc__="The columns asked for; one without a value is absent.",
+        **dict.fromkeys(EventRow.model_fields, (str | None, None)),
+        who=(str | None, Field(None, description="user:<user_id>, else the anonymous_id.")),
+    )
 
 
 class RawEventsAnswer(ReadAnswer):

@@ -1,14 +1,12 @@
 -- Raw events, newest first; the hour in front is the primary key's, so that the newest are
 -- found without reading the window.
-SELECT
-    timestamp, event_name, event_id, anonymous_id, user_id,
+SELECT COLUMNS($columns) REPLACE (
     if(
         session_id = '',
         concat(anonymous_id, '-', toString(intDiv(toUnixTimestamp64Milli(timestamp), 1800000))),
         session_id
-    ) AS session_id,
-    source, medium, campaign, source_confidence, source_rule_id, referrer, url, path,
-    country, device_type, browser, os, properties
+    ) AS session_id
+)
 FROM $events
 WHERE project_id = {project_id:UInt64}
     AND timestamp >= fromUnixTimestamp64Milli({from_ms:Int64}, 'UTC')
