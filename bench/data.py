@@ -16,8 +16,8 @@ from urllib.parse import urlencode
 
 from bench.http_load import encode_request
 from millimetric_mcp.api.store import ClientPool, embedded_target, migrate
-from millimetric_mcp.api.store.clickhouse import ClickHouse
 from millimetric_mcp.api.store.commit import MAX_GROUP_EVENTS
+from millimetric_mcp.api.store.inserts import insert_events
 from millimetric_mcp.cli.api import STORE_DIR
 from millimetric_mcp.contract.columns import StoredEvent
 from millimetric_mcp.contract.endpoints import BATCH, TRACK, Endpoint
@@ -135,13 +135,12 @@ def load_store(data_dir: Path, *, events: int, project_id: int) -> None:
     directory.mkdir(parents=True, exist_ok=True)
     pool = ClientPool(embedded_target(directory))
     migrate(pool)
-    clickhouse = ClickHouse(pool)
     rows = make_stored(events, project_id=project_id)
     with ThreadPoolExecutor(1) as writer:
         running = writer.submit(lambda: None)
         while chunk := list(islice(rows, MAX_GROUP_EVENTS)):
             running.result()
-            running = writer.submit(clickhouse.insert, chunk)
+            running = writer.submit(insert_events, pool, chunk)
         running.result()
     wait_for_quiet(pool, cleaned=True)
     pool.close()

@@ -12,8 +12,8 @@ from typing import Any
 
 from bench.data import DAYS, END, SEED, WINDOW
 from millimetric_mcp.api.store import ClientPool, embedded_target
-from millimetric_mcp.api.store.clickhouse import ClickHouse
-from millimetric_mcp.api.store.statements import to_ms
+from millimetric_mcp.api.store.reads import read_rows
+from millimetric_mcp.api.store.statements import compose, to_ms
 from millimetric_mcp.cli.api import STORE_DIR
 from millimetric_mcp.contract.reads import (
     Interval,
@@ -75,7 +75,7 @@ class Estimate:
 
 def time_plain(data_dir: Path, project_id: int, question: str) -> Timed:
     """A plain statement over raw rows."""
-    pool = _open(data_dir).pool
+    pool = _open(data_dir)
     pool.run(lambda client: client.command(_RAW))
     bound = _bind(project_id, *WINDOW)
     return _time(
@@ -86,24 +86,22 @@ def time_plain(data_dir: Path, project_id: int, question: str) -> Timed:
 
 def time_unprojected(data_dir: Path, project_id: int, question: str) -> Timed:
     """The product's own statement, the engine forbidden to use projections."""
-    clickhouse = _open(data_dir)
-    clickhouse.pool.run(lambda client: client.command(_RAW))
+    pool = _open(data_dir)
+    pool.run(lambda client: client.command(_RAW))
     window = {"from_": WINDOW[0], "to": WINDOW[1]}
-    if question == "sources":
-        return _time(
-            lambda: clickhouse.sources(project_id, SourcesParams(**window)),
-            read_events=lambda row: row["events"],
-        )
-    params = StatsParams(**window, group_by="source,medium", interval=Interval.DAY, limit=1000)
+    by_day = StatsParams(**window, group_by="source,medium", interval=Interval.DAY, limit=1000)
+    is_sources = question == "sources"
+    statement = compose(project_id, SourcesParams(**window) if is_sources else by_day)
     return _time(
-        lambda: clickhouse.stats(project_id, params)[0], read_events=lambda row: row["value"]
+        lambda: read_rows(pool, statement)["rows"],
+        read_events=lambda row: row["events" if is_sources else "value"],
     )
 
 
 def estimate_uniques(data_dir: Path, project_id: int, *, windows: int) -> list[Estimate]:
     """Every source's visitors in random windows, answered and exact."""
-    clickhouse = _open(data_dir)
-    clickhouse.pool.run(lambda client: client.command(_PROJECTED))
+    pool = _open(data_dir)
+    pool.run(lambda client: client.command(_PROJECTED))
     rng = random.Random(SEED)
     estimates = []
     for _ in range(windows):
@@ -113,21 +111,21 @@ def estimate_uniques(data_dir: Path, project_id: int, *, windows: int) -> list[E
         )
         answered = {
             (row["source"], row["medium"]): row["value"]
-            for row in clickhouse.stats(project_id, params)[0]
+            for row in read_rows(pool, compose(project_id, params))["rows"]
         }
-        exact = _ask(clickhouse.pool, _EXACT, _bind(project_id, start, end))
+        exact = _ask(pool, _EXACT, _bind(project_id, start, end))
         estimates += [Estimate(answered[source, medium], count) for source, medium, count in exact]
     return estimates
 
 
 def close_reader(data_dir: Path) -> None:
     """Ends the engine that the others left open."""
-    _open(data_dir).pool.close()
+    _open(data_dir).close()
 
 
 @cache
-def _open(data_dir: Path) -> ClickHouse:
-    return ClickHouse(ClientPool(embedded_target(data_dir / STORE_DIR)))
+def _open(data_dir: Path) -> ClientPool:
+    return ClientPool(embedded_target(data_dir / STORE_DIR))
 
 
 def _ask(pool: ClientPool, statement: str, bound: dict[str, int]) -> Sequence[Sequence[Any]]:

@@ -16,8 +16,8 @@ from bench.processes import aside, settle
 from bench.report import Bar, Chart, Check, Findings, Table
 from bench.workspace import Workspace
 from millimetric_mcp.api.store import ClientPool, embedded_target, migrate
-from millimetric_mcp.api.store.clickhouse import ClickHouse
 from millimetric_mcp.api.store.dsn import EVENTS
+from millimetric_mcp.api.store.inserts import insert_events
 from millimetric_mcp.contract.events import MAX_BATCH_EVENTS
 
 TITLE = "Batches of 1000: `POST /v1/batch`"
@@ -120,7 +120,7 @@ class _Table:
         self.pool = ClientPool(embedded_target(directory))
         migrate(self.pool)
         events = make_stored(batches * MAX_BATCH_EVENTS, project_id=1, days=1)
-        ClickHouse(self.pool).insert(list(events))
+        insert_events(self.pool, list(events))
         self.blocks = [self._read_block(number) for number in range(batches)]
 
     def _read_block(self, number: int) -> bytes:

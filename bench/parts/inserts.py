@@ -12,8 +12,7 @@ from bench.processes import aside
 from bench.report import Findings, Table
 from bench.workspace import Workspace
 from millimetric_mcp.api.store import ClientPool, embedded_target, migrate
-from millimetric_mcp.api.store.clickhouse import ClickHouse
-from millimetric_mcp.api.store.inserts import MAX_TEXT_EVENTS
+from millimetric_mcp.api.store.inserts import MAX_TEXT_EVENTS, insert_events
 
 TITLE = "One insert, by its number of events"
 COUNTS = (1, 16, MAX_TEXT_EVENTS, MAX_TEXT_EVENTS + 1, 256, 1000)
@@ -36,21 +35,21 @@ def time_inserts(directory: Path, *, repetitions: int) -> Times:
     """The product's own inserts, with nobody beside; run it aside."""
     target = embedded_target(directory, fsync=True)
     targets = {FLUSHED: target, UNFLUSHED: replace(target, database="unflushed", fsync=False)}
-    stores = {name: ClickHouse(ClientPool(target)) for name, target in targets.items()}
-    for store in stores.values():
-        migrate(store.pool)
+    pools = {name: ClientPool(target) for name, target in targets.items()}
+    for pool in pools.values():
+        migrate(pool)
     events = list(islice(make_stored(repetitions * max(COUNTS), project_id=1), 100_000))
-    times_ms: Times = {name: {count: [] for count in COUNTS} for name in stores}
+    times_ms: Times = {name: {count: [] for count in COUNTS} for name in pools}
     for repetition in range(repetitions):
         for count in COUNTS:
             start = repetition * count % (len(events) - count + 1)
             group = events[start : start + count]
-            for name, store in stores.items():
+            for name, pool in pools.items():
                 began_s = time.perf_counter()
-                store.insert(group)
+                insert_events(pool, group)
                 times_ms[name][count].append((time.perf_counter() - began_s) * 1000)
-    for store in stores.values():
-        store.pool.close()
+    for pool in pools.values():
+        pool.close()
     return times_ms
 
 

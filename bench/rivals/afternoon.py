@@ -20,7 +20,7 @@ from starlette.routing import Route
 
 from bench.rivals.stores import RowStore, open_row_store
 from millimetric_mcp.api.ingest.enrich import parse_user_agent
-from millimetric_mcp.api.ingest.pipeline import Caller, build_event, warm_up
+from millimetric_mcp.api.ingest.pipeline import RequestFacts, build_event, warm_up
 from millimetric_mcp.api.ingest.validate import read_body, read_params
 from millimetric_mcp.api.store.statements import to_ms
 from millimetric_mcp.contract.endpoints import BATCH, SOURCES, STATS, TRACK
@@ -59,9 +59,9 @@ class Afternoon:
         return JSONResponse({"rows": _label(("bucket", "source", "medium", "value"), rows)})
 
 
-def _describe(request: Request) -> Caller:
+def _describe(request: Request) -> RequestFacts:
     device = parse_user_agent(request.headers.get("user-agent"))
-    return Caller(PROJECT_ID, datetime.now(UTC), None, device, "", bytes(16))
+    return RequestFacts(PROJECT_ID, datetime.now(UTC), None, device, "", bytes(16))
 
 
 def _label(names: tuple[str, ...], rows: list[tuple[Any, ...]]) -> list[dict[str, Any]]:

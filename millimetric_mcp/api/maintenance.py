@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 
 from millimetric_mcp.api.control import Control, Forget
-from millimetric_mcp.api.store import EventStore
+from millimetric_mcp.api.store import Store
 from millimetric_mcp.errors import StoreError, StoreRefused
 
 FORGET_POLL_S = 2.0
@@ -29,7 +29,7 @@ class Maintenance:
         self,
         *,
         control: Control,
-        store: EventStore,
+        store: Store,
         clock: Callable[[], datetime],
         default_retention_days: int | None,
     ) -> None:
@@ -105,7 +105,7 @@ class Maintenance:
         ``left`` loses what is done.
         """
         try:
-            await self._store.forget(salt=forgets[0].salt, cutoffs=_find_cutoffs(forgets))
+            await self._store.delete_users(salt=forgets[0].salt, cutoffs=_find_cutoffs(forgets))
         except StoreRefused:
             shares = _split_by_project(forgets)
             if len(shares) == 1:

@@ -1,6 +1,7 @@
 """What a reader asks and gets: sources, stats and raw events over a window of time."""
 
 import re
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Self
 
@@ -101,6 +102,17 @@ Filter = Annotated[str | None, Field(min_length=1)]
 
 _MOST_ROWS = "Most rows to answer with."
 _EVENT_NAME = "Only events of this name."
+
+
+FILTERS: Mapping[str, str] = {
+    "event": "event_name",
+    "source": "source",
+    "medium": "medium",
+    "country": "country",
+    "user_id": "user_id",
+    "anonymous_id": "anonymous_id",
+}
+"""The column that each filter compares, by the parameter's name."""
 
 
 class WindowParams(BaseModel):

@@ -7,7 +7,7 @@ import secrets
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,17 @@ from starlette.applications import Starlette
 
 from millimetric_mcp.api.app import Backends, build_app
 from millimetric_mcp.api.control import Control, Secrets, open_control
-from millimetric_mcp.api.store import EventStore, StoreTarget, embedded_target, open_event_store
+from millimetric_mcp.api.store import (
+    EventStore,
+    Store,
+    StoreTarget,
+    embedded_target,
+    open_event_store,
+)
 from millimetric_mcp.api.store.clients import ClientPool
 from millimetric_mcp.contract.columns import StoredEvent
 from millimetric_mcp.contract.keys import KeyEnv, KeyKind
+from millimetric_mcp.contract.reads import WindowParams
 from millimetric_mcp.settings import ApiSettings
 
 NOW = datetime(2026, 5, 16, 19, 30, tzinfo=UTC)
@@ -30,7 +37,7 @@ PEPPER = b"a pepper for tests only"
 IP_SALT = b"a salt for tests only"
 
 
-RunApi = Callable[[Any], AbstractAsyncContextManager["Api"]]
+RunApi = Callable[[Store], AbstractAsyncContextManager["Api"]]
 
 
 @dataclass
@@ -125,7 +132,7 @@ async def api(
 
 @dataclass
 class StoreDouble:
-    """A store of a list that answers nothing, or raises ``fault``, whatever it is asked."""
+    """A `Store` that is a list, finds nothing, or raises ``fault`` at every call."""
 
     events: list[StoredEvent] = field(default_factory=list)
     fault: Exception | None = None
@@ -138,22 +145,29 @@ class StoreDouble:
         pass
 
     async def append(self, events: Sequence[StoredEvent]) -> None:
-        await self._answer()
+        await self.ping()
         self.events.extend(events)
 
-    async def _answer(self, *_: Any, **__: Any) -> list[Any]:
-        if self.fault is not None:
-            raise self.fault
-        return []
-
-    sources = query = ping = forget = expire = _answer
-
-    async def stats(self, *_: Any) -> tuple[list[Any], bool]:
-        return await self._answer(), False
+    async def read(self, project_id: int, params: WindowParams) -> Mapping[str, Any]:
+        await self.ping()
+        return {"rows": []}
 
     async def now(self) -> datetime:
-        await self._answer()
+        await self.ping()
         return NOW
+
+    async def ping(self) -> None:
+        if self.fault is not None:
+            raise self.fault
+
+    async def delete_users(
+        self, *, salt: bytes, cutoffs: Mapping[tuple[int, bytes], datetime]
+    ) -> None:
+        await self.ping()
+
+    async def expire(self, project_id: int, *, first_day: date) -> int:
+        await self.ping()
+        return 0
 
 
 @pytest.fixture
@@ -170,7 +184,7 @@ async def quick_api(control_dsn: str, api_settings: ApiSettings) -> AsyncIterato
 
 
 @asynccontextmanager
-async def _run_api(store: Any, control_dsn: str, settings: ApiSettings) -> AsyncIterator[Api]:
+async def _run_api(store: Store, control_dsn: str, settings: ApiSettings) -> AsyncIterator[Api]:
     clock = Clock()
     control = open_control(control_dsn, pepper=PEPPER, ip_salt=IP_SALT)
     log: list[str] = []

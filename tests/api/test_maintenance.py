@@ -28,7 +28,9 @@ class Store:
         self.gate = asyncio.Event()
         self.gate.set()
 
-    async def forget(self, *, salt: bytes, cutoffs: Mapping[tuple[int, bytes], datetime]) -> None:
+    async def delete_users(
+        self, *, salt: bytes, cutoffs: Mapping[tuple[int, bytes], datetime]
+    ) -> None:
         await self.gate.wait()
         for project_id, _ in cutoffs:
             self._fail(project_id)

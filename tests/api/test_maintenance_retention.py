@@ -156,7 +156,7 @@ async def test_nothing_is_rewritten_where_nothing_is_past_its_days(api, open_pro
 
     await expire()
 
-    pool = api.store._clickhouse.pool
+    pool = api.store.pool
     [[count]] = pool.run(
         lambda client: (
             client.query(

@@ -5,8 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from millimetric_mcp.api.store.clickhouse import _bind_window
-from millimetric_mcp.api.store.statements import compose_sources, compose_stats, cut_window
+from millimetric_mcp.api.store.statements import compose
 from millimetric_mcp.contract.reads import SourcesParams, StatsParams
 
 END = datetime(2026, 5, 16, 12, tzinfo=UTC)
@@ -14,37 +13,36 @@ START = END - timedelta(days=10)
 WINDOW = {"from": START.isoformat(), "to": END.isoformat()}
 
 
-def ask_stats(**params):
-    return compose_stats(StatsParams.model_validate(WINDOW | params))
+def stats(**params):
+    return StatsParams.model_validate(WINDOW | params)
 
 
 QUESTIONS = {
-    "sources": (compose_sources(SourcesParams.model_validate(WINDOW)), "by_source"),
-    "daily by source": (ask_stats(group_by="source", interval="day"), "by_source"),
+    "sources": (SourcesParams.model_validate(WINDOW), "by_source"),
+    "daily by source": (stats(group_by="source", interval="day"), "by_source"),
+    "of one event by source": (stats(group_by="source", event="signup"), "by_event_and_source"),
     "uniques by event and medium": (
-        ask_stats(group_by="event_name,medium", metric="uniques"),
+        stats(group_by="event_name,medium", metric="uniques"),
         "by_event_and_source",
     ),
-    "by event and country": (ask_stats(group_by="event_name,country"), "by_event_and_country"),
+    "by event and country": (stats(group_by="event_name,country"), "by_event_and_country"),
 }
 
 
-@pytest.mark.parametrize(("statement", "projection"), QUESTIONS.values(), ids=QUESTIONS)
-async def test_whole_days_are_read_from_a_projection(api, statement, projection):
+@pytest.mark.parametrize(("params", "projection"), QUESTIONS.values(), ids=QUESTIONS)
+async def test_whole_days_are_read_from_a_projection(api, params, projection):
     days = [(START + timedelta(days=day)).isoformat() for day in range(10)]
     for day in days:
         answer = await api.post("/v1/track", {"event": "signup", "timestamp": day})
         assert answer.status_code == 202
-    window = cut_window(START, END, by_day=True)
-    bound = _bind_window(window) | {"event": "", "limit": 50}
 
     def explain(client):
         client.command("OPTIMIZE TABLE events FINAL")
-        project_id = client.query("SELECT any(project_id) FROM events").result_rows[0][0]
-        asked = bound | {"project_id": project_id}
-        rows = client.query(f"EXPLAIN {statement}", parameters=asked).result_rows
+        [[project_id]] = client.query("SELECT any(project_id) FROM events").result_rows
+        statement = compose(project_id, params)
+        rows = client.query(f"EXPLAIN {statement.text}", parameters=statement.values).result_rows
         return "\n".join(row[0] for row in rows)
 
-    plan = await asyncio.to_thread(api.store._clickhouse.pool.run, explain)
+    plan = await asyncio.to_thread(api.store.pool.run, explain)
 
     assert f"ReadFromMergeTree ({projection})" in plan

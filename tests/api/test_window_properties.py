@@ -182,7 +182,7 @@ async def forget(api: Any) -> None:
 
 
 async def merge(api: Any) -> None:
-    pool = api.store._clickhouse.pool
+    pool = api.store.pool
     await asyncio.to_thread(pool.run, lambda client: client.command("OPTIMIZE TABLE events FINAL"))
 
 

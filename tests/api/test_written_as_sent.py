@@ -25,7 +25,7 @@ def make_event(**values: object) -> StoredEvent:
 
 async def read_back(api, column: str) -> set[object]:
     statement = f"SELECT DISTINCT {column} FROM events"
-    pool = api.store._clickhouse.pool
+    pool = api.store.pool
     found = await asyncio.to_thread(pool.run, lambda client: client.query(statement).result_rows)
     return {row[0] for row in found}
 

@@ -1,26 +1,32 @@
-"""From a validated event to a stored one: each step fills in what the caller left open."""
+"""From a validated request to stored events: each step fills in what the sender left open."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from uuid import uuid4
 
-from millimetric_mcp.api.ingest.address import host_of
+from millimetric_mcp.api.ingest.address import host_of, read_address
 from millimetric_mcp.api.ingest.classify import classify
-from millimetric_mcp.api.ingest.enrich import Device, parse_user_agent
+from millimetric_mcp.api.ingest.enrich import (
+    IP_HASH_BYTES,
+    CountryLookup,
+    Device,
+    hash_ip,
+    parse_user_agent,
+)
 from millimetric_mcp.contract.columns import StoredEvent
 from millimetric_mcp.contract.events import IDENTIFY_EVENT, IdentifyRequest, TrackEvent
+from millimetric_mcp.contract.validation import EPOCH
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
 
 
 @dataclass(frozen=True, slots=True)
-class Caller:
-    """What the request itself says of its events.
+class RequestFacts:
+    """What a request's headers and address say about its events.
 
-    ``received_at`` is UTC; ``origin_host`` stands in where an event has no url; ``country``
-    is an ISO code or empty; ``ip_hash`` is 16 bytes.
+    ``received_at`` is UTC. ``origin_host`` is used for an event without a url. ``country`` is an
+    ISO code or empty. ``ip_hash`` has 16 bytes, zeros without an address.
     """
 
     project_id: int
@@ -31,16 +37,42 @@ class Caller:
     ip_hash: bytes
 
 
+def read_request_facts(
+    headers: Mapping[str, str],
+    *,
+    ip: str | None,
+    project_id: int,
+    received_at: datetime,
+    country_of: CountryLookup,
+    ip_salt: bytes,
+) -> RequestFacts:
+    """Return the facts of a request; ``headers`` go by lower-case name."""
+    return RequestFacts(
+        project_id=project_id,
+        received_at=received_at,
+        origin_host=host_of(headers.get("origin")),
+        device=parse_user_agent(headers.get("user-agent")),
+        country=country_of(ip) if ip else "",
+        ip_hash=hash_ip(ip, salt=ip_salt, date_utc=received_at.date())
+        if ip
+        else bytes(IP_HASH_BYTES),
+    )
+
+
 def build_event(
-    event: TrackEvent, caller: Caller, *, new_id: Callable[[], str] = lambda: str(uuid4())
+    event: TrackEvent, request: RequestFacts, *, new_id: Callable[[], str] = lambda: str(uuid4())
 ) -> StoredEvent:
-    """The event as it is stored: classified, enriched, nothing left open."""
-    url, referrer = event.url, event.referrer
-    attribution = classify(url, referrer, host_of(url) or caller.origin_host)
-    device = caller.device
+    """Return the event as it is stored: classified and enriched."""
+    url, referrer, device = event.url, event.referrer, request.device
+    address = read_address(url) if url else None
+    attribution = classify(url, referrer, address.host if address else request.origin_host)
+    path = event.path
+    if path is None:
+        has_path = address is not None and address.scheme and address.path.startswith("/")
+        path = address.path if address and has_path else path_of(url)
     return StoredEvent(
-        project_id=caller.project_id,
-        timestamp_ms=((event.timestamp or caller.received_at) - _EPOCH) // _MILLISECOND,
+        project_id=request.project_id,
+        timestamp_ms=((event.timestamp or request.received_at) - EPOCH) // _MILLISECOND,
         event_name=event.event,
         event_id=event.event_id or "",
         anonymous_id=event.anonymous_id or new_id(),
@@ -53,29 +85,29 @@ def build_event(
         source_rule_id=attribution.rule_id,
         referrer=referrer or "",
         url=url or "",
-        path=path_of(url) if event.path is None else event.path,
-        country=caller.country,
+        path=path,
+        country=request.country,
         device_type=device.device_type,
         browser=device.browser,
         os=device.os,
         properties=event.properties or "{}",
-        ip_hash=caller.ip_hash,
+        ip_hash=request.ip_hash,
     )
 
 
-def build_identification(request: IdentifyRequest, caller: Caller) -> StoredEvent:
-    """The ``$identify`` event whose properties are the traits."""
+def build_identification(body: IdentifyRequest, request: RequestFacts) -> StoredEvent:
+    """Return the ``$identify`` event whose properties are the traits."""
     event = TrackEvent.model_construct(
         event=IDENTIFY_EVENT,
-        anonymous_id=request.anonymous_id,
-        user_id=request.user_id,
-        properties=request.traits,
+        anonymous_id=body.anonymous_id,
+        user_id=body.user_id,
+        properties=body.traits,
     )
-    return build_event(event, caller)
+    return build_event(event, request)
 
 
 def path_of(url: str | None) -> str:
-    """The path of an absolute URL as written, ``/`` where it has none; empty without a URL."""
+    """Return the path of an absolute URL as written, ``/`` where it has none; "" without a URL."""
     if url is None:
         return ""
     _, found, rest = url.partition("://")
@@ -87,6 +119,6 @@ def path_of(url: str | None) -> str:
 
 
 def warm_up() -> None:
-    """Loads the host tables and the User-Agent patterns, so that no first request waits."""
+    """Load the host tables and User-Agent patterns, so that the first request is not slow."""
     classify("https://shop.example/", "https://partner.example/", None)
     parse_user_agent("Mozilla/5.0")

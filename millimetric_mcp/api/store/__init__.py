@@ -1,14 +1,15 @@
 """The event store: ClickHouse, in this process (chDB) or on a server or cluster."""
 
-from millimetric_mcp.api.store.base import EventStore, open_event_store
 from millimetric_mcp.api.store.clients import ClientPool
 from millimetric_mcp.api.store.directory import hold_directories
 from millimetric_mcp.api.store.dsn import StoreTarget, embedded_target, parse_store_dsn
+from millimetric_mcp.api.store.event_store import EventStore, Store, open_event_store
 from millimetric_mcp.api.store.migrations import migrate
 
 __all__ = [
     "ClientPool",
     "EventStore",
+    "Store",
     "StoreTarget",
     "embedded_target",
     "hold_directories",

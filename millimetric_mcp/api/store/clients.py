@@ -2,7 +2,7 @@
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from importlib import resources
 from typing import Any, TypeVar
 
@@ -59,6 +59,14 @@ class ClientPool:
             if self.target.embedded:
                 self._drop(client)
             raise translate(error, embedded=self.target.embedded) from error
+
+    def query(
+        self, statement: str, values: Mapping[str, Any] | None = None
+    ) -> Sequence[Sequence[Any]]:
+        """Return the rows of a statement; ``values`` are bound by name. Raises as `run` does."""
+        return self.run(
+            lambda client: client.query(statement, parameters=dict(values or {})).result_rows
+        )
 
     def _client(self, timeout_s: int) -> Client:
         if not hasattr(self._local, "clients"):

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import uuid4
 
-from clickhouse_connect.driver.client import Client
 from pydantic_core import to_json
 
+from millimetric_mcp.api.store.clients import ClientPool
 from millimetric_mcp.api.store.dsn import EVENTS, StoreTarget
 from millimetric_mcp.api.store.statements import compose_insert_text
 from millimetric_mcp.contract.columns import COLUMNS, StoredEvent
@@ -21,28 +21,29 @@ _TYPES = tuple(column.clickhouse_type for column in COLUMNS)
 _TIMESTAMP, _IP_HASH = _NAMES.index("timestamp"), _NAMES.index("ip_hash")
 
 
-def insert_events(
-    client: Client, events: Sequence[StoredEvent], *, target: StoreTarget, shard: int | None
-) -> None:
-    """Stores all events or none, durably; ``shard`` counts from 1, on a cluster only."""
+def insert_events(pool: ClientPool, events: Sequence[StoredEvent], *, shard: int = 0) -> None:
+    """Store all events or none, durably; ``shard`` counts from 1 on a cluster, else it is 0."""
     columns: list[Sequence[Any]] = list(zip(*events, strict=True))
     columns[_IP_HASH] = [int.from_bytes(ip_hash) for ip_hash in columns[_IP_HASH]]
-    if target.embedded and len(events) <= MAX_TEXT_EVENTS:
+    if pool.target.embedded and len(events) <= MAX_TEXT_EVENTS:
         columns[_TIMESTAMP] = [f"{ms // 1000:010}.{ms % 1000:03}" for ms in columns[_TIMESTAMP]]
+        text = compose_insert_text(_NAMES) + to_json(columns).decode()
         # A command's text is searched for its format, which some events make very slow.
-        client.raw_query(compose_insert_text(_NAMES) + to_json(columns).decode())
-        return
-    client.insert(
-        EVENTS,
-        columns,
-        column_names=_NAMES,
-        column_type_names=_TYPES,
-        column_oriented=True,
-        settings=_settings(target, shard=shard),
-    )
+        pool.run(lambda client: client.raw_query(text))
+    else:
+        pool.run(
+            lambda client: client.insert(
+                EVENTS,
+                columns,
+                column_names=_NAMES,
+                column_type_names=_TYPES,
+                column_oriented=True,
+                settings=_list_settings(pool.target, shard=shard),
+            )
+        )
 
 
-def _settings(target: StoreTarget, *, shard: int | None) -> dict[str, Any]:
+def _list_settings(target: StoreTarget, *, shard: int) -> dict[str, Any]:
     """What an insert is sent with.
 
     The embedded engine makes one part of it, however large: by default it cuts at 256 MB, and

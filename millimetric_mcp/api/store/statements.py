@@ -1,36 +1,35 @@
-"""The statements under ``sql/`` with their table and column names filled in.
+"""The statements under ``sql/``, filled in: names from our own lists, values always bound."""
 
-Values are always bound; the names come from the contract's enums and the target alone.
-"""
-
-from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from collections.abc import Callable, Collection, Mapping, Sequence
+from datetime import datetime, timedelta
 from functools import cache
 from importlib import resources
 from string import Template
+from typing import Any, NamedTuple, TypeAlias
 
 from millimetric_mcp.api.store.dsn import EVENTS, StoreTarget
 from millimetric_mcp.contract.columns import SHOWN_COLUMNS
 from millimetric_mcp.contract.reads import (
+    FILTERS,
     Breakdown,
-    GroupColumn,
     Interval,
     Metric,
+    QueryParams,
     SourcesParams,
     StatsParams,
+    WindowParams,
 )
+from millimetric_mcp.contract.validation import EPOCH
 
 _DAY_MS = 86_400_000
-_EPOCH_DAY = date(1970, 1, 1)
 _MAX_DAY = 65_535
 """The last day of ClickHouse's Date, 2149-06-06, counted from 1970."""
 
-_PROJECTED = (
-    frozenset({GroupColumn.EVENT_NAME, GroupColumn.SOURCE, GroupColumn.MEDIUM}),
-    frozenset({GroupColumn.EVENT_NAME, GroupColumn.COUNTRY}),
+_PROJECTIONS = (
+    frozenset({"event_name", "source", "medium"}),
+    frozenset({"event_name", "country"}),
 )
-"""The columns that each projection holds beside the day."""
+"""The columns that each projection of the events' table holds beside the day."""
 
 _BUCKETS = {
     Interval.HOUR: "toStartOfHour(timestamp)",
@@ -43,107 +42,190 @@ _EVENTS_MEASURE = "count() AS part_events"
 _VISITORS_MEASURE = "uniqCombinedState(14)(anonymous_id) AS part_visitors"
 
 
-@dataclass(frozen=True, slots=True)
-class Window:
-    """A window cut into its whole UTC days and what is left at its two ends.
+class Statement(NamedTuple):
+    """A question as ClickHouse understands it: a text, and the values bound in it by name.
 
-    Days are ``first_day`` (inclusive) to ``end_day`` (exclusive); the head and the tail are
-    half-open ranges of milliseconds since 1970. Any of the three may be empty.
+    ``columns`` are the names of a row's values. At most ``max_rows`` rows are shown; one more is
+    read where the answer says that there are more. ``is_heavy`` if it aggregates raw rows.
     """
 
-    first_day: date
-    end_day: date
-    head_ms: tuple[int, int]
-    tail_ms: tuple[int, int]
+    text: str
+    values: Mapping[str, Any]
+    columns: Sequence[str]
+    max_rows: int
+    is_heavy: bool = False
 
 
-def cut_window(start: datetime, end: datetime, *, by_day: bool) -> Window:
-    """The window's parts; without ``by_day`` it is one range of raw rows."""
-    start_ms, end_ms = to_ms(start), to_ms(end)
-    first_day, end_day = -(-start_ms // _DAY_MS), end_ms // _DAY_MS
-    if not by_day or first_day >= end_day:
-        return Window(_EPOCH_DAY, _EPOCH_DAY, (start_ms, end_ms), (0, 0))
-    return Window(
-        _day(first_day),
-        _day(end_day),
-        (start_ms, first_day * _DAY_MS),
-        (end_day * _DAY_MS, end_ms),
+Asked: TypeAlias = dict[str, Any]
+"""Parameters by name. A composer takes out each one that it uses."""
+
+
+def compose(project_id: int, params: WindowParams) -> Statement:
+    """Return the statement that answers ``params`` for a project.
+
+    Raises:
+        TypeError: the statement does not use a parameter, so its answer would be wrong.
+    """
+    asked: Asked = dict(params)
+    compose_one = next(one for model, one in _COMPOSERS.items() if isinstance(params, model))
+    statement = compose_one(asked)
+    if asked:
+        names = ", ".join(asked)
+        raise TypeError(f"the statement for {type(params).__name__} does not use {names}")
+    return statement._replace(values={"project_id": project_id, **statement.values})
+
+
+def _compose_sources(asked: Asked) -> Statement:
+    is_by_source = asked.pop("breakdown") is Breakdown.SOURCE
+    columns = ("source",) if is_by_source else ("source", "medium")
+    limit = asked.pop("limit")
+    parts = _compose_parts(asked, columns=("source", "medium"), has_visitors=True)
+    text = _read("sources").substitute(
+        selected=_list(columns),
+        columns=", ".join(columns),
+        visitors=_compose_visitors(),
+        parts=parts.text,
+    )
+    return Statement(
+        text,
+        {**parts.values, "limit": limit},
+        (*columns, "events", "uniques", "paid_share"),
+        max_rows=limit,
+        is_heavy=parts.is_heavy,
     )
 
 
-def to_ms(time: datetime) -> int:
-    """Milliseconds since 1970, held within the days that the engine can tell apart."""
-    elapsed = time - datetime(1970, 1, 1, tzinfo=UTC)
-    return min(max(elapsed // timedelta(milliseconds=1), 0), _MAX_DAY * _DAY_MS)
-
-
-def _day(number: int) -> date:
-    return _EPOCH_DAY + timedelta(days=number)
-
-
-def has_projection(columns: Sequence[GroupColumn], interval: Interval | None) -> bool:
-    """Whether whole days of such a question need no raw rows."""
-    return interval is not Interval.HOUR and any(set(columns) <= held for held in _PROJECTED)
-
-
-def compose_sources(params: SourcesParams) -> str:
-    """The statement for ``/v1/sources``."""
-    columns = "source" if params.breakdown is Breakdown.SOURCE else "source, medium"
-    parts = _compose_parts("source, medium,", f"{_EVENTS_MEASURE}, {_VISITORS_MEASURE}")
-    return read_statement("sources").substitute(
-        columns=columns, visitors=_compose_visitors(), parts=parts
+def _compose_stats(asked: Asked) -> Statement:
+    columns = tuple(column.value for column in asked.pop("group_by"))
+    interval, limit = asked.pop("interval"), asked.pop("limit")
+    has_visitors = asked.pop("metric") is Metric.UNIQUES
+    parts = _compose_parts(asked, columns=columns, has_visitors=has_visitors, interval=interval)
+    keys = ("bucket", *columns) if interval else columns
+    metric = _compose_visitors() if has_visitors else "sum(part_events)"
+    text = _read("stats").substitute(
+        selected=_list([*keys, f"{metric} AS value"]),
+        parts=parts.text,
+        order=", ".join([*(["bucket"] if interval else []), "value DESC", *columns]),
+    )
+    return Statement(
+        text,
+        {**parts.values, "limit": limit + 1},
+        (*keys, "value"),
+        max_rows=limit,
+        is_heavy=parts.is_heavy,
     )
 
 
-def compose_stats(params: StatsParams) -> str:
-    """The statement for ``/v1/stats``: bucket first, then the columns, then the value."""
-    names = [column.value for column in params.group_by]
-    keys = list(names)
-    outer = list(names)
-    order = ["value DESC", *names]
-    if params.interval:
-        keys.insert(0, f"{_BUCKETS[params.interval]} AS bucket")
-        outer.insert(0, "bucket")
-        order.insert(0, "bucket")
-    measure, metric = _EVENTS_MEASURE, "sum(part_events)"
-    if params.metric is Metric.UNIQUES:
-        measure, metric = f"{_EVENTS_MEASURE}, {_VISITORS_MEASURE}", _compose_visitors()
-    return read_statement("stats").substitute(
-        keys=_listed(outer),
-        metric=metric,
-        parts=_compose_parts(_listed(keys), measure),
-        order=", ".join(order),
+def _compose_query(asked: Asked) -> Statement:
+    names = tuple(column.name for column in SHOWN_COLUMNS)
+    filters = _take_filters(asked)
+    text = _read("query").substitute(
+        events=EVENTS, columns=", ".join(names), filters=filters.conditions
     )
+    limit = asked.pop("limit")
+    window = {"from_ms": to_ms(asked.pop("from_")), "to_ms": to_ms(asked.pop("to"))}
+    return Statement(text, {**window, **filters.values, "limit": limit}, names, max_rows=limit)
+
+
+_COMPOSERS: Mapping[type[WindowParams], Callable[[Asked], Statement]] = {
+    SourcesParams: _compose_sources,
+    StatsParams: _compose_stats,
+    QueryParams: _compose_query,
+}
+
+
+class _Filters(NamedTuple):
+    """The filters that were given, as conditions; the values have the parameters' names."""
+
+    conditions: str
+    values: Mapping[str, str]
+    columns: frozenset[str]
+
+
+def _take_filters(asked: Asked) -> _Filters:
+    given = {name: asked.pop(name) for name in FILTERS if name in asked}
+    values = {name: value for name, value in given.items() if value is not None}
+    conditions = (f"\n    AND {FILTERS[name]} = {{{name}:String}}" for name in values)
+    return _Filters("".join(conditions), values, frozenset(FILTERS[name] for name in values))
+
+
+class _Parts(NamedTuple):
+    """The rows to aggregate, by part of the window."""
+
+    text: str
+    values: Mapping[str, Any]
+    is_heavy: bool
+
+
+def _compose_parts(
+    asked: Asked, *, columns: Sequence[str], has_visitors: bool, interval: Interval | None = None
+) -> _Parts:
+    """Return the rows of a window by columns and bucket: whole UTC days, and its two ends."""
+    filters = _take_filters(asked)
+    has_days = _has_projection({*columns, *filters.columns}, interval)
+    bucket = [f"{_BUCKETS[interval]} AS bucket"] if interval else []
+    measures = [_EVENTS_MEASURE, *([_VISITORS_MEASURE] if has_visitors else [])]
+    text = _read("parts").substitute(
+        events=EVENTS,
+        selected=_list([*bucket, *columns, *measures]).replace("\n", "\n    "),
+        filters=filters.conditions.replace("\n", "\n    "),
+    )
+    window = split_window(asked.pop("from_"), asked.pop("to"), has_days=has_days)
+    return _Parts(text, {**window, **filters.values}, is_heavy=not has_days)
 
 
 def _compose_visitors() -> str:
-    return read_statement("visitors").substitute()
+    return _read("visitors").substitute().replace("\n", "\n    ")
 
 
-def _compose_parts(keys: str, measures: str) -> str:
-    return read_statement("parts").substitute(keys=keys, measures=measures, events=EVENTS)
+def _list(selected: Sequence[str]) -> str:
+    return "".join(f"\n    {item}," for item in selected).removesuffix(",")
 
 
-def _listed(names: Sequence[str]) -> str:
-    return "".join(f"{name}, " for name in names)
+def _has_projection(columns: Collection[str], interval: Interval | None) -> bool:
+    """Return whether one projection holds all of the columns, and the buckets are whole days."""
+    return interval is not Interval.HOUR and any(held.issuperset(columns) for held in _PROJECTIONS)
 
 
-def compose_query() -> str:
-    """The statement for ``/v1/query``."""
-    columns = ", ".join(column.name for column in SHOWN_COLUMNS)
-    return read_statement("query").substitute(events=EVENTS, columns=columns)
+def split_window(start: datetime, end: datetime, *, has_days: bool) -> dict[str, Any]:
+    """Return the bounds of a window's whole UTC days and of what is left at its two ends.
+
+    Starts are inclusive, ends exclusive; days are days since 1970. Each part may be empty.
+    Without ``has_days`` the first end is the whole window.
+    """
+    start_ms, end_ms = to_ms(start), to_ms(end)
+    first_day, end_day = -(-start_ms // _DAY_MS), end_ms // _DAY_MS
+    if not has_days or first_day >= end_day:
+        first_day = end_day = 0
+        head, tail = (start_ms, end_ms), (0, 0)
+    else:
+        head, tail = (start_ms, first_day * _DAY_MS), (end_day * _DAY_MS, end_ms)
+    return {
+        "first_day": EPOCH.date() + timedelta(days=first_day),
+        "end_day": EPOCH.date() + timedelta(days=end_day),
+        "head_from_ms": head[0],
+        "head_to_ms": head[1],
+        "tail_from_ms": tail[0],
+        "tail_to_ms": tail[1],
+    }
+
+
+def to_ms(time: datetime) -> int:
+    """Return milliseconds since 1970, within the days that ClickHouse's Date has."""
+    elapsed_ms = (time - EPOCH) // timedelta(milliseconds=1)
+    return min(max(elapsed_ms, 0), _MAX_DAY * _DAY_MS)
 
 
 @cache
 def compose_insert_text(columns: tuple[str, ...]) -> str:
-    """The statement in front of events that are written as text."""
-    return read_statement("insert_text").substitute(events=EVENTS, columns=", ".join(columns))
+    """Return the statement in front of events that are written as text."""
+    return _read("insert_text").substitute(events=EVENTS, columns=", ".join(columns)) + "\n"
 
 
 def compose_for(name: str, target: StoreTarget) -> str:
-    """A maintenance statement, addressed to the tables that hold the rows."""
+    """Return a maintenance statement for the tables of ``target`` that hold the rows."""
     cluster = target.cluster
-    return read_statement(name).substitute(
+    return _read(name).substitute(
         events=EVENTS,
         database=target.database,
         local=target.local_table,
@@ -153,6 +235,5 @@ def compose_for(name: str, target: StoreTarget) -> str:
 
 
 @cache
-def read_statement(name: str) -> Template:
-    """A statement's text, from its file."""
-    return Template((resources.files(__package__) / "sql" / f"{name}.sql").read_text())
+def _read(name: str) -> Template:
+    return Template((resources.files(__package__) / "sql" / f"{name}.sql").read_text().rstrip())

@@ -39,10 +39,10 @@ async def main(directory: Path) -> None:
     pool = ClientPool(target)
     await asyncio.to_thread(pool.run, lambda client: client.command(FILL))
     answers = await asyncio.gather(
-        *(store.stats(1, VISITORS_BY_PAGE) for _ in range(AT_ONCE)), return_exceptions=True
+        *(store.read(1, VISITORS_BY_PAGE) for _ in range(AT_ONCE)), return_exceptions=True
     )
     for answer in answers:
-        told = type(answer).__name__ if isinstance(answer, BaseException) else len(answer[0])
+        told = type(answer).__name__ if isinstance(answer, BaseException) else len(answer["rows"])
         sys.stdout.write(f"{told}\n")
     await store.close()
     pool.close()

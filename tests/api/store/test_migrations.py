@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from millimetric_mcp.api.store import ClientPool, migrate
-from millimetric_mcp.api.store.clickhouse import ClickHouse
 from millimetric_mcp.api.store.migrations import list_versions, packaged_sql, render_migration
+from millimetric_mcp.api.store.reads import read_identity
 from millimetric_mcp.errors import StoreRefused, StoreUncertain
 
 ALL = list_versions(packaged_sql())
@@ -109,10 +109,10 @@ def test_threads_that_start_at_once_leave_one_schema(store_target, ask):
 
 def test_a_store_has_an_id_of_its_own_that_stays(front, database):
     def read_id(target):
-        store = ClickHouse(ClientPool(target))
-        migrate(store.pool)
-        identity = store.identify()
-        store.pool.close()
+        pool = ClientPool(target)
+        migrate(pool)
+        identity = read_identity(pool)
+        pool.close()
         return identity
 
     first, cluster = front.target(database), front.target(f"{database}_two", cluster="two")

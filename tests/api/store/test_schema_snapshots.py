@@ -30,7 +30,14 @@ TARGETS = {
     "server": SERVER,
     "cluster": replace(SERVER, cluster="analytics"),
 }
-MAINTENANCE = ["expired", "forget", "now", "outdated_parts", "retention", "shards"]
+MAINTENANCE = [
+    "count_expired",
+    "delete_users",
+    "now",
+    "outdated_parts",
+    "delete_expired",
+    "shards",
+]
 
 
 def list_schema(name):

@@ -120,7 +120,7 @@ async def test_a_thousand_users_are_erased_by_one_statement(api, ask):
 
     hashes = [sha256(b"salt" + user.encode()).digest() for user in users[1:]]
     cutoffs = {(project_id, user_hash): cutoff for user_hash in hashes}
-    await api.store.forget(salt=b"salt", cutoffs=cutoffs)
+    await api.store.delete_users(salt=b"salt", cutoffs=cutoffs)
 
     assert ask("SELECT user_id FROM events") == [(users[0],)]
 

@@ -6,7 +6,8 @@ from math import sqrt
 import pytest
 
 from millimetric_mcp.api.store import ClientPool, migrate
-from millimetric_mcp.api.store.clickhouse import ClickHouse
+from millimetric_mcp.api.store.reads import read_rows
+from millimetric_mcp.api.store.statements import compose
 from millimetric_mcp.contract.reads import SourcesParams, StatsParams
 
 SETS = 20
@@ -22,32 +23,24 @@ FROM numbers({visitors:UInt64} * 2 * {sets:UInt64})
 
 
 @pytest.fixture
-def clickhouse(engine_target):
+def pool(engine_target):
     target = replace(engine_target, database="uniques")
-    store = ClickHouse(ClientPool(target))
-    migrate(store.pool)
-    yield store
-    store.pool.run(lambda client: client.command("DROP DATABASE uniques SYNC"))
-    store.pool.close()
+    pool = ClientPool(target)
+    migrate(pool)
+    yield pool
+    pool.run(lambda client: client.command("DROP DATABASE uniques SYNC"))
+    pool.close()
 
 
 @pytest.mark.parametrize("visitors", [39_000, 42_000, 47_000, 52_000])
-def test_the_standard_error_of_uniques_is_about_one_percent_at_most(clickhouse, visitors):
+def test_the_standard_error_of_uniques_is_about_one_percent_at_most(pool, visitors):
     bound = {"sets": SETS, "visitors": visitors}
-    clickhouse.pool.run(lambda client: client.command(FILL, parameters=bound))
-    exact = dict(
-        clickhouse.pool.run(
-            lambda client: (
-                client.query(
-                    "SELECT source, uniqExact(anonymous_id) FROM events GROUP BY source"
-                ).result_rows
-            )
-        )
-    )
-
-    by_source = clickhouse.sources(1, SourcesParams.model_validate(MAY))
+    pool.run(lambda client: client.command(FILL, parameters=bound))
+    exact = dict(pool.query("SELECT source, uniqExact(anonymous_id) FROM events GROUP BY source"))
     asked = MAY | {"metric": "uniques", "group_by": "source", "interval": "month"}
-    by_month, _ = clickhouse.stats(1, StatsParams.model_validate(asked))
+
+    by_source = read_rows(pool, compose(1, SourcesParams.model_validate(MAY)))["rows"]
+    by_month = read_rows(pool, compose(1, StatsParams.model_validate(asked)))["rows"]
 
     assert set(exact.values()) == {visitors}
     for found in (

@@ -1,6 +1,5 @@
 -- Events, visitors and the paid share by source, and by medium where asked.
-SELECT
-    $columns,
+SELECT$selected,
     sum(part_events) AS events,
     $visitors AS uniques,
     sumIf(part_events, medium = 'paid') / events AS paid_share

@@ -1,5 +1,5 @@
 -- One metric, by columns and by bucket of time where asked.
-SELECT $keys $metric AS value
+SELECT$selected
 FROM
 (
 $parts

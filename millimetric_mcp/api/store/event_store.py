@@ -1,0 +1,186 @@
+"""The event store as the API uses it: asynchronous, bounded, and closed in order."""
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import date, datetime
+from functools import partial
+from typing import Any, ParamSpec, Protocol, TypeVar
+from zlib import crc32
+
+from millimetric_mcp.api.store.clients import ClientPool
+from millimetric_mcp.api.store.commit import GroupCommitter
+from millimetric_mcp.api.store.deletions import delete_users, expire
+from millimetric_mcp.api.store.dsn import StoreTarget
+from millimetric_mcp.api.store.inserts import insert_events
+from millimetric_mcp.api.store.migrations import migrate
+from millimetric_mcp.api.store.reads import count_shards, read_clock, read_identity, read_rows
+from millimetric_mcp.api.store.statements import compose
+from millimetric_mcp.contract.columns import StoredEvent
+from millimetric_mcp.contract.reads import WindowParams
+
+MAX_CONCURRENT_READS = 4
+MAX_HEAVY_READS_EMBEDDED = 1
+"""A heavy read takes all memory and processors: one after another they take no longer than side
+by side, and none lacks memory because of another."""
+
+WRITE_CLOSE_S = 0.5
+THREADS_CLOSE_S = 1.0
+_POLL_S = 0.01
+
+P = ParamSpec("P")
+ResultT = TypeVar("ResultT")
+
+
+class Store(Protocol):
+    """What the API needs of an event store. Methods raise no errors but `StoreError`."""
+
+    id: str
+
+    def start(self) -> None:
+        """Begin to accept writes; needs a running event loop."""
+
+    async def close(self) -> None:
+        """Write what is queued, then release everything."""
+
+    async def append(self, events: Sequence[StoredEvent]) -> None:
+        """Return when all events of one request are durably stored, or raise if none is.
+
+        Raises:
+            StoreUnavailable: none is stored.
+            StoreUncertain: it is unknown whether they are stored.
+        """
+
+    async def read(self, project_id: int, params: WindowParams) -> Mapping[str, Any]:
+        """Return the response to a read endpoint's request, without the parameters it repeats."""
+
+    async def now(self) -> datetime:
+        """Return the store's own time in UTC, exact to the microsecond."""
+
+    async def ping(self) -> None:
+        """Return when the store answers."""
+
+    async def delete_users(
+        self, *, salt: bytes, cutoffs: Mapping[tuple[int, bytes], datetime]
+    ) -> None:
+        """Delete users' events that arrived before each user's cutoff; return when it is done.
+
+        ``cutoffs`` has each user's project id and sha256(salt || user_id).
+        """
+
+    async def expire(self, project_id: int, *, first_day: date) -> int:
+        """Delete events from days before ``first_day``; return how many there were."""
+
+
+class EventStore:
+    """The `Store` on ClickHouse: writes in groups, reads and deletions in threads.
+
+    After `close`, ``left_running`` says whether some work did not end in time.
+    """
+
+    def __init__(
+        self, pool: ClientPool, *, identity: str, shards: int, max_queued_events: int
+    ) -> None:
+        self.id = identity
+        self.left_running = False
+        self.pool = pool
+        self._closing = threading.Event()
+        embedded, on_cluster = pool.target.embedded, pool.target.cluster is not None
+        heavy_reads = MAX_HEAVY_READS_EMBEDDED if embedded else MAX_CONCURRENT_READS
+        self._readers = ThreadPoolExecutor(MAX_CONCURRENT_READS, "store-read")
+        self._heavy_readers = ThreadPoolExecutor(heavy_reads, "store-read-heavy")
+        self._maintenance = ThreadPoolExecutor(1, "store-maintenance")
+        self._writers = ThreadPoolExecutor(shards, "store-write")
+        self._lanes = [
+            GroupCommitter(
+                partial(_run, self._writers, partial(insert_events, pool, shard=shard)),
+                max_queued_events=max_queued_events,
+            )
+            for shard in (range(1, shards + 1) if on_cluster else [0])
+        ]
+
+    def start(self) -> None:
+        for lane in self._lanes:
+            lane.start()
+
+    async def append(self, events: Sequence[StoredEvent]) -> None:
+        # On a cluster a request is stored whole on one shard, chosen by its first visitor.
+        lane = 0
+        if len(self._lanes) > 1:
+            lane = crc32(events[0].anonymous_id.encode()) % len(self._lanes)
+        await self._lanes[lane].commit(events)
+
+    async def read(self, project_id: int, params: WindowParams) -> Mapping[str, Any]:
+        statement = compose(project_id, params)
+        readers = self._heavy_readers if statement.is_heavy else self._readers
+        return await _run(readers, read_rows, self.pool, statement)
+
+    async def now(self) -> datetime:
+        return await _run(self._readers, read_clock, self.pool)
+
+    async def ping(self) -> None:
+        await _run(self._readers, self.pool.query, "SELECT 1")
+
+    async def delete_users(
+        self, *, salt: bytes, cutoffs: Mapping[tuple[int, bytes], datetime]
+    ) -> None:
+        work = partial(delete_users, salt=salt, cutoffs=cutoffs, closing=self._closing)
+        await _run(self._maintenance, work, self.pool)
+
+    async def expire(self, project_id: int, *, first_day: date) -> int:
+        return await _run(self._maintenance, expire, self.pool, project_id, first_day=first_day)
+
+    async def close(self) -> None:
+        # What does not end in time ends with the process: writes that were never acknowledged,
+        # reads without a caller, and deletions, which the next process repeats.
+        lanes = [asyncio.ensure_future(lane.close()) for lane in self._lanes]
+        _, late = await asyncio.wait(lanes, timeout=WRITE_CLOSE_S)
+        self._closing.set()
+        executors = (self._writers, self._readers, self._heavy_readers, self._maintenance)
+        if late or not await _end(executors, timeout_s=THREADS_CLOSE_S):
+            self.left_running = True
+        else:
+            await asyncio.to_thread(self.pool.close)
+
+
+async def _run(
+    executor: ThreadPoolExecutor,
+    work: Callable[P, ResultT],
+    *args: P.args,
+    **kwargs: P.kwargs,
+) -> ResultT:
+    loop = asyncio.get_running_loop()
+    return await loop.run_in_executor(executor, partial(work, *args, **kwargs))
+
+
+async def _end(executors: Sequence[ThreadPoolExecutor], *, timeout_s: float) -> bool:
+    """Return whether the executors' threads end in time; work that had not begun is dropped."""
+    for executor in executors:
+        executor.shutdown(wait=False, cancel_futures=True)
+    waiting = [threading.Thread(target=executor.shutdown, daemon=True) for executor in executors]
+    for thread in waiting:
+        thread.start()
+    deadline_s = time.monotonic() + timeout_s
+    while any(thread.is_alive() for thread in waiting):
+        if time.monotonic() > deadline_s:
+            return False
+        await asyncio.sleep(_POLL_S)
+    return True
+
+
+def open_event_store(target: StoreTarget, *, max_queued_events: int) -> EventStore:
+    """Return the store of a target, its schema up to date. Blocks for about a second.
+
+    Raises:
+        StoreError: the store can't be reached, or refuses its schema.
+    """
+    pool = ClientPool(target)
+    migrate(pool)
+    return EventStore(
+        pool,
+        identity=read_identity(pool),
+        shards=count_shards(pool),
+        max_queued_events=max_queued_events,
+    )

@@ -1,0 +1,51 @@
+"""The statements that answer the read endpoints, each whole in a snapshot file.
+
+After a wanted change: ``MILLIMETRIC_UPDATE_SNAPSHOTS=1 pytest -k statement_snapshots``
+"""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from millimetric_mcp.api.store.statements import compose
+from millimetric_mcp.contract.endpoints import QUERY, SOURCES, STATS
+
+SNAPSHOTS = Path(__file__).parents[2] / "snapshots" / "store"
+WINDOW = {"from": "2026-05-01T09:00:00Z", "to": "2026-06-01T00:00:00Z"}
+QUESTIONS = {
+    "sources": (SOURCES, {}),
+    "sources-without-medium": (SOURCES, {"breakdown": "source"}),
+    "stats": (STATS, {}),
+    "stats-of-visitors-by-day-and-source": (
+        STATS,
+        {"metric": "uniques", "interval": "day", "group_by": "source,medium", "event": "signup"},
+    ),
+    "stats-by-hour-from-raw-rows": (STATS, {"interval": "hour", "group_by": "path"}),
+    "query": (QUERY, {}),
+    "query-with-all-filters": (
+        QUERY,
+        {
+            "event": "signup",
+            "source": "facebook",
+            "medium": "paid",
+            "country": "DE",
+            "user_id": "user_42",
+            "anonymous_id": "u_abc",
+        },
+    ),
+}
+
+
+@pytest.mark.parametrize("name", QUESTIONS)
+def test_a_read_s_statement_is_what_its_snapshot_says(name):
+    endpoint, asked = QUESTIONS[name]
+    statement = compose(7, endpoint.request.model_validate(WINDOW | asked))
+    values = "".join(f"-- {key} = {value}\n" for key, value in statement.values.items())
+    request = " ".join(f"{key}={value}" for key, value in (WINDOW | asked).items())
+    text = f"-- GET {endpoint.path} {request}\n{values}\n{statement.text}\n"
+    path = SNAPSHOTS / f"{name}.sql"
+    if os.environ.get("MILLIMETRIC_UPDATE_SNAPSHOTS"):
+        path.write_text(text)
+
+    assert text == path.read_text()
