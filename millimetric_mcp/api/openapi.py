@@ -1,7 +1,7 @@
 """The API's own description: the contract's endpoints, models and codes as OpenAPI 3.1."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -11,19 +11,7 @@ from pydantic_core import core_schema
 
 from millimetric_mcp import __version__
 from millimetric_mcp.contract.codes import ERRORS, ErrorCode
-from millimetric_mcp.contract.endpoints import (
-    BATCH,
-    ENDPOINTS,
-    FORGET,
-    HEALTH_PATH,
-    IDENTIFY,
-    OPENAPI_PATH,
-    QUERY,
-    SOURCES,
-    STATS,
-    TRACK,
-    Endpoint,
-)
+from millimetric_mcp.contract.endpoints import ENDPOINTS, HEALTH_PATH, OPENAPI_PATH, Endpoint
 from millimetric_mcp.contract.keys import SCOPES, Scope
 from millimetric_mcp.contract.reads import GroupColumn
 from millimetric_mcp.contract.validation import check_absolute_url
@@ -41,36 +29,6 @@ and method, key, scope, origin, rate, type and size, body. A path that is not li
 the key authorises, and a `pk` key its origins alone. Bodies are JSON in UTF-8 of at most \
 10 MiB (10,485,760 bytes), plain or with `Content-Encoding: gzip` (the inflated size counts); \
 unknown fields and parameters are ignored, known parameters are not empty."""
-
-_EVERYWHERE = (
-    ErrorCode.MISSING_BEARER_TOKEN,
-    ErrorCode.MALFORMED_API_KEY,
-    ErrorCode.INVALID_API_KEY,
-    ErrorCode.KEY_KIND_MISMATCH,
-    ErrorCode.INSUFFICIENT_SCOPE,
-    ErrorCode.INTERNAL_ERROR,
-    ErrorCode.UPSTREAM_FAILED,
-)
-_BY_METHOD: Mapping[str, tuple[ErrorCode, ...]] = {
-    "POST": (
-        ErrorCode.INVALID_PAYLOAD,
-        ErrorCode.PAYLOAD_TOO_LARGE,
-        ErrorCode.UNSUPPORTED_MEDIA_TYPE,
-    ),
-    "GET": (ErrorCode.INVALID_PARAMS,),
-}
-_BY_SCOPE: Mapping[Scope, tuple[ErrorCode, ...]] = {
-    Scope.INGEST: (ErrorCode.ORIGIN_NOT_ALLOWED,),
-    Scope.FORGET: (ErrorCode.FORGET_REQUIRES_SECRET_KEY, ErrorCode.FORGET_FAILED),
-    Scope.READ: (),
-}
-_BY_ENDPOINT: Mapping[AnyEndpoint, tuple[ErrorCode, ...]] = {
-    TRACK: (ErrorCode.RATE_LIMITED,),
-    BATCH: (ErrorCode.RATE_LIMITED,),
-    STATS: (ErrorCode.INVALID_GROUP_BY,),
-}
-# What becomes of an erasure's write is always known: it is in the forget log, or not.
-_NEVER = {(FORGET, 502)}
 
 _DETAILS: Json = {
     "type": "object",
@@ -104,113 +62,15 @@ _HEADERS: Mapping[int, Json] = {
     503: {"Retry-After": {"required": True, "schema": _RETRY_AFTER}},
 }
 
-_PAGE = "https://shop.example/?utm_source=facebook&utm_medium=cpc&utm_campaign=spring&fbclid=abc"
-_WINDOW = {"from": "2026-05-01T00:00:00Z", "to": "2026-06-01T00:00:00Z"}
-_EVENT = {
-    "event": "signup",
-    "event_id": "evt_abc123",
-    "timestamp": "2026-05-16T19:00:00.000Z",
-    "anonymous_id": "u_abc",
-    "user_id": "user_42",
-    "session_id": "sess_xyz",
-    "url": _PAGE,
-    "path": "/",
-    "referrer": "https://l.facebook.com/",
-    "properties": {"plan": "free", "team_size": 4},
-}
-_EVENT_ROW = {
-    "timestamp": "2026-05-16T19:00:00.000Z",
-    "event_name": "signup",
-    "event_id": "evt_abc123",
-    "anonymous_id": "u_abc",
-    "user_id": "user_42",
-    "session_id": "sess_xyz",
-    "source": "facebook",
-    "medium": "paid",
-    "campaign": "spring",
-    "source_confidence": "high",
-    "source_rule_id": "fb_ad_redirect",
-    "referrer": "https://l.facebook.com/",
-    "url": _PAGE,
-    "path": "/",
-    "country": "",
-    "device_type": "",
-    "browser": "",
-    "os": "",
-    "properties": '{"plan":"free","team_size":4}',
-}
-EXAMPLES: Mapping[AnyEndpoint, tuple[Json, Json]] = {
-    TRACK: (_EVENT, {"ok": True, "event_id": "evt_abc123"}),
-    BATCH: (
-        {"events": [_EVENT, {"event": "$pageview", "anonymous_id": "u_def"}]},
-        {"ok": True, "count": 2},
-    ),
-    IDENTIFY: (
-        {"anonymous_id": "u_abc", "user_id": "user_42", "traits": {"plan": "pro"}},
-        {"ok": True},
-    ),
-    FORGET: ({"user_id": "user_43"}, {"ok": True, "queued": True}),
-    SOURCES: (
-        {**_WINDOW, "breakdown": "source_medium", "limit": 50},
-        {
-            "breakdown": "source_medium",
-            "rows": [
-                {
-                    "source": "facebook",
-                    "medium": "paid",
-                    "events": 12,
-                    "uniques": 9,
-                    "paid_share": 1.0,
-                }
-            ],
-        },
-    ),
-    STATS: (
-        {
-            **_WINDOW,
-            "metric": "count",
-            "group_by": "source,medium",
-            "interval": "day",
-            "event": "signup",
-            "limit": 100,
-        },
-        {
-            "metric": "count",
-            "rows": [
-                {
-                    "bucket": "2026-05-16T00:00:00.000Z",
-                    "source": "facebook",
-                    "medium": "paid",
-                    "value": 12,
-                }
-            ],
-        },
-    ),
-    QUERY: (
-        {
-            **_WINDOW,
-            "event": "signup",
-            "source": "facebook",
-            "medium": "paid",
-            "country": "DE",
-            "user_id": "user_42",
-            "anonymous_id": "u_abc",
-            "limit": 100,
-        },
-        {"rows": [_EVENT_ROW]},
-    ),
-}
-"""A request (body or query) and its answer for each endpoint."""
-
 
 @cache
 def render_openapi() -> bytes:
-    """The document as it is served and as it is committed, byte for byte."""
+    """Return the document as it is served and committed, byte for byte."""
     return (json.dumps(build_openapi(), indent=2, ensure_ascii=False) + "\n").encode()
 
 
 def build_openapi() -> Json:
-    """The document: every endpoint with every status, header, body and example it has."""
+    """Return the document: every endpoint with each status, header, body and example it has."""
     schemas = _describe_bodies()
     operations = {
         endpoint.path: {endpoint.method.lower(): _describe_operation(endpoint, schemas)}
@@ -244,7 +104,7 @@ def build_openapi() -> Json:
 
 
 class _BodySchema(GenerateJsonSchema):
-    """Schemas without made-up titles and empty defaults; an absolute URL is named one."""
+    """Schemas without generated titles and empty defaults; an absolute URL has its format."""
 
     def field_title_should_be_set(self, schema: object) -> bool:  # noqa: ARG002 - overrides
         return False
@@ -262,7 +122,7 @@ class _BodySchema(GenerateJsonSchema):
 
 
 class _QuerySchema(_BodySchema):
-    """Schemas of query parameters: one is absent, never null."""
+    """Schemas of query parameters: one may be absent, never null."""
 
     def nullable_schema(self, schema: core_schema.NullableSchema) -> JsonSchemaValue:
         return self.generate_inner(schema["schema"])
@@ -287,31 +147,32 @@ def _without_title(schema: Json) -> Json:
 
 
 def _describe_operation(endpoint: AnyEndpoint, schemas: Json) -> Json:
-    name = endpoint.path.rpartition("/")[2]
     kinds = ", ".join(kind for kind, scopes in SCOPES.items() if endpoint.scope in scopes)
     written: Json = {
-        "operationId": name,
+        "operationId": endpoint.path.rpartition("/")[2],
         "tags": ["read" if endpoint.scope is Scope.READ else "write"],
         "summary": endpoint.summary,
         "description": f"Keys: {kinds}.",
         "security": [{"key": []}],
     }
-    sent, answered = EXAMPLES[endpoint]
     if endpoint.method == "POST":
-        body = _as_json(_reference(endpoint.request), sent)
+        body = _as_json({"$ref": _SCHEMAS + endpoint.request.__name__}, endpoint.request_example)
         written["requestBody"] = {"required": True, "content": body}
     else:
-        written["parameters"] = list(_describe_parameters(endpoint.request, sent, schemas))
+        written["parameters"] = list(_describe_parameters(endpoint, schemas))
     success = {
         "description": endpoint.summary,
-        "content": _as_json(_reference(endpoint.result), answered),
+        "content": _as_json(
+            {"$ref": _SCHEMAS + endpoint.result.__name__}, endpoint.response_example
+        ),
     }
-    written["responses"] = {str(endpoint.status): success} | _describe_refusals(endpoint)
+    written["responses"] = {str(endpoint.status): success} | _describe_failures(endpoint)
     return written
 
 
-def _describe_parameters(model: type[BaseModel], example: Json, schemas: Json) -> Iterator[Json]:
-    """The query parameters; the schemas they refer to join the others."""
+def _describe_parameters(endpoint: AnyEndpoint, schemas: Json) -> Iterator[Json]:
+    """Yield the query parameters; the schemas that they refer to are added to ``schemas``."""
+    model: type[BaseModel] = endpoint.request
     written = model.model_json_schema(
         ref_template=f"{_SCHEMAS}{{model}}", schema_generator=_QuerySchema
     )
@@ -322,32 +183,22 @@ def _describe_parameters(model: type[BaseModel], example: Json, schemas: Json) -
         parameter = {"name": name, "in": "query", "required": name in written["required"]}
         if "description" in described:
             parameter["description"] = described.pop("description")
-        yield parameter | {"schema": described, "example": example[name]}
+        yield parameter | {"schema": described, "example": endpoint.request_example[name]}
 
 
-def _describe_refusals(endpoint: AnyEndpoint) -> Json:
+def _describe_failures(endpoint: AnyEndpoint) -> Json:
     codes_by_status: dict[int, list[ErrorCode]] = {}
-    for code in list_codes(endpoint):
+    for code in endpoint.errors:
         for status in ERRORS[code].statuses:
-            if (endpoint, status) not in _NEVER:
+            if not (status == 502 and endpoint.always_certain):
                 codes_by_status.setdefault(status, []).append(code)
     return {
-        str(status): _describe_refusal(status, codes)
+        str(status): _describe_failure(status, codes)
         for status, codes in sorted(codes_by_status.items())
     }
 
 
-def list_codes(endpoint: AnyEndpoint) -> tuple[ErrorCode, ...]:
-    """Every error code the endpoint can answer with."""
-    return (
-        *_EVERYWHERE,
-        *_BY_METHOD[endpoint.method],
-        *_BY_SCOPE[endpoint.scope],
-        *_BY_ENDPOINT.get(endpoint, ()),
-    )
-
-
-def _describe_refusal(status: int, codes: list[ErrorCode]) -> Json:
+def _describe_failure(status: int, codes: Sequence[ErrorCode]) -> Json:
     references = [{"$ref": _SCHEMAS + _error_name(code)} for code in codes]
     schema = references[0] if len(references) == 1 else {"oneOf": references}
     written = {
@@ -361,7 +212,7 @@ def _describe_errors() -> Json:
     described: Json = {"ErrorDetails": _DETAILS}
     for code, fact in ERRORS.items():
         extras = _EXTRAS.get(code, {})
-        # Whether a wait helps is known only where certainly nothing was stored.
+        # 503 says how long to wait, 502 does not.
         certain = [name for name in extras if code is not ErrorCode.UPSTREAM_FAILED]
         described[_error_name(code)] = {
             "type": "object",
@@ -377,13 +228,12 @@ def _error_name(code: ErrorCode) -> str:
 
 
 def _describe_service() -> Json:
-    """The paths beside ``/v1/*``, which ask for no key."""
-    internal = {"500": _describe_refusal(500, [ErrorCode.INTERNAL_ERROR])}
+    """Return the paths beside ``/v1/*``, which need no key."""
     health = {
-        "200": {"description": "It serves.", "content": _as_json(*_health_body("ok"))},
+        "200": {"description": "It serves.", "content": _health_body("ok")},
         "503": {
             "description": "The event store does not answer.",
-            "content": _as_json(*_health_body("unavailable")),
+            "content": _health_body("unavailable"),
         },
     }
     document = {
@@ -393,36 +243,30 @@ def _describe_service() -> Json:
         }
     }
     return {
-        HEALTH_PATH: _describe_service_path("health", "Liveness and readiness.", health | internal),
-        OPENAPI_PATH: _describe_service_path("openapi", "This document.", document | internal),
+        HEALTH_PATH: _describe_service_path("health", "Liveness and readiness.", health),
+        OPENAPI_PATH: _describe_service_path("openapi", "This document.", document),
     }
 
 
 def _describe_service_path(name: str, summary: str, responses: Json) -> Json:
+    internal = {"500": _describe_failure(500, [ErrorCode.INTERNAL_ERROR])}
     return {
         "get": {
             "operationId": name,
             "tags": ["service"],
             "summary": summary,
             "security": [],
-            "responses": responses,
+            "responses": responses | internal,
         }
     }
 
 
-def _health_body(state: str) -> tuple[Json, Json]:
-    names = ("status", "store")
-    schema = {
-        "type": "object",
-        "properties": {name: {"const": state} for name in names},
-        "required": list(names),
-    }
-    return schema, dict.fromkeys(names, state)
+def _health_body(state: str) -> Json:
+    names = ["status", "store"]
+    properties = {name: {"const": state} for name in names}
+    schema = {"type": "object", "properties": properties, "required": names}
+    return _as_json(schema, dict.fromkeys(names, state))
 
 
-def _as_json(schema: Json, example: Json) -> Json:
+def _as_json(schema: Json, example: Mapping[str, Any]) -> Json:
     return {"application/json": {"schema": schema, "example": example}}
-
-
-def _reference(model: type[BaseModel]) -> Json:
-    return {"$ref": _SCHEMAS + model.__name__}

@@ -1,10 +1,13 @@
-"""Every endpoint of the API: method, path, who may call it, what goes in and comes out."""
+"""Every endpoint of the API: who may call it, what goes in, what comes out, what can fail."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 from pydantic import BaseModel
 
+from millimetric_mcp.contract.codes import ErrorCode
+from millimetric_mcp.contract.columns import SHOWN_COLUMNS
 from millimetric_mcp.contract.events import (
     BatchRequest,
     BatchResult,
@@ -27,71 +30,163 @@ from millimetric_mcp.contract.reads import (
 
 RequestT = TypeVar("RequestT", bound=BaseModel)
 ResultT = TypeVar("ResultT", bound=BaseModel)
+Json = Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Endpoint(Generic[RequestT, ResultT]):
-    """One endpoint: ``request`` is its JSON body (POST) or its query parameters (GET)."""
+    """One endpoint: ``request`` is its JSON body (POST) or its query parameters (GET).
+
+    ``errors`` are the codes it can answer with. It is ``always_certain`` if it never answers 502:
+    what it was asked to do is done, or is certainly not. The examples belong together.
+    """
 
     method: Literal["GET", "POST"]
     path: str
     scope: Scope
     request: type[RequestT]
     result: type[ResultT]
-    status: int
+    status: int = 200
     summary: str
+    errors: tuple[ErrorCode, ...]
+    always_certain: bool = False
+    request_example: Json
+    response_example: Json
 
+
+_ANY_ERRORS = (
+    ErrorCode.MISSING_BEARER_TOKEN,
+    ErrorCode.MALFORMED_API_KEY,
+    ErrorCode.INVALID_API_KEY,
+    ErrorCode.KEY_KIND_MISMATCH,
+    ErrorCode.INSUFFICIENT_SCOPE,
+    ErrorCode.INTERNAL_ERROR,
+    ErrorCode.UPSTREAM_FAILED,
+)
+_WRITE_ERRORS = (
+    *_ANY_ERRORS,
+    ErrorCode.INVALID_PAYLOAD,
+    ErrorCode.PAYLOAD_TOO_LARGE,
+    ErrorCode.UNSUPPORTED_MEDIA_TYPE,
+)
+_READ_ERRORS = (*_ANY_ERRORS, ErrorCode.INVALID_PARAMS)
+
+_EVENT_ROW = {column.name: column.example for column in SHOWN_COLUMNS}
+_EVENT = {
+    "event": "signup",
+    "event_id": "evt_abc123",
+    "timestamp": "2026-05-16T19:00:00.000Z",
+    "anonymous_id": "u_abc",
+    "user_id": "user_42",
+    "session_id": "sess_xyz",
+    "url": _EVENT_ROW["url"],
+    "path": "/",
+    "referrer": "https://l.facebook.com/",
+    "properties": {"plan": "free", "team_size": 4},
+}
+_WINDOW = {"from": "2026-05-01T00:00:00Z", "to": "2026-06-01T00:00:00Z"}
+_GROUP = {"source": "facebook", "medium": "paid"}
 
 TRACK = Endpoint(
-    "POST", "/v1/track", Scope.INGEST, TrackEvent, TrackResult, 202, "Store one event."
+    method="POST",
+    path="/v1/track",
+    scope=Scope.INGEST,
+    request=TrackEvent,
+    result=TrackResult,
+    status=202,
+    summary="Store one event.",
+    errors=(*_WRITE_ERRORS, ErrorCode.ORIGIN_NOT_ALLOWED, ErrorCode.RATE_LIMITED),
+    request_example=_EVENT,
+    response_example={"ok": True, "event_id": "evt_abc123"},
 )
 BATCH = Endpoint(
-    "POST",
-    "/v1/batch",
-    Scope.INGEST,
-    BatchRequest,
-    BatchResult,
-    202,
-    "Store 1 to 1000 events, all or none.",
+    method="POST",
+    path="/v1/batch",
+    scope=Scope.INGEST,
+    request=BatchRequest,
+    result=BatchResult,
+    status=202,
+    summary="Store 1 to 1000 events, all or none.",
+    errors=(*_WRITE_ERRORS, ErrorCode.ORIGIN_NOT_ALLOWED, ErrorCode.RATE_LIMITED),
+    request_example={"events": [_EVENT, {"event": "$pageview", "anonymous_id": "u_def"}]},
+    response_example={"ok": True, "count": 2},
 )
 IDENTIFY = Endpoint(
-    "POST",
-    "/v1/identify",
-    Scope.INGEST,
-    IdentifyRequest,
-    IdentifyResult,
-    200,
-    "Tie a visitor to a known person.",
+    method="POST",
+    path="/v1/identify",
+    scope=Scope.INGEST,
+    request=IdentifyRequest,
+    result=IdentifyResult,
+    summary="Tie a visitor to a known person.",
+    errors=(*_WRITE_ERRORS, ErrorCode.ORIGIN_NOT_ALLOWED),
+    request_example={"anonymous_id": "u_abc", "user_id": "user_42", "traits": {"plan": "pro"}},
+    response_example={"ok": True},
 )
 FORGET = Endpoint(
-    "POST",
-    "/v1/forget",
-    Scope.FORGET,
-    ForgetRequest,
-    ForgetResult,
-    200,
-    "Erase every event of a user.",
+    method="POST",
+    path="/v1/forget",
+    scope=Scope.FORGET,
+    request=ForgetRequest,
+    result=ForgetResult,
+    summary="Delete every event of a user.",
+    errors=(*_WRITE_ERRORS, ErrorCode.FORGET_REQUIRES_SECRET_KEY, ErrorCode.FORGET_FAILED),
+    always_certain=True,
+    request_example={"user_id": "user_43"},
+    response_example={"ok": True, "queued": True},
 )
 SOURCES = Endpoint(
-    "GET",
-    "/v1/sources",
-    Scope.READ,
-    SourcesParams,
-    SourcesResult,
-    200,
-    "Events and visitors by source, with the paid share.",
+    method="GET",
+    path="/v1/sources",
+    scope=Scope.READ,
+    request=SourcesParams,
+    result=SourcesResult,
+    summary="Events and visitors by source, with the paid share.",
+    errors=_READ_ERRORS,
+    request_example={**_WINDOW, "breakdown": "source_medium", "limit": 50},
+    response_example={
+        "breakdown": "source_medium",
+        "rows": [{**_GROUP, "events": 12, "uniques": 9, "paid_share": 1.0}],
+    },
 )
 STATS = Endpoint(
-    "GET",
-    "/v1/stats",
-    Scope.READ,
-    StatsParams,
-    StatsResult,
-    200,
-    "Events or unique visitors by columns and buckets of time.",
+    method="GET",
+    path="/v1/stats",
+    scope=Scope.READ,
+    request=StatsParams,
+    result=StatsResult,
+    summary="Events or unique visitors by columns and buckets of time.",
+    errors=(*_READ_ERRORS, ErrorCode.INVALID_GROUP_BY),
+    request_example={
+        **_WINDOW,
+        "metric": "count",
+        "group_by": "source,medium",
+        "interval": "day",
+        "event": "signup",
+        "limit": 100,
+    },
+    response_example={
+        "metric": "count",
+        "rows": [{"bucket": "2026-05-16T00:00:00.000Z", **_GROUP, "value": 12}],
+    },
 )
 QUERY = Endpoint(
-    "GET", "/v1/query", Scope.READ, QueryParams, QueryResult, 200, "Raw events, newest first."
+    method="GET",
+    path="/v1/query",
+    scope=Scope.READ,
+    request=QueryParams,
+    result=QueryResult,
+    summary="Raw events, newest first.",
+    errors=_READ_ERRORS,
+    request_example={
+        **_WINDOW,
+        "event": "signup",
+        **_GROUP,
+        "country": "DE",
+        "user_id": "user_42",
+        "anonymous_id": "u_abc",
+        "limit": 100,
+    },
+    response_example={"rows": [_EVENT_ROW]},
 )
 
 HEALTH_PATH = "/health"

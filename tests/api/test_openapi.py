@@ -8,9 +8,9 @@ from jsonschema import Draft202012Validator
 from schemathesis import openapi
 
 from millimetric_mcp import __version__
-from millimetric_mcp.api.openapi import EXAMPLES, build_openapi, list_codes, render_openapi
+from millimetric_mcp.api.openapi import build_openapi, render_openapi
 from millimetric_mcp.contract.codes import ErrorCode
-from millimetric_mcp.contract.endpoints import ENDPOINTS, Endpoint
+from millimetric_mcp.contract.endpoints import BATCH, ENDPOINTS, TRACK, Endpoint
 
 COMMITTED = Path(__file__).parents[2] / "docs" / "openapi.json"
 NOT_OF_A_PATH = {ErrorCode.NOT_FOUND, ErrorCode.METHOD_NOT_ALLOWED}
@@ -62,7 +62,7 @@ def test_every_endpoint_asks_for_a_key_and_names_the_kinds_that_fit(endpoint):
 
 
 def test_every_error_code_of_an_endpoint_is_described_there():
-    described = {code for endpoint in ENDPOINTS for code in list_codes(endpoint)}
+    described = {code for endpoint in ENDPOINTS for code in endpoint.errors}
 
     assert described == set(ErrorCode) - NOT_OF_A_PATH
 
@@ -111,8 +111,8 @@ def validate(endpoint: Endpoint, status: int, body: object) -> None:
 
 @each_endpoint
 async def test_each_example_is_answered_as_the_document_says(api, endpoint):
-    sent, answered = EXAMPLES[endpoint]
-    await api.post("/v1/batch", EXAMPLES[ENDPOINTS[1]][0])
+    sent, answered = endpoint.request_example, endpoint.response_example
+    await api.post("/v1/batch", BATCH.request_example)
 
     if endpoint.method == "POST":
         answer = await api.post(endpoint.path, sent)
@@ -128,11 +128,11 @@ async def test_each_example_is_answered_as_the_document_says(api, endpoint):
 
 
 async def test_the_example_rows_have_the_columns_of_real_ones(api):
-    await api.post("/v1/track", EXAMPLES[ENDPOINTS[0]][0])
+    await api.post("/v1/track", TRACK.request_example)
 
     for endpoint in ENDPOINTS:
         if endpoint.method == "GET":
-            sent, answered = EXAMPLES[endpoint]
+            sent, answered = endpoint.request_example, endpoint.response_example
             asked = {name: value for name, value in sent.items() if name != "country"}
             [row] = await api.rows(endpoint.path, asked)
             assert list(row) == list(answered["rows"][0])
