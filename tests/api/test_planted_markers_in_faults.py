@@ -67,7 +67,7 @@ async def test_a_fault_is_logged_by_its_type_and_place(quick_api):
     await quick_api.post("/v1/track", {"event": "x"})
 
     [line] = [json.loads(line) for line in quick_api.log]
-    assert line["fault"].startswith("RuntimeError at StoreDouble._answer:")
+    assert line["fault"].startswith("RuntimeError at StoreDouble.ping:")
     assert (line["status"], line["project"]) == (500, "default")
 
 

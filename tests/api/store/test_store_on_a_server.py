@@ -84,18 +84,18 @@ async def test_an_erasure_is_done_in_the_store_that_it_was_asked_of(
     """Not in another's that uses the same control database, which has no such events."""
     monkeypatch.setattr(maintenance, "FORGET_POLL_S", 0.05)
     await api.post("/v1/track", {"event": "x", "user_id": "gone"})
-    erasure = {"database": database, "match": "-- Erases", "kind": "refuse", "code": 242}
+    erasure = {"database": database, "match": "-- Deletes", "kind": "refuse", "code": 242}
     front.plant(erasure | {"times": 1000})
     another = open_event_store(front.target(f"{database}_2"), max_queued_events=1)
 
     async with run_api(another):
         await api.post("/v1/forget", {"user_id": "gone"})
-        await wait_until(lambda: len(front.list_statements("-- Erases", database=database)) > 20)
+        await wait_until(lambda: len(front.list_statements("-- Deletes", database=database)) > 20)
         front.plant()
         await wait_until(lambda: not api.control.forgets.list_pending())
 
     assert await api.rows("/v1/query") == []
-    assert front.list_statements("-- Erases", database=f"{database}_2") == []
+    assert front.list_statements("-- Deletes", database=f"{database}_2") == []
 
 
 async def test_erasures_of_many_projects_are_done_together(api, front, database, wait_until):
@@ -108,7 +108,7 @@ async def test_erasures_of_many_projects_are_done_together(api, front, database,
 
     await wait_until(lambda: not api.control.forgets.list_pending())
 
-    assert len(front.list_statements("-- Erases", database=database)) < 6
+    assert len(front.list_statements("-- Deletes", database=database)) < 6
 
 
 async def test_a_thousand_users_are_erased_by_one_statement(api, ask):

@@ -3,10 +3,10 @@ SELECT count()
 FROM events
 WHERE project_id = {project_id:UInt64} AND toDate(timestamp) < {first_day:Date};
 
--- Erases users' events that had arrived by each one's cutoff. The ids are not in the statement,
--- which the engine keeps on disk: salted hashes are, and forgotten.sql removes these too.
--- A user is a project and a hash; those of all projects go at once, since each wait for files to
--- be deleted takes seconds.
+-- Deletes users' events that arrived before each user's cutoff. The engine keeps the statement on
+-- disk, so it has salted hashes and no ids; delete_mutation_record.sql removes these too.
+-- A user is a project and a hash. Users of all projects are deleted at once, since each wait for
+-- files to be deleted takes seconds.
 ALTER TABLE millimetric.events_local ON CLUSTER 'analytics'
 DELETE WHERE project_id IN {project_ids:Array(UInt64)}
     AND user_id != ''
@@ -27,7 +27,7 @@ SELECT concat(hostName(), ' ', name)
 FROM clusterAllReplicas('analytics', system.parts)
 WHERE database = 'millimetric' AND table = 'events_local' AND NOT active;
 
--- Removes a project's events from days before the first one kept.
+-- Deletes a project's events from days before the first one kept.
 ALTER TABLE millimetric.events_local ON CLUSTER 'analytics'
 DELETE WHERE project_id = {project_id:UInt64} AND toDate(timestamp) < {first_day:Date}
 SETTINGS mutations_sync = 2, distributed_ddl_task_timeout = 600;

@@ -90,3 +90,11 @@ SELECT toString(uuid)
 FROM system.tables
 WHERE database = 'millimetric' AND name = 'identity'
     AND (SELECT count() FROM millimetric.identity) = 0;
+
+-- Outdated files are deleted within about 3 seconds, not 15: a deletion waits for that. A replica
+-- looks for them a little later than another one.
+ALTER TABLE millimetric.events
+MODIFY SETTING
+    old_parts_lifetime = 1,
+    cleanup_delay_period = 1,
+    max_cleanup_delay_period = 1;

@@ -1,5 +1,5 @@
--- Removes the engine's note of an erasure that is done: by its salt and hashes a guessed id could
--- be tried out. Only on one server: a replica that lags behind would never do the erasure.
+-- Removes the engine's record of a deletion that is done: with its salt and hashes, a guessed id
+-- could be checked. Only on one server: a replica that lags behind would never do the deletion.
 KILL MUTATION
 WHERE database = '$database' AND table = '$local' AND is_done
     AND position(command, {user_hash:String}) > 0

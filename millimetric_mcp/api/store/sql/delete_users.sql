@@ -1,7 +1,7 @@
--- Erases users' events that had arrived by each one's cutoff. The ids are not in the statement,
--- which the engine keeps on disk: salted hashes are, and forgotten.sql removes these too.
--- A user is a project and a hash; those of all projects go at once, since each wait for files to
--- be deleted takes seconds.
+-- Deletes users' events that arrived before each user's cutoff. The engine keeps the statement on
+-- disk, so it has salted hashes and no ids; delete_mutation_record.sql removes these too.
+-- A user is a project and a hash. Users of all projects are deleted at once, since each wait for
+-- files to be deleted takes seconds.
 ALTER TABLE $database.$local $on_cluster
 DELETE WHERE project_id IN {project_ids:Array(UInt64)}
     AND user_id != ''

@@ -52,7 +52,7 @@ def test_an_erasure_asked_of_one_worker_is_done_once_and_for_all(
         with deployment.only(worker):
             assert deployment.rows("/v1/query", user_id="gone") == []
     time.sleep(2.5)  # each of the others has looked for work meanwhile
-    assert len(module_front.list_statements("-- Erases", database=deployment.database)) == 1
+    assert len(module_front.list_statements("-- Deletes", database=deployment.database)) == 1
 
 
 def test_a_key_revoked_elsewhere_is_refused_by_every_worker_within_5_s(deployment, workers):
