@@ -23,7 +23,7 @@ from bench.render import (
 )
 from bench.report import Report, read_report, write_report
 from bench.workspace import FULL, QUICK, Workspace
-from millimetric_mcp.demo.deployment import ended_like_ctrl_c
+from millimetric_mcp.demo.api_process import end_on_sigterm_as_on_ctrl_c
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "bench" / "results"
@@ -51,8 +51,8 @@ def main() -> int:
     failed: list[str] = []
     if not options.render:
         try:
-            with ended_like_ctrl_c():
-                failed = _measure(options, results)
+            end_on_sigterm_as_on_ctrl_c()
+            failed = _measure(options, results)
         except KeyboardInterrupt:
             return INTERRUPTED
     reports = _read_all(results)

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
-from hashlib import sha256
+from hashlib import blake2b, sha256
 from importlib import resources
 from itertools import islice
 from pathlib import Path
@@ -22,13 +22,13 @@ from millimetric_mcp.cli.api import STORE_DIR
 from millimetric_mcp.contract.columns import StoredEvent
 from millimetric_mcp.contract.endpoints import BATCH, TRACK, Endpoint
 from millimetric_mcp.contract.events import MAX_BATCH_EVENTS
+from millimetric_mcp.demo.batches import cut_batches, write_event
 from millimetric_mcp.demo.generator import GeneratedEvent, generate
-from millimetric_mcp.demo.payload import cut_batches, write_event
-from millimetric_mcp.demo.stored import store_event
 
 SEED = 20
 END = datetime(2026, 1, 31, 11, tzinfo=UTC)
 DAYS = 30
+DAY_MS = 86_400_000
 UNALIGNED = timedelta(minutes=30)
 WINDOW = (END - timedelta(days=DAYS) - UNALIGNED, END - UNALIGNED)
 """30 days that begin and end within a day, nearly all events in them."""
@@ -52,6 +52,38 @@ def make_events(count: int, *, days: int = DAYS) -> Iterator[GeneratedEvent]:
 def make_stored(count: int, *, project_id: int, days: int = DAYS) -> Iterator[StoredEvent]:
     """The same events as the store keeps them."""
     return (store_event(event, project_id=project_id) for event in make_events(count, days=days))
+
+
+def store_event(event: GeneratedEvent, *, project_id: int) -> StoredEvent:
+    """Return the event as the API stores it when a visitor's browser sends it.
+
+    The attribution is the generator's: no classifier runs.
+    """
+    source, medium, campaign, confidence, rule_id = event.attribution
+    day = event.timestamp_ms // DAY_MS
+    return StoredEvent(
+        project_id=project_id,
+        timestamp_ms=event.timestamp_ms,
+        event_name=event.event,
+        event_id=event.event_id or "",
+        anonymous_id=event.anonymous_id,
+        user_id=event.user_id or "",
+        session_id="",
+        source=source,
+        medium=medium,
+        campaign=campaign or "",
+        source_confidence=confidence.value,
+        source_rule_id=rule_id,
+        referrer=event.referrer or "",
+        url=event.url,
+        path="/" + event.url.partition("?")[0].split("/", 3)[3],
+        country=event.country,
+        device_type=event.device.device_type,
+        browser=event.device.browser,
+        os=event.device.os,
+        properties=event.properties,
+        ip_hash=blake2b(f"{day}{event.anonymous_id}".encode(), digest_size=16).digest(),
+    )
 
 
 @cache
@@ -116,11 +148,14 @@ def mark_loaded(data_dir: Path, loading: Loading) -> None:
 
 
 def fingerprint_schema() -> str:
-    """What a store's files depend on beside the events: its schema's text and the generator's."""
+    """Return a hash of the files that decide what a loaded store holds."""
+    demo = resources.files("millimetric_mcp.demo")
     files = [
         *resources.files("millimetric_mcp.api.store").joinpath("sql", "migrations").iterdir(),
         resources.files("millimetric_mcp.api.store").joinpath("migrations.py"),
-        *resources.files("millimetric_mcp.demo").iterdir(),
+        *(demo / name for name in ("shop.py", "generator.py")),
+        *(demo / "data").iterdir(),
+        Path(__file__),
     ]
     texts = [file.read_bytes() for file in files if file.is_file()]
     return sha256(b"".join(sorted(texts))).hexdigest()[:16]

@@ -8,8 +8,8 @@ from importlib.util import find_spec
 
 from rich.console import Console
 
-from millimetric_mcp.demo.deployment import ended_like_ctrl_c
-from millimetric_mcp.demo.walkthrough import Demo, walk_through
+from millimetric_mcp.demo.api_process import end_on_sigterm_as_on_ctrl_c
+from millimetric_mcp.demo.walkthrough import run_demo
 from millimetric_mcp.errors import SettingsError
 
 __all__ = ["run"]
@@ -34,11 +34,11 @@ def run(options: Namespace, environ: Mapping[str, str]) -> int:
         sys.stdout.reconfigure(errors="replace")  # a poor terminal shows ? rather than fails
     width = None if sys.stdout.isatty() else PIPE_WIDTH_CHARS
     console = Console(file=sys.stdout, width=width, highlight=False)
-    demo = Demo(events=options.events, keep=options.keep, environ=environ, console=console)
     # An interrupted run may be over before asyncio notices that its child has ended.
     logging.getLogger("asyncio").setLevel(logging.ERROR)
-    with ended_like_ctrl_c():
-        return 0 if walk_through(demo) else 1
+    end_on_sigterm_as_on_ctrl_c()
+    is_correct = run_demo(console, events=options.events, keep=options.keep, environ=environ)
+    return 0 if is_correct else 1
 
 
 def _check_extra() -> None:

@@ -1,5 +1,5 @@
-"""A web shop's month, invented: the events, what is true of them, and the walk-through.
+"""The demo: an invented web shop sends a month of events, asks about them, checks the answers.
 
-`generator` and its neighbours are pure; the walk-through alone starts processes. The
-benchmarks use the generator too.
+`shop` and `generator` create the events; the benchmarks use them too. `walkthrough` is
+``millimetric-mcp demo``.
 """

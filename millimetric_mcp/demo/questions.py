@@ -1,215 +1,265 @@
-"""What is asked of the events: each question is put to a tool, shown, and checked."""
+"""What the demo asks through the MCP tools: each result is shown and checked."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from typing import Any, Generic, Protocol, TypeVar
+
+from mcp import MCPError
+from mcp_types import CallToolResult, TextContent
+from pydantic import BaseModel, ValidationError
 
 from millimetric_mcp.contract.reads import MAX_SOURCES_LIMIT, MAX_STATS_LIMIT, SourceRow, StatsRow
-from millimetric_mcp.demo.answers import EVENT_FIELDS, Events, EventSeen, Sources, Statistics
+from millimetric_mcp.contract.validation import list_field_errors
+from millimetric_mcp.demo.batches import write_time
+from millimetric_mcp.demo.checks import UNIQUES_TOLERANCE, Checks, ExpectedCounts, Tallies
 from millimetric_mcp.demo.generator import PURCHASE, SIGNUP, GeneratedEvent
-from millimetric_mcp.demo.payload import write_time
-from millimetric_mcp.demo.stage import NUMBER, Stage, cut
-from millimetric_mcp.demo.truth import Tallies, Tally, Truth
+from millimetric_mcp.demo.report import Report, cut, draw_bar
+from millimetric_mcp.errors import DemoFailed
 
-FACEBOOK, PAID, SOCIAL = "facebook", "paid", "social"
 SHOWN_SOURCES = 12
-PAGE_CHARS, SOURCE_CHARS = 22, 13
-LONG_SOURCE_CHARS = 16
-SHARE_DIGITS = 9
+BY_DAY: Mapping[str, object] = {"interval": "day", "fill_empty": True}
+SUMMARY = "all correct"
 
-A_DAY: Mapping[str, object] = {"interval": "day", "fill_empty": True}
+ResultT = TypeVar("ResultT", bound=BaseModel)
+RowT = TypeVar("RowT")
 
-Found = Mapping[tuple[str, ...], int]
+
+class WriteResult(BaseModel):
+    """Of a tool that writes; ``queued`` is of ``forget``, false if the user declined."""
+
+    ok: bool
+    queued: bool = False
+
+
+class EventSummary(BaseModel):
+    """The fields of an event that the demo asks for."""
+
+    timestamp: str
+    event_name: str
+    path: str = ""
+    source: str
+    medium: str
+    source_rule_id: str
+
+
+class Rows(BaseModel, Generic[RowT]):
+    """Of a tool that reads; ``total`` is of ``stats``, for the whole window."""
+
+    rows: list[RowT]
+    total: int = 0
+
+
+class ToolClient(Protocol):
+    """The part of an MCP client that the questions need."""
+
+    async def call_tool(self, name: str, arguments: dict[str, Any]) -> CallToolResult: ...
 
 
 @dataclass(frozen=True, slots=True)
-class Case:
-    """The stage, what is true, and the window every question is about."""
+class Questions:
+    """Asks about the events of ``window`` and compares the results with ``expected``.
 
-    stage: Stage
-    truth: Truth
+    ``checks`` collects the checks of all questions.
+    """
+
+    report: Report
+    client: ToolClient
+    expected: ExpectedCounts
     window: Mapping[str, str]
+    checks: Checks
 
+    async def call(
+        self, result_type: type[ResultT], tool: str, arguments: Mapping[str, object]
+    ) -> ResultT:
+        """Return a tool's result.
 
-async def ask_sources(case: Case) -> None:
-    """Every source and medium with its events, visitors and paid share."""
-    stage = case.stage
-    stage.title("Where does our traffic come from?")
-    answer = await stage.ask(Sources, "top_sources", **case.window, limit=MAX_SOURCES_LIMIT)
-    most = max((row.events for row in answer.rows), default=0)
-    stage.table(
-        ["Source", "Medium", NUMBER + "Events", "", NUMBER + "Visitors", NUMBER + "Paid"],
-        [
-            (
-                cut(row.source, LONG_SOURCE_CHARS),
-                row.medium or "",
-                f"{row.events:,}",
-                stage.bar(row.events, most=most),
-                f"{row.uniques:,}",
-                f"{row.paid_share:.0%}",
+        Raises:
+            DemoFailed: the tool failed, or a field of its result is invalid.
+        """
+        try:
+            result = await self.client.call_tool(tool, dict(arguments))
+        except MCPError as error:
+            raise DemoFailed(f"{tool} failed: {error}") from None
+        if result.is_error:
+            texts = [part.text for part in result.content if isinstance(part, TextContent)]
+            raise DemoFailed(f"{tool} returned an error: {' '.join(texts)}")
+        try:
+            return result_type.model_validate(result.structured_content)
+        except ValidationError as error:
+            fields = ", ".join(sorted({each.field for each in list_field_errors(error)}))
+            raise DemoFailed(f"the result of {tool} has invalid fields: {fields}") from None
+
+    async def ask(
+        self, result_type: type[ResultT], tool: str, arguments: Mapping[str, object]
+    ) -> ResultT:
+        """Show a tool call and return its result; raises as `call` does."""
+        self.report.write_call(tool, arguments)
+        return await self.call(result_type, tool, arguments)
+
+    def check(
+        self,
+        what: str,
+        *,
+        found: Mapping[str, object],
+        sent: Mapping[str, object],
+        tolerance: float = 0.0,
+    ) -> None:
+        """Compare a result's values with those sent, and show whether they are the same."""
+        checks = Checks()
+        checks.compare(what, found=found, sent=sent, tolerance=tolerance)
+        summary = f"all within {tolerance:.0%}" if tolerance else SUMMARY
+        self.report.write_checks(checks, summary)
+        self.checks.add(checks)
+
+    def check_sources(self, rows: Iterable[SourceRow], sent: Tallies) -> None:
+        """Check the events, visitors and paid share of each source."""
+        found = {" / ".join(filter(None, (row.source, row.medium))): row for row in rows}
+        columns = {"events": 0.0, "uniques": UNIQUES_TOLERANCE, "paid_share": 1e-9}
+        checks = Checks()
+        for column, tolerance in columns.items():
+            checks.compare(
+                column,
+                found={key: getattr(row, column) for key, row in found.items()},
+                sent={key: getattr(tally, column) for key, tally in sent.items()},
+                tolerance=tolerance,
             )
-            for row in answer.rows[:SHOWN_SOURCES]
-        ],
-    )
-    if len(answer.rows) > SHOWN_SOURCES:
-        stage.say(f"and {len(answer.rows) - SHOWN_SOURCES} more rows")
-    check_sources(stage, answer.rows, sent=case.truth.by_source_medium)
-    stage.verdict()
+        self.report.write_checks(checks, SUMMARY)
+        self.checks.add(checks)
+
+    async def read_sources(self) -> list[SourceRow]:
+        question = {**self.window, "limit": MAX_SOURCES_LIMIT}
+        return (await self.ask(Rows[SourceRow], "top_sources", question)).rows
+
+    async def ask_sources(self) -> None:
+        self.report.write_title("Where does our traffic come from?")
+        rows = await self.read_sources()
+        largest = max((row.events for row in rows), default=0)
+        self.report.write_table(
+            ["Source", "Medium", "Events", "", "Visitors", "Paid"],
+            [
+                (
+                    cut(row.source, 16),
+                    row.medium or "",
+                    row.events,
+                    draw_bar(row.events, largest=largest),
+                    row.uniques,
+                    f"{row.paid_share:4.0%}",
+                )
+                for row in rows[:SHOWN_SOURCES]
+            ],
+        )
+        if len(rows) > SHOWN_SOURCES:
+            self.report.write(f"and {len(rows) - SHOWN_SOURCES} more rows")
+        self.check_sources(rows, self.expected.by_source_medium)
+
+    async def ask_facebook(self) -> None:
+        self.report.write_title("Is our Facebook traffic paid or organic?")
+        question = {**self.window, "breakdown": "source", "source": "facebook"}
+        rows = (await self.ask(Rows[SourceRow], "top_sources", question)).rows
+        for row in rows:
+            self.report.write_split(row.paid_share, first="paid", second="social")
+            paid = round(row.events * row.paid_share)
+            self.report.write(f"{paid:,} of {row.events:,} events came from ads")
+        self.check_sources(rows, {"facebook": self.expected.by_source["facebook"]})
+
+    async def ask_signups_by_day(self) -> None:
+        self.report.write_title("How many people sign up each day?")
+        question = {**self.window, "event": SIGNUP, **BY_DAY}
+        result = await self.ask(Rows[StatsRow], "stats", question)
+        self._show_days(result.rows)
+        self.report.write(f"{result.total:,} sign-ups in total")
+        found = {(row.bucket or "")[:10]: row.value for row in result.rows if row.value}
+        sent = {day: tally.events for day, tally in self.expected.signups_by_day.items()}
+        found["total"], sent["total"] = result.total, sum(sent.values())
+        self.check("sign-ups", found=found, sent=sent)
+
+    async def ask_visitors_by_day(self) -> None:
+        self.report.write_title("How many visitors come each day?")
+        question = {**self.window, "metric": "uniques", **BY_DAY}
+        result = await self.ask(Rows[StatsRow], "stats", question)
+        self._show_days(result.rows)
+        self.report.write(f"{result.total:,} different visitors in total")
+        found = {(row.bucket or "")[:10]: row.value for row in result.rows if row.value}
+        sent = {day: tally.uniques for day, tally in self.expected.by_day.items()}
+        found["total"], sent["total"] = result.total, self.expected.total.uniques
+        self.check("visitors", found=found, sent=sent, tolerance=UNIQUES_TOLERANCE)
+
+    def _show_days(self, rows: Iterable[StatsRow]) -> None:
+        days = [(date.fromisoformat((row.bucket or "")[:10]), row.value) for row in rows]
+        labels = [f"{day:%b %d}" if day.weekday() == 0 else "" for day, _ in days]
+        self.report.write_columns([value for _, value in days], labels=labels)
+
+    async def ask_facebook_signups(self) -> None:
+        self.report.write_title("How many sign-ups do Facebook's ads and posts bring?")
+        question: dict[str, object] = {**self.window, "event": SIGNUP}
+        question |= {"group_by": ["source", "medium"], "limit": MAX_STATS_LIMIT}
+        result = await self.ask(Rows[StatsRow], "stats", question)
+        found = {f"{row.source} / {row.medium}": row.value for row in result.rows}
+        paid, social = found.get("facebook / paid", 0), found.get("facebook / social", 0)
+        if paid + social:
+            self.report.write_split(paid / (paid + social), first="paid", second="social")
+        self.report.write(f"{paid:,} sign-ups came from ads, {social:,} from posts")
+        tallies = self.expected.signups_by_source_medium
+        self.check(
+            "sign-ups", found=found, sent={key: each.events for key, each in tallies.items()}
+        )
+
+    async def ask_devices(self) -> None:
+        self.report.write_title("On which devices do people buy?")
+        question = {**self.window, "event": PURCHASE, "group_by": ["device_type"]}
+        result = await self.ask(Rows[StatsRow], "stats", question)
+        found = {row.device_type or "": row.value for row in result.rows}
+        largest = max(found.values(), default=0)
+        bars = [(name, value, draw_bar(value, largest=largest)) for name, value in found.items()]
+        self.report.write_table(["Device", "Purchases", ""], bars)
+        tallies = self.expected.purchases_by_device
+        sent = {key: tally.events for key, tally in tallies.items()}
+        self.check("purchases", found=found, sent=sent)
+
+    def select_events(self, user_id: str, *, limit: int) -> dict[str, object]:
+        """Return the arguments of ``raw_events`` for one user's events."""
+        fields = list(EventSummary.model_fields)
+        return {**self.window, "user_id": user_id, "fields": fields, "limit": limit}
+
+    async def ask_events(
+        self, user_id: str, *, sent: Sequence[GeneratedEvent], with_times: bool = True
+    ) -> None:
+        """Ask for a user's events; ``sent`` is oldest first."""
+        question = self.select_events(user_id, limit=len(sent) + 1)
+        rows = (await self.ask(Rows[EventSummary], "raw_events", question)).rows
+        if rows:
+            self.report.write_table(
+                ["Time (UTC)", "Event", "Page", "From"],
+                [
+                    (
+                        row.timestamp[5:16].replace("T", " "),
+                        row.event_name,
+                        cut(row.path, 22),
+                        f"{cut(row.source, 13)} / {row.medium}",
+                    )
+                    for row in rows
+                ],
+            )
+        else:
+            self.report.write(f"{user_id} has no events")
+        found: dict[str, object] = {"number of events": len(rows)}
+        expected: dict[str, object] = {"number of events": len(sent)}
+        for number, (row, event) in enumerate(zip(rows, reversed(sent), strict=False), start=1):
+            values = _list_expected(event)
+            if not with_times:
+                del values["timestamp"]
+            for column, value in values.items():
+                expected[f"{column} of event {number}"] = value
+                found[f"{column} of event {number}"] = getattr(row, column)
+        self.check(user_id, found=found, sent=expected)
 
 
-async def ask_facebook(case: Case) -> None:
-    """Facebook as one row whose paid share answers the question."""
-    stage = case.stage
-    stage.title("Facebook: paid or organic?")
-    answer = await stage.ask(
-        Sources, "top_sources", **case.window, breakdown="source", source=FACEBOOK
-    )
-    for row in answer.rows:
-        _show_split(stage, row.paid_share)
-        stage.say(f"{row.events * row.paid_share:,.0f} of {row.events:,} events came from ads")
-    sent: Tallies = {(FACEBOOK,): case.truth.by_source[(FACEBOOK,)]}
-    check_sources(stage, answer.rows, sent=sent)
-    stage.verdict()
-
-
-async def ask_signups_a_day(case: Case) -> None:
-    """Sign-ups by day, and their number in all."""
-    stage, truth = case.stage, case.truth
-    stage.title("How many sign-ups a day?")
-    answer = await stage.ask(Statistics, "stats", **case.window, event=SIGNUP, **A_DAY)
-    _show_days(stage, answer.rows)
-    stage.say(f"{answer.total:,} sign-ups in all")
-    sent = sum(found.events for found in truth.signups_by_day.values())
-    stage.checks.equal("sign-ups in all", found=answer.total, sent=sent)
-    _check_counts(stage, "sign-ups", found=_by_day(answer.rows), sent=truth.signups_by_day)
-    stage.verdict()
-
-
-async def ask_visitors_a_day(case: Case) -> None:
-    """Unique visitors by day, and in all, which is not their sum."""
-    stage, truth = case.stage, case.truth
-    stage.title("How many different people a day?")
-    answer = await stage.ask(Statistics, "stats", **case.window, metric="uniques", **A_DAY)
-    _show_days(stage, answer.rows)
-    stage.say(f"{answer.total:,} people in all")
-    stage.checks.near("visitors in all", found=answer.total, sent=truth.total.uniques)
-    found = _by_day(answer.rows)
-    stage.checks.same_keys("visitors", found=found, sent=truth.by_day)
-    for day in sorted(found.keys() & truth.by_day.keys()):
-        sent = truth.by_day[day].uniques
-        stage.checks.near(f"visitors of {day[0]}", found=found[day], sent=sent)
-    stage.verdict("estimates, all within 3 % of what was sent")
-
-
-async def ask_facebook_signups(case: Case) -> None:
-    """Sign-ups by source and medium; ads and posts do not convert alike."""
-    stage, truth = case.stage, case.truth
-    stage.title("And of the sign-ups Facebook brought: paid or organic?")
-    grouping: dict[str, object] = {"group_by": ["source", "medium"], "limit": MAX_STATS_LIMIT}
-    answer = await stage.ask(Statistics, "stats", **case.window, event=SIGNUP, **grouping)
-    found: Found = {(row.source or "", row.medium or ""): row.value for row in answer.rows}
-    paid, social = found.get((FACEBOOK, PAID), 0), found.get((FACEBOOK, SOCIAL), 0)
-    if paid + social:
-        _show_split(stage, paid / (paid + social))
-    views = truth.by_source[(FACEBOOK,)].paid_share
-    stage.say(f"{paid:,} from ads and {social:,} from posts, where ads are {views:.0%} of events")
-    _check_counts(stage, "sign-ups", found=found, sent=truth.signups_by_source_medium)
-    stage.verdict()
-
-
-async def ask_devices(case: Case) -> None:
-    """Purchases by what the User-Agent says they were made on."""
-    stage = case.stage
-    stage.title("On what do people buy?")
-    answer = await stage.ask(
-        Statistics, "stats", **case.window, event=PURCHASE, group_by=["device_type"]
-    )
-    most = max((row.value for row in answer.rows), default=0)
-    stage.table(
-        ["Device", NUMBER + "Purchases", ""],
-        [
-            (row.device_type or "", f"{row.value:,}", stage.bar(row.value, most=most))
-            for row in answer.rows
-        ],
-    )
-    found: Found = {(row.device_type or "",): row.value for row in answer.rows}
-    _check_counts(stage, "purchases", found=found, sent=case.truth.purchases_by_device)
-    stage.verdict()
-
-
-async def ask_events(
-    case: Case, user_id: str, *, sent: Sequence[GeneratedEvent], with_times: bool
-) -> None:
-    """A user's events, newest first; ``sent`` is oldest first."""
-    stage = case.stage
-    question: dict[str, object] = {"user_id": user_id, "fields": list(EVENT_FIELDS)}
-    answer = await stage.ask(Events, "raw_events", **case.window, **question, limit=len(sent) + 1)
-    if answer.rows:
-        stage.table(["When (UTC)", "Event", "Page", "From"], map(_describe, answer.rows))
-    else:
-        stage.say(f"Nothing: {user_id} has no events.")
-    stage.checks.equal(f"number of {user_id}'s events", found=len(answer.rows), sent=len(sent))
-    for row, event in zip(answer.rows, reversed(sent), strict=False):
-        _check_event(stage, row, sent=event, with_times=with_times)
-    stage.verdict()
-
-
-def check_sources(stage: Stage, rows: Iterable[SourceRow], *, sent: Tallies) -> None:
-    """Every row is there, with its counts exactly and its visitors within 3 %."""
-    found = {tuple(filter(None, (row.source, row.medium))): row for row in rows}
-    stage.checks.same_keys("sources", found=found, sent=sent)
-    for key in sorted(found.keys() & sent.keys()):
-        _check_source(stage, " / ".join(key), found=found[key], sent=sent[key])
-
-
-def _check_source(stage: Stage, name: str, *, found: SourceRow, sent: Tally) -> None:
-    checks = stage.checks
-    shares = (round(share, SHARE_DIGITS) for share in (found.paid_share, sent.paid_share))
-    checks.equal(f"events of {name}", found=found.events, sent=sent.events)
-    checks.near(f"visitors of {name}", found=found.uniques, sent=sent.uniques)
-    checks.equal(f"paid share of {name}", found=next(shares), sent=next(shares))
-
-
-def _check_counts(stage: Stage, what: str, *, found: Found, sent: Tallies) -> None:
-    stage.checks.same_keys(what, found=found, sent=sent)
-    for key in sorted(found.keys() & sent.keys()):
-        name = f"{what} of {' / '.join(key)}"
-        stage.checks.equal(name, found=found[key], sent=sent[key].events)
-
-
-def _check_event(stage: Stage, row: EventSeen, *, sent: GeneratedEvent, with_times: bool) -> None:
-    truth = sent.attribution
-    wanted = {
-        "event_name": sent.event,
-        "source": truth.source,
-        "medium": truth.medium,
-        "source_rule_id": truth.rule_id,
+def _list_expected(event: GeneratedEvent) -> dict[str, str]:
+    return {
+        "timestamp": write_time(event.timestamp_ms),
+        "event_name": event.event,
+        "source": event.attribution.source,
+        "medium": event.attribution.medium,
+        "source_rule_id": event.attribution.rule_id,
     }
-    if with_times:
-        wanted["timestamp"] = write_time(sent.timestamp_ms)
-    for column, value in wanted.items():
-        name = f"{column} of {sent.user_id}'s {sent.event}"
-        stage.checks.equal(name, found=getattr(row, column), sent=value)
-
-
-def _by_day(rows: Iterable[StatsRow]) -> Found:
-    """The days on which there is anything to count."""
-    return {((row.bucket or "")[:10],): row.value for row in rows if row.value}
-
-
-def _show_days(stage: Stage, rows: Sequence[StatsRow]) -> None:
-    days = [date.fromisoformat((row.bucket or "")[:10]) for row in rows]
-    stage.columns(
-        [row.value for row in rows],
-        labels=[f"{day:%b %d}" if day.weekday() == 0 else "" for day in days],
-    )
-
-
-def _show_split(stage: Stage, share: float) -> None:
-    stage.split(share, first=f"{share:.1%} paid", second=f"{1 - share:.1%} social")
-
-
-def _describe(row: EventSeen) -> tuple[str, ...]:
-    when = row.timestamp[5:16].replace("T", " ")
-    source = f"{cut(row.source, SOURCE_CHARS)} / {row.medium}"
-    return when, row.event_name, cut(row.path, PAGE_CHARS), source

@@ -1,28 +1,56 @@
-"""The invented shop: its pages, products, prices and the countries it sends coffee to."""
+"""The invented shop: its pages and products, its visitors' devices, and its traffic channels.
+
+The data is in ``data/*.toml``.
+"""
 
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass
-from itertools import product as combinations
+import tomllib
+from base64 import urlsafe_b64encode
+from bisect import bisect
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import date
+from functools import cache
+from importlib import resources
+from itertools import accumulate, product
+from random import Random
+from string import Formatter
+from typing import Any, Generic, NamedTuple, TypeVar
 
-from millimetric_mcp.demo.chance import Weighted
+from millimetric_mcp.contract.attribution import RULES, Attribution
 
-SITE = "https://shop.example"
-CURRENCY = "eur"
+T = TypeVar("T")
+
+TUESDAY, THURSDAY = 1, 3
+MAILING_FACTOR = 5.0
+"""How much more a mailing's link is opened on Tuesdays and Thursdays."""
+
+
+class Weighted(Generic[T]):
+    """Values with a weight each; values of weight 0 are left out, one must be above 0."""
+
+    def __init__(self, choices: Iterable[tuple[T, float]]) -> None:
+        kept = [(value, weight) for value, weight in choices if weight > 0]
+        self.values = tuple(value for value, _ in kept)
+        self._bounds = tuple(accumulate(weight for _, weight in kept))
+
+    def pick(self, rng: Random) -> T:
+        """Return one value; a value of twice the weight comes twice as often."""
+        # Only random() and getrandbits() give the same numbers on every version of Python.
+        return self.values[bisect(self._bounds, rng.random() * self._bounds[-1])]
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A page: its address, and its part of a page view's properties as open JSON text."""
+    """A page of the shop; ``properties`` is JSON text of a page view's, without the last brace."""
 
-    path: str
     url: str
     properties: str
 
 
 @dataclass(frozen=True, slots=True)
 class Product:
-    """Something to buy and the page it is shown on."""
+    """A product and its page."""
 
     product_id: str
     price_cents: int
@@ -31,123 +59,187 @@ class Product:
 
 @dataclass(frozen=True, slots=True)
 class Market:
-    """A country and the language its visitors' browsers ask for."""
+    """A country, and the language of its visitors' browsers."""
 
     country: str
     language: str
 
 
-def _page(path: str, title: str, **properties: str | int) -> Page:
-    text = json.dumps(
-        {"title": f"{title} · Ridge & Rye", **properties}, ensure_ascii=False, separators=(",", ":")
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Device:
+    """A browser on a device; empty strings are unknown. There is one instance of each."""
+
+    user_agent: str
+    screen: str
+    device_type: str
+    browser: str
+    os: str
+
+
+NO_DEVICE = Device(user_agent="", screen="", device_type="", browser="", os="")
+"""The device of an event that a program sends."""
+
+
+class Landing(NamedTuple):
+    """A page view's URL and referrer, and the attribution that the API must find in them."""
+
+    page: Page
+    url: str
+    referrer: str | None
+    attribution: Attribution
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Channel:
+    """One way to reach the shop; ``new`` and ``returning`` weigh visits of such visitors.
+
+    ``query``, ``referrer`` and the campaign may hold the placeholders of `_PLACEHOLDERS`.
+    """
+
+    attribution: Attribution
+    landing_pages: Weighted[Page]
+    devices: Weighted[Device]
+    new: float
+    returning: float
+    query: str = ""
+    referrer: str | None = None
+    signup_rate: float = 0.05
+    mailing: bool = False
+    placeholders: tuple[str, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        text = f"{self.query} {self.referrer} {self.attribution.campaign}"
+        names = tuple(dict.fromkeys(name for _, name, _, _ in Formatter().parse(text) if name))
+        object.__setattr__(self, "placeholders", names)
+
+    def land(self, rng: Random, day: date) -> Landing:
+        """Return the first page view of one visit through this channel."""
+        page = self.landing_pages.pick(rng)
+        query, referrer, attribution = self.query, self.referrer, self.attribution
+        if self.placeholders:
+            values = {name: _PLACEHOLDERS[name](rng, day) for name in self.placeholders}
+            query = query.format_map(values)
+            referrer = referrer and referrer.format_map(values)
+            campaign = attribution.campaign and attribution.campaign.format_map(values)
+            attribution = attribution._replace(campaign=campaign)
+        return Landing(page, f"{page.url}?{query}" if query else page.url, referrer, attribution)
+
+    def weigh(self, *, returning: bool, weekday: int) -> float:
+        """Return the channel's weight among the visits of a weekday (Monday is 0)."""
+        mailed = self.mailing and weekday in {TUESDAY, THURSDAY}
+        return (self.returning if returning else self.new) * (MAILING_FACTOR if mailed else 1.0)
+
+
+def make_token(rng: Random, length: int) -> str:
+    """Return ``length`` random characters of the URL-safe alphabet."""
+    size_bytes = length * 3 // 4 + 1
+    raw = rng.getrandbits(8 * size_bytes).to_bytes(size_bytes, "big")
+    return urlsafe_b64encode(raw)[:length].decode()
+
+
+_PLACEHOLDERS: dict[str, Callable[[Random, date], str]] = {
+    "fbclid": lambda rng, _: f"IwY2xjaw{make_token(rng, 62)}_aem_{make_token(rng, 22)}",
+    "gclid": lambda rng, _: f"Cj0KCQjw{make_token(rng, 76)}_wcB",
+    "click_id": lambda rng, _: f"{rng.getrandbits(128):032x}",
+    "short_link": lambda rng, _: make_token(rng, 10).replace("-", "x").replace("_", "Q"),
+    "week": lambda _, day: f"{day:%Gw%V}",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shop:
+    """What visitors see, and how they come; ``next_pages`` follow a visit's first page."""
+
+    currency: str
+    pages: Mapping[str, Page]
+    next_pages: Weighted[Page]
+    bestsellers: Weighted[Product]
+    markets: Weighted[Market]
+    channels: tuple[Channel, ...]
+
+
+@cache
+def load_shop() -> Shop:
+    """Return the shop of the data files."""
+    data = _read_toml("shop.toml")
+    pages = {name: _make_page(data, path, title) for name, (path, title) in data["pages"].items()}
+    products = list(_list_products(data))
+    landing_pages, next_pages = _weigh_pages(data, pages, products)
+    markets = data["markets"].items()
+    return Shop(
+        currency=data["currency"],
+        pages=pages,
+        next_pages=next_pages,
+        bestsellers=Weighted((item, 1 / (rank + 4)) for rank, item in enumerate(products)),
+        markets=Weighted((Market(name, language), weight) for name, (language, weight) in markets),
+        channels=tuple(_load_channels(landing_pages)),
     )
-    return Page(path, SITE + path, text[:-1])
 
 
-_ORIGINS = (
-    ("ethiopia-yirgacheffe", "Ethiopia Yirgacheffe", 1490),
-    ("kenya-nyeri-aa", "Kenya Nyeri AA", 1690),
-    ("colombia-huila", "Colombia Huila", 1390),
-    ("guatemala-antigua", "Guatemala Antigua", 1390),
-    ("brazil-cerrado", "Brazil Cerrado", 1090),
-    ("sumatra-mandheling", "Sumatra Mandheling", 1290),
-    ("costa-rica-tarrazu", "Costa Rica Tarrazú", 1590),
-    ("house-blend", "House Blend", 990),
-    ("night-shift-decaf", "Night Shift Decaf", 1190),
-    ("panama-geisha", "Panama Geisha", 3990),
-)
-_ROASTS = (("espresso", "Espresso Roast"), ("filter", "Filter Roast"))
-_SIZES = (("250g", 1.0), ("500g", 1.85), ("1kg", 3.4))
-_GEAR = (
-    ("hand-grinder", "Hand Grinder", 8900),
-    ("gooseneck-kettle", "Gooseneck Kettle", 7900),
-    ("ceramic-dripper", "Ceramic Dripper", 2490),
-    ("paper-filters-100", "Paper Filters, 100", 690),
-    ("digital-scale", "Digital Scale", 4590),
-    ("travel-press", "Travel Press", 3490),
-    ("espresso-tamper", "Espresso Tamper", 2990),
-    ("cupping-spoon", "Cupping Spoon", 1290),
-)
+def _read_toml(name: str) -> dict[str, Any]:
+    file = resources.files("millimetric_mcp.demo") / "data" / name
+    return tomllib.loads(file.read_text(encoding="utf-8"))
 
 
-def _product(number: int, slug: str, name: str, price_cents: int) -> Product:
-    product_id = f"p-{1000 + number}"
-    page = _page(f"/products/{slug}", name, product_id=product_id, price_cents=price_cents)
-    return Product(product_id, price_cents, page)
+def _make_page(data: Mapping[str, Any], path: str, title: str, **properties: str | int) -> Page:
+    fields = {"title": f"{title} · {data['name']}", **properties}
+    text = json.dumps(fields, ensure_ascii=False, separators=(",", ":"))
+    return Page(data["site"] + path, text[:-1])
 
 
-def _list_products() -> Iterator[Product]:
-    number = 0
-    for (slug, name, cents), (roast, title), (size, factor) in combinations(
-        _ORIGINS, _ROASTS, _SIZES
-    ):
-        price_cents = int(cents * factor) // 10 * 10
-        yield _product(number, f"{slug}-{roast}-{size}", f"{name}, {title}, {size}", price_cents)
-        number += 1
-    for slug, name, cents in _GEAR:
-        yield _product(number, slug, name, cents)
-        number += 1
-
-
-PRODUCTS = tuple(_list_products())
-BESTSELLERS = Weighted([(product, 1 / (rank + 4)) for rank, product in enumerate(PRODUCTS)])
-
-HOME = _page("/", "Coffee, roasted on Mondays")
-CART = _page("/cart", "Your cart")
-CHECKOUT = _page("/checkout", "Checkout")
-THANKS = _page("/checkout/thanks", "Thank you")
-REGISTER = _page("/account/register", "Create an account")
-ACCOUNT = _page("/account/orders", "Your orders")
-SUBSCRIBE = _page("/subscriptions", "Coffee by subscription")
-COLLECTIONS = tuple(
-    _page(f"/collections/{slug}", title)
-    for slug, title in (
-        ("espresso", "Espresso"),
-        ("filter", "Filter coffee"),
-        ("single-origin", "Single origins"),
-        ("decaf", "Decaf"),
-        ("brewing-gear", "Brewing gear"),
-        ("gifts", "Gifts under €50"),
-    )
-)
-ARTICLES = tuple(
-    _page(f"/journal/{slug}", title)
-    for slug, title in (
-        ("how-to-dial-in-espresso", "How to dial in espresso"),
-        ("the-water-in-your-coffee", "The water in your coffee"),
-        ("pour-over-ratios", "Pour-over ratios that work"),
-        ("what-washed-means", "What “washed” means on the bag"),
-        ("grind-size-chart", "A grind size chart"),
-        ("cold-brew-at-home", "Cold brew at home"),
-        ("visiting-huila", "Visiting the growers of Huila"),
-        ("storing-beans", "Storing beans, and for how long"),
-    )
-)
-
-_PRODUCT_PAGES = [(item.page, 2 / (rank + 5)) for rank, item in enumerate(PRODUCTS)]
-_SHELVES = [(page, 2 / (rank + 3)) for rank, page in enumerate(COLLECTIONS)]
-_JOURNAL = [(page, 2 / (rank + 3)) for rank, page in enumerate(ARTICLES)]
-
-LANDS_ANYWHERE = Weighted([(HOME, 5), (SUBSCRIBE, 0.5), *_SHELVES, *_PRODUCT_PAGES])
-LANDS_ON_HOME = Weighted([(HOME, 8), (ACCOUNT, 0.5), *_SHELVES])
-LANDS_ON_PRODUCTS = Weighted([*_PRODUCT_PAGES, (COLLECTIONS[0], 0.5)])
-LANDS_ON_SHELVES = Weighted([*_SHELVES, (SUBSCRIBE, 1)])
-LANDS_ON_JOURNAL = Weighted([*_JOURNAL, (HOME, 0.5)])
-BROWSES = Weighted([(HOME, 0.8), (SUBSCRIBE, 0.3), *_SHELVES, *_PRODUCT_PAGES, *_JOURNAL[:3]])
-"""Where a visit goes on after its first page."""
-
-MARKETS = Weighted(
-    [
-        (Market("DE", "de-DE"), 31),
-        (Market("GB", "en-GB"), 17),
-        (Market("US", "en-US"), 11),
-        (Market("FR", "fr-FR"), 9),
-        (Market("NL", "nl-NL"), 8),
-        (Market("AT", "de-AT"), 6),
-        (Market("CH", "de-CH"), 5),
-        (Market("SE", "sv-SE"), 4),
-        (Market("IT", "it-IT"), 4),
-        (Market("ES", "es-ES"), 3),
-        (Market("PL", "pl-PL"), 2),
+def _list_products(data: Mapping[str, Any]) -> Iterator[Product]:
+    coffees = [
+        (f"{slug}-{roast}-{size}", f"{name}, {title}, {size}", int(cents * factor) // 10 * 10)
+        for (slug, (name, cents)), (roast, title), (size, factor) in product(
+            data["coffees"].items(), data["roasts"].items(), data["sizes"].items()
+        )
     ]
-)
+    gear = [(slug, name, cents) for slug, (name, cents) in data["gear"].items()]
+    for number, (slug, name, cents) in enumerate([*coffees, *gear], start=1000):
+        properties = {"product_id": f"p-{number}", "price_cents": cents}
+        page = _make_page(data, f"/products/{slug}", name, **properties)
+        yield Product(f"p-{number}", cents, page)
+
+
+def _weigh_pages(
+    data: Mapping[str, Any], pages: Mapping[str, Page], products: Iterable[Product]
+) -> tuple[dict[str, Weighted[Page]], Weighted[Page]]:
+    """Return the landing pages by group, and the pages that follow; the first weigh most."""
+    home, subscribe = pages["home"], pages["subscribe"]
+    collections, journal = (
+        [
+            (_make_page(data, f"/{section}/{slug}", title), 2 / (rank + 3))
+            for rank, (slug, title) in enumerate(data[section].items())
+        ]
+        for section in ("collections", "journal")
+    )
+    shown = [(item.page, 2 / (rank + 5)) for rank, item in enumerate(products)]
+    groups = {
+        "any": Weighted([(home, 5), (subscribe, 0.5), *collections, *shown]),
+        "home": Weighted([(home, 8), (pages["account"], 0.5), *collections]),
+        "products": Weighted([*shown, (collections[0][0], 0.5)]),
+        "collections": Weighted([*collections, (subscribe, 1)]),
+        "journal": Weighted([*journal, (home, 0.5)]),
+    }
+    following = [(home, 0.8), (subscribe, 0.3), *collections, *shown, *journal[:3]]
+    return groups, Weighted(following)
+
+
+def _load_channels(landing_pages: Mapping[str, Weighted[Page]]) -> Iterator[Channel]:
+    audiences: dict[str, list[tuple[Device, float]]] = {"everyone": [], "phones": []}
+    for row in _read_toml("devices.toml")["devices"]:
+        weights = {name: row.pop(name, 0) for name in audiences}
+        device = Device(**row)
+        for name, weight in weights.items():
+            audiences[name].append((device, weight))
+    devices = {name: Weighted(choices) for name, choices in audiences.items()}
+    confidence = {rule.rule_id: rule.confidence for rule in RULES}
+    for row in _read_toml("channels.toml")["channels"]:
+        source, medium, rule_id = row.pop("source"), row.pop("medium"), row.pop("rule_id")
+        campaign = row.pop("campaign", None)
+        yield Channel(
+            attribution=Attribution(source, medium, campaign, confidence[rule_id], rule_id),
+            landing_pages=landing_pages[row.pop("lands_on", "any")],
+            devices=devices[row.pop("devices", "everyone")],
+            **row,
+        )

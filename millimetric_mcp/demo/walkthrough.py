@@ -1,187 +1,236 @@
-"""The main job, end to end: events in through the API, answers out through an agent's tools."""
+"""``millimetric-mcp demo``: send events through the API, ask through MCP, check the answers."""
 
 import asyncio
 import json
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.text import Text
+from rich.progress import Progress
 
-from millimetric_mcp.demo.agent import Agent, connect_agent
-from millimetric_mcp.demo.checks import Checks
-from millimetric_mcp.demo.deployment import Api, Keys, create_keys, own_command, run_api
-from millimetric_mcp.demo.generator import GeneratedEvent, generate
-from millimetric_mcp.demo.payload import cut_batches
-from millimetric_mcp.demo.sender import send_batches
-from millimetric_mcp.demo.stage import Stage, indent, show_done, show_mismatches, show_title
-from millimetric_mcp.demo.story import Sent, tell_story
-from millimetric_mcp.demo.truth import Truth
+from millimetric_mcp.contract.attribution import Attribution, Confidence
+from millimetric_mcp.contract.events import IDENTIFY_EVENT
+from millimetric_mcp.demo.agent import connect_agent
+from millimetric_mcp.demo.api_process import Api, Keys, create_keys, own_command, run_api
+from millimetric_mcp.demo.batches import cut_batches, send_batches, write_event
+from millimetric_mcp.demo.checks import Checks, ExpectedCounts
+from millimetric_mcp.demo.generator import SIGNUP, GeneratedEvent, generate
+from millimetric_mcp.demo.questions import EventSummary, Questions, Rows, WriteResult
+from millimetric_mcp.demo.report import Report
+from millimetric_mcp.demo.shop import NO_DEVICE
+from millimetric_mcp.errors import DemoFailed
 from millimetric_mcp.settings import LOCAL_HOST
 
 SEED = 20_260_516
 DAYS = 30
+DELETED_USER_EVENTS = 12
+"""About how many events the user has whose data is deleted."""
+DELETION_TIMEOUT_S = 60.0
+DELETION_POLL_S = 0.25
+
+AD_URL = (
+    "https://shop.example/collections/gifts?utm_source=facebook&utm_medium=paid_social"
+    "&utm_campaign=gift_boxes&fbclid=IwY2xjawKQ7dZ1mT0vXbq3gL5nYc8WfRj2hPs6uEt4oAiD9kMx"
+)
+AD_REFERRER = "https://l.facebook.com/"
+AD_ATTRIBUTION = Attribution("facebook", "paid", "gift_boxes", Confidence.HIGH, "fb_ad_redirect")
+NO_ATTRIBUTION = Attribution("direct", "direct", None, Confidence.HIGH, "direct")
 
 
-@dataclass(frozen=True, slots=True)
-class Demo:
-    """One walk-through: how many events, and whether the API stays up afterwards."""
+def run_demo(console: Console, *, events: int, keep: bool, environ: Mapping[str, str]) -> bool:
+    """Return whether every value that came back is correct.
 
-    events: int
-    keep: bool
-    environ: Mapping[str, str]
-    console: Console
-
-
-def walk_through(demo: Demo) -> bool:
-    """Whether every number that came back is the one that was sent.
-
-    Everything it starts ends with it, however it ends; with ``keep`` that is on Ctrl-C.
+    All its processes and files are gone when it ends. With ``keep`` it ends on Ctrl-C.
 
     Raises:
-        DemoFailed: it could not be walked to its end.
+        DemoFailed: a step failed.
     """
     began = time.monotonic()
-    console, checks = demo.console, Checks()
+    report, checks = Report(console), Checks()
     with ExitStack() as stack:
-        directory = stack.enter_context(
-            TemporaryDirectory(prefix="millimetric-demo-", ignore_cleanup_errors=True)
-        )
-        show_title(console, "A deployment of your own, for a minute")
-        api = stack.enter_context(run_api(Path(directory), environ=demo.environ))
-        show_done(console, f"the API answers on {api.url} after {api.started_in_s:.1f} s")
-        keys = create_keys(api, environ=demo.environ)
-        show_done(console, "a server key (sk) and a read key (rk), from 'millimetric-mcp keys'")
-        asyncio.run(_run(demo, checks, api=api, keys=keys))
-        _show_result(console, checks, elapsed_s=time.monotonic() - began)
-        if demo.keep:
-            _keep(console, api, keys=keys)
-        else:
-            _show_own(console)
+        directory = TemporaryDirectory(prefix="millimetric-demo-", ignore_cleanup_errors=True)
+        path = Path(stack.enter_context(directory))
+        report.write_title("Start an API in a temporary directory")
+        api = stack.enter_context(run_api(path, environ=environ))
+        report.write_done(f"the API answers at {api.url} after {api.started_in_s:.1f} s")
+        keys = create_keys(api, environ=environ)
+        report.write_done("'millimetric-mcp keys create' created a server key and a read key")
+        asyncio.run(_send_and_ask(report, checks, api, keys, events=events, environ=environ))
+        report.write_title("Result")
+        if checks.mismatches:
+            total = checks.correct + len(checks.mismatches)
+            report.write(f"{len(checks.mismatches):,} of {total:,} values are wrong:")
+        report.write_checks(checks, f"all correct after {time.monotonic() - began:.0f} s")
+        _show_next_steps(report, api, keys, keep=keep)
+        if keep:
+            with suppress(KeyboardInterrupt):
+                api.wait()
     return not checks.mismatches
 
 
-async def _run(demo: Demo, checks: Checks, *, api: Api, keys: Keys) -> None:
-    console, now = demo.console, datetime.now(UTC)
-    replay = partial(generate, seed=SEED, end=now, events=demo.events, days=DAYS)
-    truth = Truth()
-    show_title(console, f"{DAYS} days of a web shop, {demo.events:,} events")
-    events = _observe(replay(), truth)
-    await _send(console, events, api=api, keys=keys, total=demo.events)
-    show_title(console, "An agent's tools")
+async def _send_and_ask(
+    report: Report, checks: Checks, api: Api, keys: Keys, *, events: int, environ: Mapping[str, str]
+) -> None:
+    end = datetime.now(UTC)
+    generate_again = partial(generate, seed=SEED, end=end, events=events, days=DAYS)
+    expected = ExpectedCounts()
+    report.write_title(f"Send {events:,} events: {DAYS} days of a web shop")
+    began = time.monotonic()
+    with Progress(console=report.console) as progress:
+        task = progress.add_task("  sending", total=events)
+        await send_batches(
+            cut_batches(expected.watch(generate_again())),
+            url=api.url,
+            key=keys.write,
+            on_sent=partial(progress.advance, task),
+        )
+    elapsed_s = time.monotonic() - began
+    rate = f"{events / elapsed_s:,.0f} events/s"
+    report.write_done(f"stored through POST /v1/batch in {elapsed_s:.1f} s: {rate}")
 
     def show_question(text: str) -> None:
-        indent(console, Text.assemble(("the server asks: ", "dim"), text))
-        indent(console, Text("the user agrees", style="dim"))
+        report.write(f"the server asks: {text}")
+        report.write("the user agrees")
 
-    async with connect_agent(api, keys, environ=demo.environ, on_question=show_question) as agent:
-        await _show_tools(console, agent)
-        sent = Sent(truth, replay, start=now - timedelta(days=DAYS))
-        await tell_story(Stage(console, agent, checks), sent, now=partial(datetime.now, UTC))
+    report.write_title("Connect to the MCP server, as an AI agent does")
+    async with connect_agent(api, keys, environ=environ, on_question=show_question) as client:
+        report.write_done("an MCP client started 'millimetric-mcp' and talks to it over stdio")
+        tools = (await client.list_tools()).tools
+        report.write(f"tools: {', '.join(tool.name for tool in tools)}")
+        now = datetime.now(UTC)
+        window = choose_window(end - timedelta(days=DAYS), now)
+        questions = Questions(report, client, expected, window, checks)
+        await ask_everything(questions, generate_again, now=now)
 
 
-def _observe(events: Iterable[GeneratedEvent], truth: Truth) -> Iterator[GeneratedEvent]:
-    for event in events:
-        truth.add(event)
-        yield event
+def choose_window(start: datetime, end: datetime) -> dict[str, str]:
+    """Return ``from`` and ``to`` in whole minutes; ``to`` is at least a minute after ``end``."""
+    ends = {"from": start, "to": end + timedelta(seconds=119)}
+    return {name: f"{each.astimezone(UTC):%Y-%m-%dT%H:%M:00Z}" for name, each in ends.items()}
 
 
-async def _send(
-    console: Console, events: Iterable[GeneratedEvent], *, api: Api, keys: Keys, total: int
+async def ask_everything(
+    questions: Questions,
+    generate_again: Callable[[], Iterable[GeneratedEvent]],
+    *,
+    now: datetime,
+    deletion_timeout_s: float = DELETION_TIMEOUT_S,
 ) -> None:
-    began = time.monotonic()
-    with _progress(console) as progress:
-        task = progress.add_task("sending", total=total, rate="")
+    """Write two events, ask all questions, delete a user; ``generate_again`` yields what was sent.
 
-        def show_sent(count: int) -> None:
-            progress.advance(task, count)
-            done = progress.tasks[0].completed
-            progress.update(task, rate=f"{done / (time.monotonic() - began):,.0f} events/s")
+    Raises:
+        DemoFailed: a tool failed, or the deletion took too long.
+    """
+    report = questions.report
+    added = await _write_events(questions, now=now)
+    await questions.ask_sources()
+    await questions.ask_facebook()
+    await questions.ask_signups_by_day()
+    await questions.ask_visitors_by_day()
+    await questions.ask_facebook_signups()
+    await questions.ask_devices()
+    user_id = questions.expected.choose_user(events=DELETED_USER_EVENTS)
+    deleted: list[GeneratedEvent] = []
+    others = ExpectedCounts()
+    for event in chain(generate_again(), added):
+        if event.user_id == user_id:
+            deleted.append(event)
+        else:
+            others.add(event)
+    report.write_title(f"What did {user_id} do?")
+    await questions.ask_events(user_id, sent=deleted)
+    report.write_title(f"{user_id} asks us to delete their data")
+    result = await questions.ask(WriteResult, "forget", {"user_id": user_id})
+    questions.check("forget", found={"queued": result.queued}, sent={"queued": True})
+    await _wait_until_deleted(questions, user_id, timeout_s=deletion_timeout_s)
+    await questions.ask_events(user_id, sent=[])
+    await _ask_for_others(questions, others, deleted=len(deleted))
 
-        await send_batches(cut_batches(events), url=api.url, key=keys.write, on_sent=show_sent)
-    elapsed_s = time.monotonic() - began
-    rate = f"{total / elapsed_s:,.0f} events/s"
-    show_done(console, f"stored through POST /v1/batch in {elapsed_s:.1f} s: {rate}")
 
-
-def _progress(console: Console) -> Progress:
-    return Progress(
-        TextColumn("  {task.description}"),
-        BarColumn(bar_width=30),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"),
-        TimeElapsedColumn(),
-        console=console,
+async def _write_events(questions: Questions, *, now: datetime) -> list[GeneratedEvent]:
+    """Write two events with ``track_event`` and ``identify``; return them as they are expected."""
+    questions.report.write_title("Ada clicks a Facebook ad and signs up: write two events")
+    signup = GeneratedEvent(
+        timestamp_ms=int(now.timestamp() * 1000),
+        event=SIGNUP,
+        event_id=None,
+        anonymous_id="5b1f3c1e-8a57-4c0e-9d43-2f6a7e1d9c40",
+        user_id="ada",
+        url=AD_URL,
+        referrer=AD_REFERRER,
+        properties='{"method":"email"}',
+        device=NO_DEVICE,
+        country="",
+        attribution=AD_ATTRIBUTION,
     )
-
-
-async def _show_tools(console: Console, agent: Agent) -> None:
-    tools = await agent.list_tools()
-    show_done(console, "millimetric-mcp runs as a child on stdio, an MCP client is connected")
-    indent(console, Text(f"tools: {', '.join(tools)}", style="dim"))
-
-
-def _show_result(console: Console, checks: Checks, *, elapsed_s: float) -> None:
-    show_title(console, "Result")
-    if checks.mismatches:
-        total = checks.agreed + len(checks.mismatches)
-        indent(console, f"{len(checks.mismatches):,} of {total:,} values are not what was sent:")
-        show_mismatches(console, checks.mismatches)
-    else:
-        praise = f"{checks.agreed:,} values came back, every one as it was sent"
-        show_done(console, f"{praise} ({elapsed_s:.0f} s in all)")
-
-
-def _keep(console: Console, api: Api, *, keys: Keys) -> None:
-    show_title(console, "Yours until Ctrl-C")
-    lines = (
-        f"API      {api.url}",
-        f"health   {api.url}/health",
-        f"OpenAPI  {api.url}/openapi.json",
-        f"MCP      {api.url}/mcp   (Streamable HTTP; the key as bearer token)",
-        "",
-        f"MILLIMETRIC_HOST={api.url}",
-        f"MILLIMETRIC_KEY={keys.write}",
-        f"MILLIMETRIC_RK={keys.read}",
-        "",
-        "mcp.json:",
+    identify = signup._replace(
+        event=IDENTIFY_EVENT, url="", referrer=None, attribution=NO_ATTRIBUTION
     )
-    _show_lines(console, (*lines, write_mcp_json(host=api.url, write=keys.write, read=keys.read)))
-    with suppress(KeyboardInterrupt):  # the way out that was announced
-        api.wait()
-
-
-def _show_own(console: Console) -> None:
-    show_title(console, "Yours")
-    lines = (
-        "This deployment is gone now; 'millimetric-mcp demo --keep' leaves one up.",
-        "For your own, run 'millimetric-mcp api': its first start shows your keys.",
-        "Put them into this and paste it into your agent's mcp.json:",
-        "",
-        write_mcp_json(host=LOCAL_HOST, write="sk_live_...", read="rk_live_..."),
-    )
-    _show_lines(console, lines)
-
-
-def _show_lines(console: Console, lines: Iterable[str]) -> None:
-    """As they are: unwrapped and unstyled, so that they can be copied."""
-    for line in lines:
-        console.out(line, highlight=False)
-
-
-def write_mcp_json(*, host: str, write: str, read: str) -> str:
-    """What an agent's host wants to be told of this installation, as JSON text."""
-    command, *arguments = own_command()
-    server = {
-        "command": command,
-        "args": arguments,
-        "env": {"MILLIMETRIC_HOST": host, "MILLIMETRIC_KEY": write, "MILLIMETRIC_RK": read},
+    who = {"anonymous_id": signup.anonymous_id, "user_id": signup.user_id}
+    traits = {"name": "Ada", "plan": "club"}
+    results = {
+        "track_event": await questions.ask(
+            WriteResult, "track_event", json.loads(write_event(signup))
+        ),
+        "identify": await questions.ask(WriteResult, "identify", {**who, "traits": traits}),
     }
-    return json.dumps({"mcpServers": {"millimetric": server}}, indent=2)
+    found = {tool: result.ok for tool, result in results.items()}
+    questions.check("ok", found=found, sent=dict.fromkeys(results, True))
+    added = [signup, identify]
+    for event in added:
+        questions.expected.add(event)
+    # The API decides the time of an identify.
+    await questions.ask_events("ada", sent=added, with_times=False)
+    return added
+
+
+async def _wait_until_deleted(questions: Questions, user_id: str, *, timeout_s: float) -> None:
+    question = questions.select_events(user_id, limit=1)
+    for _ in range(int(timeout_s / DELETION_POLL_S)):
+        if not (await questions.call(Rows[EventSummary], "raw_events", question)).rows:
+            return
+        await asyncio.sleep(DELETION_POLL_S)
+    raise DemoFailed(f"{user_id} was not deleted within {timeout_s:.0f} s")
+
+
+async def _ask_for_others(questions: Questions, others: ExpectedCounts, *, deleted: int) -> None:
+    report, before = questions.report, questions.expected.total.events
+    report.write_title("Are all other events still there?")
+    rows = await questions.read_sources()
+    left = sum(row.events for row in rows)
+    report.write_table(["", "Before", "Deleted", "Left"], [("Events", before, deleted, left)])
+    questions.check_sources(rows, others.by_source_medium)
+
+
+def _show_next_steps(report: Report, api: Api, keys: Keys, *, keep: bool) -> None:
+    if keep:
+        report.write_title("The API runs until you press Ctrl-C")
+        settings = keys.to_environment(api.url)
+        lines = [
+            f"API      {api.url}",
+            f"health   {api.url}/health",
+            f"OpenAPI  {api.url}/openapi.json",
+            f"MCP      {api.url}/mcp   (Streamable HTTP; a key as bearer token)",
+            "",
+            *(f"{name}={value}" for name, value in settings.items()),
+            "",
+            "For your agent's mcp.json:",
+        ]
+    else:
+        report.write_title("Next steps")
+        settings = Keys("sk_live_...", "rk_live_...").to_environment(LOCAL_HOST)
+        lines = [
+            "The demo's API and data are deleted. 'millimetric-mcp demo --keep' keeps them.",
+            "To start your own API, run 'millimetric-mcp api'. It shows you your keys.",
+            "Put the keys into this text, and the text into your agent's mcp.json:",
+        ]
+    command, *arguments = own_command()
+    server = {"command": command, "args": arguments, "env": settings}
+    config = json.dumps({"mcpServers": {"millimetric": server}}, indent=2)
+    report.write_plain([*lines, "", config])

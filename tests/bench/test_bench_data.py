@@ -3,7 +3,7 @@
 import json
 from datetime import UTC, datetime, timedelta
 from itertools import islice
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, urlsplit
 
 from bench.data import (
     DAYS,
@@ -16,6 +16,7 @@ from bench.data import (
     make_events,
     make_track_requests,
     mark_loaded,
+    store_event,
     write_window,
 )
 from millimetric_mcp.contract.events import BatchRequest, TrackEvent
@@ -89,3 +90,23 @@ def test_a_broken_marker_is_no_marker(tmp_path):
     for text in ("", "[]", json.dumps({"events": 100}), "{"):
         (tmp_path / "loaded.json").write_text(text)
         assert find_loading(tmp_path, events=100) is None
+
+
+def test_stored_events_hold_what_the_api_derives():
+    for event in make_events(2_000):
+        stored = store_event(event, project_id=4)
+        assert stored.path == urlsplit(event.url).path
+        assert (stored.source, stored.medium, stored.campaign or None) == event.attribution[:3]
+        assert (stored.project_id, stored.timestamp_ms) == (4, event.timestamp_ms)
+        assert len(stored.ip_hash) == 16
+        assert stored.device_type == event.device.device_type
+
+
+def test_stored_address_hash_of_a_visitor_changes_each_day():
+    hashes = {}
+    for event in make_events(5_000):
+        day = event.timestamp_ms // 86_400_000
+        stored = store_event(event, project_id=1)
+        hashes.setdefault((event.anonymous_id, day), set()).add(stored.ip_hash)
+    assert all(len(found) == 1 for found in hashes.values())
+    assert len(set().union(*hashes.values())) == len(hashes)

@@ -1,4 +1,4 @@
-"""``millimetric-mcp demo`` as a user runs it: a real child with real children of its own."""
+"""``millimetric-mcp demo`` as a user runs it, in child processes."""
 
 import json
 import os
@@ -7,36 +7,39 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
 END_TIMEOUT_S = 120
 KEY = re.compile(r"(?:sk|rk)_live_[A-Za-z0-9]{8}_[A-Za-z0-9_-]{32,}")
-POISON = {
+USERS_SETTINGS = {
     "MILLIMETRIC_STORE": "clickhouse://nowhere.invalid:1/theirs",
     "MILLIMETRIC_CONTROL": "postgresql://nowhere.invalid/theirs",
     "MILLIMETRIC_HOST": "http://nowhere.invalid",
     "MILLIMETRIC_KEY": "rk_live_of_another_kind",
     "MILLIMETRIC_READ_ONLY": "true",
 }
-"""Settings of a deployment that is not the demo's."""
+"""The demo must use none of these."""
+
+Process = subprocess.Popen[str]
 
 
 @contextmanager
-def _start_demo(directory: Path, *options: str) -> Iterator["subprocess.Popen[str]"]:
-    environ = {**os.environ, **POISON, "TMPDIR": str(directory), "PYTHONIOENCODING": "utf-8"}
+def start_demo(directory: Path, *options: str) -> Iterator[Process]:
+    environ = {**os.environ, **USERS_SETTINGS, "TMPDIR": str(directory)}
     with subprocess.Popen(
         [sys.executable, "-m", "millimetric_mcp", "demo", *options],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         encoding="utf-8",
-        env=environ,
+        env=environ | {"PYTHONIOENCODING": "utf-8"},
         start_new_session=True,
     ) as process:
         try:
@@ -46,162 +49,154 @@ def _start_demo(directory: Path, *options: str) -> Iterator["subprocess.Popen[st
                 process.kill()
 
 
-def _read_until(process: "subprocess.Popen[str]", text: str) -> str:
+def read_until(process: Process, text: str) -> str:
     assert process.stdout is not None
-    page = ""
+    output = ""
     for line in process.stdout:
-        page += line
+        output += line
         if text in line:
-            return page
-    pytest.fail(f"{text!r} never came:\n{page}")
+            return output
+    pytest.fail(f"{text!r} did not come:\n{output}")
 
 
-def _read_rest(process: "subprocess.Popen[str]") -> str:
+def read_rest(process: Process) -> str:
     rest, _ = process.communicate(timeout=END_TIMEOUT_S)
     return rest
 
 
-def _wait_for(what: Callable[[], object]) -> None:
+def wait_for(condition: Callable[[], object]) -> None:
     deadline = time.monotonic() + 10
-    while not what():
+    while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.05)
 
 
-def _assert_nothing_left(directory: Path) -> None:
+def assert_nothing_left(directory: Path) -> None:
     assert list(directory.iterdir()) == []
-    _wait_for(lambda: str(directory) not in _list_commands())
+    wait_for(lambda: str(directory) not in list_commands())
 
 
-def _list_commands() -> str:
-    """Every process's command line, as any user of this machine may read it."""
+def list_commands() -> str:
+    """Return the command line of every process."""
     if Path("/proc/self/cmdline").exists():
-        return "\n".join(map(_read_command, Path("/proc").glob("[0-9]*/cmdline")))
-    listed = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True)
+        return "\n".join(map(read_command, Path("/proc").glob("[0-9]*/cmdline")))
+    listed = subprocess.run(["ps", "-ewwo", "args"], capture_output=True, text=True, check=True)
     return listed.stdout
 
 
-def _read_command(path: Path) -> str:
+def read_command(path: Path) -> str:
     try:
         return path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
-    except OSError:  # it has ended
+    except OSError:  # the process has ended
         return ""
 
 
-def _read_mcp_json(page: str) -> Mapping[str, object]:
-    config = json.loads(page[page.index("\n{\n") :])
-    server: Mapping[str, object] = config["mcpServers"]["millimetric"]
+def read_mcp_json(output: str) -> dict[str, Any]:
+    config = json.JSONDecoder().raw_decode(output[output.index("\n{\n") + 1 :])[0]
+    server: dict[str, Any] = config["mcpServers"]["millimetric"]
     return server
 
 
-def test_it_tells_the_whole_story_and_leaves_nothing(tmp_path: Path) -> None:
-    with _start_demo(tmp_path, "--events", "2000") as process:
-        page = _read_rest(process)
-    assert process.returncode == 0, page
-    assert re.search(r"\d+\.\d% paid, \d+\.\d% social", page)
-    assert re.search(r"stored through POST /v1/batch in \d+\.\d s: [\d,]+ events/s", page)
-    assert re.search(r"\d+ values came back, every one as it was sent", page)
-    for question in ("How many sign-ups a day?", "wants to be forgotten", "the server asks: Erase"):
-        assert question in page
-    assert "\x1b" not in page
-    assert max(len(line) for line in page.splitlines()) <= 80
-    assert KEY.search(page) is None
-    server = _read_mcp_json(page)
+def find_settings(output: str) -> dict[str, str]:
+    return dict(re.findall(r"^(MILLIMETRIC_\w+)=(.+)$", output, re.MULTILINE))
+
+
+def test_demo_checks_every_value_and_keeps_the_api_until_ctrl_c(tmp_path: Path) -> None:
+    with start_demo(tmp_path, "--events", "1000", "--keep") as process:
+        output = read_until(process, '"MILLIMETRIC_RK"')
+        assert re.search(r"\d+\.\d% paid, \d+\.\d% social", output)
+        assert re.search(r"stored through POST /v1/batch in \d+\.\d s: [\d,]+ events/s", output)
+        assert re.search(r"all correct after \d+ s \(\d{3} checked\)", output)
+        for text in ("How many people sign up each day?", "the server asks: ", "has no events"):
+            assert text in output
+        commands = list_commands()
+        assert str(tmp_path) in commands
+        assert not any(key in commands for key in KEY.findall(output))
+        settings = find_settings(output)
+        assert settings["MILLIMETRIC_KEY"].startswith("sk_live_")
+        response = httpx.get(
+            f"{settings['MILLIMETRIC_HOST']}/v1/stats",
+            params={"from": "1970-01-01T00:00:00Z", "to": "2100-01-01T00:00:00Z"},
+            headers={"Authorization": f"Bearer {settings['MILLIMETRIC_RK']}"},
+        )
+        deleted = re.search(r"Events +1,002 +(\d+) +([\d,]+)", output)
+        assert deleted is not None
+        assert response.json()["rows"] == [{"value": 1002 - int(deleted[1])}]
+        time.sleep(0.2)
+        process.send_signal(signal.SIGINT)
+        rest = read_rest(process)
+    assert process.returncode == 0, rest
+    assert "Traceback" not in rest
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(f"{settings['MILLIMETRIC_HOST']}/health")
+    assert_nothing_left(tmp_path)
+
+
+def test_demo_finds_an_event_that_it_did_not_send(tmp_path: Path) -> None:
+    with start_demo(tmp_path, "--events", "1000") as process:
+        output = read_until(process, "the API answers")
+        url = re.search(r"http://[\d.:]+", output)
+        assert url is not None
+        (first_keys,) = tmp_path.glob("*/data/keys-*.env")
+        key = re.search(r"sk_live_\S+", first_keys.read_text())
+        assert key is not None
+        yesterday = datetime.now(UTC) - timedelta(days=1)
+        response = httpx.post(
+            f"{url[0]}/v1/track",
+            json={
+                "event": "signup",
+                "timestamp": yesterday.isoformat(),
+                "url": "https://shop.example/?utm_source=unexpected&utm_medium=cpc",
+            },
+            headers={"Authorization": f"Bearer {key[0]}"},
+        )
+        assert response.status_code == 202
+        output += read_rest(process)
+    assert process.returncode == 1, output
+    assert "events (unexpected / paid): got 1, expected nothing" in output
+    assert re.search(r"\d+ of \d{3} values are wrong:", output)
+    assert "\x1b" not in output
+    assert max(len(line) for line in output.splitlines()) <= 80
+    assert KEY.search(output) is None
+    server = read_mcp_json(output)
     version = subprocess.run(
-        [str(server["command"]), *server["args"], "--version"],  # type: ignore[misc]
+        [server["command"], *server["args"], "--version"],
         capture_output=True,
         text=True,
         check=True,
     )
     assert version.stdout.startswith("millimetric-mcp ")
-    _assert_nothing_left(tmp_path)
-
-
-def test_a_kept_deployment_answers_until_ctrl_c_and_shows_its_keys_on_no_command_line(
-    tmp_path: Path,
-) -> None:
-    with _start_demo(tmp_path, "--events", "1000", "--keep") as process:
-        page = _read_until(process, '"MILLIMETRIC_RK"')
-        keys = dict(re.findall(r"^(MILLIMETRIC_\w+)=(.+)$", page, re.MULTILINE))
-        assert not any(key in _list_commands() for key in KEY.findall(page))
-        answer = httpx.get(
-            f"{keys['MILLIMETRIC_HOST']}/v1/stats",
-            params={"from": "1970-01-01T00:00:00Z", "to": "2100-01-01T00:00:00Z"},
-            headers={"Authorization": f"Bearer {keys['MILLIMETRIC_RK']}"},
-        )
-        forgotten = re.search(r"Events +1,002 +(\d+) +([\d,]+)", page)
-        assert forgotten is not None
-        assert answer.json()["rows"] == [{"value": 1002 - int(forgotten[1])}]
-        assert keys["MILLIMETRIC_KEY"].startswith("sk_live_")
-        time.sleep(0.2)
-        process.send_signal(signal.SIGINT)
-        rest = _read_rest(process)
-    assert process.returncode == 0, rest
-    assert "Traceback" not in rest
-    with pytest.raises(httpx.ConnectError):
-        httpx.get(f"{keys['MILLIMETRIC_HOST']}/health")
-    _assert_nothing_left(tmp_path)
+    assert_nothing_left(tmp_path)
 
 
 @pytest.mark.parametrize(
     ("number", "moment"),
-    [
-        (signal.SIGINT, "the API answers"),
-        (signal.SIGTERM, "tools:"),
-    ],
-    ids=["ctrl-c", "terminated"],
+    [(signal.SIGINT, "the API answers"), (signal.SIGTERM, "tools:")],
+    ids=["ctrl-c", "sigterm"],
 )
-def test_an_interrupted_demo_leaves_nothing(
+def test_demo_leaves_nothing_when_interrupted(
     tmp_path: Path, number: signal.Signals, moment: str
 ) -> None:
-    with _start_demo(tmp_path, "--events", "2000") as process:
-        _read_until(process, moment)
+    with start_demo(tmp_path, "--events", "1000") as process:
+        read_until(process, moment)
         process.send_signal(number)
-        rest = _read_rest(process)
+        rest = read_rest(process)
     assert process.returncode == 130
     assert "Traceback" not in rest
-    _assert_nothing_left(tmp_path)
+    assert_nothing_left(tmp_path)
 
 
-def test_an_event_that_nobody_sent_is_a_mismatch_and_the_exit_code_says_so(tmp_path: Path) -> None:
-    with _start_demo(tmp_path, "--events", "1000") as process:
-        page = _read_until(process, "the API answers")
-        found = re.search(r"http://[\d.:]+", page)
-        assert found is not None
-        (first_keys,) = tmp_path.glob("*/data/keys-*.env")
-        key = re.search(r"sk_live_\S+", first_keys.read_text())
-        assert key is not None
-        yesterday = datetime.now(UTC) - timedelta(days=1)
-        stored = httpx.post(
-            f"{found[0]}/v1/track",
-            json={
-                "event": "signup",
-                "timestamp": yesterday.isoformat(),
-                "url": "https://shop.example/?utm_source=nobody&utm_medium=cpc",
-            },
-            headers={"Authorization": f"Bearer {key[0]}"},
-        )
-        assert stored.status_code == 202
-        page = _read_rest(process)
-    assert process.returncode == 1, page
-    assert "sources: never sent [('nobody', 'paid')]" in page
-    assert "values are not what was sent" in page
-    _assert_nothing_left(tmp_path)
-
-
-@pytest.mark.parametrize("events", ["999", "0", "-5", "100000001"])
-def test_too_few_or_too_many_events_are_refused_before_anything_starts(
-    tmp_path: Path, events: str
-) -> None:
-    with _start_demo(tmp_path, f"--events={events}") as process:
-        page = _read_rest(process)
+@pytest.mark.parametrize("events", ["999", "-5", "100000001"])
+def test_demo_refuses_a_number_of_events_out_of_range(tmp_path: Path, events: str) -> None:
+    with start_demo(tmp_path, f"--events={events}") as process:
+        output = read_rest(process)
     assert process.returncode == 2
-    assert page == "millimetric-mcp: --events: must be from 1000 to 100000000\n"
-    _assert_nothing_left(tmp_path)
+    assert output == "millimetric-mcp: --events: must be from 1000 to 100000000\n"
+    assert_nothing_left(tmp_path)
 
 
 @pytest.mark.parametrize("absent", ["rich", "chdb", "sqlalchemy"])
-def test_without_the_api_extra_one_sentence_says_what_to_install(absent: str) -> None:
+def test_demo_says_what_to_install_without_the_api_extra(absent: str) -> None:
     program = (
         f"import sys; sys.modules[{absent!r}] = None\n"
         "from millimetric_mcp.cli import main; sys.exit(main(['demo']))"

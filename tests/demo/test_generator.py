@@ -1,30 +1,29 @@
-"""The invented month: the same every time, bounded, and plausible."""
+"""The generated month: the same every time, in bounded memory, and like a real shop's."""
 
 import gc
 import hashlib
 import json
-import random
 import tracemalloc
 from collections import Counter
 from datetime import UTC, datetime, timedelta
-from itertools import islice, pairwise
+from itertools import islice
 from uuid import UUID
 
 import pytest
 
 from millimetric_mcp.contract.events import TrackEvent
-from millimetric_mcp.demo.chance import Weighted, make_token, make_uuid
-from millimetric_mcp.demo.channels import CHANNELS, MAIL
+from millimetric_mcp.demo.batches import write_event
+from millimetric_mcp.demo.checks import ExpectedCounts
 from millimetric_mcp.demo.generator import (
     ADD_TO_CART,
+    MAX_VISITORS,
     PAGEVIEW,
     PURCHASE,
-    REMEMBERED_VISITORS,
     SIGNUP,
     GeneratedEvent,
     generate,
 )
-from millimetric_mcp.demo.payload import write_event
+from millimetric_mcp.demo.shop import load_shop
 
 END = datetime(2026, 5, 16, 14, 37, 12, 345000, tzinfo=UTC)
 END_MS = int(END.timestamp() * 1000)
@@ -46,7 +45,7 @@ def _digest(events: list[GeneratedEvent]) -> str:
     return digest.hexdigest()
 
 
-def test_a_seed_and_an_end_always_mean_the_same_bytes() -> None:
+def test_month_is_the_same_for_the_same_arguments() -> None:
     assert _digest(list(generate(seed=7, end=END, events=5_000))) == GOLDEN
 
 
@@ -55,30 +54,28 @@ def test_a_seed_and_an_end_always_mean_the_same_bytes() -> None:
     [{"seed": 8}, {"end": END + timedelta(hours=1)}, {"events": 4_999}, {"days": 29}],
     ids=lambda change: next(iter(change)),
 )
-def test_every_argument_matters(change: dict[str, object]) -> None:
+def test_month_differs_when_an_argument_differs(change: dict[str, object]) -> None:
     usual = {"seed": 7, "end": END, "events": 5_000}
     assert _digest(list(generate(**(usual | change)))) != _digest(list(generate(**usual)))
 
 
 @pytest.mark.parametrize("events", [0, 1, 999, 1_000, 12_345])
 @pytest.mark.parametrize("days", [1, 30])
-def test_exactly_the_events_asked_for_lie_in_the_window_oldest_first(
-    events: int, days: int
-) -> None:
+def test_month_has_exactly_the_events_asked_for_oldest_first(events: int, days: int) -> None:
     times = [event.timestamp_ms for event in generate(seed=3, end=END, events=events, days=days)]
     assert len(times) == events
     assert times == sorted(times)
     assert all(END_MS - days * DAY_MS <= time < END_MS for time in times)
 
 
-def test_the_end_may_be_in_any_time_zone() -> None:
+def test_month_is_the_same_for_an_end_in_another_time_zone() -> None:
     elsewhere = END.astimezone(tz=datetime.strptime("+0530", "%z").tzinfo)
     assert list(generate(seed=7, end=elsewhere, events=500)) == list(
         generate(seed=7, end=END, events=500)
     )
 
 
-def test_the_first_event_of_ten_million_costs_an_hours_memory() -> None:
+def test_month_of_ten_million_events_begins_in_20_mb() -> None:
     stream = generate(seed=7, end=END, events=10_000_000)
     tracemalloc.start()
     try:
@@ -89,19 +86,19 @@ def test_the_first_event_of_ten_million_costs_an_hours_memory() -> None:
     assert peak_bytes < 20_000_000
 
 
-def test_neither_events_nor_visitors_pile_up() -> None:
-    events = 8 * REMEMBERED_VISITORS
+def test_memory_holds_few_events_and_a_fixed_number_of_visitors() -> None:
+    events = 8 * MAX_VISITORS
     stream = generate(seed=7, end=END, events=events)
     for _ in range(4):
         for _ in islice(stream, events // 4 - 1):
             pass
         alive = Counter(type(thing).__name__ for thing in gc.get_objects())
         assert alive["GeneratedEvent"] < events / 100
-        assert alive["_Visitor"] <= REMEMBERED_VISITORS + 1
-    assert alive["_Visitor"] > REMEMBERED_VISITORS - 2
+        assert alive["_Visitor"] <= MAX_VISITORS + 1
+    assert alive["_Visitor"] > MAX_VISITORS - 2
 
 
-def test_every_event_is_a_valid_track_request(month: list[GeneratedEvent]) -> None:
+def test_events_are_valid_track_requests(month: list[GeneratedEvent]) -> None:
     for event in month[::7]:
         sent = json.loads(write_event(event))
         parsed = TrackEvent.model_validate(sent)
@@ -113,7 +110,7 @@ def test_every_event_is_a_valid_track_request(month: list[GeneratedEvent]) -> No
         )
 
 
-def test_no_event_says_where_it_came_from_or_on_what(month: list[GeneratedEvent]) -> None:
+def test_events_send_no_attribution_and_no_device(month: list[GeneratedEvent]) -> None:
     fields = set().union(*(json.loads(write_event(event)) for event in month))
     assert fields == {
         *("event", "event_id", "timestamp", "anonymous_id", "user_id"),
@@ -121,7 +118,7 @@ def test_no_event_says_where_it_came_from_or_on_what(month: list[GeneratedEvent]
     }
 
 
-def test_visitors_are_uuids_and_come_back(month: list[GeneratedEvent]) -> None:
+def test_visitors_have_uuids_and_return(month: list[GeneratedEvent]) -> None:
     visitors = Counter(event.anonymous_id for event in month)
     assert all(UUID(visitor).version == 4 for visitor in visitors)
     days = {
@@ -134,14 +131,14 @@ def test_visitors_are_uuids_and_come_back(month: list[GeneratedEvent]) -> None:
     assert 3 < len(month) / len(visitors) < 8
 
 
-def test_a_visitor_keeps_one_device_and_one_country(month: list[GeneratedEvent]) -> None:
+def test_visitor_keeps_one_device_and_one_country(month: list[GeneratedEvent]) -> None:
     traits: dict[str, set[tuple[object, str]]] = {}
     for event in month:
         traits.setdefault(event.anonymous_id, set()).add((event.device, event.country))
     assert all(len(found) == 1 for found in traits.values())
 
 
-def test_a_user_id_stands_on_everything_after_the_sign_up_and_on_nothing_before(
+def test_events_have_a_user_id_from_the_sign_up_on(
     month: list[GeneratedEvent],
 ) -> None:
     signed_up: dict[str, str] = {}
@@ -154,7 +151,7 @@ def test_a_user_id_stands_on_everything_after_the_sign_up_and_on_nothing_before(
     assert len(set(signed_up.values())) == len(signed_up) > 100
 
 
-def test_a_visit_goes_on_with_plain_urls_and_the_page_before_as_referrer(
+def test_pages_within_a_visit_have_the_page_before_as_referrer(
     month: list[GeneratedEvent],
 ) -> None:
     pages: dict[str, str] = {}
@@ -169,7 +166,7 @@ def test_a_visit_goes_on_with_plain_urls_and_the_page_before_as_referrer(
     assert internal > len(month) / 2
 
 
-def test_a_conversion_re_sends_the_last_landing_that_was_not_direct(
+def test_conversions_carry_the_last_landing_that_was_not_direct(
     month: list[GeneratedEvent],
 ) -> None:
     touch: dict[str, tuple[str, str | None]] = {}
@@ -187,7 +184,7 @@ def test_a_conversion_re_sends_the_last_landing_that_was_not_direct(
     assert conversions[PURCHASE] > 100
 
 
-def test_purchases_add_up_to_what_was_put_into_the_cart(month: list[GeneratedEvent]) -> None:
+def test_purchases_are_the_sum_of_the_cart(month: list[GeneratedEvent]) -> None:
     carts: Counter[str] = Counter()
     for event in month:
         properties = json.loads(event.properties)
@@ -199,7 +196,7 @@ def test_purchases_add_up_to_what_was_put_into_the_cart(month: list[GeneratedEve
             assert event.event_id == properties["order_id"]
 
 
-def test_facebook_is_both_paid_and_social_and_posts_convert_better_than_ads(
+def test_facebook_has_more_paid_page_views_but_posts_convert_better(
     month: list[GeneratedEvent],
 ) -> None:
     facebook = Counter(
@@ -215,13 +212,14 @@ def test_facebook_is_both_paid_and_social_and_posts_convert_better_than_ads(
     assert 0.3 < signups < views - 0.05
 
 
-def test_the_shop_sleeps_at_night(month: list[GeneratedEvent]) -> None:
+def test_nights_have_far_fewer_events_than_evenings(month: list[GeneratedEvent]) -> None:
     hours = Counter(event.timestamp_ms // 3_600_000 % 24 for event in month)
     assert hours[3] * 8 < hours[20]
 
 
-def test_newsletters_come_on_tuesdays_and_thursdays(month: list[GeneratedEvent]) -> None:
-    weekly = MAIL[0].expects.campaign
+def test_newsletters_are_opened_most_on_tuesdays_and_thursdays(month: list[GeneratedEvent]) -> None:
+    (mailing,) = (channel for channel in load_shop().channels if channel.mailing)
+    weekly = mailing.attribution.campaign
     assert weekly is not None
     opened = Counter(
         datetime.fromtimestamp(event.timestamp_ms / 1000, UTC).weekday()
@@ -232,12 +230,14 @@ def test_newsletters_come_on_tuesdays_and_thursdays(month: list[GeneratedEvent])
     assert {weekday for weekday, _ in opened.most_common(2)} == {1, 3}
 
 
-def test_every_channel_is_travelled(month: list[GeneratedEvent]) -> None:
+def test_month_has_visits_of_every_channel(month: list[GeneratedEvent]) -> None:
     seen = {(event.attribution.source, event.attribution.rule_id) for event in month}
-    assert {(channel.expects.source, channel.expects.rule_id) for channel in CHANNELS} <= seen
+    channels = load_shop().channels
+    wanted = {(each.attribution.source, each.attribution.rule_id) for each in channels}
+    assert wanted <= seen
 
 
-def test_click_ids_never_repeat(month: list[GeneratedEvent]) -> None:
+def test_click_ids_are_unique(month: list[GeneratedEvent]) -> None:
     landed = [
         event.url.partition("fbclid=")[2]
         for event in month
@@ -247,21 +247,21 @@ def test_click_ids_never_repeat(month: list[GeneratedEvent]) -> None:
     assert all(len(fbclid) > 60 for fbclid in landed)
 
 
-def test_weights_decide_how_often_a_value_is_picked() -> None:
-    rng, choices = random.Random(1), Weighted([("a", 3), ("never", 0), ("b", 1)])
-    picked = Counter(choices.pick(rng) for _ in range(4_000))
-    assert set(picked) == {"a", "b"}
-    assert 2_900 < picked["a"] < 3_100
-
-
-@pytest.mark.parametrize("length", [1, 10, 22, 62, 76])
-def test_tokens_have_the_length_asked_for(length: int) -> None:
-    rng = random.Random(2)
-    tokens = [make_token(rng, length) for _ in range(20)]
-    assert {len(token) for token in tokens} == {length}
-    assert "=" not in "".join(tokens)
-
-
-def test_uuids_differ() -> None:
-    rng = random.Random(3)
-    assert all(a != b for a, b in pairwise(make_uuid(rng) for _ in range(10)))
+def test_expected_counts_are_exact(month: list[GeneratedEvent]) -> None:
+    counts = ExpectedCounts()
+    assert list(counts.watch(month)) == month
+    assert counts.total.events == len(month)
+    assert counts.total.uniques == len({event.anonymous_id for event in month})
+    by_source_medium = Counter(
+        f"{event.attribution.source} / {event.attribution.medium}" for event in month
+    )
+    assert {key: each.events for key, each in counts.by_source_medium.items()} == by_source_medium
+    facebook = [event for event in month if event.attribution.source == "facebook"]
+    paid = sum(event.attribution.medium == "paid" for event in facebook)
+    assert counts.by_source["facebook"].paid_share == paid / len(facebook)
+    days = Counter(
+        datetime.fromtimestamp(event.timestamp_ms // 1000, UTC).date().isoformat()
+        for event in month
+        if event.event == SIGNUP
+    )
+    assert {day: each.events for day, each in counts.signups_by_day.items()} == days

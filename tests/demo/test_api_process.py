@@ -1,4 +1,4 @@
-"""The demo's own deployment: real processes, started and ended."""
+"""The demo's child processes: really started and ended."""
 
 import os
 import signal
@@ -11,7 +11,7 @@ import pytest
 
 from millimetric_mcp.contract.keys import KeyKind, parse_api_key
 from millimetric_mcp.demo.agent import connect_agent
-from millimetric_mcp.demo.deployment import (
+from millimetric_mcp.demo.api_process import (
     Api,
     Keys,
     clean_environment,
@@ -22,19 +22,19 @@ from millimetric_mcp.demo.deployment import (
 from millimetric_mcp.errors import DemoFailed
 
 
-def test_the_users_own_settings_stay_outside() -> None:
+def test_clean_environment_has_none_of_the_users_settings() -> None:
     environ = {"PATH": "/bin", "MILLIMETRIC_STORE": "clickhouse://theirs", "MILLIMETRIC_KEY": "sk"}
     assert clean_environment(environ) == {"PATH": "/bin"}
 
 
-def test_our_own_command_runs_wherever_it_is_called_from(tmp_path: Path) -> None:
+def test_own_command_runs_in_any_directory(tmp_path: Path) -> None:
     found = subprocess.run(
         [*own_command(), "--version"], cwd=tmp_path, capture_output=True, text=True, check=True
     )
     assert found.stdout.startswith("millimetric-mcp ")
 
 
-def test_the_api_lives_as_long_as_the_context_and_its_keys_work(tmp_path: Path) -> None:
+def test_api_runs_with_keys_until_the_context_ends(tmp_path: Path) -> None:
     with run_api(tmp_path, environ=os.environ) as api:
         keys = create_keys(api, environ=os.environ)
         for key, kind in ((keys.write, KeyKind.SK), (keys.read, KeyKind.RK)):
@@ -42,21 +42,18 @@ def test_the_api_lives_as_long_as_the_context_and_its_keys_work(tmp_path: Path) 
             assert parsed is not None
             assert parsed.kind is kind
             assert key not in repr(keys)
-        answer = httpx.get(
+        response = httpx.get(
             f"{api.url}/v1/sources",
             params={"from": "2026-01-01T00:00:00Z", "to": "2026-02-01T00:00:00Z"},
             headers={"Authorization": f"Bearer {keys.read}"},
         )
-        assert answer.json()["rows"] == []
-        pid = api.process.pid
+        assert response.json()["rows"] == []
     assert api.process.returncode == 0
     with pytest.raises(httpx.ConnectError):
         httpx.get(f"{api.url}/health")
-    with pytest.raises(ProcessLookupError):
-        os.kill(pid, 0)
 
 
-def test_an_api_that_does_not_start_is_quoted(tmp_path: Path) -> None:
+def test_running_the_api_fails_with_its_log_when_it_does_not_start(tmp_path: Path) -> None:
     (tmp_path / "data").write_text("in the way")
     with (
         pytest.raises(DemoFailed, match=r"the API ended with exit code \d+; it wrote:\n"),
@@ -65,7 +62,7 @@ def test_an_api_that_does_not_start_is_quoted(tmp_path: Path) -> None:
         pytest.fail("it started")
 
 
-def test_an_api_that_dies_while_it_is_kept_is_quoted(tmp_path: Path) -> None:
+def test_waiting_fails_with_the_log_when_the_api_dies(tmp_path: Path) -> None:
     with run_api(tmp_path, environ=os.environ) as api:
         os.kill(api.process.pid, signal.SIGKILL)
         with pytest.raises(DemoFailed, match="the API ended with exit code -9"):
@@ -79,16 +76,18 @@ def ended_api(tmp_path: Path) -> Api:
     return Api("http://127.0.0.1:9", tmp_path / "data", 0.0, process)
 
 
-def test_keys_that_can_not_be_made_are_quoted(ended_api: Api) -> None:
+def test_creating_keys_fails_with_the_log_of_the_command(ended_api: Api) -> None:
     ended_api.data_dir.write_text("in the way")
-    with pytest.raises(DemoFailed, match=r"'keys create' failed with exit code \d+; it wrote:\n"):
+    with pytest.raises(DemoFailed, match=r"'keys create' ended with exit code \d+; it wrote:\n"):
         create_keys(ended_api, environ=os.environ)
 
 
-async def test_an_mcp_server_that_does_not_start_is_quoted(ended_api: Api) -> None:
+async def test_connecting_fails_with_the_log_of_an_mcp_server_that_does_not_start(
+    ended_api: Api,
+) -> None:
     keys = Keys("pk_of_the_wrong_kind", "rk_test_AbCd1234_" + "r" * 40)
     with pytest.raises(DemoFailed, match="the MCP server failed; it wrote:\n") as caught:
-        async with connect_agent(ended_api, keys, environ=os.environ, on_question=print) as agent:
-            await agent.list_tools()
+        async with connect_agent(ended_api, keys, environ=os.environ, on_question=print) as client:
+            await client.list_tools()
     assert "MILLIMETRIC_KEY" in str(caught.value)
     assert "wrong_kind" not in str(caught.value)

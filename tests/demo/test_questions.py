@@ -1,0 +1,338 @@
+"""The demo's questions, asked of a fake MCP client that counts the generated events by itself.
+
+Without a fault every check passes; each fault shows that a check finds it.
+"""
+
+import io
+import json
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any
+
+import pytest
+from mcp_types import CallToolResult, TextContent
+from rich.console import Console
+
+from millimetric_mcp.contract.attribution import Attribution
+from millimetric_mcp.contract.validation import parse_timestamp
+from millimetric_mcp.demo.batches import write_time
+from millimetric_mcp.demo.checks import Checks, ExpectedCounts
+from millimetric_mcp.demo.generator import GeneratedEvent, generate
+from millimetric_mcp.demo.questions import Questions
+from millimetric_mcp.demo.report import Report
+from millimetric_mcp.demo.shop import NO_DEVICE
+from millimetric_mcp.demo.walkthrough import (
+    AD_ATTRIBUTION,
+    AD_REFERRER,
+    NO_ATTRIBUTION,
+    ask_everything,
+    choose_window,
+)
+from millimetric_mcp.errors import DemoFailed
+
+END = datetime(2026, 5, 16, 14, 37, 12, tzinfo=UTC)
+GENERATE = partial(generate, seed=5, end=END, events=1_500, days=30)
+
+Result = dict[str, Any]
+Fault = Callable[[str, Mapping[str, Any], Result], None]
+"""Changes the result of a tool call with these arguments, or leaves it."""
+
+
+def count(events: list[GeneratedEvent]) -> ExpectedCounts:
+    counts = ExpectedCounts()
+    for event in events:
+        counts.add(event)
+    return counts
+
+
+def no_fault(_tool: str, _arguments: Mapping[str, Any], _result: Result) -> None:
+    return None
+
+
+@dataclass
+class FakeClient:
+    """The tools over a list of events in memory."""
+
+    fault: Fault = no_fault
+    deleted_after_polls: int = 2
+    events: list[GeneratedEvent] = field(default_factory=lambda: list(GENERATE()))
+    calls: Counter[str] = field(default_factory=Counter)
+    forgotten: str = ""
+    polls: int = 0
+
+    async def call_tool(self, name: str, arguments: dict[str, Any]) -> CallToolResult:
+        self.calls[name] += 1
+        result = json.loads(json.dumps(getattr(self, name)(**arguments)))
+        self.fault(name, arguments, result)
+        return CallToolResult(content=[], structured_content=result)
+
+    def track_event(self, event: str, timestamp: str, **fields: Any) -> Result:
+        attribution = AD_ATTRIBUTION if fields["referrer"] == AD_REFERRER else NO_ATTRIBUTION
+        self._store(event, parse_timestamp(timestamp), fields, attribution)
+        return {"ok": True, "event_id": "created"}
+
+    def identify(self, **fields: Any) -> Result:
+        self._store("$identify", END + timedelta(seconds=1), fields, NO_ATTRIBUTION)
+        return {"ok": True}
+
+    def _store(
+        self, event: str, at: datetime, fields: Mapping[str, Any], attribution: Attribution
+    ) -> None:
+        self.events.append(
+            GeneratedEvent(
+                timestamp_ms=int(at.timestamp() * 1000),
+                event=event,
+                event_id=None,
+                anonymous_id=fields["anonymous_id"],
+                user_id=fields["user_id"],
+                url=fields.get("url", ""),
+                referrer=fields.get("referrer"),
+                properties="{}",
+                device=NO_DEVICE,
+                country="",
+                attribution=attribution,
+            )
+        )
+
+    def top_sources(self, **arguments: Any) -> Result:
+        counts = count(self._within(arguments))
+        by_source = arguments.get("breakdown") == "source"
+        tallies = counts.by_source if by_source else counts.by_source_medium
+        rows = [
+            dict(zip(("source", "medium"), key.split(" / "), strict=False))
+            | {"events": found.events, "uniques": found.uniques, "paid_share": found.paid_share}
+            for key, found in sorted(tallies.items(), key=lambda item: -item[1].events)
+        ]
+        return {"rows": [row for row in rows if arguments.get("source") in {None, row["source"]}]}
+
+    def stats(self, **arguments: Any) -> Result:
+        wanted = [
+            event
+            for event in self._within(arguments)
+            if arguments.get("event") in {None, event.event}
+        ]
+        groups: dict[tuple[tuple[str, str], ...], list[GeneratedEvent]] = {}
+        for event in wanted:
+            groups.setdefault(group(event, arguments), []).append(event)
+        measure = count_visitors if arguments.get("metric") == "uniques" else len
+        rows = [dict(key) | {"value": measure(found)} for key, found in sorted(groups.items())]
+        return {"rows": rows, "total": measure(wanted)}
+
+    def raw_events(self, user_id: str, limit: int, **arguments: Any) -> Result:
+        found = [event for event in self._within(arguments) if event.user_id == user_id]
+        if user_id == self.forgotten:
+            self.polls += 1
+            if self.polls == self.deleted_after_polls:
+                self.events = [event for event in self.events if event.user_id != user_id]
+        return {"rows": [describe(event) for event in reversed(found)][:limit]}
+
+    def forget(self, user_id: str) -> Result:
+        self.forgotten = user_id
+        return {"ok": True, "queued": True}
+
+    def _within(self, arguments: Mapping[str, Any]) -> list[GeneratedEvent]:
+        start, end = (
+            int(parse_timestamp(arguments[name]).timestamp() * 1000) for name in ("from", "to")
+        )
+        return [event for event in self.events if start <= event.timestamp_ms < end]
+
+
+def group(event: GeneratedEvent, arguments: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    """Return the columns, with values, that ``stats`` groups the event by."""
+    values = {
+        "source": event.attribution.source,
+        "medium": event.attribution.medium,
+        "device_type": event.device.device_type,
+    }
+    bucket = write_time(event.timestamp_ms // 86_400_000 * 86_400_000)
+    buckets = [("bucket", bucket)] if arguments.get("interval") == "day" else []
+    return tuple(buckets + [(name, values[name]) for name in arguments.get("group_by", [])])
+
+
+def count_visitors(events: list[GeneratedEvent]) -> int:
+    return len({event.anonymous_id for event in events})
+
+
+def describe(event: GeneratedEvent) -> Result:
+    return {
+        "timestamp": write_time(event.timestamp_ms),
+        "event_name": event.event,
+        "path": "/",
+        "source": event.attribution.source,
+        "medium": event.attribution.medium,
+        "source_rule_id": event.attribution.rule_id,
+    }
+
+
+async def ask(
+    client: FakeClient, *, width: int = 80, deletion_timeout_s: float = 60
+) -> tuple[Checks, str]:
+    """Return the checks and the output of all questions."""
+    checks, output = Checks(), io.StringIO()
+    report = Report(Console(file=output, width=width, highlight=False))
+    window = choose_window(END - timedelta(days=30), END)
+    questions = Questions(report, client, count(list(GENERATE())), window, checks)
+    await ask_everything(questions, GENERATE, now=END, deletion_timeout_s=deletion_timeout_s)
+    return checks, output.getvalue()
+
+
+async def test_questions_find_no_mismatch_in_right_results() -> None:
+    client = FakeClient()
+    checks, output = await ask(client)
+    assert checks.mismatches == []
+    assert checks.correct > 250
+    assert set(client.calls) == {
+        *("track_event", "identify", "top_sources", "stats", "raw_events", "forget"),
+    }
+    facebook = count(list(GENERATE())).by_source["facebook"]
+    share = (facebook.paid + 1) / (facebook.events + 1)
+    assert f"{share:.1%} paid, {1 - share:.1%} social" in output
+
+
+@pytest.mark.parametrize("width", [80, 120])
+async def test_output_fits_the_console(width: int) -> None:
+    _, output = await ask(FakeClient(), width=width)
+    assert max(len(line) for line in output.splitlines()) <= width
+
+
+def change_row(tool: str, column: str, change: Callable[[Any], Any], **given: Any) -> Fault:
+    """Change a column of the first row, in calls with the given arguments."""
+
+    def fault(called: str, arguments: Mapping[str, Any], result: Result) -> None:
+        if called == tool and given.items() <= arguments.items() and result["rows"]:
+            row = result["rows"][0]
+            row[column] = change(row[column])
+
+    return fault
+
+
+def change(tool: str, key: str, change: Callable[[Any], Any], **given: Any) -> Fault:
+    """Change a field of the result, in calls with the given arguments."""
+
+    def fault(called: str, arguments: Mapping[str, Any], result: Result) -> None:
+        if called == tool and given.items() <= arguments.items():
+            result[key] = change(result[key])
+
+    return fault
+
+
+def drop_last_row(tool: str, **given: Any) -> Fault:
+    return change(tool, "rows", lambda rows: rows[:-1], **given)
+
+
+FAULTS = {
+    "one event too many": (
+        change_row("top_sources", "events", lambda value: value + 1),
+        "events (internal / direct)",
+    ),
+    "four per cent more visitors": (
+        change_row("top_sources", "uniques", lambda value: round(value * 1.04)),
+        "uniques (internal / direct)",
+    ),
+    "another paid share": (
+        change_row("top_sources", "paid_share", lambda value: value + 1e-6, breakdown="source"),
+        "paid_share (facebook)",
+    ),
+    "a source is missing": (drop_last_row("top_sources", limit=200), "got nothing, expected 1"),
+    "a source that was not sent": (
+        change_row("top_sources", "source", lambda _: "elsewhere"),
+        "events (elsewhere / direct): got",
+    ),
+    "no facebook": (
+        drop_last_row("top_sources", breakdown="source"),
+        "events (facebook): got nothing",
+    ),
+    "one sign-up too many": (
+        change_row("stats", "value", lambda value: value + 1, event="signup", interval="day"),
+        "sign-ups (2026-04-1",
+    ),
+    "a day of sign-ups is missing": (
+        drop_last_row("stats", event="signup", interval="day"),
+        "sign-ups (2026-05-1",
+    ),
+    "another total of sign-ups": (
+        change("stats", "total", lambda value: value + 1, event="signup", interval="day"),
+        "sign-ups (total)",
+    ),
+    "twice the visitors of a day": (
+        change_row("stats", "value", lambda value: 2 * value, metric="uniques"),
+        "visitors (2026-04-1",
+    ),
+    "twice the total of visitors": (
+        change("stats", "total", lambda value: 2 * value, metric="uniques"),
+        "visitors (total)",
+    ),
+    "sign-ups of another medium": (
+        change_row("stats", "medium", lambda _: "elsewhere", group_by=["source", "medium"]),
+        " / elsewhere): got",
+    ),
+    "purchases on another device": (
+        change_row("stats", "device_type", lambda _: "", event="purchase"),
+        "purchases (): got",
+    ),
+    "an event of ada is missing": (
+        drop_last_row("raw_events", user_id="ada"),
+        "ada (number of events)",
+    ),
+    "another rule": (
+        change_row("raw_events", "source_rule_id", lambda _: "ref_other"),
+        "ada (source_rule_id of event 1)",
+    ),
+    "another time": (
+        change_row("raw_events", "timestamp", lambda _: "2026-05-01T00:00:00.000Z"),
+        "(timestamp of event 1)",
+    ),
+    "track_event failed": (change("track_event", "ok", lambda _: False), "ok (track_event)"),
+    "identify failed": (change("identify", "ok", lambda _: False), "ok (identify)"),
+    "forget was declined": (change("forget", "queued", lambda _: False), "forget (queued)"),
+}
+
+
+@pytest.mark.parametrize(("fault", "named"), FAULTS.values(), ids=FAULTS)
+async def test_questions_find_and_name_a_fault(fault: Fault, named: str) -> None:
+    checks, output = await ask(FakeClient(fault))
+    assert any(named in mismatch for mismatch in checks.mismatches)
+    assert "✗ " in output
+
+
+async def test_questions_find_that_an_event_of_another_user_was_deleted() -> None:
+    def fault(tool: str, _arguments: Mapping[str, Any], result: Result) -> None:
+        if tool == "top_sources" and client.forgotten:
+            result["rows"][1]["events"] -= 1
+
+    client = FakeClient(fault)
+    checks, _ = await ask(client)
+    (mismatch,) = checks.mismatches
+    assert mismatch.startswith("events (")
+
+
+async def test_questions_find_an_event_that_was_stored_twice() -> None:
+    client = FakeClient()
+    client.events.append(client.events[0])
+    checks, _ = await ask(client)
+    assert any(mismatch.startswith("events (") for mismatch in checks.mismatches)
+
+
+async def test_questions_end_when_a_user_is_not_deleted() -> None:
+    with pytest.raises(DemoFailed, match="was not deleted within 1 s"):
+        await ask(FakeClient(deleted_after_polls=1_000), deletion_timeout_s=0.6)
+
+
+async def test_questions_end_without_a_quote_when_a_result_has_invalid_fields() -> None:
+    fault = change("top_sources", "rows", lambda _: [{"source": "SECRET"}])
+    with pytest.raises(DemoFailed, match=r"rows\[0\]\.events") as caught:
+        await ask(FakeClient(fault))
+    assert "SECRET" not in str(caught.value)
+
+
+async def test_questions_end_with_the_text_of_a_tool_error() -> None:
+    class FailingClient(FakeClient):
+        async def call_tool(self, name: str, arguments: dict[str, Any]) -> CallToolResult:
+            text = TextContent(type="text", text="The API is busy.")
+            return CallToolResult(content=[text], is_error=True)
+
+    with pytest.raises(DemoFailed, match=r"track_event returned an error: The API is busy\."):
+        await ask(FailingClient())
