@@ -37,9 +37,8 @@ TOKEN_BOUNDS = {
     "`raw_events`, 100 rows, default columns, the costliest of several lists": 6_000,
 }
 
-CUT, LEFT_OUT = "Cut to be brief", "Left out to be brief"
-"""How a list of events says that its properties are not whole, or not all there."""
-
+CUT = "… marks cut values"
+"""The beginning of the note of a list with cut values."""
 
 P = ParamSpec("P")
 
@@ -172,15 +171,12 @@ def _time_ms(work: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> fl
 
 
 def _list_events(ours: StdioServer) -> list[str]:
-    """Lists of 100 events in their default columns, all of which have to be there."""
+    """Return lists of 100 events in the default columns."""
     window = {"from": WINDOW[0].isoformat(), "to": WINDOW[1].isoformat()}
-    lists = [
+    return [
         _ask(ours, "raw_events", {**window, **chosen, "limit": 100}, rows=100)
         for chosen in _choose_events()
     ]
-    if any(LEFT_OUT in text for text in lists):
-        raise RuntimeError("raw_events left out columns, so its tokens are not those of all")
-    return lists
 
 
 def _count_tokens(ours: StdioServer, lists: Sequence[str]) -> dict[str, int]:
@@ -262,9 +258,8 @@ def _report(
                 "the way the server makes it (httpx, asynchronous, kept alive)."
             ),
             (
-                f"Of the {len(lists)} lists of events, {sum(CUT in text for text in lists)} had "
-                "long properties cut to keep within the bound, and said so; none had columns left "
-                "out."
+                f"{sum(CUT in text for text in lists)} of the {len(lists)} lists of events have "
+                "cut values, and a note that says so."
             ),
         ],
     )

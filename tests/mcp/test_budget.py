@@ -1,4 +1,4 @@
-"""A budget bounds the text and the structured content alike; what is left out is whole rows."""
+"""The limit of characters holds for text and structured content; whole rows are left out."""
 
 import json
 from itertools import product
@@ -16,7 +16,7 @@ def measure(data):
 
 @pytest.fixture
 def much(api, source, event_row):
-    """More of everything than fits, in values as long and as nasty as they come."""
+    """More rows of everything than fit, with long and hostile values."""
     api.events = [
         event_row(
             timestamp=f"2026-05-16T19:{59 - number // 60:02d}:{59 - number % 60:02d}.000Z",
@@ -60,7 +60,7 @@ QUESTIONS = {
 
 
 @pytest.mark.parametrize(("question", "budget"), [*product(QUESTIONS, BUDGETS)], ids=str)
-async def test_text_and_structured_content_each_keep_to_the_budget(question, budget, much, call):
+async def test_text_and_structured_content_each_keep_to_the_limit(question, budget, much, call):
     tool, arguments = QUESTIONS[question]
     outcome = await call(tool, arguments, max_result_chars=budget)
     assert not outcome.is_error
@@ -69,16 +69,16 @@ async def test_text_and_structured_content_each_keep_to_the_budget(question, bud
 
 
 @pytest.mark.parametrize("question", QUESTIONS)
-async def test_what_is_left_out_is_counted_with_how_to_ask_for_it(question, much, call):
+async def test_note_counts_the_rows_left_out_and_says_how_to_get_them(question, much, call):
     tool, arguments = QUESTIONS[question]
     outcome = await call(tool, arguments, max_result_chars=4000)
     shown, total = len(outcome.data["rows"]), len(outcome.data["rows"]) + outcome.data["left_out"]
     note = outcome.data["notes"][-1]
-    assert note.startswith(f"Only the first {shown} of {total} rows fit here; for the rest ")
+    assert note.startswith(f"These are the first {shown} of {total} rows. To get the rest: ")
     assert note in outcome.lines
 
 
-async def test_the_default_budget_holds_100_events_and_bounds_1000(api, event_row, call):
+async def test_default_limit_holds_100_events_and_cuts_1000(api, event_row, call):
     api.events = [
         event_row(
             anonymous_id=str(UUID(int=number)),
@@ -96,12 +96,12 @@ async def test_the_default_budget_holds_100_events_and_bounds_1000(api, event_ro
 
 @pytest.mark.parametrize("uri", ["events://recent", "schema://events"])
 @pytest.mark.parametrize("budget", BUDGETS)
-async def test_a_resource_keeps_to_the_budget(uri, budget, much, connect):
+async def test_resource_keeps_to_the_limit(uri, budget, much, connect):
     async with connect(max_result_chars=budget) as client:
         (contents,) = (await client.read_resource(uri)).contents
     assert len(contents.text) <= budget
-    told = json.loads(contents.text)
-    assert told.get("left_out", 0) + len(told["rows"]) in {100, 1000}
+    body = json.loads(contents.text)
+    assert body.get("left_out", 0) + len(body["rows"]) in {100, 1000}
 
 
 EXPLAINED = {
@@ -120,7 +120,7 @@ EXPLAINED = {
 
 @pytest.mark.parametrize("tool", EXPLAINED)
 @pytest.mark.parametrize("is_known", [True, False], ids=["known", "unknown"])
-async def test_what_explains_nothing_keeps_to_the_budget(tool, is_known, api, source, call):
+async def test_explanation_of_an_empty_result_keeps_to_the_limit(tool, is_known, api, source, call):
     api.sources = [source("\u202e" * 2000 + str(number), "x", 1) for number in range(9)]
     wanted = EXPLAINED[tool].get("event", "x") if is_known else "y"
 

@@ -173,7 +173,7 @@ class TestTopSources:
         assert len(outcome.text) <= 2000
         shown = len(outcome.data["rows"])
         assert outcome.data["left_out"] == 200 - shown
-        assert f"Only the first {shown} of 200 rows fit" in outcome.text
+        assert f"These are the first {shown} of 200 rows." in outcome.text
         assert outcome.lines[-1] == f"site{shown - 1}.test,referral,{500 - shown + 1},1"
 
 
@@ -291,7 +291,9 @@ class TestStats:
         self, signups, call
     ):
         outcome = await call("stats", {"fill_empty": True, "interval": "hour", "from": "1y"})
-        assert outcome.lines[1].startswith("- fill_empty: more than 5000 rows would come out;")
+        assert outcome.lines[1].startswith(
+            "- fill_empty: the result would have more than 5000 rows;"
+        )
         assert signups.requests == []
 
     async def test_a_column_without_a_value_is_absent_from_its_row(self, api, call):
@@ -427,7 +429,7 @@ class TestRawEvents:
         api.events = [event_row(event_id=f"evt_{index}") for index in range(300)]
         outcome = await call("raw_events", {"limit": 300}, max_result_chars=3000)
         assert "lower" not in outcome.text
-        assert "for the rest filter, name fewer fields, or leave out that" in outcome.text
+        assert "To get the rest: filter, name fewer fields, or leave out that" in outcome.text
 
     async def test_a_time_that_is_none_is_not_continued_from(self, api, event_row, call):
         api.events = [event_row(timestamp=at) for at in ("2026-05-16 noon", "2026-05-16 morning")]
@@ -512,7 +514,7 @@ class TestRawEvents:
         api.events = [*(event_row(**long) for _ in range(4)), older]
         outcome = await call("raw_events", {"from": "7d"}, max_result_chars=7000)
         assert 0 < len(outcome.data["rows"]) < 4
-        (note,) = [note for note in outcome.data["notes"] if "for the rest" in note]
+        (note,) = [note for note in outcome.data["notes"] if "To get the rest" in note]
         (advised,) = re.findall(
             r"leave out that millisecond's rows: pass from=(\S+) to=(\S+)\.$", note
         )
@@ -564,7 +566,7 @@ class TestOtherQuestions:
 
 
 def find_ways_on(outcome):
-    return [line for line in outcome.lines if re.search("limit|narrow|for the rest", line)]
+    return [line for line in outcome.lines if re.search("limit|narrow|To get the rest", line)]
 
 
 class TestWaysOn:
@@ -574,7 +576,7 @@ class TestWaysOn:
         ("arguments", "way"),
         [
             ({"limit": 10}, "The limit of 10 rows is reached: raise limit (at most 1000)."),
-            ({"limit": 1000}, "Only the first"),
+            ({"limit": 1000}, "These are the first"),
             (
                 {"limit": 10, "interval": "day", "fill_empty": True},
                 "The limit of 10 rows is reached: raise limit (at most 1000).",

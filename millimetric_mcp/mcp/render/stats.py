@@ -1,4 +1,4 @@
-"""Stats: the table, empty buckets filled in, buckets that the window cuts."""
+"""Stats: the table, zeros for empty buckets, and buckets that the window cuts."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -7,9 +7,20 @@ from itertools import product
 from millimetric_mcp.contract.reads import GroupColumn, Interval, Metric, StatsRow
 from millimetric_mcp.contract.validation import format_timestamp, parse_timestamp
 from millimetric_mcp.errors import InvalidArguments, NextStep, UpstreamError
-from millimetric_mcp.mcp.render.table import Rendered, fit, join_cells
+from millimetric_mcp.mcp.render.table import Rendered, join_cells, write_table
 
 MAX_FILLED_ROWS = 5000
+
+_TOO_MANY_ROWS = (
+    f"fill_empty: the result would have more than {MAX_FILLED_ROWS} rows; narrow the window, "
+    "group by fewer columns, or take a longer interval"
+)
+_LENGTHS = {
+    Interval.HOUR: timedelta(hours=1),
+    Interval.DAY: timedelta(days=1),
+    Interval.WEEK: timedelta(days=7),
+    Interval.MONTH: timedelta(days=31),  # the longest
+}
 
 
 def render_stats(
@@ -23,47 +34,35 @@ def render_stats(
     max_rows: int | None = None,
     limit_note: str = "",
 ) -> Rendered:
-    """Stats rows under their columns; a bucket is written as its start in UTC.
+    """Return stats as a table; a bucket is written as its start in UTC.
 
-    ``limit_note`` says how to get more than ``rows``, where all of those fit.
+    ``limit_note`` is that of `write_table`.
     """
-    columns = [column.value for column in group_by]
-    lines = [
-        join_cells(
-            (
-                *([_bucket(row.bucket, interval)] if interval else []),
-                *(getattr(row, column) for column in columns),
-                row.value,
-            )
-        )
-        for row in rows[:max_rows]
-    ]
-    head = ",".join((*(["bucket"] if interval else []), *columns, metric.value))
-    advice = "narrow the window, group by fewer columns, or take a longer interval"
-    return fit(
-        (*receipt, head),
-        lines,
-        max_chars=max_chars,
-        advice=lambda shown: advice if shown < len(rows) else limit_note,
-        total=len(rows),
-    )
-
-
-def _bucket(bucket: str | None, interval: Interval) -> str | None:
+    columns = [*(["bucket"] if interval else []), *(column.value for column in group_by)]
     zeros = ":00:00.000Z" if interval is Interval.HOUR else "T00:00:00.000Z"
-    return bucket and bucket.removesuffix(zeros)
+    cells = ([getattr(row, name) for name in (*columns, "value")] for row in rows[:max_rows])
+    lines = [join_cells(row).replace(f"{zeros},", ",", 1) for row in cells]
+    return write_table(
+        receipt,
+        [*columns, metric.value],
+        lines,
+        total=len(rows),
+        max_chars=max_chars,
+        advice="narrow the window, group by fewer columns, or take a longer interval",
+        limit_note=limit_note,
+    )
 
 
 def fill_buckets(
     rows: Sequence[StatsRow], *, interval: Interval, start: datetime, end: datetime
 ) -> list[StatsRow]:
-    """``rows`` with a zero for every group in every bucket of the window that has none.
+    """Return ``rows`` and a zero for each group in each bucket of the window that has no row.
 
-    Groups are those that occur in ``rows``; without groups there is one. Rows that a limit cut
-    short must not be filled: a missing row would look like a zero.
+    The groups are those of ``rows``. Don't fill rows that a limit cut short: a missing row
+    would look like a zero.
 
     Raises:
-        InvalidArguments: more than `MAX_FILLED_ROWS` rows would come out.
+        InvalidArguments: the result would have more than `MAX_FILLED_ROWS` rows.
     """
     found = {(_read_bucket(row), _group(row)) for row in rows}
     groups = {_group(row): row for row in rows} or {(): StatsRow(value=0)}
@@ -79,18 +78,19 @@ def fill_buckets(
 def check_fillable(
     interval: Interval, *, start: datetime, end: datetime, groups: int = 1
 ) -> list[datetime]:
-    """The window's buckets, where so many groups leave few enough rows to be filled.
+    """Return the starts of the window's buckets.
 
     Raises:
-        InvalidArguments: more than `MAX_FILLED_ROWS` rows would come out.
+        InvalidArguments: with so many groups, `fill_buckets` would return more than
+            `MAX_FILLED_ROWS` rows.
     """
-    buckets = _list_buckets(interval, start, end, most=MAX_FILLED_ROWS // groups + 1)
-    if len(buckets) * groups > MAX_FILLED_ROWS:
-        fault = (
-            f"fill_empty: more than {MAX_FILLED_ROWS} rows would come out; narrow the window, "
-            "group by fewer columns, or take a longer interval"
-        )
-        raise InvalidArguments([fault])
+    buckets: list[datetime] = []
+    bucket = _floor(start, interval)
+    while bucket < end and start < end:
+        buckets.append(bucket)
+        bucket = _next(bucket, interval)
+        if len(buckets) * groups > MAX_FILLED_ROWS:
+            raise InvalidArguments([_TOO_MANY_ROWS])
     return buckets
 
 
@@ -104,19 +104,8 @@ def _read_bucket(row: StatsRow) -> datetime:
     except ValueError:
         pass
     raise UpstreamError(
-        "The API's answer has a bucket that is not a time.", next_step=NextStep.CONFIGURE
+        "The API's response has a bucket that is not a time.", next_step=NextStep.CONFIGURE
     )
-
-
-def _list_buckets(
-    interval: Interval, start: datetime, end: datetime, *, most: int
-) -> list[datetime]:
-    buckets: list[datetime] = []
-    bucket = _floor(start, interval)
-    while bucket < end and start < end and len(buckets) < most:
-        buckets.append(bucket)
-        bucket = _next(bucket, interval)
-    return buckets
 
 
 def _floor(moment: datetime, interval: Interval) -> datetime:
@@ -130,18 +119,12 @@ def _floor(moment: datetime, interval: Interval) -> datetime:
 
 
 def _next(bucket: datetime, interval: Interval) -> datetime:
-    if interval is Interval.MONTH:
-        return (bucket + timedelta(days=31)).replace(day=1)
-    lengths = {
-        Interval.HOUR: timedelta(hours=1),
-        Interval.DAY: timedelta(days=1),
-        Interval.WEEK: timedelta(days=7),
-    }
-    return bucket + lengths[interval]
+    after = bucket + _LENGTHS[interval]
+    return after.replace(day=1) if interval is Interval.MONTH else after
 
 
 def describe_cut_buckets(interval: Interval, *, start: datetime, end: datetime) -> str:
-    """Which outer buckets the window covers in part only; empty where it cuts none."""
+    """Return which of the first and last buckets the window cuts; empty if it cuts none."""
     cut = [
         name
         for name, moment in (("first", start), ("last", end))

@@ -1,4 +1,4 @@
-"""What strangers wrote, made harmless: nothing invisible, nothing that steers a terminal."""
+"""Texts from visitors: invisible and control characters become visible escapes."""
 
 import re
 
@@ -7,12 +7,11 @@ from pydantic import BaseModel
 MAX_CELL_CHARS = 200
 CUT_MARK = "…"
 MAX_MARK_CHARS = 12
-"""Room for the mark of what `shorten` cut."""
-MIN_ABBREVIATED_CHARS = 4
+"""The longest mark that `shorten` adds, with room to spare."""
 
 Cell = str | int | float | None
 
-_HARMFUL = re.compile(
+_INVISIBLE = re.compile(
     "["
     "\x00-\x1f\x7f-\x9f"  # controls, escape sequences, line ends
     "\xad\u034f\u0600-\u0605\u061c\u06dd\u070f\u0890\u0891\u08e2"
@@ -28,14 +27,14 @@ _SHORT_ESCAPES = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
 def escape_invisible(value: str) -> str:
-    r"""``value`` with each invisible, control or direction character as a visible escape.
+    r"""Return ``value`` with each invisible, control or direction character as a visible escape.
 
     Escapes are those of JSON (``\n``, ``\u202e``, pairs beyond U+FFFF), so JSON text stays the
-    same JSON. What is harmless is unchanged; U+FE0F, which colours emoji, is harmless.
+    same JSON. Other characters do not change. U+FE0F, which colours emoji, stays.
     """
     if value.isascii() and value.isprintable():
         return value
-    return _HARMFUL.sub(lambda match: _escape(match[0]), value)
+    return _INVISIBLE.sub(lambda match: _escape(match[0]), value)
 
 
 def _escape(char: str) -> str:
@@ -46,26 +45,25 @@ def _escape(char: str) -> str:
 
 
 def shorten(value: str, *, max_chars: int) -> str:
-    """``value``, cut with a mark that counts what is missing: ``…[+123]``."""
+    """Return ``value``, cut with a mark that counts the missing characters: ``…[+123]``."""
     missing = len(value) - max_chars
     return value if missing <= 0 else f"{value[:max_chars]}{CUT_MARK}[+{missing}]"
 
 
 def abbreviate(value: str, *, max_chars: int) -> str:
-    """``value``, cut with the shortest mark; one hardly longer than that would be stays whole."""
-    is_short = len(value) <= max_chars + MIN_ABBREVIATED_CHARS
-    return value if is_short else f"{value[:max_chars]}{CUT_MARK}"
+    """Return ``value``, cut with the mark ``…``, which costs fewer tokens than `shorten`'s."""
+    return value if len(value) <= max_chars else f"{value[: max_chars - 1]}{CUT_MARK}"
 
 
 def clean(value: str, *, max_chars: int) -> str:
-    """``value`` shortened and harmless."""
+    """Return ``value``, shortened, with invisible characters escaped."""
     if len(value) <= max_chars and value.isascii() and value.isprintable():
-        return value  # nearly always, and worth its own look
+        return value  # the common case
     return escape_invisible(shorten(value, max_chars=max_chars))
 
 
 def present(row: BaseModel, *, max_cell_chars: int = MAX_CELL_CHARS) -> dict[str, Cell]:
-    """A row's set fields for structured content: texts harmless and cut as in the text."""
+    """Return a row's set fields for structured content, with its texts cleaned."""
     given = row.model_fields_set
     return {
         name: clean(value, max_chars=max_cell_chars) if isinstance(value, str) else value

@@ -213,15 +213,11 @@ def _fit(
                 *notes,
             ],
             max_chars=context.max_result_chars,
-            columns=columns,
+            columns=params.fields,
             max_cell_chars=max_cell_chars,
-            advice=lambda shown: (
-                _advise_rest(rows, window, shown=shown)
-                if shown < len(rows)
-                else _note_limit(rows, window, limit=params.limit)
-            ),
+            advice=lambda shown: _advise_rest(rows, window, shown=shown),
+            limit_note=_note_limit(rows, window, limit=params.limit),
             max_rows=max_rows,
-            is_brief=params.fields is None,
         ),
     )
 

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from functools import partial
 from typing import Annotated
 
 from pydantic import Field
@@ -17,12 +16,10 @@ from millimetric_mcp.contract.reads import (
     SourcesParams,
 )
 from millimetric_mcp.mcp.render import (
-    Rendered,
     SourceChange,
     compare_sources,
     describe_split,
     present,
-    render_comparison,
     render_sources,
 )
 from millimetric_mcp.mcp.tools.arguments import SourceName, WindowArguments
@@ -189,14 +186,6 @@ def _answer(
     if params.compare:
         receipt.append(f"Compared with: {window.previous().describe()}")
     receipt += [*splits, *notes]
-    render = partial(
-        _render,
-        shown,
-        breakdown=params.breakdown,
-        receipt=receipt,
-        max_chars=context.max_result_chars,
-        limit_note=_note_limit(params, found),
-    )
     return fit_answer(
         context,
         TopSourcesAnswer(
@@ -208,36 +197,14 @@ def _answer(
             notes=notes or None,
         ),
         [TopSourcesRow.model_validate(present(row)) for row in shown],
-        render,
-    )
-
-
-def _render(
-    rows: Sequence[SourceRow],
-    max_rows: int,
-    *,
-    breakdown: Breakdown,
-    receipt: Sequence[str],
-    max_chars: int,
-    limit_note: str,
-) -> Rendered:
-    changes = [row for row in rows if isinstance(row, SourceChange)]
-    if changes:
-        return render_comparison(
-            changes,
-            breakdown=breakdown,
+        lambda max_rows: render_sources(
+            shown,
+            breakdown=params.breakdown,
             receipt=receipt,
-            max_chars=max_chars,
+            max_chars=context.max_result_chars,
             max_rows=max_rows,
-            limit_note=limit_note,
-        )
-    return render_sources(
-        rows,
-        breakdown=breakdown,
-        receipt=receipt,
-        max_chars=max_chars,
-        max_rows=max_rows,
-        limit_note=limit_note,
+            limit_note=_note_limit(params, found),
+        ),
     )
 
 

@@ -1,4 +1,4 @@
-"""Sources: the table, the split of one in a sentence, the change since the window before."""
+"""Sources: the table, the shares of one, and the change since the window before."""
 
 import re
 from fractions import Fraction
@@ -10,16 +10,15 @@ from hypothesis import strategies as st
 from millimetric_mcp.contract.reads import Breakdown, SourceRow
 from millimetric_mcp.mcp.render import (
     compare_sources,
-    describe_change,
     describe_split,
-    render_comparison,
     render_sources,
 )
+from millimetric_mcp.mcp.render.sources import describe_change
 
 BY_MEDIUM, BY_SOURCE = Breakdown.SOURCE_MEDIUM, Breakdown.SOURCE
 
 
-def test_sources_and_media_are_rows_below_the_receipt(source):
+def test_sources_are_rows_below_the_receipt(source):
     rows = [source("facebook", "paid", 6, 5), source("a,b", "so\ncial", 3, 3)]
     rendered = render_sources(rows, breakdown=BY_MEDIUM, receipt=["Receipt."], max_chars=1000)
     assert rendered.text.splitlines() == [
@@ -42,7 +41,7 @@ def test_sources_and_media_are_rows_below_the_receipt(source):
         (0.000001, "0.0001%"),
     ],
 )
-def test_sources_alone_show_their_paid_share(share, shown):
+def test_sources_without_medium_show_their_paid_share(share, shown):
     row = SourceRow(source="facebook", events=9, uniques=8, paid_share=share)
     rendered = render_sources([row], breakdown=BY_SOURCE, receipt=[], max_chars=1000)
     assert rendered.text == f"source,events,uniques,paid_share\nfacebook,9,8,{shown}"
@@ -98,14 +97,14 @@ SPLITS = [
 
 
 @pytest.mark.parametrize(("media", "sentence"), SPLITS)
-def test_a_source_s_split_is_said_in_a_sentence(media, sentence, source):
+def test_split_of_a_source_is_one_sentence(media, sentence, source):
     rows = [source("facebook", medium, events) for medium, events in media.items()]
     rows.append(source("google", "paid", 1000))
     assert describe_split("facebook", rows) == sentence
 
 
 @given(st.lists(st.integers(0, 10**9), min_size=1, max_size=6))
-def test_shares_add_up_and_none_is_far_from_the_truth(counts):
+def test_shares_add_up_to_100_and_are_exact_to_one_percent(counts):
     rows = [
         SourceRow(source="x", medium=f"m{at}", events=count, uniques=count, paid_share=0)
         for at, count in enumerate(counts)
@@ -139,11 +138,11 @@ CHANGES = [
 
 
 @pytest.mark.parametrize(("now", "before", "shown"), CHANGES)
-def test_a_change_is_shown_absolute_and_in_percent(now, before, shown):
+def test_change_is_shown_as_a_number_and_in_percent(now, before, shown):
     assert describe_change(now, before) == shown
 
 
-def test_rows_are_matched_by_source_and_medium_and_gone_ones_follow(source):
+def test_compared_rows_match_by_source_and_medium_and_gone_rows_follow(source):
     now = [source("google", "paid", 30, 20), source("google", "organic", 10, 10)]
     before = [
         source("google", "paid", 20, 25),
@@ -161,7 +160,7 @@ def test_rows_are_matched_by_source_and_medium_and_gone_ones_follow(source):
         ("bing", "paid", 0, 1, -1, -100.0),
     ]
     assert [(r.uniques, r.uniques_before, r.uniques_change) for r in rows[:1]] == [(20, 25, -5)]
-    text = render_comparison(rows, breakdown=BY_MEDIUM, receipt=[], max_chars=1000).text
+    text = render_sources(rows, breakdown=BY_MEDIUM, receipt=[], max_chars=1000).text
     assert text.splitlines() == [
         "source,medium,events,events_change,uniques,uniques_change",
         "google,paid,30,+10 (+50%),20,-5 (-20%)",
@@ -171,17 +170,17 @@ def test_rows_are_matched_by_source_and_medium_and_gone_ones_follow(source):
     ]
 
 
-def test_a_row_missing_from_a_list_cut_short_is_unknown_not_new_nor_gone(source):
+def test_row_missing_from_a_list_that_is_not_whole_is_unknown(source):
     now, before = [source("a", "paid", 3)], [source("b", "paid", 4)]
     rows = compare_sources(now, before, current_is_whole=False, previous_is_whole=False)
     assert [(r.source, r.events_before, r.events_change, r.events_change_pct) for r in rows] == [
         ("a", None, None, None)
     ]
-    text = render_comparison(rows, breakdown=BY_MEDIUM, receipt=[], max_chars=1000).text
+    text = render_sources(rows, breakdown=BY_MEDIUM, receipt=[], max_chars=1000).text
     assert text.endswith("\na,paid,3,?,3,?")
 
 
-def test_by_source_the_paid_share_stands_beside_the_one_before():
+def test_compared_sources_show_the_paid_share_before():
     rows = compare_sources(
         [
             SourceRow(source="facebook", events=9, uniques=8, paid_share=2 / 3),
@@ -189,7 +188,7 @@ def test_by_source_the_paid_share_stands_beside_the_one_before():
         ],
         [SourceRow(source="facebook", events=8, uniques=8, paid_share=0.5)],
     )
-    text = render_comparison(rows, breakdown=BY_SOURCE, receipt=[], max_chars=1000).text
+    text = render_sources(rows, breakdown=BY_SOURCE, receipt=[], max_chars=1000).text
     assert text.splitlines() == [
         "source,events,events_change,uniques,uniques_change,paid_share,paid_share_before",
         "facebook,9,+1 (+12.5%),8,0,66.7%,50%",
@@ -197,10 +196,11 @@ def test_by_source_the_paid_share_stands_beside_the_one_before():
     ]
 
 
-@pytest.mark.parametrize("render", [render_sources, render_comparison])
-def test_rows_beyond_the_budget_are_left_out_and_counted(render, source):
-    rows = compare_sources([source(f"source-{at}", "paid", at) for at in range(200)], [])
-    rendered = render(rows, breakdown=BY_MEDIUM, receipt=["Receipt."], max_chars=1000)
+@pytest.mark.parametrize("is_compared", [False, True])
+def test_rows_that_do_not_fit_are_left_out_and_counted(is_compared, source):
+    rows = [source(f"source-{at}", "paid", at) for at in range(200)]
+    rows = compare_sources(rows, []) if is_compared else rows
+    rendered = render_sources(rows, breakdown=BY_MEDIUM, receipt=["Receipt."], max_chars=1000)
     assert len(rendered.text) <= 1000
     assert rendered.left_out == 200 - rendered.shown > 0
     assert f"first {rendered.shown} of 200 rows" in rendered.text

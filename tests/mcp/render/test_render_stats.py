@@ -1,4 +1,4 @@
-"""Stats: the table, empty buckets, and buckets that the window cuts."""
+"""Stats: the table, zeros for empty buckets, and buckets that the window cuts."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -10,11 +10,11 @@ from millimetric_mcp.contract.reads import GroupColumn, Interval, Metric, StatsR
 from millimetric_mcp.contract.validation import parse_timestamp
 from millimetric_mcp.errors import InvalidArguments, UpstreamError
 from millimetric_mcp.mcp.render import (
-    MAX_FILLED_ROWS,
     describe_cut_buckets,
     fill_buckets,
     render_stats,
 )
+from millimetric_mcp.mcp.render.stats import MAX_FILLED_ROWS
 
 
 def at(text):
@@ -36,7 +36,7 @@ def render(rows, *, interval=None, group_by=(), metric=Metric.COUNT, max_chars=1
     )
 
 
-def test_one_number_is_one_row():
+def test_stats_without_columns_are_one_row():
     assert render([StatsRow(value=9)]).text == "Total 9.\ncount\n9"
 
 
@@ -50,12 +50,12 @@ def test_one_number_is_one_row():
         (Interval.DAY, "2026-05-16 00:00:00", "2026-05-16 00:00:00"),
     ],
 )
-def test_a_bucket_is_shown_as_its_start(interval, given, shown):
+def test_bucket_is_shown_as_its_start(interval, given, shown):
     rows = [StatsRow(bucket=given, value=3)]
     assert render(rows, interval=interval).text == f"Total 9.\nbucket,count\n{shown},3"
 
 
-def test_group_columns_stand_in_the_order_asked_and_absent_values_are_empty():
+def test_group_columns_keep_their_order_and_absent_values_are_empty():
     rows = [
         StatsRow(campaign="spring, sale", source="facebook", value=5),
         StatsRow(campaign=None, source="direct", value=4),
@@ -69,7 +69,7 @@ def test_group_columns_stand_in_the_order_asked_and_absent_values_are_empty():
     ]
 
 
-def test_rows_beyond_the_budget_are_left_out_and_counted():
+def test_rows_that_do_not_fit_are_left_out_and_counted():
     rows = [StatsRow(path=f"/products/{number}", value=1) for number in range(500)]
     rendered = render(rows, group_by=(GroupColumn.PATH,))
     assert len(rendered.text) <= 1000
@@ -87,13 +87,13 @@ BUCKETS = [
 
 
 @pytest.mark.parametrize(("interval", "start", "end", "expected"), BUCKETS)
-def test_empty_buckets_of_the_window_become_zeros(interval, start, end, expected):
+def test_fill_buckets_adds_zeros_for_empty_buckets(interval, start, end, expected):
     filled = fill_buckets([], interval=interval, start=at(start), end=at(end))
     assert [row.bucket for row in filled] == [f"2026-05-{text}:00:00.000Z" for text in expected]
     assert all(row.value == 0 for row in filled)
 
 
-def test_months_of_all_lengths_are_buckets():
+def test_fill_buckets_knows_the_lengths_of_months():
     filled = fill_buckets(
         [], interval=Interval.MONTH, start=at("2025-11-30T00:00"), end=at("2026-03-01T00:00")
     )
@@ -105,7 +105,7 @@ def test_months_of_all_lengths_are_buckets():
     ]
 
 
-def test_each_group_is_filled_and_rows_keep_the_api_s_order():
+def test_fill_buckets_fills_each_group_and_keeps_the_order_of_the_api():
     rows = [
         StatsRow(bucket=bucket("2026-05-01"), source="b", value=5),
         StatsRow(bucket=bucket("2026-05-01"), source="a", value=5),
@@ -132,7 +132,7 @@ def test_each_group_is_filled_and_rows_keep_the_api_s_order():
     interval=st.sampled_from(Interval),
     data=st.data(),
 )
-def test_filling_keeps_every_row_and_leaves_no_hole(start, hours, interval, data):
+def test_fill_buckets_keeps_every_row_and_leaves_no_gap(start, hours, interval, data):
     end = start + timedelta(hours=hours)
     zeros = fill_buckets([], interval=interval, start=start, end=end)
     kept = [row for row in zeros if data.draw(st.booleans())]
@@ -145,7 +145,7 @@ def test_filling_keeps_every_row_and_leaves_no_hole(start, hours, interval, data
     assert not moments or moments[0] <= start
 
 
-def test_a_row_outside_the_window_s_buckets_is_kept():
+def test_fill_buckets_keeps_a_row_outside_the_window():
     rows = [StatsRow(bucket=bucket("2020-01-01"), value=3)]
     filled = fill_buckets(
         rows, interval=Interval.DAY, start=at("2026-05-01T00:00"), end=at("2026-05-02T00:00")
@@ -153,9 +153,12 @@ def test_a_row_outside_the_window_s_buckets_is_kept():
     assert [row.value for row in filled] == [3, 0]
 
 
-def test_more_filled_rows_than_anyone_reads_are_refused():
+def test_fill_buckets_raises_if_the_result_has_too_many_rows():
     start = at("2000-01-01T00:00")
-    with pytest.raises(InvalidArguments, match=f"fill_empty: more than {MAX_FILLED_ROWS} rows"):
+    with pytest.raises(
+        InvalidArguments,
+        match=f"fill_empty: the result would have more than {MAX_FILLED_ROWS} rows",
+    ):
         fill_buckets(
             [],
             interval=Interval.HOUR,
@@ -174,7 +177,7 @@ def test_more_filled_rows_than_anyone_reads_are_refused():
 
 
 @pytest.mark.parametrize("given_bucket", [None, "2026-05-16 00:00:00", "planted"])
-def test_a_bucket_that_is_no_time_is_the_upstream_s_fault_and_not_quoted(given_bucket):
+def test_fill_buckets_raises_if_a_bucket_is_not_a_time(given_bucket):
     rows = [StatsRow(bucket=given_bucket, value=3)]
     with pytest.raises(UpstreamError) as caught:
         fill_buckets(rows, interval=Interval.DAY, start=at("2026-05-01"), end=at("2026-05-02"))
@@ -183,7 +186,7 @@ def test_a_bucket_that_is_no_time_is_the_upstream_s_fault_and_not_quoted(given_b
 
 
 CUTS = [
-    # interval, start, end, what is said
+    # interval, start, end, the note
     (Interval.DAY, "2026-05-16T00:00", "2026-05-17T00:00", ""),
     (Interval.DAY, "2026-05-16T10:00", "2026-05-17T00:00", "The first bucket is only partly"),
     (Interval.DAY, "2026-05-16T00:00", "2026-05-17T10:00", "The last bucket is only partly"),
@@ -197,7 +200,7 @@ CUTS = [
 
 
 @pytest.mark.parametrize(("interval", "start", "end", "said"), CUTS)
-def test_buckets_that_the_window_cuts_are_named(interval, start, end, said):
+def test_describe_cut_buckets_names_the_buckets(interval, start, end, said):
     sentence = describe_cut_buckets(interval, start=at(start), end=at(end))
     assert sentence.startswith(said)
     assert bool(sentence) is bool(said)

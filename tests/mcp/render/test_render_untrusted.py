@@ -1,4 +1,4 @@
-"""What strangers wrote becomes visible and harmless, and nothing else changes."""
+"""Invisible and control characters become visible escapes; nothing else changes."""
 
 import json
 import sys
@@ -38,7 +38,7 @@ ESCAPES = {
 
 
 @pytest.mark.parametrize(("text", "shown"), ESCAPES.values(), ids=ESCAPES.keys())
-def test_a_harmful_character_is_shown_as_its_json_escape(text, shown):
+def test_invisible_character_is_shown_as_its_json_escape(text, shown):
     assert escape_invisible(text) == shown
 
 
@@ -54,7 +54,7 @@ def test_a_harmful_character_is_shown_as_its_json_escape(text, shown):
         "a\u00a0b",
     ],
 )
-def test_what_is_harmless_stays_as_it_is(text):
+def test_visible_text_is_not_changed(text):
     assert escape_invisible(text) == text
 
 
@@ -67,14 +67,14 @@ def test_every_control_format_surrogate_and_line_character_is_escaped():
 
 
 @given(st.text(st.characters()))
-def test_neutralised_text_is_inert_and_neutralising_it_again_changes_nothing(text):
+def test_escaped_text_has_no_invisible_character_and_is_not_escaped_again(text):
     shown = escape_invisible(text)
     assert not {unicodedata.category(char) for char in shown} & {"Cc", "Cf", "Cs", "Zl", "Zp"}
     assert escape_invisible(shown) == shown
 
 
 @given(st.dictionaries(st.text(), st.one_of(st.text(), st.integers(), st.none())))
-def test_json_stays_the_same_json(value):
+def test_escaped_json_has_the_same_value(value):
     assert json.loads(escape_invisible(json.dumps(value, ensure_ascii=False))) == value
 
 
@@ -87,11 +87,11 @@ def test_json_stays_the_same_json(value):
         ("1234\n6", r"1234\n…[+1]"),
     ],
 )
-def test_a_long_value_is_cut_with_a_mark_that_counts_what_is_missing(text, shown):
+def test_long_value_is_cut_and_the_mark_counts_the_missing_characters(text, shown):
     assert clean(text, max_chars=5) == shown
 
 
-def test_structured_rows_hold_the_set_fields_with_harmless_texts():
+def test_present_returns_the_set_fields_with_clean_texts():
     row = StatsRow(bucket="2026-05-16T00:00:00.000Z", path="/\u202e" + "x" * 10, value=3)
     assert present(row, max_cell_chars=4) == {
         "bucket": "2026…[+20]",
