@@ -11,7 +11,6 @@ MillimetricError
 ├── DemoFailed                 the walk-through can't go on
 ├── ToolRefusal                a tool call is refused before anything is sent
 │   ├── InvalidArguments       an argument is unknown, missing or wrong
-│   │   └── WindowError        a window of time is not one
 │   └── NotAllowed             the server's settings, or what the client can do, forbid it
 └── CallError                  the MCP half's call of the API failed
     ├── ApiError               the API answered with one of the contract's error codes
@@ -46,7 +45,6 @@ __all__ = [
     "ToolRefusal",
     "UncertainWrite",
     "UpstreamError",
-    "WindowError",
     "describe_exception",
 ]
 
@@ -136,18 +134,6 @@ class InvalidArguments(ToolRefusal):
     def __init__(self, errors: Sequence[str]) -> None:
         super().__init__("\n".join(errors))
         self.errors = tuple(errors)
-
-
-class WindowError(InvalidArguments, ValueError):
-    """A window of time is not one: the field, its rule, an example and the nearest valid form."""
-
-    def __init__(self, field: str, rule: str, *, example: str, nearest: str | None = None) -> None:
-        hint = f"did you mean {nearest}?" if nearest else f"for example {example}"
-        super().__init__([f"{field}: {rule}; {hint}"])
-        self.field = field
-        self.rule = rule
-        self.example = example
-        self.nearest = nearest
 
 
 class NotAllowed(ToolRefusal):

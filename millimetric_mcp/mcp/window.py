@@ -1,50 +1,49 @@
-"""Windows of time as people name them, made absolute: pure, the clock is an argument.
+"""Windows of time: from the names that people use to absolute moments. Pure.
 
-A window has a start, which belongs to it, and an end, which does not. Every form has one
-meaning, in the zone asked for:
+A window contains its start and not its end. Each form has one meaning in the given zone:
 
 =============================  =======================================================
 form                           the moment it means
 =============================  =======================================================
 2026-05-16T19:00:00Z, +02:00   that moment
-2026-05-16T19:00               that local time; the first one where clocks going back
-                               make it come twice; later by the jump where clocks going
-                               forward skip it
+2026-05-16T19:00               that local time. If clocks go back and it occurs twice:
+                               the first one. If clocks go forward and skip it: later
+                               by the length of the jump
 2026-05-16                     the start of that local day
-now                            the end of the current second, so that what has just been
-                               stored belongs to the window
-30m, 24h                       that much elapsed time before now
-7d, 4w, 3mo, 1y                the same local time so many days, weeks, months or years
-                               before now (the 31st becomes a shorter month's last day);
-                               to the second, so the first and the last day are cut
-today, yesterday, this_week,   whole local days, weeks from Monday, months, quarters,
-last_week, this_month, …       years. As ``from`` the period's start; as ``to`` its end,
-                               or now while it is running
+now                            the end of the current second, so that an event that was
+                               just stored is in the window
+30m, 24h                       so many minutes or hours before now
+7d, 4w, 3mo, 1y                the same local time, so many days, weeks, months or years
+                               before now, to the second. The 31st becomes the last day
+                               of a shorter month
+today, yesterday, this_week,   whole local days, weeks from Monday, months, quarters or
+last_week, this_month, …       years. As ``from``: the start of the period. As ``to``:
+                               its end, or now if the period has not ended
 =============================  =======================================================
 
-Without ``to`` a named period ends where it ends, or now while it is running; everything else
-ends now. Without ``from`` the window starts 30 days before its end. ``to`` is exclusive, so a
-bare date as ``to`` leaves that day out.
+Without ``to``, a named period ends at its end, or now if it has not ended; all other windows
+end now. Without ``from``, a window starts 30 days before its end. As ``to`` is exclusive, a
+date as ``to`` does not include that day.
 """
 
 import difflib
 import re
 from calendar import monthrange
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import TypeVar
 from zoneinfo import ZoneInfo, available_timezones
 
 from millimetric_mcp.contract.validation import EPOCH, is_zone_name, parse_timestamp
-from millimetric_mcp.errors import InvalidArguments, WindowError
+from millimetric_mcp.errors import InvalidArguments
 
 __all__ = ["DEFAULT_DAYS", "FORMS", "PERIODS", "Window", "resolve_window"]
 
 ReadT = TypeVar("ReadT")
 
 DEFAULT_DAYS = 30
-MAX_QUOTED_CHARS = 40
 END_OF_TIME = datetime(2100, 1, 1, tzinfo=UTC)
 PERIODS = (
     "today",
@@ -59,24 +58,25 @@ PERIODS = (
     "last_year",
 )
 FORMS = (
-    "ISO 8601, a date, now, so long before now (30m, 24h, 7d, 4w, 3mo, 1y), today, yesterday, "
+    "ISO 8601, a date, now, a length before now (30m, 24h, 7d, 4w, 3mo, 1y), today, yesterday, "
     "or this_ or last_ with week, month, quarter or year"
 )
-"""Every form in a line, for a schema's description."""
+"""Every form in one line."""
 
 _UTC_NAMES = frozenset({"UTC", "Etc/UTC", "Zulu", "Etc/Zulu", "UCT", "Etc/UCT", "Universal"})
 _DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 _LOCAL_TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(?::\d\d(?:[.,]\d{1,9})?)?", re.ASCII)
 _LENGTH = re.compile(r"([1-9]\d{0,4})(m|h|d|w|mo|y)", re.ASCII)
 _EXAMPLE = "7d, 2026-05-16 or last_month"
+_OFFSET = re.compile(r"[+-]\s*\d")
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
     """A resolved window: from ``start_utc`` up to, not including, ``end_utc``.
 
-    ``from_`` and ``to`` are as given, None where nothing was. ``includes_running_day``: a
-    part of the zone's current day belongs to the window, so its counts still grow.
+    ``from_`` and ``to`` are the texts given. ``includes_running_day``: the window contains a
+    part of the zone's current day, so its counts still grow.
     """
 
     start_utc: datetime
@@ -88,15 +88,15 @@ class Window:
 
     @property
     def is_empty(self) -> bool:
-        """Whether no moment belongs to it."""
+        """Return whether the window contains no moment."""
         return self.start_utc == self.end_utc
 
     def previous(self) -> "Window":
-        """The window just before, ending where this one starts, of the same length.
+        """Return the window of the same length that ends at the start of this one.
 
-        The length is counted in months where both ends start a local month, else in days
-        where both ends have the same local time, else in elapsed time: April is compared
-        with March, and days with days even where clocks change. Never before 1970.
+        The length is in months if both ends start a local month, else in days if both ends
+        have the same local time, else in elapsed time. So April is compared with March, and a
+        day with a day even if clocks change. It never starts before 1970.
         """
         zone = ZoneInfo(self.timezone)
         start, end = self.start_utc.astimezone(zone), self.end_utc.astimezone(zone)
@@ -114,11 +114,11 @@ class Window:
 
     @property
     def is_utc(self) -> bool:
-        """Whether its zone is UTC by whatever name."""
+        """Return whether the zone is UTC, by any of its names."""
         return self.timezone in _UTC_NAMES
 
     def describe(self, *, has_buckets: bool = False) -> str:
-        """One line: both ends, the zone, whether buckets differ from it, what is unfinished."""
+        """Return one line with both ends, the zone, and whether the current day is in it."""
         zone = ZoneInfo(self.timezone)
         start, end = _show(self.start_utc, zone), _show(self.end_utc, zone)
         left_out = f" (nothing of {self.to})" if self.to and _DATE.fullmatch(self.to) else ""
@@ -134,7 +134,7 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class _Clock:
-    """The moment of asking: ``now`` is the end of the current second, ``today`` the local day."""
+    """The current moment: ``now`` is the end of the current second, ``today`` the local day."""
 
     zone: ZoneInfo
     now: datetime
@@ -143,33 +143,37 @@ class _Clock:
 
 @dataclass(frozen=True, slots=True)
 class _Given:
-    """What one field means; only a named period has an ``end``."""
+    """The meaning of one field. Only a named period has an ``end``."""
 
     start: datetime
     end: datetime | None = None
 
 
 def resolve_window(from_: str | None, to: str | None, *, timezone: str, now: datetime) -> Window:
-    """The absolute window that ``from_`` and ``to`` name in ``timezone`` at ``now``.
+    """Return the window that ``from_`` and ``to`` name in ``timezone`` at ``now``.
 
     Raises:
-        WindowError: naming the field, its rule, and the nearest valid form.
-        InvalidArguments: naming several such fields at once.
+        InvalidArguments: ``from_``, ``to`` or ``timezone`` is invalid.
     """
     from_, to = from_ and from_.strip(), to and to.strip()
-    faults: list[WindowError] = []
-    zone = _attempt(faults, lambda: _find_zone(timezone)) or ZoneInfo("UTC")
+    errors: list[str] = []
+    zone = _attempt(errors, lambda: _find_zone(timezone)) or ZoneInfo("UTC")
     second = now.astimezone(UTC).replace(microsecond=0)
     clock = _Clock(zone, second + timedelta(seconds=1), second.astimezone(zone).date())
-    given_from = _attempt(faults, lambda: _read("from", from_, clock))
-    given_to = _attempt(faults, lambda: _read("to", to, clock))
-    _raise_all(faults)
+    given_from = _attempt(errors, lambda: _read("from", from_, clock))
+    given_to = _attempt(errors, lambda: _read("to", to, clock))
+    if errors:
+        raise InvalidArguments(errors)
     if given_to is not None:
         end = given_to.end or given_to.start
     else:
         end = (given_from and given_from.end) or clock.now
     start = given_from.start if given_from else _before(end, days=DEFAULT_DAYS, zone=zone)
-    _check_order(start, end, from_=from_, to=to, zone=zone)
+    if start < EPOCH:
+        raise _out_of_range("from")
+    if start > end:
+        ends = f"from is {_show(start, zone)}, to is {_show(end, zone)}"
+        raise InvalidArguments([f"from: must not be after to; {ends}"])
     return Window(
         start,
         end,
@@ -180,46 +184,17 @@ def resolve_window(from_: str | None, to: str | None, *, timezone: str, now: dat
     )
 
 
-def _attempt(faults: list[WindowError], read: Callable[[], ReadT]) -> ReadT | None:
-    """What is read, or None and one more fault."""
+def _attempt(errors: list[str], read: Callable[[], ReadT]) -> ReadT | None:
+    """Return what ``read`` returns; if it fails, None, and ``errors`` gets its message."""
     try:
         return read()
-    except WindowError as fault:
-        faults.append(fault)
+    except InvalidArguments as error:
+        errors += error.errors
         return None
 
 
-def _raise_all(faults: Sequence[WindowError]) -> None:
-    if len(faults) > 1:
-        raise InvalidArguments([sentence for fault in faults for sentence in fault.errors])
-    if faults:
-        raise faults[0]
-
-
-def _check_order(
-    start: datetime, end: datetime, *, from_: str | None, to: str | None, zone: ZoneInfo
-) -> None:
-    if start > end:
-        first, last = _shorten(from_), _shorten(to or "now")
-        raise WindowError(
-            "from",
-            f"from={first} ({_show(start, zone)}) must not be after to={last} ({_show(end, zone)})",
-            example="from=7d to=now",
-            nearest=f"from={last} to={first}" if to else None,
-        )
-    for name, moment in (("from", start), ("to", end)):
-        if not EPOCH <= moment <= END_OF_TIME:
-            raise _out_of_range(name)
-
-
-def _shorten(text: str | None) -> str:
-    """A valid form to be quoted: a fraction of a second may be as long as one likes."""
-    shown = text or ""
-    return shown if len(shown) <= MAX_QUOTED_CHARS else f"{shown[:MAX_QUOTED_CHARS]}…"
-
-
-def _out_of_range(name: str) -> WindowError:
-    return WindowError(name, "must lie between 1970 and 2100", example=_EXAMPLE)
+def _out_of_range(name: str) -> InvalidArguments:
+    return InvalidArguments([f"{name}: must lie between 1970 and 2100; for example {_EXAMPLE}"])
 
 
 def _overlaps_day(start: datetime, end: datetime, clock: _Clock) -> bool:
@@ -236,13 +211,14 @@ def _read(name: str, text: str | None, clock: _Clock) -> _Given | None:
     except OverflowError:
         raise _out_of_range(name) from None
     except ValueError:
-        given = None
-    if given is None:
-        raise WindowError(name, f"must be {FORMS}", example=_EXAMPLE, nearest=_nearest_form(text))
+        sentence = f"{name}: must be {FORMS}; for example {_EXAMPLE}"
+        raise InvalidArguments([sentence]) from None
+    if not EPOCH <= given.start <= END_OF_TIME:
+        raise _out_of_range(name)
     return given
 
 
-def _read_form(text: str, clock: _Clock) -> _Given | None:
+def _read_form(text: str, clock: _Clock) -> _Given:
     if text == "now":
         return _Given(clock.now)
     if text in PERIODS:
@@ -274,7 +250,7 @@ def _before(moment: datetime, *, days: int, zone: ZoneInfo) -> datetime:
 
 
 def _period(name: str, today: date) -> tuple[date, date]:
-    """The first day of a named period, and the day after its last."""
+    """Return the first day of a named period, and the day after its last."""
     if name == "today":
         return today, today + timedelta(days=1)
     if name == "yesterday":
@@ -305,7 +281,10 @@ def _starts_month(local: datetime) -> bool:
 
 
 def _write_day_start(local: datetime, zone: ZoneInfo) -> datetime:
-    """The local time, as midnight where it starts its day: clocks may skip that very hour."""
+    """Return the local time, or midnight if it is the first moment of its day.
+
+    Clocks may skip midnight.
+    """
     midnight = datetime.combine(local.date(), time())
     starts_day = _to_utc(midnight, zone) == local.astimezone(UTC)
     return midnight if starts_day else local.replace(tzinfo=None)
@@ -316,7 +295,7 @@ def _start_of(day: date, zone: ZoneInfo) -> datetime:
 
 
 def _to_utc(local: datetime, zone: ZoneInfo) -> datetime:
-    """The moment of a local time: the first of two, or as much later as clocks jump."""
+    """Return the moment of a local time: the first of two; later by the jump if skipped."""
     return local.replace(tzinfo=zone, fold=0).astimezone(UTC)
 
 
@@ -334,85 +313,19 @@ def _show(moment: datetime, zone: ZoneInfo) -> str:
 
 
 def _find_zone(name: str) -> ZoneInfo:
-    try:
+    with suppress(ValueError, OSError, KeyError):
         return ZoneInfo(name)
-    except (ValueError, OSError, KeyError):
-        pass
-    raise WindowError(
-        "timezone",
-        "must be an IANA time zone name",
-        example="Europe/Berlin",
-        nearest=" or ".join(_nearest_zones(name)) or None,
-    )
+    nearest = _find_nearest_zone(name)
+    hint = f"did you mean {nearest}?" if nearest else "for example Europe/Berlin"
+    raise InvalidArguments([f"timezone: must be an IANA time zone name; {hint}"])
 
 
-_OFFSET = re.compile(r"(?:utc|gmt)?\s*[+-]\s*\d[\d:.]*", re.IGNORECASE)
-"""No zone's name; the zone with the nearest name would be another moment."""
-
-
-def _nearest_zones(name: str) -> list[str]:
-    if _OFFSET.fullmatch(name.strip()):
-        return []
-    wanted = re.sub(r"[\s-]+", "_", name.strip()[:64]).casefold()
-    names = filter(is_zone_name, sorted(available_timezones()))
-    zones = {zone.casefold(): zone for zone in names}
-    cities = {key.rpartition("/")[2]: zone for key, zone in zones.items() if "/" in key}
-    city = wanted.rpartition("/")[2]
-    if wanted in zones or city in cities:
-        return [zones.get(wanted) or cities[city]]
-    found = [zones[key] for key in difflib.get_close_matches(wanted, zones, n=3, cutoff=0.7)]
-    found += [cities[key] for key in difflib.get_close_matches(city, cities, n=3, cutoff=0.7)]
-    return list(dict.fromkeys(found))[:3]
-
-
-_COUNTED = re.compile(
-    r"(?:now)?[\s_-]*(?:last|past|previous)?[\s_-]*p?t?(\d{1,5})[\s_-]*([a-z]+)(?:[\s_-]*ago)?"
-)
-_UNITS = {
-    **dict.fromkeys(("min", "mins", "minute", "minutes", "m"), "m"),
-    **dict.fromkeys(("h", "hr", "hrs", "hour", "hours"), "h"),
-    **dict.fromkeys(("d", "day", "days"), "d"),
-    **dict.fromkeys(("w", "wk", "week", "weeks"), "w"),
-    **dict.fromkeys(("mo", "mon", "month", "months"), "mo"),
-    **dict.fromkeys(("y", "yr", "year", "years"), "y"),
-}
-_OTHER_NAMES = {
-    "wtd": "this_week",
-    "mtd": "this_month",
-    "qtd": "this_quarter",
-    "ytd": "this_year",
-    "this_day": "today",
-    "last_day": "1d",
-    "last_hour": "1h",
-    "last_minute": "1m",
-}
-_OTHER_WORDS = re.compile(
-    "next|minute|hour|day|night|weekend|(?:mon|tues|wednes|thurs|fri|satur|sun)day"
-)
-"""Words of a window that no form means, however near it reads to another."""
-
-
-def _nearest_form(text: str) -> str | None:
-    """The valid form that a person who wrote ``text`` most probably meant."""
-    words = text.strip()[:64].lower()
-    if match := _COUNTED.fullmatch(words):
-        months = text.strip().endswith("M") and not words.startswith("pt")
-        unit = "mo" if months else _UNITS.get(match[2])
-        return f"{int(match[1])}{unit}" if unit and int(match[1]) else None
-    if match := re.match(r"(\d{4})[-/.](\d{1,2})(?:[-/.](\d{1,2}))?", words, re.ASCII):
-        return _nearest_date(int(match[1]), int(match[2]), int(match[3] or 1))
-    name = re.sub(r"[\s-]+", "_", words)
-    name = re.sub(r"^(?:prev|previous|past)_", "last_", name)
-    name = _OTHER_NAMES.get(name, re.sub(r"^current_", "this_", name))
-    if name in _OTHER_NAMES.values():
-        return name
-    if any(map(_OTHER_WORDS.fullmatch, name.split("_"))):
+def _find_nearest_zone(name: str) -> str | None:
+    """Return the zone whose name or city is most like ``name``; None for an offset."""
+    if _OFFSET.search(name):
         return None
-    close = difflib.get_close_matches(name, (*PERIODS, "now"), n=1, cutoff=0.6)
-    return close[0] if close else None
-
-
-def _nearest_date(year: int, month: int, day: int) -> str | None:
-    if year < 1 or not 1 <= month <= 12:
-        return None
-    return date(year, month, min(max(day, 1), monthrange(year, month)[1])).isoformat()
+    names = sorted(filter(is_zone_name, available_timezones()))
+    zones = {key.casefold(): zone for zone in names for key in (zone, zone.rpartition("/")[2])}
+    wanted = name.strip()[:64].replace(" ", "_").casefold()
+    close = difflib.get_close_matches(wanted, zones, n=1, cutoff=0.7)
+    return zones[close[0]] if close else None

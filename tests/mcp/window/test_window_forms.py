@@ -1,4 +1,4 @@
-"""Every form of a window, at fixed moments, on ordinary days and on days when clocks change."""
+"""Every form of a window, on ordinary days and on days when clocks change."""
 
 import itertools
 from datetime import UTC, datetime
@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from millimetric_mcp.errors import InvalidArguments, MillimetricError, WindowError
+from millimetric_mcp.errors import InvalidArguments
 from millimetric_mcp.mcp.window import PERIODS, resolve_window
 
 NOW = datetime(2026, 5, 16, 15, 4, 26, 500_000, tzinfo=UTC)  # a Saturday
@@ -19,6 +19,14 @@ def moment(text):
 
 def resolve(from_=None, to=None, *, timezone="UTC", now=NOW):
     return resolve_window(from_, to, timezone=timezone, now=now)
+
+
+def fail(from_=None, to=None, *, timezone="UTC"):
+    """Return the one error of an invalid window."""
+    with pytest.raises(InvalidArguments) as caught:
+        resolve(from_, to, timezone=timezone)
+    (error,) = caught.value.errors
+    return error
 
 
 FORMS = [
@@ -62,13 +70,13 @@ FORMS = [
 
 
 @pytest.mark.parametrize(("from_", "to", "start", "end"), FORMS)
-def test_a_form_means_one_window(from_, to, start, end):
+def test_form_means_one_window(from_, to, start, end):
     window = resolve(from_, to)
     assert (window.start_utc, window.end_utc) == (moment(start), moment(end))
     assert (window.from_, window.to) == (from_ and from_.strip(), to)
 
 
-def test_every_named_period_is_in_the_table():
+def test_every_named_period_is_tested():
     assert {from_ for from_, *_ in FORMS} >= set(PERIODS)
 
 
@@ -137,12 +145,12 @@ def test_days_follow_the_zone_and_its_clock_changes(timezone, now, from_, to, st
     assert (window.start_utc, window.end_utc) == (moment(f"{start}Z"), moment(f"{end}Z"))
 
 
-def test_the_clock_may_be_given_in_any_zone():
+def test_now_may_be_in_any_zone():
     tokyo = NOW.astimezone(ZoneInfo("Asia/Tokyo"))
     assert resolve("today", now=tokyo) == resolve("today")
 
 
-def test_an_event_stored_this_very_moment_belongs_to_a_window_up_to_now():
+def test_window_up_to_now_contains_an_event_of_this_moment():
     window = resolve("today", now=NOW)
     assert window.start_utc <= NOW < window.end_utc
 
@@ -167,7 +175,7 @@ RUNNING = [
 
 
 @pytest.mark.parametrize(("timezone", "from_", "to", "expected"), RUNNING)
-def test_a_window_knows_whether_its_day_still_runs(timezone, from_, to, expected):
+def test_window_knows_whether_it_contains_a_part_of_today(timezone, from_, to, expected):
     window = resolve(from_, to, timezone=timezone)
     assert window.includes_running_day is expected
     assert ("includes today, still running" in window.describe()) is expected
@@ -205,7 +213,7 @@ PREVIOUS = [
 
 
 @pytest.mark.parametrize(("timezone", "from_", "to", "start"), PREVIOUS)
-def test_the_previous_window_ends_where_this_one_starts_and_is_as_long(timezone, from_, to, start):
+def test_previous_window_ends_where_this_one_starts_and_is_as_long(timezone, from_, to, start):
     window = resolve(from_, to, timezone=timezone)
     previous = window.previous()
     assert (previous.start_utc, previous.end_utc) == (moment(start), window.start_utc)
@@ -236,7 +244,7 @@ DESCRIPTIONS = {
 
 
 @pytest.mark.parametrize(("given", "line"), DESCRIPTIONS.items())
-def test_a_window_is_described_in_one_line_with_both_ends_and_the_zone(given, line):
+def test_description_is_one_line_with_both_ends_and_the_zone(given, line):
     timezone, from_, to = given
     window = resolve(from_, to, timezone=timezone)
     assert window.describe(has_buckets=True) == line
@@ -252,107 +260,54 @@ def test_a_window_is_described_in_one_line_with_both_ends_and_the_zone(given, li
         ("7d", "never", "Berlin", ["timezone", "to"]),
     ],
 )
-def test_every_fault_of_a_window_is_named_at_once(from_, to, timezone, fields):
+def test_all_invalid_fields_are_named_at_once(from_, to, timezone, fields):
     with pytest.raises(InvalidArguments) as caught:
         resolve(from_, to, timezone=timezone)
-    assert [fault.partition(":")[0] for fault in caught.value.errors] == fields
+    assert [error.partition(":")[0] for error in caught.value.errors] == fields
 
 
-@pytest.mark.parametrize(
-    "from_",
-    [" " * 5000 + "2026-05-17", "2026-05-17T00:00:00." + "1" * 5000 + "Z"],
-    ids=["blanks", "a fraction"],
-)
-def test_a_long_form_is_cut_where_it_is_quoted(from_):
-    with pytest.raises(WindowError) as caught:
-        resolve(from_, from_.replace("17", "16"))
-    assert "from=2026-05-17" in str(caught.value)
-    assert len(str(caught.value)) < 300
-
-
-NEAREST = [
-    # what was written, what was meant
-    ("last 7 days", "7d"),
-    ("past 24 hours", "24h"),
-    ("7 days ago", "7d"),
-    ("7D", "7d"),
-    ("-7d", "7d"),
-    ("now-24h", "24h"),
-    ("P7D", "7d"),
-    ("PT30M", "30m"),
-    ("3M", "3mo"),
-    ("3 months", "3mo"),
-    ("2 years", "2y"),
-    ("90min", "90m"),
-    ("last month", "last_month"),
-    ("Last-Month", "last_month"),
-    ("previous_week", "last_week"),
-    ("current month", "this_month"),
-    ("lastmonth", "last_month"),
-    ("this_yaer", "this_year"),
-    ("yesteday", "yesterday"),
-    ("Today", "today"),
-    ("mtd", "this_month"),
-    ("this_day", "today"),
-    ("last hour", "1h"),
-    ("past_day", "1d"),
-    ("this_hour", None),
-    ("monday", None),
-    ("last_monday", None),
-    ("next_week", None),
-    ("tonigth", None),
-    ("YTD", "this_year"),
-    ("2026-5-1", "2026-05-01"),
-    ("2026/05/16", "2026-05-16"),
-    ("2026-02-30", "2026-02-28"),
-    ("2026-05", "2026-05-01"),
-    ("2026-05-16T25:00", "2026-05-16"),
-    ("2026-13-01", None),
-    ("0000-01-01", None),
-    ("0d", None),
-    ("90s", None),
-    ("1778932800", None),
-    ("", None),
-    ("\u202etoday\x1b[31m", "today"),
-    ("x" * 10_000, None),
+INVALID = [
+    "last 7 days",
+    "7D",
+    "-7d",
+    "0d",
+    "90s",
+    "Today",
+    "next_week",
+    "monday",
+    "2026-5-1",
+    "2026/05/16",
+    "2026-02-30",
+    "2026-05",
+    "2026-05-16T25:00",
+    "0000-01-01",
+    "1778932800",
+    "",
+    "\u202etoday\x1b[31m",
+    "x" * 10_000,
 ]
 
 
 @pytest.mark.parametrize("field", ["from", "to"])
-@pytest.mark.parametrize(("text", "nearest"), NEAREST)
-def test_what_is_no_form_is_refused_with_the_field_the_rule_and_the_nearest(text, nearest, field):
-    with pytest.raises(WindowError) as caught:
-        resolve(**{"from_" if field == "from" else "to": text})
-    error = caught.value
-    assert (error.field, error.nearest) == (field, nearest)
-    assert str(error).startswith(f"{field}: must be ISO 8601, a date, now")
-    assert (f"did you mean {nearest}?" if nearest else f"for example {error.example}") in str(error)
-
-
-def test_a_window_error_is_a_value_error_of_this_package():
-    assert issubclass(WindowError, ValueError)
-    assert issubclass(WindowError, MillimetricError)
-
-
-@pytest.mark.parametrize(("text", "nearest"), [item for item in NEAREST if item[1]])
-def test_the_nearest_form_is_itself_valid(text, nearest):
-    assert resolve(nearest, "2100-01-01").start_utc < NOW
+@pytest.mark.parametrize("text", INVALID)
+def test_invalid_form_gives_an_error_with_the_field_all_forms_and_an_example(text, field):
+    error = fail(**{"from_" if field == "from" else "to": text})
+    assert error.startswith(f"{field}: must be ISO 8601, a date, now")
+    assert error.endswith("; for example 7d, 2026-05-16 or last_month")
+    assert error.isascii()
+    assert error.isprintable()
 
 
 @pytest.mark.parametrize(
-    ("from_", "to", "named", "nearest"),
+    ("from_", "to", "ends"),
     [
-        ("2026-05-10", "2026-05-01", "to=2026-05-01", "from=2026-05-01 to=2026-05-10"),
-        ("today", "last_week", "to=last_week", "from=last_week to=today"),
-        ("2026-05-17", None, "to=now", None),
+        ("2026-05-10", "2026-05-01", ["2026-05-10T00:00Z", "2026-05-01T00:00Z"]),
+        ("today", "last_week", ["2026-05-16T00:00Z", "2026-05-11T00:00Z"]),
+        ("2026-05-17", None, ["2026-05-17T00:00Z", SECOND]),
     ],
 )
-def test_a_window_that_runs_backwards_names_both_its_ends(from_, to, named, nearest):
-    with pytest.raises(WindowError, match="must not be after") as caught:
-        resolve(from_, to)
-    assert f"from={from_} (" in str(caught.value)
-    assert f"{named} (" in str(caught.value)
-    assert caught.value.nearest == nearest
+def test_window_that_ends_before_its_start_gives_an_error_with_both_ends(from_, to, ends):
+    assert fail(from_, to) == f"from: must not be after to; from is {ends[0]}, to is {ends[1]}"
 
 
 @pytest.mark.parametrize(
@@ -363,14 +318,25 @@ def test_a_window_that_runs_backwards_names_both_its_ends(from_, to, named, near
         ("99999y", None, "from"),
         ("99999w", None, "from"),
         ("7d", "2100-01-02", "to"),
-        ("7d", "9999-12-31T23:59:59-12:00", "to"),
         (None, "1970-01-05", "from"),
+        (None, "0001-01-01", "to"),
+        (None, "0001-01-01T00:00", "to"),
+        (None, "0001-01-20T00:00:00Z", "to"),
+        (None, "99999y", "to"),
+        (None, "99999d", "to"),
+        ("7d", "0001-01-01", "to"),
+        ("9999-12-31T23:59:59Z", None, "from"),
     ],
 )
-def test_a_window_lies_between_1970_and_2100(from_, to, field):
-    with pytest.raises(WindowError) as caught:
-        resolve(from_, to, timezone="Asia/Tokyo")
-    assert caught.value.field == field
+@pytest.mark.parametrize("timezone", ["Asia/Tokyo", "America/New_York"])
+def test_window_outside_1970_to_2100_gives_an_error(from_, to, field, timezone):
+    error = fail(from_, to, timezone=timezone)
+    assert error.startswith(f"{field}: must lie between 1970 and 2100; for example ")
+
+
+@pytest.mark.parametrize("to", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-12:00"])
+def test_time_that_utc_cannot_express_gives_an_error(to):
+    assert fail(to=to).startswith("to: must be ")
 
 
 @pytest.mark.parametrize(
@@ -385,32 +351,26 @@ def test_a_window_lies_between_1970_and_2100(from_, to, field):
         ("utc", "UTC"),
     ],
 )
-def test_an_unknown_zone_is_answered_with_the_nearest_ones(name, nearest):
-    with pytest.raises(WindowError) as caught:
-        resolve(timezone=name)
-    assert caught.value.field == "timezone"
-    assert nearest in caught.value.nearest.split(" or ")
+def test_unknown_zone_gives_an_error_with_the_nearest_one(name, nearest):
+    error = fail(timezone=name)
+    assert error == f"timezone: must be an IANA time zone name; did you mean {nearest}?"
 
 
 @pytest.mark.parametrize(
-    "name", ["", "+02:00", "../etc/passwd", "/etc/localtime", "a\x00b", "Europe", "😀"]
+    "name",
+    ["", "+02:00", "UTC+1", "GMT-03:30", "utc +2", "../etc/passwd", "a\x00b", "😀", "factory"],
 )
-def test_what_names_no_zone_at_all_is_refused_with_an_example(name):
-    with pytest.raises(WindowError) as caught:
-        resolve(timezone=name)
-    assert (caught.value.field, caught.value.example) == ("timezone", "Europe/Berlin")
+def test_zone_that_is_like_no_other_gives_an_error_with_an_example(name):
+    error = fail(timezone=name)
+    assert error == "timezone: must be an IANA time zone name; for example Europe/Berlin"
 
 
-@pytest.mark.parametrize(
-    "name", ["+02:00", "UTC+1", "GMT-03:30", "utc +2", "etc/localtime", "factory"]
-)
-def test_no_zone_is_taken_for_near_that_is_another_or_none(name):
-    with pytest.raises(WindowError) as caught:
-        resolve(timezone=name)
-    assert caught.value.nearest is None
+@pytest.mark.parametrize("name", ["/etc/localtime", "etc/localtime", "Europe"])
+def test_zone_that_is_a_path_or_a_region_gives_an_error(name):
+    assert fail(timezone=name).startswith("timezone: must be an IANA time zone name; ")
 
 
-def test_windows_in_a_row_cover_each_moment_once():
+def test_consecutive_windows_contain_each_moment_once():
     days = ["2026-03-28", "2026-03-29", "2026-03-30", "2026-03-31"]
     windows = [resolve(*pair, timezone="Europe/Berlin") for pair in itertools.pairwise(days)]
     assert all(a.end_utc == b.start_utc for a, b in itertools.pairwise(windows))

@@ -1,4 +1,4 @@
-"""What holds for every window, in every zone, at every moment."""
+"""Rules that hold for every window, in every zone, at every moment."""
 
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -9,7 +9,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from millimetric_mcp.contract.reads import SourcesParams
-from millimetric_mcp.errors import WindowError
+from millimetric_mcp.errors import InvalidArguments
 from millimetric_mcp.mcp.window import PERIODS, resolve_window
 
 ZONES = (
@@ -37,10 +37,10 @@ forms = st.one_of(st.none(), st.just("now"), st.sampled_from(PERIODS), lengths, 
 
 @settings(max_examples=400, deadline=None)
 @given(from_=forms, to=forms, timezone=st.sampled_from(ZONES), now=moments)
-def test_a_window_never_runs_backwards_and_the_previous_one_abuts(from_, to, timezone, now):
+def test_window_starts_before_it_ends_and_after_the_previous_one(from_, to, timezone, now):
     try:
         window = resolve_window(from_, to, timezone=timezone, now=now)
-    except WindowError:
+    except InvalidArguments:
         assume(False)
     assert window.start_utc <= window.end_utc
     previous = window.previous()
@@ -54,7 +54,7 @@ def test_a_window_never_runs_backwards_and_the_previous_one_abuts(from_, to, tim
 
 @settings(max_examples=300, deadline=None)
 @given(period=st.sampled_from(PERIODS), timezone=st.sampled_from(ZONES), now=moments)
-def test_a_named_period_starts_at_a_day_s_start_and_holds_now_only_if_it_runs(
+def test_named_period_starts_with_a_day_and_contains_now_only_if_it_has_not_ended(
     period, timezone, now
 ):
     window = resolve_window(period, None, timezone=timezone, now=now)
@@ -67,7 +67,7 @@ def test_a_named_period_starts_at_a_day_s_start_and_holds_now_only_if_it_runs(
 
 @settings(max_examples=300, deadline=None)
 @given(period=st.sampled_from(["week", "month", "quarter", "year"]), now=moments)
-def test_the_last_period_ends_where_this_one_starts(period, now):
+def test_last_period_ends_where_this_one_starts(period, now):
     last, this = (
         resolve_window(f"{which}_{period}", None, timezone="Europe/Berlin", now=now)
         for which in ("last", "this")
@@ -76,19 +76,24 @@ def test_the_last_period_ends_where_this_one_starts(period, now):
     assert last.previous().end_utc == last.start_utc
 
 
+years = st.integers(0, 9999).map("{:04d}-01-01".format)
+texts = st.one_of(st.text(max_size=30), years, years.map("{}T00:00:00+14:00".format))
+
+
 @settings(max_examples=500, deadline=None)
-@given(text=st.text(max_size=30), timezone=st.sampled_from(ZONES))
-def test_any_text_is_a_window_or_refused(text, timezone):
+@given(text=texts, timezone=st.sampled_from(ZONES))
+def test_any_text_gives_a_window_or_invalid_arguments(text, timezone):
     now = datetime(2026, 5, 16, 15, 4, 26, tzinfo=UTC)
-    with suppress(WindowError):
-        assert not resolve_window(text, None, timezone=timezone, now=now).describe().isspace()
+    for from_, to in ((text, None), (None, text)):
+        with suppress(InvalidArguments):
+            assert resolve_window(from_, to, timezone=timezone, now=now).describe()
 
 
 @settings(max_examples=200, deadline=None)
 @given(name=st.text(max_size=30))
-def test_any_text_is_a_zone_or_refused(name):
+def test_any_text_is_a_zone_or_gives_invalid_arguments(name):
     try:
         ZoneInfo(name)
     except (ValueError, OSError, KeyError):
-        with pytest.raises(WindowError):
+        with pytest.raises(InvalidArguments):
             resolve_window(None, None, timezone=name, now=datetime(2026, 5, 16, tzinfo=UTC))
