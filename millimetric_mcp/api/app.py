@@ -55,7 +55,7 @@ def build_app(
 ) -> Starlette:
     """The API over its backends; everything it does beside answering begins with its life span."""
     control, store, secrets = backends.control, backends.store, backends.secrets
-    keys = KeyCache(control.find_key)
+    keys = KeyCache(control.find_keys)
     maintenance = Maintenance(
         control=control,
         store=store,
@@ -64,7 +64,7 @@ def build_app(
     )
     services = Services(
         store=store,
-        forgets=control.forgets,
+        deletions=control.deletions,
         find_key=keys.find,
         pepper=secrets.pepper,
         ip_salt=secrets.ip_salt or b"",

@@ -1,8 +1,4 @@
-"""Who calls, and may they: the checks of key, scope and origin, in this order.
-
-The secret is hashed once a request whatever was found, and compared in constant time, so
-that neither the answer nor its delay tells a wrong secret from an unknown or revoked key.
-"""
+"""Checks a request's key, scope and origin, in this order."""
 
 from collections.abc import Awaitable, Callable
 from hmac import compare_digest
@@ -31,10 +27,9 @@ _NO_HASH = bytes(32)
 
 
 async def authenticate(authorization: str | None, *, find: FindKey, pepper: bytes) -> KeyRecord:
-    """The record of the key in an ``Authorization`` header.
+    """Return the record of the key in an ``Authorization`` header.
 
-    ``find`` gives the record of a prefix, or None where there is none or it is revoked; what
-    it raises passes through.
+    ``find`` returns the record of a prefix; None if it is unknown or revoked.
 
     Raises:
         RequestError: missing_bearer_token, malformed_api_key, invalid_api_key or
@@ -55,19 +50,21 @@ def _read_bearer(authorization: str | None) -> str:
 
 
 def _verify(key: ApiKey, record: KeyRecord | None, pepper: bytes) -> KeyRecord:
+    # A wrong secret takes as long as an unknown prefix: always one hash and one comparison,
+    # in constant time. (Only the first look-up of a prefix waits for the database.)
     sent_hash = hash_secret(key.secret, pepper=pepper)
-    is_right = compare_digest(sent_hash, record.secret_hash if record else _NO_HASH)
+    matches = compare_digest(sent_hash, record.secret_hash if record else _NO_HASH)
     if record is None:
         raise RequestError(ErrorCode.INVALID_API_KEY)
     if record.kind is not key.kind:
         raise RequestError(ErrorCode.KEY_KIND_MISMATCH)
-    if record.env is not key.env or not is_right:
+    if record.env is not key.env or not matches:
         raise RequestError(ErrorCode.INVALID_API_KEY)
     return record
 
 
 def authorise(record: KeyRecord, endpoint: Endpoint[Any, Any]) -> None:
-    """Nothing, where the key's kind may call the endpoint.
+    """Raise if this kind of key may not call the endpoint.
 
     Raises:
         RequestError: forget_requires_secret_key or insufficient_scope.
@@ -80,7 +77,7 @@ def authorise(record: KeyRecord, endpoint: Endpoint[Any, Any]) -> None:
 
 
 def check_origin(record: KeyRecord, origin: str | None) -> None:
-    """Nothing, where the key is bound to no origin or ``origin`` is on its allowlist.
+    """Raise if it is a browser key and ``origin`` is not on its allowlist.
 
     Raises:
         RequestError: origin_not_allowed, with the origin that was sent (empty without one).

@@ -1,28 +1,35 @@
-"""What the API does by itself: erasures that were asked for, and events past their retention."""
+"""Background work of the API: requested deletions, and retention of events by age."""
 
 import asyncio
 import logging
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from millimetric_mcp.api.control import Control, Forget
+from millimetric_mcp.api.control import Control, Deletion
 from millimetric_mcp.api.store import Store
-from millimetric_mcp.errors import StoreError, StoreRefused
-
-FORGET_POLL_S = 2.0
-FORGET_LEASE_S = 10.0
-FORGET_RENEW_S = 3.0
-RETENTION_PERIOD_S = 3600.0
+from millimetric_mcp.errors import StoreError, StoreRefused, describe_exception
 
 _log = logging.getLogger(__name__)
 
 
-class Maintenance:
-    """Two loops over one store and control database; several processes may run them at once.
+@dataclass(frozen=True, slots=True)
+class Intervals:
+    """Seconds between looks for deletions, a claim's lease and renewal, and between removals."""
 
-    Erasures survive a crash: they are logged before they are acknowledged and are done again
-    by whoever claims them next. ``default_retention_days`` of None keeps events for ever.
+    poll_s: float = 2.0
+    lease_s: float = 10.0
+    renew_s: float = 3.0
+    retention_s: float = 3600.0
+
+
+class Maintenance:
+    """Two loops over one event store and control database; several processes may run them.
+
+    Deletions survive a crash: they are logged before they are acknowledged, and the next
+    process that claims one runs it again. If ``default_retention_days`` is None, events of
+    projects without a setting are kept for ever.
     """
 
     def __init__(
@@ -32,149 +39,169 @@ class Maintenance:
         store: Store,
         clock: Callable[[], datetime],
         default_retention_days: int | None,
+        intervals: Intervals = Intervals(),
     ) -> None:
         self._control = control
         self._store = store
         self._clock = clock
         self._default_retention_days = default_retention_days
+        self._intervals = intervals
         self._wake = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
-        """Begins both loops; needs a running event loop."""
+        """Start both loops in the running event loop."""
         loop = asyncio.get_running_loop()
-        self._tasks = [loop.create_task(self._forget_loop()), loop.create_task(self._expire_loop())]
+        self._tasks = [
+            loop.create_task(self._delete_repeatedly()),
+            loop.create_task(self._expire_repeatedly()),
+        ]
 
     def wake(self) -> None:
-        """Looks for erasures now rather than at the next poll."""
+        """Look for deletions now, not at the next interval."""
         self._wake.set()
 
     async def close(self) -> None:
-        """Stops both loops; an erasure under way is done again by the next process."""
+        """Stop both loops; the next process repeats a deletion that was running."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _forget_loop(self) -> None:
+    async def _delete_repeatedly(self) -> None:
         while True:
-            with _noted("erasures wait"):
-                await self.forget_pending()
+            with _logged("deletions wait"):
+                await self.delete_pending()
             with suppress(TimeoutError):
-                # Not wait_for, which in Python 3.11 loses a cancellation that comes with a wake.
-                async with asyncio.timeout(FORGET_POLL_S):
+                # wait_for loses a cancellation that comes with a wake, in Python 3.11.
+                async with asyncio.timeout(self._intervals.poll_s):
                     await self._wake.wait()
             self._wake.clear()
 
-    async def forget_pending(self) -> None:
-        """Does every erasure of this store that nobody else has claimed, all at once.
+    async def delete_pending(self) -> None:
+        """Run all of this store's deletions that no other process has claimed.
 
         Raises:
-            StoreError: one failed; those not done are free to be claimed again. What the store
-                refuses for one project is not the others' affair: theirs are done.
+            StoreError: one failed. It and those not done can be claimed again at once. If the
+                store refuses one project's, the other projects' are done.
         """
-        log = self._control.forgets
+        deletions = self._control.deletions
         claimed = await asyncio.to_thread(
-            log.claim, store=self._store.id, now=self._clock(), lease_s=FORGET_LEASE_S
+            deletions.claim,
+            store=self._store.id,
+            now=self._clock(),
+            lease_s=self._intervals.lease_s,
         )
         if not claimed:
             return
-        left = {forget.id for forget in claimed}
-        keeping = asyncio.create_task(self._keep_claims(left))
+        left = {deletion.id for deletion in claimed}
+        renewing = asyncio.create_task(self._renew_repeatedly(left))
         try:
-            await self._forget(claimed, left)
+            await self._delete(claimed, left)
         finally:
-            keeping.cancel()
+            renewing.cancel()
             if left:
-                await asyncio.to_thread(log.release, list(left))
+                # An exception from here would replace a cancellation.
+                with _logged("unfinished deletions wait until their lease ends"):
+                    await asyncio.to_thread(deletions.release, list(left))
 
-    async def _keep_claims(self, forget_ids: Collection[str]) -> None:
-        """So that nobody else starts on an erasure that takes longer than its lease."""
+    async def _renew_repeatedly(self, deletion_ids: Collection[str]) -> None:
         while True:
-            await asyncio.sleep(FORGET_RENEW_S)
-            with _noted("claims of erasures run out"):
+            await asyncio.sleep(self._intervals.renew_s)
+            with _logged("another process may claim running deletions"):
                 await asyncio.to_thread(
-                    self._control.forgets.renew,
-                    list(forget_ids),
+                    self._control.deletions.renew,
+                    list(deletion_ids),
                     now=self._clock(),
-                    lease_s=FORGET_LEASE_S,
+                    lease_s=self._intervals.lease_s,
                 )
 
-    async def _forget(self, forgets: Sequence[Forget], left: set[str]) -> None:
-        """All at once, or a project's at once where the store refuses that.
+    async def _delete(self, deletions: Sequence[Deletion], left: set[str]) -> None:
+        """Run deletions together; one project at a time if the store refuses that.
 
-        ``left`` loses what is done.
+        Removes from ``left`` the ids of those that are done.
         """
         try:
-            await self._store.delete_users(salt=forgets[0].salt, cutoffs=_find_cutoffs(forgets))
+            await self._store.delete_users(salt=deletions[0].salt, cutoffs=_find_cutoffs(deletions))
         except StoreRefused:
-            shares = _split_by_project(forgets)
-            if len(shares) == 1:
+            by_project = _group_by_project(deletions)
+            if len(by_project) == 1:
                 raise
-            await self._forget_each(shares, left)
+            await self._delete_by_project(by_project, left)
         else:
-            done = [forget.id for forget in forgets]
-            await asyncio.to_thread(self._control.forgets.complete, done, now=self._clock())
+            done = [deletion.id for deletion in deletions]
+            await asyncio.to_thread(self._control.deletions.complete, done, now=self._clock())
             left.difference_update(done)
 
-    async def _forget_each(self, shares: Collection[Sequence[Forget]], left: set[str]) -> None:
+    async def _delete_by_project(
+        self, by_project: Collection[Sequence[Deletion]], left: set[str]
+    ) -> None:
         refusal: StoreRefused | None = None
-        for forgets in shares:
+        for deletions in by_project:
             try:
-                await self._forget(forgets, left)
+                await self._delete(deletions, left)
             except StoreRefused as error:
                 refusal = error
         if refusal is not None:
             raise refusal
 
-    async def _expire_loop(self) -> None:
+    async def _expire_repeatedly(self) -> None:
         while True:
-            with _noted("expiry waits"):
+            with _logged("events past their retention stay"):
                 await self.expire_all()
-            await asyncio.sleep(RETENTION_PERIOD_S)
+            await asyncio.sleep(self._intervals.retention_s)
 
     async def expire_all(self) -> None:
-        """Removes every project's events from before the UTC days it keeps.
+        """Remove every project's events from UTC days before those that it keeps.
 
         Raises:
-            StoreError: the store failed for a project, and what it could do for the others is
-                done; or the control database failed.
+            StoreError: the control database failed, or the store failed for a project; the
+                other projects' events are removed.
         """
         today = self._clock().date()
         retentions = await asyncio.to_thread(
             self._control.list_retentions, default_days=self._default_retention_days
         )
         failure: StoreError | None = None
-        for project_id, kept_days in retentions.items():
+        for kept in retentions:
+            first_day = today - timedelta(days=kept.days)
             try:
-                await self._store.expire(project_id, first_day=today - timedelta(days=kept_days))
+                removed = await self._store.expire(kept.project_id, first_day=first_day)
             except StoreError as error:
                 failure = error
+                continue
+            if removed:
+                _log.info(
+                    "maintenance: retention removed %d events of project %s older than %s",
+                    removed,
+                    kept.project,
+                    first_day,
+                )
         if failure is not None:
             raise failure
 
 
 @contextmanager
-def _noted(consequence: str) -> Iterator[None]:
-    """Logs a failure, so that a loop outlives it: what is not ours by its type alone."""
+def _logged(consequence: str) -> Iterator[None]:
+    """Log an error instead of raising it, so that its loop goes on."""
     try:
         yield
     except StoreError as error:
         _log.error("maintenance: %s: %s", consequence, error)
-    except Exception as error:  # noqa: BLE001 - nobody would start the loop again
-        _log.error("maintenance: %s: %s", consequence, type(error).__name__)
+    except Exception as error:  # noqa: BLE001 - the loop must go on
+        _log.error("maintenance: %s: %s", consequence, describe_exception(error))
 
 
-def _find_cutoffs(forgets: Sequence[Forget]) -> dict[tuple[int, bytes], datetime]:
-    """Each user's latest cutoff, by project id and user hash."""
+def _find_cutoffs(deletions: Sequence[Deletion]) -> dict[tuple[int, bytes], datetime]:
+    """Return each user's latest cutoff, by project id and user hash."""
     cutoffs: dict[tuple[int, bytes], datetime] = {}
-    for forget in forgets:
-        user = forget.project_id, forget.user_hash
-        cutoffs[user] = max(forget.cutoff, cutoffs.get(user, forget.cutoff))
+    for deletion in deletions:
+        user = deletion.project_id, deletion.user_hash
+        cutoffs[user] = max(deletion.cutoff, cutoffs.get(user, deletion.cutoff))
     return cutoffs
 
 
-def _split_by_project(forgets: Sequence[Forget]) -> Collection[Sequence[Forget]]:
-    by_project: dict[int, list[Forget]] = {}
-    for forget in forgets:
-        by_project.setdefault(forget.project_id, []).append(forget)
+def _group_by_project(deletions: Sequence[Deletion]) -> Collection[Sequence[Deletion]]:
+    by_project: dict[int, list[Deletion]] = {}
+    for deletion in deletions:
+        by_project.setdefault(deletion.project_id, []).append(deletion)
     return by_project.values()

@@ -15,7 +15,7 @@ from starlette.routing import Route
 
 from millimetric_mcp.api.auth import FindKey, authenticate, authorise, check_origin
 from millimetric_mcp.api.bodies import BodyReader
-from millimetric_mcp.api.control import ForgetLog
+from millimetric_mcp.api.control import DeletionLog
 from millimetric_mcp.api.ingest.enrich import CountryLookup
 from millimetric_mcp.api.ingest.pipeline import (
     RequestFacts,
@@ -57,7 +57,7 @@ class Services:
     """
 
     store: Store
-    forgets: ForgetLog
+    deletions: DeletionLog
     find_key: FindKey
     pepper: bytes
     ip_salt: bytes
@@ -163,7 +163,7 @@ class Endpoints:
         try:
             cutoff = await services.store.now()
             await asyncio.to_thread(
-                services.forgets.add,
+                services.deletions.add,
                 store=services.store.id,
                 project_id=admission.record.project_id,
                 user_id=body.user_id,

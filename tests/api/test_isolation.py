@@ -58,7 +58,7 @@ async def neighbours(api) -> Neighbours:
         events = [make_event(owner, number) for number in range(count)]
         answer = await api.post("/v1/batch", {"events": events}, key=made[KeyKind.SK])
         assert answer.status_code == 202
-    their_record = api.control.find_key(keys[1][KeyKind.SK].split("_")[2])
+    [their_record] = api.control.find_keys([keys[1][KeyKind.SK].split("_")[2]]).values()
     return Neighbours(keys[0], keys[1], their_record.project_id)
 
 

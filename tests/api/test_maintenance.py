@@ -1,15 +1,15 @@
-"""What the API does by itself: erasures until they are done, expiry by day, and an end to both."""
+"""Background work of the API: deletions until they are done, retention, and the end of both."""
 
 import asyncio
 import logging
+import re
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
-from millimetric_mcp.api import maintenance as maintenance_module
 from millimetric_mcp.api.control import Control, open_control
-from millimetric_mcp.api.maintenance import FORGET_LEASE_S, Maintenance
+from millimetric_mcp.api.maintenance import Intervals, Maintenance
 from millimetric_mcp.contract.keys import KeyEnv, KeyKind
 from millimetric_mcp.errors import StoreRefused, StoreUnavailable
 
@@ -18,13 +18,14 @@ END_TIMEOUT_S = 5
 
 
 class Store:
-    """Notes what is to be erased and expired; ``faults`` are raised for a project, one each."""
+    """Notes what it deletes and expires; raises a project's ``errors``, one each time."""
 
     def __init__(self, store_id: str = "the event store") -> None:
         self.id = store_id
-        self.forgotten: list[Mapping[tuple[int, bytes], datetime]] = []
+        self.deleted: list[Mapping[tuple[int, bytes], datetime]] = []
         self.expired: dict[int, date] = {}
-        self.faults: dict[int, list[Exception]] = {}
+        self.errors: dict[int, list[Exception]] = {}
+        self.past_retention = 0
         self.gate = asyncio.Event()
         self.gate.set()
 
@@ -34,16 +35,16 @@ class Store:
         await self.gate.wait()
         for project_id, _ in cutoffs:
             self._fail(project_id)
-        self.forgotten.append(cutoffs)
+        self.deleted.append(cutoffs)
 
     async def expire(self, project_id: int, *, first_day: date) -> int:
         self._fail(project_id)
         self.expired[project_id] = first_day
-        return 0
+        return self.past_retention
 
     def _fail(self, project_id: int) -> None:
-        if faults := self.faults.get(project_id):
-            raise faults.pop(0)
+        if errors := self.errors.get(project_id):
+            raise errors.pop(0)
 
 
 @pytest.fixture
@@ -60,12 +61,15 @@ def store() -> Store:
 
 @pytest.fixture
 def make_maintenance(control, store) -> Callable[..., Maintenance]:
-    def make(*, store=store, clock=lambda: NOW, default_retention_days=None) -> Maintenance:
+    def make(
+        *, store=store, clock=lambda: NOW, default_retention_days=None, **intervals: float
+    ) -> Maintenance:
         return Maintenance(
             control=control,
             store=store,
             clock=clock,
             default_retention_days=default_retention_days,
+            intervals=Intervals(**intervals),
         )
 
     return make
@@ -80,13 +84,13 @@ def make_project(control: Control, name: str, *, retention_days: int | None = No
 
 def ask_to_forget(control: Control, project_id: int, user_id: str, *, minute: int = 0):
     at = NOW + timedelta(minutes=minute)
-    return control.forgets.add(
+    return control.deletions.add(
         store=Store().id, project_id=project_id, user_id=user_id, cutoff=at, requested_at=at
     )
 
 
 def list_pending(control: Control) -> set[str]:
-    return {forget.id for forget in control.forgets.list_pending()}
+    return {forget.id for forget in control.deletions.list_pending()}
 
 
 async def wait_until(holds: Callable[[], bool]) -> None:
@@ -97,7 +101,7 @@ async def wait_until(holds: Callable[[], bool]) -> None:
     raise AssertionError("it never came true")
 
 
-async def test_erasures_of_all_projects_are_one_with_each_user_s_latest_cutoff(
+async def test_deletions_of_all_projects_run_together_with_each_users_latest_cutoff(
     control, store, make_maintenance
 ):
     shop, other = (make_project(control, name) for name in ("shop", "other"))
@@ -105,137 +109,130 @@ async def test_erasures_of_all_projects_are_one_with_each_user_s_latest_cutoff(
     neighbour = ask_to_forget(control, other, "a", minute=1)
     again = ask_to_forget(control, shop, "a", minute=2)
 
-    await make_maintenance().forget_pending()
+    await make_maintenance().delete_pending()
 
-    [cutoffs] = store.forgotten
+    [cutoffs] = store.deleted
     assert first.user_hash == again.user_hash
     assert cutoffs == {
         (shop, again.user_hash): again.cutoff,
         (other, neighbour.user_hash): neighbour.cutoff,
     }
     assert list_pending(control) == set()
-    assert control.forgets.find(first.id).completed_at == NOW
 
 
-async def test_an_erasure_is_left_to_the_store_that_it_was_asked_of(
+async def test_a_deletion_waits_for_the_store_that_it_was_requested_of(
     control, store, make_maintenance
 ):
     waiting = ask_to_forget(control, make_project(control, "shop"), "a")
     another = Store("another event store")
 
-    await make_maintenance(store=another).forget_pending()
+    await make_maintenance(store=another).delete_pending()
 
-    assert (another.forgotten, list_pending(control)) == ([], {waiting.id})
-    await make_maintenance().forget_pending()
-    assert (len(store.forgotten), list_pending(control)) == (1, set())
+    assert (another.deleted, list_pending(control)) == ([], {waiting.id})
+    await make_maintenance().delete_pending()
+    assert (len(store.deleted), list_pending(control)) == (1, set())
 
 
-async def test_what_the_store_refuses_for_one_project_is_done_for_the_others(
+async def test_deletions_of_other_projects_run_when_the_store_refuses_one(
     control, store, make_maintenance
 ):
     refused, served = (make_project(control, name) for name in ("refused", "served"))
     waiting = ask_to_forget(control, refused, "a")
     ask_to_forget(control, served, "a", minute=1)
-    store.faults[refused] = [StoreRefused("not together"), StoreRefused("not alone")]
+    store.errors[refused] = [StoreRefused("not together"), StoreRefused("not alone")]
 
     with pytest.raises(StoreRefused):
-        await make_maintenance().forget_pending()
+        await make_maintenance().delete_pending()
 
-    assert [list(cutoffs) for cutoffs in store.forgotten] == [[(served, waiting.user_hash)]]
+    assert [list(cutoffs) for cutoffs in store.deleted] == [[(served, waiting.user_hash)]]
     assert list_pending(control) == {waiting.id}
-    await make_maintenance().forget_pending()
+    await make_maintenance().delete_pending()
     assert list_pending(control) == set()
 
 
-async def test_a_store_that_is_down_leaves_every_erasure_to_be_claimed_again(
+async def test_every_deletion_can_be_claimed_again_when_the_store_was_down(
     control, store, make_maintenance
 ):
     projects = [make_project(control, name) for name in ("one", "two")]
     waiting = {ask_to_forget(control, project_id, "a").id for project_id in projects}
-    store.faults = {project_id: [StoreUnavailable("down")] for project_id in projects}
+    store.errors = {project_id: [StoreUnavailable("down")] for project_id in projects}
 
     with pytest.raises(StoreUnavailable):
-        await make_maintenance().forget_pending()
+        await make_maintenance().delete_pending()
 
-    assert (store.forgotten, list_pending(control)) == ([], waiting)
-    store.faults = {}
-    await make_maintenance().forget_pending()
+    assert (store.deleted, list_pending(control)) == ([], waiting)
+    store.errors = {}
+    await make_maintenance().delete_pending()
     assert list_pending(control) == set()
 
 
-async def test_an_erasure_stays_claimed_as_long_as_it_takes(
-    control, store, make_maintenance, monkeypatch
-):
-    monkeypatch.setattr(maintenance_module, "FORGET_RENEW_S", 0.01)
+async def test_a_deletion_stays_claimed_while_it_runs(control, store, make_maintenance):
     ask_to_forget(control, make_project(control, "shop"), "a")
     store.gate.clear()
     now = NOW
-    erasing = asyncio.create_task(make_maintenance(clock=lambda: now).forget_pending())
+    deleting = asyncio.create_task(
+        make_maintenance(clock=lambda: now, lease_s=10, renew_s=0.01).delete_pending()
+    )
     await asyncio.sleep(0.1)
 
     for _ in range(4):
-        now += timedelta(seconds=FORGET_LEASE_S * 0.9)
+        now += timedelta(seconds=9)
         await asyncio.sleep(0.2)
-        assert control.forgets.claim(store=store.id, now=now, lease_s=1) == ()
+        assert control.deletions.claim(store=store.id, now=now, lease_s=1) == ()
 
     store.gate.set()
-    await erasing
+    await deleting
     assert list_pending(control) == set()
 
 
-async def test_a_claim_that_can_t_be_renewed_is_logged_and_the_erasure_goes_on(
+async def test_a_deletion_goes_on_when_its_claim_can_t_be_renewed(
     control, store, make_maintenance, monkeypatch, caplog
 ):
-    monkeypatch.setattr(maintenance_module, "FORGET_RENEW_S", 0.01)
-
     def fail(*_: object, **__: object) -> None:
         raise StoreUnavailable("the database is away")
 
-    monkeypatch.setattr(control.forgets, "renew", fail)
+    monkeypatch.setattr(control.deletions, "renew", fail)
     ask_to_forget(control, make_project(control, "shop"), "a")
     store.gate.clear()
-    erasing = asyncio.create_task(make_maintenance().forget_pending())
+    deleting = asyncio.create_task(make_maintenance(renew_s=0.01).delete_pending())
     await wait_until(lambda: "the database is away" in caplog.text)
 
     store.gate.set()
-    await erasing
+    await deleting
 
     assert list_pending(control) == set()
     assert "Traceback" not in caplog.text
 
 
 @pytest.mark.parametrize(
-    ("fault", "logged"),
+    ("error", "logged"),
     [
         (StoreUnavailable("the event store is away"), "the event store is away"),
-        (RuntimeError("secret"), "RuntimeError"),
+        (RuntimeError("secret"), r"RuntimeError at Store\._fail:\d+"),
     ],
 )
-async def test_both_loops_outlive_any_fault_and_say_so_in_a_line(
-    control, store, make_maintenance, monkeypatch, caplog, fault, logged
+async def test_both_loops_go_on_after_an_error_and_log_it_without_its_text(
+    control, store, make_maintenance, caplog, error, logged
 ):
     caplog.set_level(logging.ERROR)
-    monkeypatch.setattr(maintenance_module, "FORGET_POLL_S", 0.02)
-    monkeypatch.setattr(maintenance_module, "RETENTION_PERIOD_S", 0.02)
-    forgetful = make_project(control, "forgetful")
+    deleting = make_project(control, "deleting")
     keeping = make_project(control, "keeping", retention_days=30)
-    ask_to_forget(control, forgetful, "a")
-    store.faults = {forgetful: [fault, fault], keeping: [fault, fault]}
-    maintenance = make_maintenance()
+    ask_to_forget(control, deleting, "a")
+    store.errors = {deleting: [error, error], keeping: [error, error]}
+    maintenance = make_maintenance(poll_s=0.02, retention_s=0.02)
     maintenance.start()
 
     await wait_until(lambda: not list_pending(control) and keeping in store.expired)
 
     await maintenance.close()
     ours = [line for line in caplog.messages if line.startswith("maintenance: ")]
-    assert sorted(set(ours)) == [
-        f"maintenance: erasures wait: {logged}",
-        f"maintenance: expiry waits: {logged}",
-    ]
+    first, second = sorted(set(ours))
+    assert re.fullmatch(f"maintenance: deletions wait: {logged}", first)
+    assert re.fullmatch(f"maintenance: events past their retention stay: {logged}", second)
     assert "secret" not in caplog.text
 
 
-async def test_events_expire_by_the_days_that_their_project_keeps(control, store, make_maintenance):
+async def test_events_expire_after_the_days_of_their_project(control, store, make_maintenance):
     month = make_project(control, "month", retention_days=30)
     for_ever = make_project(control, "for ever")
 
@@ -246,7 +243,7 @@ async def test_events_expire_by_the_days_that_their_project_keeps(control, store
     assert store.expired == {month: date(2026, 4, 16), for_ever: date(2026, 5, 15)}
 
 
-async def test_it_ends_when_it_is_closed_in_the_moment_it_is_woken(make_maintenance):
+async def test_closing_ends_both_loops_right_after_a_wake(make_maintenance):
     maintenance = make_maintenance()
     maintenance.start()
     await asyncio.sleep(0.1)  # both loops wait now
@@ -256,20 +253,19 @@ async def test_it_ends_when_it_is_closed_in_the_moment_it_is_woken(make_maintena
     await asyncio.wait_for(maintenance.close(), END_TIMEOUT_S)
 
 
-async def test_a_wake_starts_an_erasure_at_once(control, store, make_maintenance, monkeypatch):
-    monkeypatch.setattr(maintenance_module, "FORGET_POLL_S", 60)
-    maintenance = make_maintenance()
+async def test_a_wake_starts_a_deletion_at_once(control, store, make_maintenance):
+    maintenance = make_maintenance(poll_s=60)
     maintenance.start()
     await asyncio.sleep(0.1)
     ask_to_forget(control, make_project(control, "shop"), "a")
 
     maintenance.wake()
 
-    await wait_until(lambda: len(store.forgotten) == 1)
+    await wait_until(lambda: len(store.deleted) == 1)
     await maintenance.close()
 
 
-async def test_it_ends_in_the_middle_of_an_erasure_which_is_then_free(
+async def test_closing_ends_a_running_deletion_which_can_be_claimed_again(
     control, store, make_maintenance
 ):
     waiting = ask_to_forget(control, make_project(control, "shop"), "a")
@@ -280,5 +276,38 @@ async def test_it_ends_in_the_middle_of_an_erasure_which_is_then_free(
 
     await asyncio.wait_for(maintenance.close(), END_TIMEOUT_S)
 
-    [free] = control.forgets.claim(store=store.id, now=NOW, lease_s=1)
-    assert (free.id, store.forgotten) == (waiting.id, [])
+    [free] = control.deletions.claim(store=store.id, now=NOW, lease_s=1)
+    assert (free.id, store.deleted) == (waiting.id, [])
+
+
+@pytest.mark.parametrize("error", [StoreUnavailable("the disk is full"), RuntimeError("a bug")])
+async def test_closing_ends_a_running_deletion_when_the_control_database_fails(
+    control, store, make_maintenance, monkeypatch, caplog, error
+):
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(control.deletions, "release", fail)
+    ask_to_forget(control, make_project(control, "shop"), "a")
+    store.gate.clear()
+    maintenance = make_maintenance()
+    maintenance.start()
+    await asyncio.sleep(0.2)
+
+    await asyncio.wait_for(maintenance.close(), END_TIMEOUT_S)
+
+    assert "maintenance: unfinished deletions wait until their lease ends: " in caplog.text
+
+
+async def test_retention_logs_how_many_events_it_removed(control, store, make_maintenance, caplog):
+    caplog.set_level(logging.INFO)
+    make_project(control, "shop", retention_days=30)
+    await make_maintenance().expire_all()
+    assert caplog.messages == []
+
+    store.past_retention = 12
+    await make_maintenance().expire_all()
+
+    assert caplog.messages == [
+        "maintenance: retention removed 12 events of project shop older than 2026-04-16"
+    ]

@@ -1,4 +1,4 @@
-"""Projects, their keys and the forget log: SQLite in the data directory, or PostgreSQL."""
+"""Projects, their keys and the log of deletions: in SQLite, or in PostgreSQL."""
 
 from millimetric_mcp.api.control.cache import KeyCache
 from millimetric_mcp.api.control.database import (
@@ -6,11 +6,13 @@ from millimetric_mcp.api.control.database import (
     Control,
     KeySummary,
     NewKey,
+    Revocation,
     open_control,
 )
 from millimetric_mcp.api.control.datadir import (
     Secrets,
     control_dsn,
+    find_data_dir,
     keep_private,
     make_private_directory,
     prepare_data_dir,
@@ -18,18 +20,20 @@ from millimetric_mcp.api.control.datadir import (
     resolve_secrets,
     write_private_file,
 )
-from millimetric_mcp.api.control.forgets import Forget, ForgetLog
+from millimetric_mcp.api.control.deletions import Deletion, DeletionLog
 
 __all__ = [
     "FIRST_PROJECT",
     "Control",
-    "Forget",
-    "ForgetLog",
+    "Deletion",
+    "DeletionLog",
     "KeyCache",
     "KeySummary",
     "NewKey",
+    "Revocation",
     "Secrets",
     "control_dsn",
+    "find_data_dir",
     "keep_private",
     "make_private_directory",
     "open_control",

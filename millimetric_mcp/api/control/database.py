@@ -1,18 +1,19 @@
-"""Projects and API keys: made, listed, revoked, found by prefix. Synchronous, thread-safe."""
+"""Creates, lists, revokes and finds projects and API keys. Synchronous and thread-safe."""
 
 import secrets
 import string
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
+from enum import Enum
 from hashlib import sha256
+from typing import Any
 
-from sqlalchemy import URL, Connection, RowMapping, insert, select, update
+from sqlalchemy import URL, Connection, insert, select, update
 
+from millimetric_mcp.api.control.deletions import DeletionLog
 from millimetric_mcp.api.control.engine import Database, open_database, parse_dsn
-from millimetric_mcp.api.control.forgets import ForgetLog
 from millimetric_mcp.api.control.schema import deployment, keys, projects, upgrade_schema
-from millimetric_mcp.api.control.times import from_us, to_us, utc_now
 from millimetric_mcp.contract.keys import (
     PREFIX_LENGTH,
     ApiKey,
@@ -23,7 +24,16 @@ from millimetric_mcp.contract.keys import (
 )
 from millimetric_mcp.errors import SettingsError
 
-__all__ = ["FIRST_ORIGINS", "FIRST_PROJECT", "Control", "KeySummary", "NewKey", "open_control"]
+__all__ = [
+    "FIRST_ORIGINS",
+    "FIRST_PROJECT",
+    "Control",
+    "KeySummary",
+    "NewKey",
+    "Retention",
+    "Revocation",
+    "open_control",
+]
 
 FIRST_PROJECT = "default"
 FIRST_ORIGINS = ("http://localhost:5173", "http://localhost:8787")
@@ -31,11 +41,18 @@ FIRST_ORIGINS = ("http://localhost:5173", "http://localhost:8787")
 _PREFIX_ALPHABET = string.ascii_letters + string.digits
 _SECRET_BYTES = 32
 _MAX_PROJECT_ID = 2**53 - 1  # exact as a double too
+_SECRET_FILES = {"MILLIMETRIC_PEPPER": "pepper", "MILLIMETRIC_IP_SALT": "ip-salt"}
+
+
+_IDENTITY = (keys.c.prefix, keys.c.kind, keys.c.env, keys.c.origins)
+_LISTED = (*_IDENTITY, keys.c.created_at, keys.c.revoked_at)
+_RECORD = (*_IDENTITY, keys.c.project_id, keys.c.secret_hash)
+_PROJECT = projects.c.name.label("project")
 
 
 @dataclass(frozen=True, slots=True)
 class NewKey:
-    """A key just made: the one time its secret is known."""
+    """A key that was just created: the only time that its secret is known."""
 
     key: ApiKey
     record: KeyRecord
@@ -43,7 +60,7 @@ class NewKey:
 
 @dataclass(frozen=True, slots=True)
 class KeySummary:
-    """A key as it is listed; times are UTC, ``revoked_at`` is None while it works."""
+    """A key without its secret; times are UTC, ``revoked_at`` is None while it is active."""
 
     prefix: str
     kind: KeyKind
@@ -55,16 +72,31 @@ class KeySummary:
     revoked_at: datetime | None
 
 
-class Control:
-    """The projects and keys of a deployment, and its forget log.
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """How many days a project's events are kept."""
 
-    Every method raises StoreUnavailable where the database fails.
+    project_id: int
+    project: str
+    days: int
+
+
+class Revocation(Enum):
+    """What `Control.revoke_key` found."""
+
+    REVOKED = "revoked"
+    ALREADY_REVOKED = "already revoked"
+    UNKNOWN = "unknown"
+
+
+class Control:
+    """The projects and keys of a deployment, and its log of deletions.
+
+    Every method raises StoreUnavailable if the database fails.
     """
 
-    def __init__(
-        self, database: Database, *, pepper: bytes, clock: Callable[[], datetime] = utc_now
-    ) -> None:
-        self.forgets = ForgetLog(database, pepper=pepper)
+    def __init__(self, database: Database, *, pepper: bytes, clock: Callable[[], datetime]) -> None:
+        self.deletions = DeletionLog(database, pepper=pepper)
         self._database = database
         self._pepper = pepper
         self._clock = clock
@@ -75,142 +107,131 @@ class Control:
         kind: KeyKind,
         env: KeyEnv,
         project: str,
-        origins: Iterable[str] = (),
+        origins: Collection[str] = (),
         retention_days: int | None = None,
     ) -> NewKey:
-        """A new key of the project, which is made where there is none of that name.
+        """Create a key, and its project if there is none of that name.
 
-        ``retention_days`` sets the project's: None leaves it, 0 goes back to the API's
-        default. ``origins`` are as `normalise_origin` gives them.
+        ``retention_days`` changes the project's: None leaves it, 0 means the API's default.
+        ``origins`` are in the form of `normalise_origin`.
         """
         with self._database.writing(exclusive=True) as connection:
-            project_id = self._find_or_make_project(connection, project)
+            new = self._insert_key(connection, kind, env, project, origins)
             if retention_days is not None:
                 connection.execute(
                     update(projects)
-                    .where(projects.c.id == project_id)
+                    .where(projects.c.id == new.record.project_id)
                     .values(retention_days=retention_days or None)
                 )
-            return self._draw_key(connection, kind, env, project_id, project, frozenset(origins))
+        return new
 
     def create_first_keys(
         self, show: Callable[[tuple[NewKey, ...]], None]
     ) -> tuple[NewKey, ...] | None:
-        """A first start's project and its sk, rk and pk; None where a key was ever made.
+        """Create a first project with an sk, an rk and a pk; None if a key was ever created.
 
-        Of several processes that start together one makes them. ``show`` is called before
-        they are stored: what it raises undoes them, so that no key exists unseen.
+        If several processes start together, one creates them. ``show`` runs before they are
+        stored: if it raises, none is stored, so no key exists that was never shown.
         """
         with self._database.writing(exclusive=True) as connection:
             if connection.execute(select(keys.c.prefix).limit(1)).first():
                 return None
-            project_id = self._find_or_make_project(connection, FIRST_PROJECT)
-            made = tuple(
-                self._draw_key(
-                    connection,
-                    kind,
-                    KeyEnv.LIVE,
-                    project_id,
-                    FIRST_PROJECT,
-                    frozenset(FIRST_ORIGINS if kind is KeyKind.PK else ()),
-                )
-                for kind in (KeyKind.SK, KeyKind.RK, KeyKind.PK)
+            origins = {KeyKind.SK: (), KeyKind.RK: (), KeyKind.PK: FIRST_ORIGINS}
+            created = tuple(
+                self._insert_key(connection, kind, KeyEnv.LIVE, FIRST_PROJECT, origins[kind])
+                for kind in origins
             )
-            show(made)
-        return made
+            show(created)
+        return created
 
     def list_keys(self) -> tuple[KeySummary, ...]:
-        """Every key, revoked ones too, by project and age."""
+        """Return every key, revoked ones too, by project and age."""
         query = (
-            select(keys, projects.c.name, projects.c.retention_days)
+            select(*_LISTED, _PROJECT, projects.c.retention_days)
             .join(projects)
             .order_by(projects.c.name, keys.c.created_at, keys.c.prefix)
         )
         with self._database.reading() as connection:
-            return tuple(_to_summary(row) for row in connection.execute(query).mappings())
+            rows = connection.execute(query).mappings().all()
+        return tuple(KeySummary(**{**row, "origins": tuple(row["origins"])}) for row in rows)
 
-    def revoke_key(self, prefix: str) -> bool:
-        """Whether there is such a key; it is revoked now if it was not."""
+    def revoke_key(self, prefix: str) -> Revocation:
+        """Revoke the key of that prefix, if it is active."""
         with self._database.writing() as connection:
-            connection.execute(
+            revoked = connection.execute(
                 update(keys)
                 .where(keys.c.prefix == prefix, keys.c.revoked_at.is_(None))
-                .values(revoked_at=to_us(self._clock()))
+                .values(revoked_at=self._clock())
             )
+            if revoked.rowcount:
+                return Revocation.REVOKED
             found = connection.execute(select(keys.c.prefix).where(keys.c.prefix == prefix))
-            return found.first() is not None
+            return Revocation.ALREADY_REVOKED if found.first() else Revocation.UNKNOWN
 
-    def find_key(self, prefix: str) -> KeyRecord | None:
-        """The key of that prefix, unless it is unknown or revoked."""
+    def find_keys(self, prefixes: Collection[str]) -> dict[str, KeyRecord]:
+        """Return the active keys among ``prefixes``, by prefix."""
         query = (
-            select(keys, projects.c.name)
+            select(*_RECORD, _PROJECT)
             .join(projects)
-            .where(keys.c.prefix == prefix, keys.c.revoked_at.is_(None))
+            .where(keys.c.prefix.in_(prefixes), keys.c.revoked_at.is_(None))
         )
         with self._database.reading() as connection:
-            row = connection.execute(query).mappings().first()
-        return _to_record(row) if row else None
+            rows = connection.execute(query).mappings().all()
+        return {
+            row["prefix"]: KeyRecord(**{**row, "origins": frozenset(row["origins"])})
+            for row in rows
+        }
 
-    def list_retentions(self, *, default_days: int | None = None) -> Mapping[int, int]:
-        """Days that events are kept, by project id.
+    def list_retentions(self, *, default_days: int | None = None) -> tuple[Retention, ...]:
+        """Return how long each project's events are kept.
 
-        ``default_days`` counts where a project sets none; without it such projects are left out.
+        ``default_days`` applies to projects without a setting; if it is None, they are left out.
         """
+        query = select(projects.c.id, projects.c.name, projects.c.retention_days)
         with self._database.reading() as connection:
-            rows = connection.execute(select(projects.c.id, projects.c.retention_days)).all()
-        kept_days = {row.id: row.retention_days or default_days for row in rows}
-        return {project_id: days for project_id, days in kept_days.items() if days}
-
-    def ping(self) -> None:
-        """Nothing, where the database answers."""
-        with self._database.reading() as connection:
-            connection.execute(select(1))
+            rows = connection.execute(query).all()
+        return tuple(
+            Retention(project_id, name, days)
+            for project_id, name, own_days in rows
+            if (days := own_days or default_days)
+        )
 
     def close(self) -> None:
-        """Close every connection; the object is of no use afterwards."""
+        """Close every connection."""
         self._database.close()
 
-    def _find_or_make_project(self, connection: Connection, name: str) -> int:
+    def _find_or_create_project(self, connection: Connection, name: str) -> int:
         found: int | None = connection.scalar(select(projects.c.id).where(projects.c.name == name))
         if found is not None:
             return found
         project_id = 1 + secrets.randbelow(_MAX_PROJECT_ID)
         connection.execute(
-            insert(projects).values(id=project_id, name=name, created_at=to_us(self._clock()))
+            insert(projects).values(id=project_id, name=name, created_at=self._clock())
         )
         return project_id
 
-    def _draw_key(
+    def _insert_key(
         self,
         connection: Connection,
         kind: KeyKind,
         env: KeyEnv,
-        project_id: int,
         project: str,
-        origins: frozenset[str],
+        origins: Collection[str],
     ) -> NewKey:
-        key = ApiKey(kind, env, _draw_free_prefix(connection), secrets.token_urlsafe(_SECRET_BYTES))
-        record = KeyRecord(
-            prefix=key.prefix,
-            kind=kind,
-            env=env,
-            project_id=project_id,
-            project=project,
-            origins=origins,
-            secret_hash=hash_secret(key.secret, pepper=self._pepper),
-        )
+        project_id = self._find_or_create_project(connection, project)
+        prefix = _choose_prefix(connection)
+        key = ApiKey(kind, env, prefix, secrets.token_urlsafe(_SECRET_BYTES))
+        values: dict[str, Any] = {
+            "prefix": prefix,
+            "kind": kind,
+            "env": env,
+            "project_id": project_id,
+            "secret_hash": hash_secret(key.secret, pepper=self._pepper),
+        }
         connection.execute(
-            insert(keys).values(
-                prefix=key.prefix,
-                kind=kind.value,
-                env=env.value,
-                project_id=project_id,
-                origins=sorted(origins),
-                secret_hash=record.secret_hash,
-                created_at=to_us(self._clock()),
-            )
+            insert(keys).values(origins=sorted(origins), created_at=self._clock(), **values)
         )
-        return NewKey(key, record)
+        return NewKey(key, KeyRecord(project=project, origins=frozenset(origins), **values))
 
 
 def open_control(
@@ -218,73 +239,46 @@ def open_control(
     *,
     pepper: bytes,
     ip_salt: bytes | None = None,
-    clock: Callable[[], datetime] = utc_now,
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> Control:
-    """The control database of a DSN, its schema brought up to date.
+    """Return the control database of a DSN, with its schema up to date.
 
-    The first process settles the deployment's pepper and IP salt; every other one must
-    come with the same.
+    The first process sets the deployment's pepper and IP salt; every other process must have
+    the same.
 
     Raises:
-        SettingsError: the DSN can't be used, or another pepper or salt is settled.
+        SettingsError: the DSN is invalid, or the deployment has another pepper or salt.
         StoreUnavailable: the database failed.
     """
     database = open_database(parse_dsn(dsn))
     try:
         with database.writing(exclusive=True) as connection:
             upgrade_schema(connection)
-            _settle(connection, "MILLIMETRIC_PEPPER", pepper)
+            _check_secret(connection, "MILLIMETRIC_PEPPER", pepper)
             if ip_salt is not None:
-                _settle(connection, "MILLIMETRIC_IP_SALT", ip_salt)
+                _check_secret(connection, "MILLIMETRIC_IP_SALT", ip_salt)
     except BaseException:
         database.close()
         raise
     return Control(database, pepper=pepper, clock=clock)
 
 
-def _settle(connection: Connection, variable: str, secret: bytes) -> None:
+def _check_secret(connection: Connection, variable: str, secret: bytes) -> None:
     fingerprint = sha256(b"millimetric fingerprint of " + variable.encode() + secret).hexdigest()
-    settled = connection.scalar(
-        select(deployment.c.fingerprint).where(deployment.c.name == variable)
-    )
-    if settled is None:
+    first = connection.scalar(select(deployment.c.fingerprint).where(deployment.c.name == variable))
+    if first is None:
         connection.execute(insert(deployment).values(name=variable, fingerprint=fingerprint))
-    elif settled != fingerprint:
+    elif first != fingerprint:
         sentence = (
-            f"{variable}: is not the one this control database was first used with; "
-            f"set {variable} to the same value on every machine"
+            f"{variable}: this control database was created with another value. Set {variable} "
+            f"to the same value on every machine, or restore the file {_SECRET_FILES[variable]} "
+            "in the data directory from a backup."
         )
         raise SettingsError([sentence])
 
 
-def _draw_free_prefix(connection: Connection) -> str:
+def _choose_prefix(connection: Connection) -> str:
     while True:
         prefix = "".join(secrets.choice(_PREFIX_ALPHABET) for _ in range(PREFIX_LENGTH))
-        if not connection.scalar(select(keys.c.prefix).where(keys.c.prefix == prefix)):
+        if not connection.execute(select(keys.c.prefix).where(keys.c.prefix == prefix)).first():
             return prefix
-
-
-def _to_record(columns: RowMapping) -> KeyRecord:
-    return KeyRecord(
-        prefix=columns["prefix"],
-        kind=KeyKind(columns["kind"]),
-        env=KeyEnv(columns["env"]),
-        project_id=columns["project_id"],
-        project=columns["name"],
-        origins=frozenset(columns["origins"]),
-        secret_hash=columns["secret_hash"],
-    )
-
-
-def _to_summary(columns: RowMapping) -> KeySummary:
-    revoked_at = columns["revoked_at"]
-    return KeySummary(
-        prefix=columns["prefix"],
-        kind=KeyKind(columns["kind"]),
-        env=KeyEnv(columns["env"]),
-        project=columns["name"],
-        origins=tuple(columns["origins"]),
-        retention_days=columns["retention_days"],
-        created_at=from_us(columns["created_at"]),
-        revoked_at=None if revoked_at is None else from_us(revoked_at),
-    )

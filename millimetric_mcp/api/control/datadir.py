@@ -1,4 +1,4 @@
-"""The data directory and the secrets kept in it."""
+"""The data directory and the secrets in it."""
 
 import os
 import secrets
@@ -17,6 +17,7 @@ from millimetric_mcp.settings import MIN_SECRET_LENGTH, ApiSettings, ControlSett
 __all__ = [
     "Secrets",
     "control_dsn",
+    "find_data_dir",
     "keep_private",
     "make_private_directory",
     "prepare_data_dir",
@@ -25,6 +26,7 @@ __all__ = [
     "write_private_file",
 ]
 
+_WHERE = "--data-dir / MILLIMETRIC_DATA_DIR"
 _CONTROL_FILE = "control.sqlite3"
 _PEPPER_FILE = "pepper"
 _IP_SALT_FILE = "ip-salt"
@@ -34,47 +36,73 @@ _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 @dataclass(frozen=True, slots=True)
 class Secrets:
-    """What is hashed with keys, and what with addresses (None where it is not needed)."""
+    """The secrets of the hashes of keys, and of IP addresses (None if not needed)."""
 
     pepper: bytes = field(repr=False)
     ip_salt: bytes | None = field(repr=False)
 
 
 def keep_private() -> None:
-    """What this process writes from here on is for its owner alone."""
+    """Let only their owner use the files that this process creates from now on."""
     os.umask(_OTHERS)
 
 
 def prepare_data_dir(settings: ControlSettings) -> Path:
-    """The data directory, made for its owner only where there is none.
+    """Return the data directory; create it, for its owner only, if it is missing.
 
     Raises:
-        SettingsError: it can't be made.
+        SettingsError: it can't be created.
     """
-    path = settings.data_dir or user_data_path("millimetric", appauthor=False)
+    path = _data_dir(settings)
     make_private_directory(path)
     return path
 
 
-def make_private_directory(path: Path) -> None:
-    """Makes a data directory, or one in it, for its owner only where there is none.
+def find_data_dir(settings: ControlSettings) -> Path:
+    """Return the data directory of a deployment that exists already; create nothing.
 
     Raises:
-        SettingsError: it can't be made.
+        SettingsError: there are no keys in that directory.
+    """
+    path = _data_dir(settings)
+    files = [
+        *([_CONTROL_FILE] if settings.control is None else []),
+        *([_PEPPER_FILE] if settings.pepper is None else []),
+    ]
+    missing = [name for name in files if not (path / name).exists()]
+    if missing:
+        sentence = (
+            f"{_WHERE}: {path} holds no API keys ({' and '.join(missing)} missing). "
+            "Check the path. 'millimetric-mcp api' and 'keys create' create a data directory."
+        )
+        raise SettingsError([sentence])
+    return path
+
+
+def _data_dir(settings: ControlSettings) -> Path:
+    return settings.data_dir or user_data_path("millimetric", appauthor=False)
+
+
+def make_private_directory(path: Path) -> None:
+    """Create a directory for its owner only, unless it exists.
+
+    Raises:
+        SettingsError: it can't be created.
     """
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except FileExistsError:
+        raise SettingsError([f"{_WHERE}: {path} is a file. Choose a directory."]) from None
     except OSError as error:
-        raise SettingsError(
-            [f"--data-dir / MILLIMETRIC_DATA_DIR: {path} can't be made: {error.strerror}"]
-        ) from None
+        sentence = f"{_WHERE}: can't create {path}: {error.strerror}. Choose another directory."
+        raise SettingsError([sentence]) from None
 
 
 def control_dsn(settings: ControlSettings, data_dir: Path) -> URL:
-    """The DSN of projects and keys: the one set, else SQLite in the data directory.
+    """Return the DSN of projects and keys; by default SQLite in the data directory.
 
     Raises:
-        SettingsError: the one set is no DSN that can be used.
+        SettingsError: the DSN of the settings is invalid.
     """
     if settings.control is not None:
         return parse_dsn(settings.control.get_secret_value())
@@ -82,7 +110,7 @@ def control_dsn(settings: ControlSettings, data_dir: Path) -> URL:
 
 
 def resolve_secrets(settings: ControlSettings, data_dir: Path) -> Secrets:
-    """The secrets that are set; those that are not are made once in the data directory.
+    """Return the secrets of the settings, or else those in the data directory's files.
 
     Raises:
         SettingsError: a secret's file can't be used.
@@ -100,24 +128,25 @@ def _secret(value: SecretStr | None, path: Path) -> bytes:
 
 
 def read_or_make_secret(path: Path) -> bytes:
-    """The secret in the file, made on first use: URL-safe text, fit to be set as a variable.
+    """Return the secret in a file; create it on first use, as URL-safe text.
 
-    Of several processes that make it at once, all get the same one.
+    If several processes create it at once, all get the same one.
 
     Raises:
-        SettingsError: others than its owner can read the file, or it holds no secret.
+        SettingsError: other users can read the file, or it holds no secret.
     """
     try:
         if not path.exists():
             _make_secret(path)
         with path.open("rb") as file:
-            if os.name != "nt" and os.fstat(file.fileno()).st_mode & _OTHERS:
-                raise SettingsError([f"{path} is open to other users: run chmod 600 {path}"])
+            if os.fstat(file.fileno()).st_mode & _OTHERS:
+                sentence = f"Other users can read {path}. Run: chmod 600 {path}"
+                raise SettingsError([sentence])
             secret = file.read().strip()
     except OSError as error:
-        raise SettingsError([f"{path} can't be used: {error.strerror}"]) from None
+        raise SettingsError([f"can't read or create {path}: {error.strerror}"]) from None
     if len(secret) < MIN_SECRET_LENGTH:
-        raise SettingsError([f"{path} holds no secret; restore it from a backup"])
+        raise SettingsError([f"{path} holds no secret. Restore it from a backup."])
     return secret
 
 
@@ -125,12 +154,16 @@ def _make_secret(path: Path) -> None:
     draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     write_private_file(draft, secrets.token_urlsafe(_SECRET_BYTES) + "\n")
     try:
-        os.link(draft, path)  # unlike a rename, this leaves the file of a faster process alone
+        os.link(draft, path)  # unlike a rename, it does not replace another process's file
     except FileExistsError:
         return
     finally:
         draft.unlink()
-    _flush_directory(path.parent)
+    descriptor = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def write_private_file(path: Path, text: str) -> None:
@@ -143,13 +176,3 @@ def write_private_file(path: Path, text: str) -> None:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
-
-
-def _flush_directory(path: Path) -> None:
-    if os.name == "nt":
-        return
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

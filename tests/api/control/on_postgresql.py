@@ -1,4 +1,4 @@
-"""What only PostgreSQL can do to us; collected by ``scripts/test-postgres`` only."""
+"""Failures that only PostgreSQL has; collected by ``scripts/test-postgres`` only."""
 
 import os
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ SERVER = make_url(os.environ["MILLIMETRIC_TEST_CONTROL"]).set(drivername="postgr
 
 @pytest.fixture
 def operator():
-    """A connection of somebody who may do anything."""
+    """A connection with all rights."""
     engine = create_engine(SERVER)
     with engine.connect() as connection:
         yield connection
@@ -29,22 +29,19 @@ def test_the_suite_runs_on_postgresql(control_dsn):
 
 
 @pytest.mark.parametrize(
-    ("changed", "reason"),
-    [
-        ({"password": "planted-secret"}, "it refused the user or password"),
-        ({"database": "planted"}, "the database, user or a table does not exist"),
-        ({"host": "planted.invalid"}, "its host is not known"),
-    ],
+    "changed",
+    [{"password": "planted-secret"}, {"database": "planted"}, {"host": "planted.invalid"}],
+    ids=str,
 )
-def test_a_server_that_lets_nobody_in_is_explained_without_the_dsn(changed, reason):
+def test_a_refused_connection_is_explained_without_the_dsn(changed):
     with pytest.raises(StoreUnavailable) as failed:
         open_control(SERVER.set(**changed), pepper=PEPPER)
-    assert str(failed.value).endswith(reason)
+    assert "MILLIMETRIC_CONTROL) failed: OperationalError" in str(failed.value)
     assert "planted" not in str(failed.value)
     assert str(SERVER.password) not in str(failed.value)
 
 
-def test_connections_that_the_server_ended_are_made_anew(control, operator):
+def test_a_key_is_found_after_the_server_ended_the_connections(control, operator):
     new = control.create_key(kind=KeyKind.SK, env=KeyEnv.LIVE, project="shop")
     ended = operator.scalar(
         text(
@@ -53,20 +50,20 @@ def test_connections_that_the_server_ended_are_made_anew(control, operator):
         )
     )
     assert ended >= 1
-    assert control.find_key(new.key.prefix) == new.record
+    assert control.find_keys([new.key.prefix]) == {new.key.prefix: new.record}
 
 
-def test_a_lock_that_another_process_keeps_is_named(control, operator, monkeypatch):
+def test_a_write_fails_when_another_process_holds_the_lock(control, operator, monkeypatch):
     monkeypatch.setattr(control_engine, "_LOCK_WAIT_S", 1)
     lock = control_engine._ADVISORY_LOCK
     operator.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": lock})
-    with pytest.raises(StoreUnavailable, match="another process holds its lock"):
+    with pytest.raises(StoreUnavailable, match="LockNotAvailable"):
         control.create_key(kind=KeyKind.SK, env=KeyEnv.LIVE, project="shop")
     operator.rollback()
     control.create_key(kind=KeyKind.SK, env=KeyEnv.LIVE, project="shop")
 
 
-def test_a_socket_in_a_directory_will_do(operator):
+def test_a_dsn_can_name_the_directory_of_a_socket(operator):
     directory = operator.scalar(text("SHOW unix_socket_directories"))
     here = SERVER.set(host=None, port=None).update_query_dict(
         {"host": directory, "port": str(SERVER.port)}
@@ -79,7 +76,7 @@ def test_a_socket_in_a_directory_will_do(operator):
 
 @pytest.fixture
 def reader(operator) -> Iterator[str]:
-    """A user that was given nothing."""
+    """A user without rights."""
     operator.execute(text("CREATE ROLE reader LOGIN PASSWORD 'reader'"))
     operator.commit()
     yield "reader"
@@ -89,11 +86,11 @@ def reader(operator) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("right", [None, "USAGE", "CREATE, USAGE"])
-def test_a_user_without_rights_is_told_so(control, control_dsn, operator, reader, right):
+def test_opening_fails_when_the_user_has_no_rights(control, control_dsn, operator, reader, right):
     schema = make_url(control_dsn).query["options"].partition("=")[2]
     if right:
         operator.execute(text(f"GRANT {right} ON SCHEMA {schema} TO {reader}"))
         operator.commit()
     dsn = make_url(control_dsn).set(username=reader, password=reader)
-    with pytest.raises(StoreUnavailable, match="the user may not use its tables"):
+    with pytest.raises(StoreUnavailable, match=r"InsufficientPrivilege|InvalidSchemaName"):
         open_control(dsn, pepper=PEPPER)

@@ -51,35 +51,37 @@ def settle_pepper(dsn: str) -> None:
         say("refused")
 
 
-def claim_forgets(dsn: str) -> Iterator[None]:
+def claim_deletions(dsn: str) -> Iterator[None]:
     control = open_control(dsn, pepper=PEPPER)
     yield
-    while claimed := control.forgets.claim(store=STORE, now=datetime.now(UTC), lease_s=60, limit=3):
-        for forget in claimed:
-            say(forget.id)
-            control.forgets.complete([forget.id], now=datetime.now(UTC))
+    while claimed := control.deletions.claim(
+        store=STORE, now=datetime.now(UTC), lease_s=60, limit=3
+    ):
+        for deletion in claimed:
+            say(deletion.id)
+            control.deletions.complete([deletion.id], now=datetime.now(UTC))
     control.close()
 
 
-def log_a_forget_and_die(dsn: str, project_id: str) -> None:
-    forget = _log_forget(open_control(dsn, pepper=PEPPER), project_id)
-    say(forget)
+def log_a_deletion_and_die(dsn: str, project_id: str) -> None:
+    deletion = _log_deletion(open_control(dsn, pepper=PEPPER), project_id)
+    say(deletion)
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def claim_a_forget_and_die(dsn: str, lease_s: str) -> None:
+def claim_a_deletion_and_die(dsn: str, lease_s: str) -> None:
     control = open_control(dsn, pepper=PEPPER)
-    claimed = control.forgets.claim(store=STORE, now=datetime.now(UTC), lease_s=float(lease_s))
+    claimed = control.deletions.claim(store=STORE, now=datetime.now(UTC), lease_s=float(lease_s))
     say(len(claimed))
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _log_forget(control: Control, project_id: str) -> str:
+def _log_deletion(control: Control, project_id: str) -> str:
     now = datetime.now(UTC)
-    forget = control.forgets.add(
+    deletion = control.deletions.add(
         store=STORE, project_id=int(project_id), user_id="user_42", cutoff=now, requested_at=now
     )
-    return forget.id
+    return deletion.id
 
 
 def make_secret(path: str) -> None:

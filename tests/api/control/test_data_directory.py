@@ -5,6 +5,7 @@ import pytest
 
 from millimetric_mcp.api.control import (
     control_dsn,
+    find_data_dir,
     open_control,
     prepare_data_dir,
     read_or_make_secret,
@@ -23,31 +24,51 @@ def settings_of(data_dir: Path, **environ) -> ApiSettings:
     return read_settings(ApiSettings, environ=environ, options={"data_dir": data_dir})
 
 
-def test_the_data_directory_is_made_for_its_owner_only(tmp_path):
+def test_the_data_directory_is_created_for_its_owner_only(tmp_path):
     path = prepare_data_dir(settings_of(tmp_path / "new"))
     assert path == tmp_path / "new"
     assert mode_of(path) == 0o700
 
 
-def test_an_existing_data_directory_is_left_as_it_is(tmp_path):
+def test_an_existing_data_directory_keeps_its_permissions(tmp_path):
     (tmp_path / "old").mkdir(mode=0o755)
     assert mode_of(prepare_data_dir(settings_of(tmp_path / "old"))) == 0o755
 
 
-def test_without_a_setting_it_is_the_platforms_user_data_directory(tmp_path, monkeypatch):
+def test_the_default_is_the_platforms_user_data_directory(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
     path = prepare_data_dir(ControlSettings())
     assert path.name == "millimetric"
     assert path.is_dir()
 
 
-def test_a_data_directory_that_cannot_be_made_is_named_with_its_setting(tmp_path):
+def test_the_error_names_the_setting_when_the_data_directory_is_a_file(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(SettingsError, match=r"--data-dir / MILLIMETRIC_DATA_DIR: .*file"):
+    with pytest.raises(SettingsError, match=r"MILLIMETRIC_DATA_DIR: .*file is a file. Choose a"):
         prepare_data_dir(settings_of(tmp_path / "file"))
 
 
-def test_a_secret_is_made_once_for_its_owner_only(tmp_path):
+@pytest.mark.parametrize(
+    ("set_values", "missing"),
+    [
+        ({}, "control.sqlite3 and pepper missing"),
+        ({"MILLIMETRIC_PEPPER": "p" * 16}, "control.sqlite3 missing"),
+        ({"MILLIMETRIC_CONTROL": "postgresql://db.example/x"}, "pepper missing"),
+    ],
+)
+def test_a_look_at_a_missing_data_directory_names_the_missing_files(tmp_path, set_values, missing):
+    with pytest.raises(SettingsError, match=missing):
+        find_data_dir(settings_of(tmp_path / "typo", **set_values))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_look_needs_no_file_when_the_dsn_and_the_pepper_are_set(tmp_path):
+    set_values = {"MILLIMETRIC_PEPPER": "p" * 16, "MILLIMETRIC_CONTROL": "postgresql://h/db"}
+    path = find_data_dir(settings_of(tmp_path / "none", **set_values))
+    assert path == tmp_path / "none"
+
+
+def test_a_secret_is_created_once_for_its_owner_only(tmp_path):
     secret = read_or_make_secret(tmp_path / "pepper")
     assert read_or_make_secret(tmp_path / "pepper") == secret
     assert len(secret) >= 32
@@ -55,7 +76,7 @@ def test_a_secret_is_made_once_for_its_owner_only(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["pepper"]
 
 
-def test_processes_that_make_a_secret_together_get_the_same(race, tmp_path):
+def test_processes_get_the_same_secret_when_they_create_it_together(race, tmp_path):
     outputs = race("make_secret", str(tmp_path / "pepper"))
     assert len(set(outputs)) == 1
     assert outputs[0].strip() == (tmp_path / "pepper").read_text().strip()
@@ -63,27 +84,27 @@ def test_processes_that_make_a_secret_together_get_the_same(race, tmp_path):
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o620])
-def test_a_secret_open_to_others_is_refused_with_the_remedy(tmp_path, mode):
+def test_a_secret_that_other_users_can_read_is_refused(tmp_path, mode):
     path = tmp_path / "pepper"
     secret = read_or_make_secret(path)
     path.chmod(mode)
-    with pytest.raises(SettingsError, match=f"run chmod 600 {path}") as refused:
+    with pytest.raises(SettingsError, match=f"Run: chmod 600 {path}") as refused:
         read_or_make_secret(path)
     assert secret.decode() not in str(refused.value)
 
 
 def test_a_file_without_a_secret_is_refused(tmp_path):
     write_private_file(tmp_path / "pepper", "short\n")
-    with pytest.raises(SettingsError, match="holds no secret; restore it"):
+    with pytest.raises(SettingsError, match=r"holds no secret\. Restore it"):
         read_or_make_secret(tmp_path / "pepper")
 
 
-def test_a_secret_that_cannot_be_read_or_made_is_refused(tmp_path):
-    with pytest.raises(SettingsError, match="can't be used: No such file"):
+def test_a_secret_that_can_t_be_created_is_refused(tmp_path):
+    with pytest.raises(SettingsError, match=r"can't read or create .*: No such file"):
         read_or_make_secret(tmp_path / "missing" / "pepper")
 
 
-def test_secrets_that_are_set_win_and_leave_no_file(tmp_path):
+def test_secrets_that_are_set_create_no_file(tmp_path):
     settings = settings_of(tmp_path, MILLIMETRIC_PEPPER="p" * 16, MILLIMETRIC_IP_SALT="s" * 16)
     secrets = resolve_secrets(settings, tmp_path)
     assert (secrets.pepper, secrets.ip_salt) == (b"p" * 16, b"s" * 16)
@@ -91,19 +112,19 @@ def test_secrets_that_are_set_win_and_leave_no_file(tmp_path):
     assert "pppp" not in repr(secrets)
 
 
-def test_secrets_that_are_not_set_are_two_files(tmp_path):
+def test_secrets_that_are_not_set_are_created_in_two_files(tmp_path):
     secrets = resolve_secrets(settings_of(tmp_path), tmp_path)
     assert secrets.pepper != secrets.ip_salt
     assert sorted(path.name for path in tmp_path.iterdir()) == ["ip-salt", "pepper"]
 
 
-def test_a_command_without_an_ip_salt_makes_none(tmp_path):
+def test_no_ip_salt_is_created_for_a_command_that_needs_none(tmp_path):
     settings = read_settings(ControlSettings, environ={}, options={"data_dir": tmp_path})
     assert resolve_secrets(settings, tmp_path).ip_salt is None
     assert [path.name for path in tmp_path.iterdir()] == ["pepper"]
 
 
-def test_a_secret_file_may_be_set_as_the_variable_elsewhere(tmp_path):
+def test_the_text_of_a_secret_file_can_be_set_as_the_variable(tmp_path):
     made = resolve_secrets(settings_of(tmp_path), tmp_path)
     text = (tmp_path / "pepper").read_text().strip()
     elsewhere = settings_of(tmp_path / "other", MILLIMETRIC_PEPPER=text)
@@ -118,7 +139,7 @@ def test_the_default_database_is_in_a_data_directory_of_any_name(tmp_path, name)
     assert (tmp_path / name / "control.sqlite3").exists()
 
 
-def test_a_set_dsn_wins_and_its_text_hides_the_password(tmp_path):
+def test_a_dsn_that_is_set_hides_its_password(tmp_path):
     settings = settings_of(tmp_path, MILLIMETRIC_CONTROL="postgres://u:planted-secret@h/db")
     dsn = control_dsn(settings, tmp_path)
     assert (dsn.host, dsn.database, dsn.password) == ("h", "db", "planted-secret")

@@ -2,6 +2,7 @@ import asyncio
 import gc
 import threading
 import time
+from collections.abc import Collection
 
 import pytest
 
@@ -20,23 +21,27 @@ class Clock:
 
 
 class Keys:
-    """A database of keys that counts, and can be held up or fail."""
+    """A database of keys that counts its queries, and can stop or fail."""
 
     def __init__(self, *prefixes: str) -> None:
         self.prefixes = set(prefixes)
         self.asked: list[str] = []
+        self.queries = 0
         self.is_down = False
         self.open = threading.Event()
         self.open.set()
 
-    def find(self, prefix: str) -> KeyRecord | None:
-        self.asked.append(prefix)
+    def find(self, prefixes: Collection[str]) -> dict[str, KeyRecord]:
+        self.asked += prefixes
+        self.queries += 1
         assert self.open.wait(timeout=10)
         if self.is_down:
             raise StoreUnavailable("down")
-        if prefix not in self.prefixes:
-            return None
-        return KeyRecord(prefix, KeyKind.SK, KeyEnv.LIVE, 1, "shop", frozenset(), b"hash")
+        return {
+            prefix: KeyRecord(prefix, KeyKind.SK, KeyEnv.LIVE, 1, "shop", frozenset(), b"hash")
+            for prefix in prefixes
+            if prefix in self.prefixes
+        }
 
 
 @pytest.fixture
@@ -58,14 +63,14 @@ async def cache(keys, clock):
 
 
 async def settle(keys: Keys, count: int) -> None:
-    """Wait until the database was asked that often and the answers are in."""
+    """Wait until the database was asked for that many prefixes and has answered."""
     async with asyncio.timeout(10):
         while len(keys.asked) < count:  # noqa: ASYNC110 - it is asked in threads
             await asyncio.sleep(0.001)
     await asyncio.sleep(0.02)
 
 
-async def test_a_known_key_is_asked_for_once_within_a_second(cache, keys, clock):
+async def test_a_known_key_is_looked_up_once_a_second(cache, keys, clock):
     first = await cache.find("known001")
     clock.now_s += 0.999
     assert await cache.find("known001") is first
@@ -73,13 +78,13 @@ async def test_a_known_key_is_asked_for_once_within_a_second(cache, keys, clock)
     assert keys.asked == ["known001"]
 
 
-async def test_an_unknown_prefix_is_asked_for_once_within_a_second(cache, keys):
+async def test_an_unknown_prefix_is_looked_up_once_a_second(cache, keys):
     assert await cache.find("unknown1") is None
     assert await cache.find("unknown1") is None
     assert keys.asked == ["unknown1"]
 
 
-async def test_an_ageing_answer_is_given_while_a_new_one_is_fetched(cache, keys, clock):
+async def test_an_old_entry_is_used_while_it_is_fetched_again(cache, keys, clock):
     await cache.find("known001")
     keys.open.clear()
     clock.now_s += 1.5
@@ -90,7 +95,7 @@ async def test_an_ageing_answer_is_given_while_a_new_one_is_fetched(cache, keys,
     assert keys.asked == ["known001", "known001"]
 
 
-async def test_an_answer_two_seconds_old_is_not_given(cache, keys, clock):
+async def test_an_entry_is_not_used_when_it_is_two_seconds_old(cache, keys, clock):
     await cache.find("known001")
     keys.prefixes.clear()
     clock.now_s += 2.0
@@ -99,7 +104,7 @@ async def test_an_answer_two_seconds_old_is_not_given(cache, keys, clock):
     assert keys.asked == ["known001"] * 2
 
 
-async def test_an_answers_age_counts_from_when_it_was_asked_for(cache, keys, clock):
+async def test_an_entry_is_as_old_as_its_query(cache, keys, clock):
     keys.open.clear()
     waiting = asyncio.create_task(cache.find("known001"))
     await settle(keys, 1)
@@ -128,18 +133,18 @@ async def test_callers_of_one_prefix_share_a_look_up(cache, keys):
     assert keys.asked == ["known001"]
 
 
-async def test_a_caller_that_gives_up_leaves_the_look_up_to_the_others(cache, keys):
+async def test_a_look_up_goes_on_when_one_of_its_callers_is_cancelled(cache, keys):
     keys.open.clear()
-    quitter, stayer = (asyncio.create_task(cache.find("known001")) for _ in range(2))
+    cancelled, other = (asyncio.create_task(cache.find("known001")) for _ in range(2))
     await settle(keys, 1)
-    quitter.cancel()
+    cancelled.cancel()
     keys.open.set()
-    assert (await stayer).prefix == "known001"
-    assert quitter.cancelled()
+    assert (await other).prefix == "known001"
+    assert cancelled.cancelled()
     assert keys.asked == ["known001"]
 
 
-async def test_a_failing_database_is_a_failure_to_every_caller(cache, keys):
+async def test_every_caller_gets_the_failure_of_the_database(cache, keys):
     keys.is_down = True
     callers = [cache.find("known001") for _ in range(3)]
     failures = await asyncio.gather(*callers, return_exceptions=True)
@@ -148,7 +153,7 @@ async def test_a_failing_database_is_a_failure_to_every_caller(cache, keys):
     assert (await cache.find("known001")).prefix == "known001"
 
 
-async def test_a_busy_key_outlives_a_short_failure_in_silence(cache, keys, clock, caplog):
+async def test_a_busy_key_is_found_during_a_short_failure(cache, keys, clock, caplog):
     await cache.find("known001")
     keys.is_down = True
     clock.now_s += 1.5
@@ -162,7 +167,7 @@ async def test_a_busy_key_outlives_a_short_failure_in_silence(cache, keys, clock
         await cache.find("known001")
 
 
-async def test_a_database_that_does_not_answer_is_unavailable(keys):
+async def test_a_look_up_fails_when_the_database_does_not_answer(keys):
     cache = KeyCache(keys.find, timeout_s=0.05)
     keys.open.clear()
     with pytest.raises(StoreUnavailable, match="did not answer"):
@@ -171,7 +176,7 @@ async def test_a_database_that_does_not_answer_is_unavailable(keys):
     await cache.close()
 
 
-async def test_strangers_neither_push_out_nor_delay_a_known_key(keys, clock):
+async def test_guessed_keys_neither_displace_nor_delay_a_known_key(keys, clock):
     cache = KeyCache(keys.find, clock=clock, max_keys=10)
     await cache.find("known001")
     for number in range(50):
@@ -180,18 +185,62 @@ async def test_strangers_neither_push_out_nor_delay_a_known_key(keys, clock):
     await cache.find("known001")
     assert len(keys.asked) == asked
     keys.open.clear()
-    strangers = [asyncio.create_task(cache.find(f"other{number:03d}")) for number in range(20)]
-    await settle(keys, asked + 2)
+    guesses = [asyncio.create_task(cache.find(f"other{number:03d}")) for number in range(20)]
+    await settle(keys, asked + 1)
     clock.now_s += 1.5
     await cache.find("known001")
-    await settle(keys, asked + 3)
+    await settle(keys, asked + 2)
     assert keys.asked[-1] == "known001"
     keys.open.set()
-    await asyncio.gather(*strangers)
+    await asyncio.gather(*guesses)
     await cache.close()
 
 
-async def test_the_cache_is_bounded_and_drops_the_longest_unasked(keys, clock):
+async def test_prefixes_that_wait_are_looked_up_in_one_query(cache, keys):
+    keys.open.clear()
+    first = asyncio.create_task(cache.find("known001"))
+    await settle(keys, 1)
+    others = [asyncio.create_task(cache.find(f"guess{number:03d}")) for number in range(500)]
+    await asyncio.sleep(0)
+    keys.open.set()
+    assert (await first).prefix == "known001"
+    assert await asyncio.gather(*others) == [None] * 500
+    assert keys.queries == 2
+
+
+async def test_a_flood_of_unknown_keys_is_refused_early_and_does_not_lock_out_a_new_key(keys):
+    def find_slowly(prefixes: Collection[str]) -> dict[str, KeyRecord]:
+        time.sleep(0.02)
+        return keys.find(prefixes)
+
+    cache = KeyCache(find_slowly, max_waiting=1000)
+    guesses = [asyncio.create_task(cache.find(f"{number:08d}")) for number in range(5000)]
+    await asyncio.sleep(0)
+    outcomes = await asyncio.gather(*guesses, return_exceptions=True)
+    refused = [outcome for outcome in outcomes if isinstance(outcome, StoreUnavailable)]
+    assert len(refused) == 4000
+    assert "too many keys" in str(refused[0])
+    assert (await asyncio.wait_for(cache.find("known001"), 1)).prefix == "known001"
+    assert len(keys.asked) == 1001
+    await cache.close()
+
+
+async def test_look_ups_stay_bounded_while_the_database_does_not_answer(keys):
+    cache = KeyCache(keys.find, timeout_s=0.05, max_waiting=10)
+    keys.open.clear()
+    for round_number in range(3):
+        guesses = [cache.find(f"{round_number}{number:07d}") for number in range(50)]
+        outcomes = await asyncio.gather(*guesses, return_exceptions=True)
+        assert {type(outcome) for outcome in outcomes} == {StoreUnavailable}
+    new = asyncio.create_task(cache.find("known001"))
+    await asyncio.sleep(0)
+    keys.open.set()
+    assert (await new).prefix == "known001"
+    assert len(keys.asked) == 10 + 1
+    await cache.close()
+
+
+async def test_the_cache_drops_its_oldest_entry_when_it_is_full(keys, clock):
     keys.prefixes = {f"known{number:03d}" for number in range(12)}
     cache = KeyCache(keys.find, clock=clock, max_keys=10)
     for prefix in sorted(keys.prefixes):
@@ -205,7 +254,7 @@ async def test_the_cache_is_bounded_and_drops_the_longest_unasked(keys, clock):
     await cache.close()
 
 
-async def test_closing_ends_look_ups_under_way(keys):
+async def test_closing_cancels_running_look_ups(keys):
     cache = KeyCache(keys.find)
     keys.open.clear()
     waiting = asyncio.create_task(cache.find("known001"))
@@ -216,10 +265,10 @@ async def test_closing_ends_look_ups_under_way(keys):
     keys.open.set()
 
 
-async def test_a_revocation_is_effective_within_five_seconds(control, control_dsn):
+async def test_a_revoked_key_is_refused_within_five_seconds(control, control_dsn):
     new = control.create_key(kind=KeyKind.SK, env=KeyEnv.LIVE, project="shop")
     elsewhere = open_control(control_dsn, pepper=PEPPER)
-    cache = KeyCache(elsewhere.find_key)
+    cache = KeyCache(elsewhere.find_keys)
     assert await cache.find(new.key.prefix) == new.record
     control.revoke_key(new.key.prefix)
     revoked_at_s = time.monotonic()

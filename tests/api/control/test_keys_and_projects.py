@@ -5,7 +5,8 @@ from hashlib import sha256
 import pytest
 from sqlalchemy import create_engine, inspect, text
 
-from millimetric_mcp.api.control import Control, NewKey, open_control
+from millimetric_mcp.api.control import Control, NewKey, Revocation, open_control
+from millimetric_mcp.api.control.database import Retention
 from millimetric_mcp.contract.keys import KeyEnv, KeyKind, parse_api_key
 
 PEPPER = b"pepper for the tests"
@@ -28,13 +29,13 @@ def read_all_rows(dsn: str) -> str:
 
 def test_a_new_key_is_found_by_its_prefix(control):
     new = create(control, "pk", env=KeyEnv.TEST, origins=["https://shop.example"])
-    found = control.find_key(new.key.prefix)
+    found = control.find_keys([new.key.prefix])[new.key.prefix]
     assert found == new.record
     assert (found.kind, found.env, found.project) == (KeyKind.PK, KeyEnv.TEST, "shop")
     assert found.origins == {"https://shop.example"}
 
 
-def test_a_new_key_has_the_written_form_of_the_contract(control):
+def test_a_new_key_has_the_form_of_the_contract(control):
     new = create(control)
     assert parse_api_key(new.key.reveal()) == new.key
     assert len(new.key.secret) >= 32
@@ -43,13 +44,13 @@ def test_a_new_key_has_the_written_form_of_the_contract(control):
 def test_only_the_hash_of_secret_and_pepper_is_stored(control, control_dsn):
     new = create(control)
     hashed = sha256(new.key.secret.encode() + PEPPER).digest()
-    assert control.find_key(new.key.prefix).secret_hash == hashed
+    assert control.find_keys([new.key.prefix])[new.key.prefix].secret_hash == hashed
     rows = read_all_rows(control_dsn)
     assert new.key.prefix in rows
     assert new.key.secret not in rows
 
 
-def test_no_secret_stands_in_any_file_of_the_database(tmp_path):
+def test_no_file_of_the_database_holds_a_secret(tmp_path):
     control = open_control(f"sqlite:///{tmp_path}/control.sqlite3", pepper=PEPPER)
     new = create(control)
     files = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
@@ -59,13 +60,13 @@ def test_no_secret_stands_in_any_file_of_the_database(tmp_path):
     assert not any(PEPPER in content for content in files.values())
 
 
-def test_a_secret_is_not_in_the_text_of_what_holds_it(control):
+def test_the_repr_of_a_new_key_hides_its_secret(control):
     new = create(control)
     assert new.key.secret not in repr(new)
     assert repr(new.record.secret_hash) not in repr(new)
 
 
-def test_a_prefix_that_is_taken_is_drawn_again(control, monkeypatch):
+def test_a_prefix_is_chosen_again_when_it_is_taken(control, monkeypatch):
     drawn = iter("aaaaaaaa" + "aaaaaaaa" + "bbbbbbbb")
     monkeypatch.setattr("secrets.choice", lambda _: next(drawn))
     assert [create(control).key.prefix for _ in range(2)] == ["aaaaaaaa", "bbbbbbbb"]
@@ -78,11 +79,11 @@ def test_keys_of_one_project_share_its_id_and_other_projects_have_others(control
     assert 0 < other.record.project_id < 2**53
 
 
-def test_a_revoked_key_is_found_no_more(control):
+def test_a_revoked_key_is_not_found(control):
     kept, revoked = create(control), create(control)
-    assert control.revoke_key(revoked.key.prefix) is True
-    assert control.find_key(revoked.key.prefix) is None
-    assert control.find_key(kept.key.prefix) == kept.record
+    assert control.revoke_key(revoked.key.prefix) is Revocation.REVOKED
+    found = control.find_keys([kept.key.prefix, revoked.key.prefix])
+    assert found == {kept.key.prefix: kept.record}
 
 
 def test_revoking_twice_keeps_the_first_time(control_dsn):
@@ -91,15 +92,15 @@ def test_revoking_twice_keeps_the_first_time(control_dsn):
     prefix = create(control).key.prefix
     control.revoke_key(prefix)
     first = control.list_keys()[0].revoked_at
-    assert control.revoke_key(prefix) is True
+    assert control.revoke_key(prefix) is Revocation.ALREADY_REVOKED
     assert control.list_keys()[0].revoked_at == first
     control.close()
 
 
 def test_an_unknown_prefix_is_neither_found_nor_revoked(control):
     create(control)
-    assert control.find_key("aaaaaaaa") is None
-    assert control.revoke_key("aaaaaaaa") is False
+    assert control.find_keys(["aaaaaaaa"]) == {}
+    assert control.revoke_key("aaaaaaaa") is Revocation.UNKNOWN
 
 
 def test_every_key_is_listed_by_project_and_age(control):
@@ -114,18 +115,21 @@ def test_every_key_is_listed_by_project_and_age(control):
     assert abs((datetime.now(UTC) - listed[0].created_at).total_seconds()) < 60
 
 
-def test_retention_is_the_projects_and_stays_until_it_is_set_again(control):
+def test_retention_belongs_to_the_project_and_stays_until_it_is_set_again(control):
     shop = create(control, retention_days=90).record.project_id
     blog = create(control, project="blog").record.project_id
     create(control)
-    assert control.list_retentions() == {shop: 90}
-    assert control.list_retentions(default_days=7) == {shop: 90, blog: 7}
+    assert control.list_retentions() == (Retention(shop, "shop", 90),)
+    assert set(control.list_retentions(default_days=7)) == {
+        Retention(shop, "shop", 90),
+        Retention(blog, "blog", 7),
+    }
     create(control, retention_days=0)
-    assert control.list_retentions() == {}
+    assert control.list_retentions() == ()
     assert {key.retention_days for key in control.list_keys()} == {None}
 
 
-def test_a_first_start_makes_one_key_of_each_kind_and_shows_them(control):
+def test_a_first_start_creates_and_shows_one_key_of_each_kind(control):
     shown: list[NewKey] = []
     made = control.create_first_keys(shown.extend)
     assert [new.key.kind for new in made] == ["sk", "rk", "pk"]
@@ -136,17 +140,18 @@ def test_a_first_start_makes_one_key_of_each_kind_and_shows_them(control):
         [],
         ["http://localhost:5173", "http://localhost:8787"],
     ]
-    assert all(control.find_key(new.key.prefix) == new.record for new in made)
+    records = {new.key.prefix: new.record for new in made}
+    assert control.find_keys(records) == records
 
 
-def test_first_keys_are_made_once_even_when_all_are_revoked(control):
+def test_first_keys_are_not_created_again_when_all_are_revoked(control):
     made = control.create_first_keys(lambda _: None)
     for new in made:
         control.revoke_key(new.key.prefix)
     assert control.create_first_keys(lambda _: None) is None
 
 
-def test_first_keys_that_could_not_be_shown_do_not_exist(control):
+def test_first_keys_are_not_stored_when_they_can_t_be_shown(control):
     def fail(_):
         raise RuntimeError("no paper in the printer")
 
@@ -156,7 +161,7 @@ def test_first_keys_that_could_not_be_shown_do_not_exist(control):
     assert control.create_first_keys(lambda _: None) is not None
 
 
-def test_processes_that_start_together_make_the_first_keys_once(race, control_dsn):
+def test_first_keys_are_created_once_when_processes_start_together(race, control_dsn):
     made = [json.loads(output) for output in race("make_first_keys", control_dsn)]
     assert sorted(map(len, made)) == [0, 0, 0, 3]
     control = open_control(control_dsn, pepper=PEPPER)
@@ -164,7 +169,7 @@ def test_processes_that_start_together_make_the_first_keys_once(race, control_ds
     control.close()
 
 
-def test_processes_that_name_a_new_project_together_get_the_same(race, control_dsn):
+def test_processes_get_the_same_project_when_they_create_it_together(race, control_dsn):
     outputs = race("create_key", control_dsn)
     assert len({line for output in outputs for line in output.split()}) == 1
     control = open_control(control_dsn, pepper=PEPPER)

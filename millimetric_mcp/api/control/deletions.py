@@ -1,0 +1,131 @@
+"""The log of deletions: which users' events must be deleted, and receipts of those that are.
+
+A user's id is never stored, only a salted hash of it, which the store compares with.
+"""
+
+import hmac
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from hashlib import sha256
+from typing import Any
+
+from sqlalchemy import RowMapping, insert, or_, select, update
+
+from millimetric_mcp.api.control.engine import Database
+from millimetric_mcp.api.control.schema import deletions
+
+__all__ = ["Deletion", "DeletionLog"]
+
+_SALT_BYTES = 16
+_COLUMNS = ("id", "project_id", "user_hash", "cutoff", "requested_at", "completed_at")
+
+
+@dataclass(frozen=True, slots=True)
+class Deletion:
+    """One deletion: every event of the user that was acknowledged before ``cutoff``.
+
+    ``user_hash`` is sha256(salt || user_id in UTF-8), 32 bytes. The salt belongs to the
+    deployment; it is derived from the pepper and not stored. Times are UTC, exact to the
+    microsecond. ``completed_at`` is None until the events are deleted.
+    """
+
+    id: str
+    project_id: int
+    salt: bytes = field(repr=False)
+    user_hash: bytes
+    cutoff: datetime
+    requested_at: datetime
+    completed_at: datetime | None = None
+
+
+class DeletionLog:
+    """Deletions, pending and completed, shared by every process of a deployment.
+
+    A process claims a deletion for a limited time. If it dies, another process claims the
+    deletion later and runs it again, so running one twice must do no harm.
+    Every method raises StoreUnavailable if the database fails.
+    """
+
+    def __init__(self, database: Database, *, pepper: bytes) -> None:
+        self._database = database
+        # The label is part of the hashes in existing databases.
+        self._salt = hmac.digest(pepper, b"erasures", "sha256")[:_SALT_BYTES]
+
+    def add(
+        self, *, store: str, project_id: int, user_id: str, cutoff: datetime, requested_at: datetime
+    ) -> Deletion:
+        """Log a deletion for the event store of that id; it survives a crash from then on."""
+        values: dict[str, Any] = {
+            "id": secrets.token_hex(16),
+            "project_id": project_id,
+            "user_hash": sha256(self._salt + user_id.encode()).digest(),
+            "cutoff": cutoff,
+            "requested_at": requested_at,
+        }
+        with self._database.writing() as connection:
+            connection.execute(insert(deletions).values(store=store, **values))
+        return Deletion(salt=self._salt, **values)
+
+    def list_pending(self) -> tuple[Deletion, ...]:
+        """Return the deletions that are not completed, oldest first, claimed ones included."""
+        query = (
+            select(deletions)
+            .where(deletions.c.completed_at.is_(None))
+            .order_by(deletions.c.requested_at, deletions.c.id)
+        )
+        with self._database.reading() as connection:
+            return tuple(map(self._read_row, connection.execute(query).mappings()))
+
+    def claim(
+        self, *, store: str, now: datetime, lease_s: float, limit: int = 1000
+    ) -> tuple[Deletion, ...]:
+        """Claim at most ``limit`` of the store's pending deletions, oldest first.
+
+        No other process can claim them for ``lease_s`` seconds, which must exceed the
+        difference between the machines' clocks. Deletions without a store belong to any store.
+        """
+        free = (
+            select(deletions.c.id)
+            .where(
+                deletions.c.completed_at.is_(None),
+                or_(deletions.c.store.is_(None), deletions.c.store == store),
+                or_(deletions.c.claimed_until.is_(None), deletions.c.claimed_until <= now),
+            )
+            .order_by(deletions.c.requested_at, deletions.c.id)
+            .limit(limit)
+            .with_for_update(skip_locked=True)
+        )
+        take = (
+            update(deletions)
+            .where(deletions.c.id.in_(free.scalar_subquery()))
+            .values(claimed_until=now + timedelta(seconds=lease_s))
+            .returning(deletions)
+        )
+        with self._database.writing() as connection:
+            claimed = [self._read_row(row) for row in connection.execute(take).mappings()]
+        return tuple(sorted(claimed, key=lambda deletion: (deletion.requested_at, deletion.id)))
+
+    def renew(self, deletion_ids: Sequence[str], *, now: datetime, lease_s: float) -> None:
+        """Keep claimed deletions for ``lease_s`` seconds more."""
+        self._change(deletion_ids, claimed_until=now + timedelta(seconds=lease_s))
+
+    def release(self, deletion_ids: Sequence[str]) -> None:
+        """Give claimed deletions back, so that any process can claim them at once."""
+        self._change(deletion_ids, claimed_until=None)
+
+    def complete(self, deletion_ids: Sequence[str], *, now: datetime) -> None:
+        """Mark deletions as completed; of several completions the first one's time stays."""
+        self._change(deletion_ids, completed_at=now)
+
+    def _change(self, deletion_ids: Sequence[str], **values: datetime | None) -> None:
+        with self._database.writing() as connection:
+            connection.execute(
+                update(deletions)
+                .where(deletions.c.id.in_(deletion_ids), deletions.c.completed_at.is_(None))
+                .values(values)
+            )
+
+    def _read_row(self, row: RowMapping) -> Deletion:
+        return Deletion(salt=self._salt, **{name: row[name] for name in _COLUMNS})
