@@ -1,13 +1,13 @@
-"""Every setting in one table: its variable, option, default, unit and meaning.
+"""Every setting in one table: its variable, option, default, allowed values and meaning.
 
-A setting is a field of `ServeSettings` or `ApiSettings`; the command line's options, the
-environment's variables and the documentation are read from the fields. An option wins over
-its variable, a variable over the default. Nothing here reads the environment by itself.
+A setting is a field of `ServeSettings` or `ApiSettings`. The command line's options, the
+environment's variables and the documentation are made from the fields. An option overrides
+its variable, and a variable overrides the default. The environment is an argument.
 """
 
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
@@ -25,7 +25,6 @@ from pydantic import (
     ValidationError,
     model_validator,
 )
-from pydantic.fields import FieldInfo
 
 from millimetric_mcp.contract.keys import KeyKind
 from millimetric_mcp.contract.validation import is_zone_name, list_field_errors
@@ -36,9 +35,11 @@ DEFAULT_HOST = "https://api.millimetric.ai"
 LOCAL_HOST = "http://localhost:8787"
 MIN_SECRET_LENGTH = 16
 
+_MAX_SHOWN_CHARS = 80
+
 
 class Transport(StrEnum):
-    """How an MCP client reaches the server."""
+    """How an MCP client connects to the server."""
 
     STDIO = "stdio"
     SSE = "sse"
@@ -46,7 +47,7 @@ class Transport(StrEnum):
 
 
 class Auth(StrEnum):
-    """Who may use the HTTP transports: holders of one token, or of their own API keys."""
+    """How clients of the HTTP transports log in: with one token, or with their own API keys."""
 
     TOKEN = "token"
     PASSTHROUGH = "passthrough"
@@ -54,53 +55,56 @@ class Auth(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """How a field is set: ``option`` is None for secrets, which argv would show to others.
+    """What the command line and the docs say about a setting.
 
-    ``unit`` is the value's unit or form, for the documentation and ``--help``.
+    ``option`` is None for secrets, because other users of a machine can read a process's
+    arguments. ``form`` says which values are allowed; a setting without one is a switch: its
+    option has no value.
     """
 
     variable: str
-    option: str | None = None
-    unit: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class SettingField:
-    """A setting with its field: everything the command line and the docs say of it."""
-
-    name: str
-    setting: Setting
-    info: FieldInfo
-
-    @property
-    def help(self) -> str:
-        return self.info.description or ""
+    option: str | None
+    form: str
+    help: str
+    default: Any
+    name: str = ""
 
     @property
     def is_switch(self) -> bool:
-        """Whether its option stands alone, without a value."""
-        return self.info.annotation is bool and not self.setting.unit
+        return not self.form
 
     @property
     def is_list(self) -> bool:
-        """Whether its option may be repeated and its variable holds a comma list."""
-        return isinstance(self.info.default, tuple)
+        """Return whether the option can be repeated; the variable holds a comma list."""
+        return isinstance(self.default, tuple)
 
     @property
     def default_text(self) -> str:
-        """The default as it would be set; empty where its description tells it."""
-        default = self.info.default
-        if isinstance(default, bool):
-            return "on" if default else "off"
-        return str(default) if isinstance(default, str | int | float) else ""
+        """Return the default as a user would write it; empty if the help describes it."""
+        if isinstance(self.default, bool):
+            return "on" if self.default else "off"
+        return str(self.default) if isinstance(self.default, str | int | float) else ""
+
+
+def _setting(
+    variable: str,
+    option: str | None,
+    form: str,
+    help: str,  # noqa: A002
+    *,
+    default: Any = None,  # noqa: ANN401
+    **limits: Any,  # noqa: ANN401
+) -> Any:  # noqa: ANN401 - the value of a field, for the type checker
+    extra: Any = {"setting": Setting(variable, option, form, help, default)}
+    return Field(default, json_schema_extra=extra, **limits)
 
 
 def _check_url(value: str) -> str:
     parts = urlsplit(value)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise ValueError("must be an http:// or https:// URL")
+        raise ValueError("Use a URL that begins with http:// or https://.")
     if parts.username or parts.password or parts.query or parts.fragment:
-        raise ValueError("must hold no credentials, query or fragment")
+        raise ValueError("Remove the user name, password, query and fragment from the URL.")
     return value.rstrip("/")
 
 
@@ -109,19 +113,15 @@ def _check_timezone(value: str) -> str:
         ZoneInfo(value)
         if is_zone_name(value):
             return value
-    raise ValueError("must be an IANA time zone, such as Europe/Berlin")
+    raise ValueError
 
 
-def _split(value: object) -> object:
-    return (
-        tuple(part.strip() for part in value.split(",") if part.strip())
-        if isinstance(value, str)
-        else value
-    )
+def _split(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
 def _check_kind(kind: KeyKind) -> AfterValidator:
-    """Names a key of another kind without showing it; its shape is the API's to judge."""
+    """Return a check that refuses a key of another kind without showing it."""
 
     def check(secret: SecretStr | None) -> SecretStr | None:
         _check_header_value(secret)
@@ -129,153 +129,17 @@ def _check_kind(kind: KeyKind) -> AfterValidator:
         if found == kind.value:
             return secret
         if found in list(KeyKind):
-            raise ValueError(f"holds a key of kind {found}; it takes one of kind {kind}")
-        raise ValueError(f"is not an API key: it does not start with {kind}_")
+            raise ValueError(f"This is a key of kind {found}. Use one that starts with {kind}_.")
+        raise ValueError(f"This is not an API key: it does not start with {kind}_.")
 
     return AfterValidator(check)
 
 
 def _check_header_value(secret: SecretStr | None) -> SecretStr | None:
-    """Names what no request can carry after ``Bearer``."""
     text = secret.get_secret_value() if secret else ""
     if not text.isascii() or not text.isprintable() or " " in text:
         raise ValueError("holds white space or characters that can't be sent")
     return secret
-
-
-def _check_secret_length(secret: SecretStr | None) -> SecretStr | None:
-    if secret is not None and len(secret.get_secret_value()) < MIN_SECRET_LENGTH:
-        raise ValueError(f"must have at least {MIN_SECRET_LENGTH} characters")
-    return secret
-
-
-LongSecret = Annotated[SecretStr | None, AfterValidator(_check_secret_length)]
-BaseUrl = Annotated[str, AfterValidator(_check_url)]
-TimeZoneName = Annotated[str, AfterValidator(_check_timezone)]
-Port = Annotated[int, Field(ge=0, le=65535)]
-
-
-class Settings(BaseModel):
-    """A command's settings, checked."""
-
-    # A model is built when a command first uses it: the start of the MCP server is measured.
-    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
-
-
-class AnswerSettings(Settings):
-    """How the MCP server answers: shared by ``serve`` and the ``/mcp`` of ``api``."""
-
-    read_only: Annotated[
-        bool,
-        Setting("MILLIMETRIC_READ_ONLY", "--read-only"),
-        Field(description="list the three read tools only, whatever the keys allow"),
-    ] = False
-    timezone: Annotated[
-        TimeZoneName,
-        Setting("MILLIMETRIC_TIMEZONE", "--timezone", "IANA name"),
-        Field(description="zone in which today, last_week and bare dates are meant"),
-    ] = "UTC"
-    max_result_chars: Annotated[
-        int,
-        Setting("MILLIMETRIC_MAX_RESULT_CHARS", "--max-result-chars", "characters"),
-        Field(
-            ge=1000,
-            le=1_000_000,
-            description="longest text of a tool's answer, and longest structured content",
-        ),
-    ] = 48_000
-    confirm_destructive: Annotated[
-        bool,
-        Setting("MILLIMETRIC_CONFIRM_DESTRUCTIVE", "--confirm-destructive"),
-        Field(description="refuse to forget where the client can't ask its user"),
-    ] = False
-    allowed_hosts: Annotated[
-        tuple[str, ...],
-        BeforeValidator(_split),
-        Setting(
-            "MILLIMETRIC_MCP_ALLOWED_HOSTS",
-            "--allowed-hosts",
-            "host, host:port, host:* or *; comma list",
-        ),
-        Field(description="Host headers of MCP requests accepted besides the listening address"),
-    ] = ()
-    allowed_origins: Annotated[
-        tuple[str, ...],
-        BeforeValidator(_split),
-        Setting(
-            "MILLIMETRIC_MCP_ALLOWED_ORIGINS",
-            "--allowed-origins",
-            "origin, origin:* or *; comma list",
-        ),
-        Field(description="Origin headers of MCP requests accepted from browsers"),
-    ] = ()
-
-
-class ServeSettings(AnswerSettings):
-    """Settings of ``millimetric-mcp serve``: the MCP server."""
-
-    transport: Annotated[
-        Transport,
-        Setting("MILLIMETRIC_MCP_TRANSPORT", "--transport"),
-        Field(description="stdio, sse (legacy HTTP+SSE), or http (Streamable HTTP and SSE)"),
-    ] = Transport.STDIO
-    bind: Annotated[
-        str,
-        Setting("MILLIMETRIC_MCP_BIND", "--host", "address"),
-        Field(description="address the HTTP transports listen on"),
-    ] = "127.0.0.1"
-    port: Annotated[
-        Port,
-        Setting("MILLIMETRIC_MCP_PORT", "--port", "TCP port, 0 = any free one"),
-        Field(description="port the HTTP transports listen on"),
-    ] = 8000
-    api_url: Annotated[
-        BaseUrl,
-        Setting("MILLIMETRIC_HOST", None, "URL"),
-        Field(description="base URL of the Millimetric API that is called"),
-    ] = DEFAULT_HOST
-    write_key: Annotated[
-        SecretStr | None,
-        _check_kind(KeyKind.SK),
-        Setting("MILLIMETRIC_KEY", None, "sk_…"),
-        Field(description="server key, used for writes only"),
-    ] = None
-    read_key: Annotated[
-        SecretStr | None,
-        _check_kind(KeyKind.RK),
-        Setting("MILLIMETRIC_RK", None, "rk_…"),
-        Field(description="read key, used for reads only"),
-    ] = None
-    auth: Annotated[
-        Auth | None,
-        Setting("MILLIMETRIC_MCP_AUTH", "--auth"),
-        Field(
-            description="guard of the HTTP transports: token (MILLIMETRIC_MCP_TOKEN) or "
-            "passthrough (the caller's own key); needed when listening beyond loopback"
-        ),
-    ] = None
-    token: Annotated[
-        LongSecret,
-        AfterValidator(_check_header_value),
-        Setting("MILLIMETRIC_MCP_TOKEN", None, "at least 16 characters"),
-        Field(description="the bearer token that --auth token asks for"),
-    ] = None
-    timeout_s: Annotated[
-        float,
-        Setting("MILLIMETRIC_TIMEOUT_S", "--timeout-s", "seconds"),
-        Field(gt=0, le=600, description="longest time a call of the API takes, retries included"),
-    ] = 30.0
-    connect_timeout_s: Annotated[
-        float,
-        Setting("MILLIMETRIC_CONNECT_TIMEOUT_S", "--connect-timeout-s", "seconds"),
-        Field(gt=0, le=600, description="longest time connecting to the API takes"),
-    ] = 5.0
-
-    @model_validator(mode="after")
-    def _check_token(self) -> Self:
-        if self.auth is Auth.TOKEN and self.token is None:
-            raise ValueError("--auth token needs MILLIMETRIC_MCP_TOKEN to be set")
-        return self
 
 
 class RateLimits(BaseModel):
@@ -290,204 +154,222 @@ class RateLimits(BaseModel):
 
 
 def _parse_rate_limits(value: object) -> object:
-    if value == "on":
-        return RateLimits()
-    if value == "off":
-        return None
-    if not isinstance(value, str):
-        return value
+    if not isinstance(value, str) or value in {"on", "off"}:
+        return RateLimits() if value == "on" else None if value == "off" else value
     limits: dict[str, float] = {}
     for part in value.split(","):
         route, _, rate = part.strip().partition("=")
         per_s, _, burst = rate.partition(":")
-        try:
+        with suppress(ValueError):
             in_range = 0 < float(per_s) <= 1e6 and 1 <= int(burst) <= 1e9
-            if route not in {"track", "batch"} or not in_range:
-                raise ValueError
-        except ValueError:
-            raise ValueError(
-                "must be on, off, or track=PER_SECOND:BURST,batch=PER_SECOND:BURST"
-            ) from None
-        limits |= {f"{route}_per_s": float(per_s), f"{route}_burst": int(burst)}
+            if route in {"track", "batch"} and in_range:
+                limits |= {f"{route}_per_s": float(per_s), f"{route}_burst": int(burst)}
+                continue
+        raise ValueError
     return RateLimits.model_validate(limits)
 
 
-def _parse_switch(value: object) -> object:
-    return {"on": True, "off": False}.get(value, value) if isinstance(value, str) else value
+LongSecret = Annotated[SecretStr, Field(min_length=MIN_SECRET_LENGTH)] | None
+CommaList = Annotated[tuple[str, ...], BeforeValidator(_split)]
+Networks = Annotated[tuple[IPv4Network | IPv6Network, ...], BeforeValidator(_split)]
+Port = Annotated[int, Field(ge=0, le=65535)]
+Limits = Annotated[RateLimits | None, BeforeValidator(_parse_rate_limits)]
+
+_PORT = "0 to 65535 (0 = any free port)"
+_SECRET = f"at least {MIN_SECRET_LENGTH} characters"
+_ON_OFF = "on or off"
 
 
-Switch = Annotated[bool, BeforeValidator(_parse_switch)]
+class Settings(BaseModel):
+    """A command's settings, checked."""
+
+    # A model is built when a command first uses it, because the MCP server must start fast.
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
+
+
+# The formatter would give each argument a line of its own.
+# fmt: off
+
+class AnswerSettings(Settings):
+    """How the MCP server answers: shared by ``serve`` and the ``/mcp`` of ``api``."""
+
+    read_only: bool = _setting("MILLIMETRIC_READ_ONLY", "--read-only", "",
+        "List only the tools that read data, whatever the keys allow.", default=False)
+    timezone: Annotated[str, AfterValidator(_check_timezone)] = _setting(
+        "MILLIMETRIC_TIMEZONE", "--timezone", "an IANA name such as Europe/Berlin",
+        "Time zone used for words like today and for dates without a time.", default="UTC")
+    max_result_chars: int = _setting(
+        "MILLIMETRIC_MAX_RESULT_CHARS", "--max-result-chars", "1000 to 1000000 characters",
+        "Maximum length of a tool's text, and of its structured content.",
+        default=48_000, ge=1000, le=1_000_000)
+    confirm_destructive: bool = _setting(
+        "MILLIMETRIC_CONFIRM_DESTRUCTIVE", "--confirm-destructive", "",
+        "Block the forget tool in clients that cannot show a confirmation dialog.", default=False)
+    allowed_hosts: CommaList = _setting("MILLIMETRIC_MCP_ALLOWED_HOSTS", "--allowed-hosts",
+        "host, host:port, host:* or *, with commas between",
+        "Host headers of MCP requests to accept besides the listening address. Set it behind a "
+        "reverse proxy.", default=())
+    allowed_origins: CommaList = _setting("MILLIMETRIC_MCP_ALLOWED_ORIGINS", "--allowed-origins",
+        "origin, origin:* or *, with commas between",
+        "Origin headers of MCP requests to accept from browsers.", default=())
+
+
+class ServeSettings(AnswerSettings):
+    """Settings of ``millimetric-mcp serve``: the MCP server."""
+
+    transport: Transport = _setting(
+        "MILLIMETRIC_MCP_TRANSPORT", "--transport", "stdio, sse or http",
+        "How MCP clients connect: stdio (the client starts this command), http (Streamable HTTP "
+        "and SSE) or sse (for older clients).", default=Transport.STDIO)
+    bind: str = _setting("MILLIMETRIC_MCP_BIND", "--host", "an address",
+        "Address that the HTTP transports listen on.", default="127.0.0.1")
+    port: Port = _setting("MILLIMETRIC_MCP_PORT", "--port", _PORT,
+        "Port that the HTTP transports listen on.", default=8000)
+    api_url: Annotated[str, AfterValidator(_check_url)] = _setting("MILLIMETRIC_HOST", None, "URL",
+        "Base URL of the Millimetric API to use.", default=DEFAULT_HOST)
+    write_key: Annotated[SecretStr | None, _check_kind(KeyKind.SK)] = _setting(
+        "MILLIMETRIC_KEY", None, "sk_…", "Server key, used to send data.")
+    read_key: Annotated[SecretStr | None, _check_kind(KeyKind.RK)] = _setting(
+        "MILLIMETRIC_RK", None, "rk_…", "Read key, used to read data.")
+    auth: Auth | None = _setting("MILLIMETRIC_MCP_AUTH", "--auth", "token or passthrough",
+        "How HTTP clients log in: token (one shared token, MILLIMETRIC_MCP_TOKEN) or passthrough "
+        "(each client sends its own API key). Required unless you listen on 127.0.0.1.")
+    token: Annotated[LongSecret, AfterValidator(_check_header_value)] = _setting(
+        "MILLIMETRIC_MCP_TOKEN", None, _SECRET, "Bearer token of HTTP clients for --auth token.")
+    timeout_s: float = _setting("MILLIMETRIC_TIMEOUT_S", "--timeout-s", "above 0, to 600 seconds",
+        "Time limit of one API call, retries included.", default=30.0, gt=0, le=600)
+    connect_timeout_s: float = _setting(
+        "MILLIMETRIC_CONNECT_TIMEOUT_S", "--connect-timeout-s", "above 0, to 600 seconds",
+        "Time limit for connecting to the API.", default=5.0, gt=0, le=600)
+
+    @model_validator(mode="after")
+    def _check_token(self) -> Self:
+        if self.auth is Auth.TOKEN and self.token is None:
+            raise ValueError("--auth token needs a token. Set MILLIMETRIC_MCP_TOKEN.")
+        return self
 
 
 class ControlSettings(Settings):
     """Where projects and keys are kept: shared by ``api`` and ``keys``."""
 
-    data_dir: Annotated[
-        Path | None,
-        Setting("MILLIMETRIC_DATA_DIR", "--data-dir", "directory"),
-        Field(description="data directory (default: the platform's user data directory)"),
-    ] = None
-    control: Annotated[
-        SecretStr | None,
-        Setting("MILLIMETRIC_CONTROL", "--control", "DSN"),
-        Field(description="DSN of projects and keys (default: SQLite in the data directory)"),
-    ] = None
-    pepper: Annotated[
-        LongSecret,
-        Setting("MILLIMETRIC_PEPPER", None, "at least 16 characters"),
-        Field(
-            description="secret hashed with every key (default: made once, in the data directory)"
-        ),
-    ] = None
+    data_dir: Path | None = _setting("MILLIMETRIC_DATA_DIR", "--data-dir", "a directory",
+        "Data directory. Default: your platform's user data directory.")
+    control: SecretStr | None = _setting(
+        "MILLIMETRIC_CONTROL", "--control", "sqlite:///FILE or postgresql://…",
+        "DSN of the database of projects and keys. Default: SQLite in the data directory.")
+    pepper: LongSecret = _setting("MILLIMETRIC_PEPPER", None, _SECRET,
+        "Secret hashed with every API key. Default: created once, in the data directory.")
 
 
 class StoreSettings(ControlSettings):
     """Where events are kept: shared by ``api`` and ``migrate``."""
 
-    store: Annotated[
-        SecretStr | None,
-        Setting("MILLIMETRIC_STORE", "--store", "DSN"),
-        Field(description="DSN of the event store (default: embedded in the data directory)"),
-    ] = None
-    cluster: Annotated[
-        str | None,
-        Setting("MILLIMETRIC_CLUSTER", "--cluster", "name"),
-        Field(
-            pattern=r"^[A-Za-z0-9_.-]{1,128}$",
-            description="ClickHouse cluster to create replicated, distributed tables on",
-        ),
-    ] = None
-    fsync: Annotated[
-        Switch,
-        Setting("MILLIMETRIC_FSYNC", "--fsync", "on or off"),
-        Field(description="flush every write to disk before it is acknowledged"),
-    ] = True
-    store_memory_mb: Annotated[
-        int,
-        Setting("MILLIMETRIC_STORE_MEMORY_MB", "--store-memory-mb", "MiB"),
-        Field(
-            ge=256,
-            description="most memory of the embedded engine for questions and writes together; "
-            "one question takes three quarters of it at most",
-        ),
-    ] = 1024
-    store_threads: Annotated[
-        int,
-        Setting("MILLIMETRIC_STORE_THREADS", "--store-threads", "threads, 0 = one a core"),
-        Field(ge=0, le=1024, description="most threads a query takes"),
-    ] = 0
+    store: SecretStr | None = _setting("MILLIMETRIC_STORE", "--store", "clickhouse://…",
+        "DSN of the event store. Default: an embedded database in the data directory.")
+    cluster: str | None = _setting(
+        "MILLIMETRIC_CLUSTER", "--cluster", "a name of letters, digits, dots, _ and -",
+        "ClickHouse cluster on which to create replicated, distributed tables.",
+        pattern=r"^[A-Za-z0-9_.-]{1,128}$")
+    fsync: bool = _setting("MILLIMETRIC_FSYNC", "--fsync", _ON_OFF,
+        "Flush every write to disk before it is acknowledged.", default=True)
+    store_memory_mb: int = _setting(
+        "MILLIMETRIC_STORE_MEMORY_MB", "--store-memory-mb", "at least 256 MiB",
+        "Memory limit of the embedded database. A single query may use up to 75 % of it.",
+        default=1024, ge=256)
+    store_threads: int = _setting(
+        "MILLIMETRIC_STORE_THREADS", "--store-threads", "0 to 1024 threads (0 = one per core)",
+        "Maximum number of threads of one query.", default=0, ge=0, le=1024)
 
 
 class ApiSettings(StoreSettings, AnswerSettings):
     """Settings of ``millimetric-mcp api``: the embedded HTTP API."""
 
-    bind: Annotated[
-        str,
-        Setting("MILLIMETRIC_API_BIND", "--host", "address"),
-        Field(description="address the API listens on"),
-    ] = "127.0.0.1"
-    port: Annotated[
-        Port,
-        Setting("MILLIMETRIC_API_PORT", "--port", "TCP port, 0 = any free one"),
-        Field(description="port the API listens on"),
-    ] = 8787
-    ip_salt: Annotated[
-        LongSecret,
-        Setting("MILLIMETRIC_IP_SALT", None, "at least 16 characters"),
-        Field(description="salt of the IP hashes (default: made once, in the data directory)"),
-    ] = None
-    rate_limits: Annotated[
-        RateLimits | None,
-        BeforeValidator(_parse_rate_limits),
-        Setting(
-            "MILLIMETRIC_RATE_LIMITS",
-            "--rate-limits",
-            "on, off, or track=PER_SECOND:BURST,batch=PER_SECOND:BURST",
-        ),
-        Field(
-            description="rate limits per project and route; default: on, track=50:200,batch=5:20"
-        ),
-    ] = RateLimits()
-    trusted_proxies: Annotated[
-        tuple[IPv4Network | IPv6Network, ...],
-        BeforeValidator(_split),
-        Setting("MILLIMETRIC_TRUSTED_PROXIES", "--trusted-proxy", "CIDRs, comma list"),
-        Field(description="proxies whose X-Forwarded-For is believed"),
-    ] = ()
-    workers: Annotated[
-        int,
-        Setting("MILLIMETRIC_WORKERS", "--workers", "processes"),
-        Field(
-            ge=1,
-            le=256,
-            description="API processes (more than one: ClickHouse server only, and no /mcp)",
-        ),
-    ] = 1
-    retention_days: Annotated[
-        int | None,
-        Setting("MILLIMETRIC_RETENTION_DAYS", "--retention-days", "days"),
-        Field(
-            ge=1,
-            le=MAX_RETENTION_DAYS,
-            description="days events are kept where a project sets none (default: for ever)",
-        ),
-    ] = None
-    max_queued_events: Annotated[
-        int,
-        Setting("MILLIMETRIC_MAX_QUEUED_EVENTS", "--max-queued-events", "events"),
-        Field(ge=1000, description="events waiting for the store before writes get a 503"),
-    ] = 50_000
+    bind: str = _setting("MILLIMETRIC_API_BIND", "--host", "an address",
+        "Address that the API listens on.", default="127.0.0.1")
+    port: Port = _setting("MILLIMETRIC_API_PORT", "--port", _PORT,
+        "Port that the API listens on.", default=8787)
+    ip_salt: LongSecret = _setting("MILLIMETRIC_IP_SALT", None, _SECRET,
+        "Salt of the hashes of IP addresses. Default: created once, in the data directory.")
+    rate_limits: Limits = _setting("MILLIMETRIC_RATE_LIMITS", "--rate-limits",
+        "on, off, or track=PER_SECOND:BURST,batch=PER_SECOND:BURST",
+        "Rate limits of each project. Default: on, which is track=50:200,batch=5:20.",
+        default=RateLimits())
+    trusted_proxies: Networks = _setting("MILLIMETRIC_TRUSTED_PROXIES", "--trusted-proxy",
+        "IP ranges such as 10.0.0.0/8, with commas between",
+        "IP ranges of your reverse proxies. The visitor's address is read from X-Forwarded-For "
+        "only if the request comes from one of them.", default=())
+    workers: int = _setting("MILLIMETRIC_WORKERS", "--workers", "1 to 256 processes",
+        "API processes. More than one needs a ClickHouse server, and there is no /mcp.",
+        default=1, ge=1, le=256)
+    retention_days: int | None = _setting(
+        "MILLIMETRIC_RETENTION_DAYS", "--retention-days", f"1 to {MAX_RETENTION_DAYS} days",
+        "Days that events are kept in projects without a setting. Default: for ever.",
+        ge=1, le=MAX_RETENTION_DAYS)
+    max_queued_events: int = _setting(
+        "MILLIMETRIC_MAX_QUEUED_EVENTS", "--max-queued-events", "at least 1000 events",
+        "Events that may wait for the store. If more wait, writes get a 503.",
+        default=50_000, ge=1000)
+
+# fmt: on
 
 
 SettingsT = TypeVar("SettingsT", bound=Settings)
 
 
-def list_settings(model: type[Settings]) -> tuple[SettingField, ...]:
-    """The model's settings: its own first, then those it shares, each in declared order."""
-    own_first = dict.fromkeys(
+def list_settings(model: type[Settings]) -> tuple[Setting, ...]:
+    """Return the model's settings: its own first, then those it shares, in declared order."""
+    names = dict.fromkeys(
         name for part in model.__mro__ for name in getattr(part, "__annotations__", ())
     )
-    return tuple(
-        SettingField(name, setting, model.model_fields[name])
-        for name in own_first
-        if name in model.model_fields
-        for setting in model.model_fields[name].metadata
-        if isinstance(setting, Setting)
-    )
+    extras: dict[str, Any] = {
+        name: field.json_schema_extra for name, field in model.model_fields.items()
+    }
+    return tuple(replace(extras[name]["setting"], name=name) for name in names if name in extras)
 
 
 def read_settings(
     model: type[SettingsT], *, environ: Mapping[str, str], options: Mapping[str, Any]
 ) -> SettingsT:
-    """The command's settings; ``options`` holds what argv gave, None where it gave nothing.
+    """Return the command's settings; ``options`` are those of the command line.
+
+    An option that is None was not given.
 
     Raises:
-        SettingsError: naming every fault at once, by variable and option.
+        SettingsError: it names every wrong setting, by option and variable.
     """
     values: dict[str, Any] = {}
-    for field in list_settings(model):
-        value = options.get(field.name)
+    settings = list_settings(model)
+    for setting in settings:
+        value = options.get(setting.name)
         if isinstance(value, list):
             value = ",".join(value)
         if value is None:
-            value = environ.get(field.setting.variable) or None
+            value = environ.get(setting.variable) or None
         if value is not None:
-            values[field.name] = value
+            values[setting.name] = value
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        raise SettingsError(_explain(model, error)) from None
+        sentences = _explain({setting.name: setting for setting in settings}, values, error)
+        raise SettingsError(list(dict.fromkeys(sentences))) from None
 
 
-def _explain(model: type[Settings], error: ValidationError) -> list[str]:
-    names = {field.name: field.setting for field in list_settings(model)}
-    sentences: dict[str, None] = {}
-    for fault in list_field_errors(error):
-        setting = names.get(fault.field.partition("[")[0].partition(".")[0])
-        where = (
-            " / ".join(name for name in (setting.option, setting.variable) if name) + ": "
-            if setting
-            else ""
-        )
-        sentences.setdefault(where + fault.message)
-    return list(sentences)
+def _explain(
+    settings: Mapping[str, Setting], values: Mapping[str, Any], error: ValidationError
+) -> list[str]:
+    sentences = []
+    for wrong in list_field_errors(error):
+        setting = settings.get(wrong.field.partition("[")[0].partition(".")[0])
+        if setting is None:
+            sentences.append(wrong.message)
+            continue
+        where = " / ".join(name for name in (setting.option, setting.variable) if name)
+        if wrong.kind == "value_error" and wrong.message:
+            sentence = wrong.message
+        else:
+            sentence = f"Use {setting.form or _ON_OFF}."
+            if setting.option:  # else it may be a secret
+                value = str(values[setting.name])[:_MAX_SHOWN_CHARS]
+                sentence = f"{value!r} is invalid. {sentence}"
+        sentences.append(f"{where}: {sentence}")
+    return sentences

@@ -98,13 +98,13 @@ def render_settings() -> str:
 
 
 def settings_of(model: type[Settings]) -> Iterable[tuple[str, ...]]:
-    for field in list_settings(model):
+    for setting in list_settings(model):
         yield (
-            f"`{field.setting.variable}`",
-            f"`{field.setting.option}`" if field.setting.option else "",
-            field.setting.unit or ("" if field.is_switch else "text"),
-            "" if field.is_switch else field.default_text,
-            field.help,
+            f"`{setting.variable}`",
+            f"`{setting.option}`" if setting.option else "",
+            setting.form,
+            "" if setting.is_switch else setting.default_text,
+            setting.help,
         )
 
 

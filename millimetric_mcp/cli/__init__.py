@@ -1,7 +1,7 @@
-"""The ``millimetric-mcp`` command: argv and the environment end here.
+"""The ``millimetric-mcp`` command; only here are argv and the environment read.
 
-Each command's module is imported when it runs, so that ``--version`` and ``--help`` load no
-server, and the MCP server loads nothing of the embedded API.
+Each command's module is imported when it runs, so ``--version`` and ``--help`` load no server,
+and the MCP server loads nothing of the embedded API.
 """
 
 import argparse
@@ -33,20 +33,20 @@ _UNSUPPORTED = (
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one command and returns its exit code: 0, 1 for a failure, 2 for wrong settings."""
+    """Run one command and return its exit code: 0, 1 for a failure, 2 for wrong settings."""
     try:
         code = _run(list(sys.argv[1:] if argv is None else argv))
         if sys.stdout and not sys.stdout.closed:  # there may be none
             sys.stdout.flush()
     except SettingsError as error:
-        for fault in error.errors:
-            print(f"millimetric-mcp: {fault}", file=sys.stderr)
+        for sentence in error.errors:
+            print(f"millimetric-mcp: {sentence}", file=sys.stderr)
         return EXIT_USAGE
     except MillimetricError as error:
         print(f"millimetric-mcp: {error}", file=sys.stderr)
         return EXIT_FAILURE
     except OSError as error:
-        _silence(sys.stdout)
+        _discard(sys.stdout)
         what = f"{error.filename}: " if error.filename else "reading or writing failed: "
         print(f"millimetric-mcp: {what}{error.strerror or type(error).__name__}", file=sys.stderr)
         return EXIT_FAILURE
@@ -56,34 +56,37 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: list[str]) -> int:
+    if arguments in (["help"], ["version"]):
+        arguments = [f"--{arguments[0]}"]
     if arguments == ["--version"]:
         print(f"millimetric-mcp {__version__}")
         return 0
     if arguments[:1] == ["api"]:  # its modules take a second to load
-        signal.signal(signal.SIGTERM, _end_before_serving)
-    from millimetric_mcp.cli.parser import build_parser  # noqa: PLC0415
+        signal.signal(signal.SIGTERM, _end_at_once)
+    from millimetric_mcp.cli.parser import build_parser, check_command  # noqa: PLC0415
 
+    check_command(arguments)
     options = build_parser().parse_args(arguments)
-    _ensure_output(options.command)
+    _check_output(options.command)
     return _load(options.command or "serve")(options, os.environ)
 
 
-def _end_before_serving(*_: object) -> None:
-    """Nothing is under way yet that has to be drained. An exception would do for Python's own
-    code, but an extension that is being imported makes another of it."""
+def _end_at_once(*_: object) -> None:
+    # Nothing runs yet that has to end first. An exception would not do: a C extension that is
+    # being imported turns it into an ImportError.
     os._exit(0)
 
 
-def _ensure_output(command: str | None) -> None:
-    """A closed standard output is no fault of the API's, but of a command that tells keys."""
+def _check_output(command: str | None) -> None:
+    """Raise if standard output is closed and the command prints keys; the API needs none."""
     if sys.stdout is None and command == "keys":
-        raise SettingsError(["keys: standard output is closed, and keys are told there"])
+        raise SettingsError(["keys: standard output is closed. Open it: the keys go there."])
     if sys.stdout is None and command == "api":
         sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - to the end
 
 
-def _silence(stream: TextIO) -> None:
-    """What could not be written is not tried again when Python ends, which would say so too."""
+def _discard(stream: TextIO) -> None:
+    """Discard what could not be written; Python would try again, and fail, when it ends."""
     with suppress(OSError, ValueError, AttributeError):  # it is closed, or there is none
         descriptor = os.open(os.devnull, os.O_WRONLY)
         os.dup2(descriptor, stream.fileno())
@@ -92,7 +95,7 @@ def _silence(stream: TextIO) -> None:
 
 def _load(command: str) -> Run:
     try:
-        with _uncollected():
+        with _garbage_collection_paused():
             run: Run = import_module(f"millimetric_mcp.cli.{command}").run
     except ModuleNotFoundError as error:
         if command not in _API_COMMANDS or (error.name or "").startswith("millimetric_mcp"):
@@ -108,9 +111,9 @@ def _load(command: str) -> Run:
 
 
 @contextmanager
-def _uncollected() -> Iterator[None]:
-    """Imports make much and free nothing; the collector's looking through it is a tenth of a
-    start. What is loaded then stays out of its sight."""
+def _garbage_collection_paused() -> Iterator[None]:
+    # Imports free nothing, and collecting takes a tenth of the start. What they created is
+    # left out of later collections too.
     gc.disable()
     try:
         yield

@@ -282,8 +282,8 @@ def _prepare_for_workers(settings: ApiSettings, data_dir: Path, target: StoreTar
 
 def _hand_down(options: argparse.Namespace) -> None:
     """Puts what argv gave where the workers read it, out of sight of other users."""
-    for field in list_settings(ApiSettings):
-        value = getattr(options, field.name, None)
+    for setting in list_settings(ApiSettings):
+        value = getattr(options, setting.name, None)
         if value is not None:
             text = ",".join(value) if isinstance(value, list) else str(value)
-            os.environ[field.setting.variable] = text
+            os.environ[setting.variable] = text

@@ -1,37 +1,32 @@
-"""``millimetric-mcp keys``: make, list and revoke API keys, while the API runs or not."""
+"""``millimetric-mcp keys``: create, list and revoke API keys, while the API runs or not."""
 
 import json
+import re
+import shlex
 import sys
 from argparse import Namespace
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from functools import partial
+from itertools import groupby
 from pathlib import Path
 from typing import TextIO
-
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.table import Column, Table
-from rich.text import Text
 
 from millimetric_mcp.api.control import (
     FIRST_PROJECT,
     Control,
     KeySummary,
     NewKey,
+    Revocation,
     control_dsn,
+    find_data_dir,
     keep_private,
     open_control,
     prepare_data_dir,
     resolve_secrets,
     write_private_file,
 )
-from millimetric_mcp.contract.keys import (
-    KeyEnv,
-    KeyKind,
-    normalise_origin,
-    parse_api_key,
-)
+from millimetric_mcp.contract.keys import KeyEnv, KeyKind, normalise_origin, parse_api_key
 from millimetric_mcp.contract.validation import format_timestamp
 from millimetric_mcp.errors import SettingsError
 from millimetric_mcp.settings import MAX_RETENTION_DAYS, ControlSettings, read_settings
@@ -39,37 +34,45 @@ from millimetric_mcp.settings import MAX_RETENTION_DAYS, ControlSettings, read_s
 __all__ = ["announce_first_keys", "run"]
 
 _MAX_PROJECT_CHARS = 64
-_PIPE_WIDTH_CHARS = 200
+_MAX_FILE_PART_CHARS = 32
 _VARIABLES = {
     KeyKind.SK: "MILLIMETRIC_KEY",
     KeyKind.RK: "MILLIMETRIC_RK",
     KeyKind.PK: "MILLIMETRIC_PK",
 }
+_KIND_NAMES = {KeyKind.SK: "server key", KeyKind.RK: "read key", KeyKind.PK: "browser key"}
 
 
 def run(options: Namespace, environ: Mapping[str, str]) -> int:
-    """Do ``keys create``, ``list`` or ``revoke``; the exit code, 1 for an unknown prefix.
+    """Run ``keys create``, ``list`` or ``revoke``; return 1 if the prefix is unknown.
 
     Raises:
-        SettingsError: an option or setting is wrong; every faulty option is named.
+        SettingsError: options or settings are wrong; every wrong option is named.
         StoreUnavailable: the control database failed.
     """
     settings = read_settings(ControlSettings, environ=environ, options=vars(options))
-    commands = {"create": _create, "list": _list, "revoke": _revoke}
+    keep_private()
     if options.keys_command == "create":
         _check_create_options(options)
-    keep_private()
-    data_dir = prepare_data_dir(settings)
+        data_dir = prepare_data_dir(settings)
+    else:
+        data_dir = find_data_dir(settings)
     pepper = resolve_secrets(settings, data_dir).pepper
     with closing(open_control(control_dsn(settings, data_dir), pepper=pepper)) as control:
-        return commands[options.keys_command](control, options, data_dir)
+        match options.keys_command:
+            case "create":
+                return _create(control, options, data_dir)
+            case "list":
+                return _list(control, options)
+            case _:
+                return _revoke(control, options)
 
 
 def announce_first_keys(control: Control, *, data_dir: Path, stdout: TextIO) -> None:
-    """Make a deployment's first keys, where it never had any, and give them out once.
+    """Create a deployment's first keys, if it never had any.
 
-    They are printed where ``stdout`` is a terminal; elsewhere they go to a file that only
-    its owner can read, and its path is printed.
+    They are printed if ``stdout`` is a terminal. Otherwise they are saved to a file that only
+    its owner can read, and the path is printed.
     """
     control.create_first_keys(partial(_hand_out, data_dir=data_dir, stdout=stdout))
 
@@ -79,69 +82,78 @@ def _create(control: Control, options: Namespace, data_dir: Path) -> int:
         kind=KeyKind(options.kind),
         env=KeyEnv(options.env or KeyEnv.LIVE),
         project=_project_name(options),
-        origins=_list_origins(options),
+        origins=[origin for origin in map(_read_origin, options.origin or ()) if origin],
         retention_days=options.retention_days,
     )
     try:
         if options.json:
-            _write_json(_describe_new(new))
+            _write_json(
+                {
+                    "key": new.key.reveal(),
+                    "kind": new.key.kind.value,
+                    "env": new.key.env.value,
+                    "prefix": new.key.prefix,
+                    "project": new.record.project,
+                }
+            )
         else:
             _hand_out([new], data_dir=data_dir, stdout=sys.stdout)
     except BaseException:
-        control.revoke_key(new.key.prefix)  # nobody has seen it, nobody ever will
+        control.revoke_key(new.key.prefix)  # it was not shown, so it can't be used
         raise
     return 0
 
 
-def _hand_out(made: Sequence[NewKey], *, data_dir: Path, stdout: TextIO) -> None:
-    text = _explain_new(made)
+def _hand_out(created: Sequence[NewKey], *, data_dir: Path, stdout: TextIO) -> None:
+    project = created[0].record.project
+    kinds = ", ".join(_KIND_NAMES[new.key.kind] for new in created)
+    lines = list(_write_env_lines(created))
     if stdout.isatty():
-        stdout.write(text)
+        stdout.write(f"# New for project {project}: {kinds}.\n")
+        stdout.write("# Copy it now: it can't be shown again.\n" + "".join(lines))
         stdout.flush()
-    else:
-        path = data_dir / f"keys-{made[0].key.prefix}.env"
-        try:
-            write_private_file(path, text)
-        except OSError as error:
-            raise SettingsError([f"{path} can't be written: {error.strerror}"]) from None
-        try:
-            stdout.write(f"New keys, shown this once, are in {path}\n")
-            stdout.flush()
-        except OSError:
-            path.unlink()  # nobody is told of it
-            raise
+        return
+    path = data_dir / _name_file(created)
+    header = f"# Keys of project {project}. The API stores only hashes of them.\n"
+    try:
+        write_private_file(path, header + "".join(lines))
+    except OSError as error:
+        raise SettingsError([f"can't write {path}: {error.strerror}"]) from None
+    try:
+        verb = "is" if len(created) == 1 else "are"
+        stdout.write(
+            f"New for project {project}: {kinds}.\n"
+            f"{'It' if verb == 'is' else 'They'} {verb} saved in {path} (readable only by you).\n"
+        )
+        stdout.flush()
+    except OSError:
+        path.unlink()  # its path was not printed
+        raise
 
 
-def _explain_new(made: Sequence[NewKey]) -> str:
-    """Lines that a shell can read, the key's variable on each."""
-    project = made[0].record.project
-    lines = [f"# Keys of project {project}: shown this once, only their hashes are stored."]
-    for new in made:
+def _name_file(created: Sequence[NewKey]) -> str:
+    project = re.sub(r"[^A-Za-z0-9_.]+", "-", created[0].record.project)[:_MAX_FILE_PART_CHARS]
+    kinds = "-".join(new.key.kind for new in created)
+    return f"keys-{project}-{kinds}-{created[0].key.prefix}.env"
+
+
+def _write_env_lines(created: Sequence[NewKey]) -> Iterator[str]:
+    """Yield lines that a shell can read: each key's variable, after a comment."""
+    for new in created:
         if new.record.origins:
-            lines.append(f"# for browsers, from {', '.join(sorted(new.record.origins))}")
-        lines.append(f"{_VARIABLES[new.key.kind]}={new.key.reveal()}")
-    return "\n".join(lines) + "\n"
+            yield f"# for browsers, from {', '.join(sorted(new.record.origins))}\n"
+        yield f"{_VARIABLES[new.key.kind]}={new.key.reveal()}\n"
 
 
-def _describe_new(new: NewKey) -> dict[str, str]:
-    return {
-        "key": new.key.reveal(),
-        "kind": new.key.kind.value,
-        "env": new.key.env.value,
-        "prefix": new.key.prefix,
-        "project": new.record.project,
-    }
-
-
-def _list(control: Control, options: Namespace, _: Path) -> int:
+def _list(control: Control, options: Namespace) -> int:
     listed = control.list_keys()
     if options.json:
         _write_json([_describe(key) for key in listed])
     elif listed:
-        width = None if sys.stdout.isatty() else _PIPE_WIDTH_CHARS
-        Console(file=sys.stdout, width=width).print(_tabulate(listed))
+        sys.stdout.write("\n".join(_write_list(listed)) + "\n")
     else:
-        sys.stdout.write("No keys yet. Make one: millimetric-mcp keys create --kind sk\n")
+        command = _command(options, "create --kind sk")
+        sys.stdout.write(f"There are no keys yet. Create one: {command}\n")
     return 0
 
 
@@ -158,43 +170,41 @@ def _describe(key: KeySummary) -> dict[str, object]:
     }
 
 
-def _tabulate(listed: Sequence[KeySummary]) -> Table:
-    fixed, folded = partial(Column, no_wrap=True), partial(Column, overflow="fold")
-    table = Table(
-        *(fixed(name) for name in ("Prefix", "Kind", "Env")),
-        *(folded(name) for name in ("Project", "Origins")),
-        *(fixed(name) for name in ("Kept", "Created", "State")),
-        box=SIMPLE_HEAD,
-    )
-    for key in listed:
-        cells = (
-            key.prefix,
-            key.kind.value,
-            key.env.value,
-            key.project,
-            "\n".join(key.origins),
-            f"{key.retention_days} days" if key.retention_days else "",
-            f"{key.created_at:%Y-%m-%d}",
-            f"revoked {key.revoked_at:%Y-%m-%d}" if key.revoked_at else "works",
-        )
-        table.add_row(*map(Text, cells), style="dim" if key.revoked_at else None)
-    return table
+def _write_list(listed: Sequence[KeySummary]) -> Iterator[str]:
+    for project, keys in groupby(listed, key=lambda key: (key.project, key.retention_days)):
+        name, days = project
+        yield f"Project {name}" + (f" (events are kept {days} days)" if days else "")
+        for key in keys:
+            state = f"revoked {key.revoked_at:%Y-%m-%d}" if key.revoked_at else "active"
+            yield (
+                f"  {key.prefix}  {key.kind}  {key.env}  created {key.created_at:%Y-%m-%d}  {state}"
+            )
+            yield from (f"            {origin}" for origin in key.origins)
 
 
-def _revoke(control: Control, options: Namespace, _: Path) -> int:
+def _revoke(control: Control, options: Namespace) -> int:
     whole = parse_api_key(options.prefix)
     if whole is not None:
-        raise SettingsError([f"revoke takes the key's prefix only, never the key: {whole.prefix}"])
-    found = control.revoke_key(options.prefix)
+        raise SettingsError([f"Give only the key's prefix, not the key: {whole.prefix}"])
+    result = control.revoke_key(options.prefix)
     if options.json:
-        _write_json({"prefix": options.prefix, "revoked": found})
-    elif found:
-        sys.stdout.write(f"{options.prefix} is revoked; the API refuses it within 5 seconds.\n")
-    if not found:
-        sys.stderr.write(
-            "There is no key of that prefix; millimetric-mcp keys list shows them all.\n"
-        )
-    return 0 if found else 1
+        _write_json({"prefix": options.prefix, "revoked": result is not Revocation.UNKNOWN})
+    elif result is Revocation.REVOKED:
+        sys.stdout.write(f"{options.prefix} is revoked. The API refuses it within 5 seconds.\n")
+    elif result is Revocation.ALREADY_REVOKED:
+        sys.stdout.write(f"{options.prefix} is already revoked.\n")
+    if result is Revocation.UNKNOWN:
+        command = _command(options, "list")
+        sys.stderr.write(f"There is no key with that prefix. To see all keys: {command}\n")
+        return 1
+    return 0
+
+
+def _command(options: Namespace, rest: str) -> str:
+    """Return a ``keys`` command for the data directory and database in use."""
+    given = {"--data-dir": options.data_dir, "--control": options.control and "DSN"}
+    used = [f"{option} {shlex.quote(str(value))}" for option, value in given.items() if value]
+    return " ".join(["millimetric-mcp keys", rest, *used])
 
 
 def _write_json(value: object) -> None:
@@ -206,34 +216,36 @@ def _project_name(options: Namespace) -> str:
     return str(FIRST_PROJECT if options.project is None else options.project).strip()
 
 
-def _list_origins(options: Namespace) -> list[str]:
-    origins = (normalise_origin(text.removesuffix("/")) for text in options.origin or ())
-    return [origin for origin in origins if origin is not None]
+def _read_origin(text: str) -> str | None:
+    return normalise_origin(text.removesuffix("/"))
 
 
 def _check_create_options(options: Namespace) -> None:
     project, days = _project_name(options), options.retention_days
-    faults = _check_origins(options)
+    wrong = list(_check_origins(options))
     if not (project.isprintable() and 0 < len(project) <= _MAX_PROJECT_CHARS):
-        faults.append(f"--project: must have 1 to {_MAX_PROJECT_CHARS} printable characters")
+        wrong.append(f"--project: use 1 to {_MAX_PROJECT_CHARS} printable characters.")
     if days is not None and not 0 <= days <= MAX_RETENTION_DAYS:
-        faults.append(
-            f"--retention-days: must be 1 to {MAX_RETENTION_DAYS}, or 0 for the API's default"
+        wrong.append(
+            f"--retention-days: use 1 to {MAX_RETENTION_DAYS}, or 0 for the API's default."
         )
-    if faults:
-        raise SettingsError(faults)
+    if wrong:
+        raise SettingsError(wrong)
 
 
-def _check_origins(options: Namespace) -> list[str]:
+def _check_origins(options: Namespace) -> Iterator[str]:
     origins = options.origin or ()
     if options.kind == KeyKind.PK and not origins:
-        return ["--origin: a pk key needs at least one, such as --origin https://shop.example"]
+        yield "--origin: a pk key needs at least one, such as --origin https://shop.example"
     if options.kind != KeyKind.PK and origins:
-        return [f"--origin: is for pk keys; {options.kind} keys work from anywhere: leave it out"]
-    return [
-        f"--origin: {origin!r} is no origin; write it as browsers send it, such as "
-        "https://shop.example or http://localhost:5173: no path, no wildcard, "
-        "www. listed separately, an international name as xn--…"
-        for origin in origins
-        if normalise_origin(origin.removesuffix("/")) is None
-    ]
+        yield f"--origin: remove it. It is for pk keys; {options.kind} keys work from anywhere."
+        return
+    for origin in origins:
+        if _read_origin(origin) is None:
+            with_scheme = _read_origin(f"https://{origin}")
+            yield f"--origin: {origin!r} is not an origin. " + (
+                f"Did you mean {with_scheme}? Add https://www.… as another --origin if you use it."
+                if with_scheme
+                else "Write https://shop.example or http://localhost:5173: no path, no wildcard, "
+                "an international name as xn--…"
+            )

@@ -1,138 +1,160 @@
-"""The command line: every command, and an option for every setting that may be one."""
+"""The command line: every command, and an option for every setting that may have one."""
 
 import argparse
-from collections.abc import Callable, Iterator
+import textwrap
+from collections.abc import Callable
+from difflib import get_close_matches
+from functools import partial
+from shutil import get_terminal_size
+from typing import Any
 
+from millimetric_mcp.errors import SettingsError
 from millimetric_mcp.settings import (
     ApiSettings,
     ControlSettings,
     ServeSettings,
-    SettingField,
+    Setting,
     Settings,
     StoreSettings,
     list_settings,
 )
 
+MAX_WIDTH_CHARS = 80
+
 _DESCRIPTION = """\
-Millimetric analytics for agents: an MCP server over the Millimetric HTTP API, and the same
-API embedded, on this machine. Without a command: the MCP server on stdio."""
+Ask an AI agent about your website's traffic: an MCP server for Millimetric
+analytics, and the analytics API itself, to run on your own machine.
+Without a command, it runs the MCP server on stdio."""
+
+_EPILOG = """\
+The MCP server reads its API keys from the environment: MILLIMETRIC_KEY (sk_…)
+sends data, MILLIMETRIC_RK (rk_…) reads data. MILLIMETRIC_HOST is the URL of the
+API (default: https://api.millimetric.ai).
+
+  millimetric-mcp demo                  see it work; nothing to set up
+  millimetric-mcp api                   run the API on http://localhost:8787
+  MILLIMETRIC_HOST=http://localhost:8787 millimetric-mcp
+"""
 
 _DETAILS = {
     "serve": """\
-Run the MCP server. On stdio the agent starts it by itself; sse and http listen on this machine,
-and beyond it only with --auth. The keys decide which tools are listed: MILLIMETRIC_RK the three
-that read, MILLIMETRIC_KEY the four that write.
+Run the MCP server. With stdio (the default) your AI client starts this command
+for you. With http or sse it listens on this computer; to accept other
+computers, add --auth. The tools depend on the keys: MILLIMETRIC_RK for those
+that read data, MILLIMETRIC_KEY for those that send or delete it.
 
-  millimetric-mcp serve --transport http --port 8000     # http://127.0.0.1:8000/mcp""",
+  millimetric-mcp serve --transport http    # http://127.0.0.1:8000/mcp""",
     "api": """\
-Run the Millimetric HTTP API on this machine, with the MCP server beside it at /mcp. Its first
-start makes a project with three keys and shows them once. Events lie in the data directory, in
-an embedded ClickHouse, or on the ClickHouse server that --store names.
+Run the Millimetric HTTP API on this machine, with the MCP server at /mcp. The
+first start creates a project with three API keys. Events are stored in the data
+directory, or on the ClickHouse server that --store names.
 
-  millimetric-mcp api --data-dir ./data                  # http://localhost:8787""",
+  millimetric-mcp api --data-dir ./data     # http://localhost:8787""",
     "keys": """\
-Make, list and revoke API keys of the API on this machine, while it runs or not.
+Create, list and revoke API keys of the API on this machine. The API may be
+running or not; use the same --data-dir or --control.
 
   millimetric-mcp keys create --kind rk --project shop
-  millimetric-mcp keys create --kind pk --origin https://shop.example
+  millimetric-mcp keys list
   millimetric-mcp keys revoke AbCd1234""",
     "migrate": """\
-Bring the event store's schema up to date. 'millimetric-mcp api' does so by itself; on a
-ClickHouse server it may be done beforehand, by somebody who may create tables.""",
-    "classify": """\
-Explain where the classifier says a visit came from: which rule fired, what it saw, and which
-rules before it did not.
+Bring the event store's schema up to date. 'millimetric-mcp api' does this when
+it starts. Run it yourself if the API's database user must not create tables.
 
-  millimetric-mcp classify 'https://shop.example/?fbclid=1' --referrer https://l.facebook.com/""",
+  millimetric-mcp migrate --store clickhouse://admin@db.example:8123/events""",
+    "classify": """\
+Explain where the classifier says a visit came from: which rule applied, what it
+looked at, and which rules before it did not apply.
+
+  millimetric-mcp classify 'https://shop.example/?fbclid=1' \\
+    --referrer https://l.facebook.com/""",
     "demo": """\
-See the whole thing work, with nothing set up: an API in a temporary directory, a month of made-up
-events sent to it over HTTP, and an MCP client that asks what people ask. Every number that comes
-back is checked against what was sent; the exit code is 1 where one differs. It takes a minute.""",
+See everything work, with nothing to set up: the API in a temporary directory, a
+month of made-up events sent to it over HTTP, and an MCP client that asks
+typical questions. It compares every number in the results with what was sent;
+the exit code is 1 if one differs. It takes about a minute.
+
+  millimetric-mcp demo --events 5000 --keep""",
 }
 
 _KEYS_DETAILS = {
     "create": """\
-Make a key of a project, which is made with its first key. Its secret is shown this once: on a
-terminal, with --json (key, kind, env, prefix, project), or else in a file of yours alone.""",
+Create an API key. If the project does not exist, it is created. On a terminal,
+or with --json, the key is printed; otherwise it is saved to a file that only you
+can read. The API stores only a hash, so it can't show the key again.
+
+  millimetric-mcp keys create --kind pk --origin https://shop.example""",
     "list": """\
-Show every key: prefix, kind, environment, project, origins, when it was made and revoked.""",
+List every API key: prefix, kind, environment, project, origins, and when it was
+created and revoked. Secrets are not shown.
+
+  millimetric-mcp keys list --data-dir ./data""",
     "revoke": """\
-End a key. Every API process refuses it within 5 seconds; it can't be brought back.""",
+Revoke an API key. Every API process refuses it within 5 seconds. You can't undo
+this.
+
+  millimetric-mcp keys revoke AbCd1234""",
 }
 
-_EPILOG = """\
-Keys come from the environment: MILLIMETRIC_KEY (sk_..., writes) and MILLIMETRIC_RK (rk_...,
-reads); MILLIMETRIC_HOST names the API (default https://api.millimetric.ai).
 
-  millimetric-mcp demo                     see it work, with nothing set up
-  millimetric-mcp api                      run the API here, on http://localhost:8787
-  MILLIMETRIC_HOST=http://localhost:8787 millimetric-mcp
-"""
+class _Parser(argparse.ArgumentParser):
+    def __init__(self, **options: Any) -> None:  # noqa: ANN401
+        width = min(get_terminal_size().columns, MAX_WIDTH_CHARS) - 2
+        form = partial(argparse.RawDescriptionHelpFormatter, width=width)
+        super().__init__(formatter_class=form, allow_abbrev=False, **options)
+
+
+def check_command(arguments: list[str]) -> None:
+    """Raise SettingsError if the first argument is not a command.
+
+    Without arguments, or with --help or --version, there is no command to check.
+    """
+    word = arguments[0] if arguments else "--help"
+    if word in {"-h", "--help", "--version", *_DETAILS}:
+        return
+    if word.startswith("-"):
+        sentence = f"{word}: write options after a command: millimetric-mcp serve {word} …"
+    else:
+        similar = get_close_matches(word, _DETAILS, n=1, cutoff=0.5)
+        hint = f"Did you mean {similar[0]!r}? " if similar else ""
+        sentence = f"{word!r} is not a command. {hint}The commands are {', '.join(_DETAILS)}."
+    raise SettingsError([sentence])
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The parser; an option that was not given is None, so that its variable counts."""
-    parser = argparse.ArgumentParser(
-        prog="millimetric-mcp",
-        description=_DESCRIPTION,
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    """Return the parser; an option that was not given is None, so that its variable counts."""
+    parser = _Parser(prog="millimetric-mcp", description=_DESCRIPTION, epilog=_EPILOG)
     parser.add_argument("--version", action="store_true", help="print the version and exit")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
     for name, summary, add_arguments in _COMMANDS:
-        command = commands.add_parser(
-            name,
-            help=summary,
-            description=_DETAILS[name],
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-            allow_abbrev=False,
-        )
-        add_arguments(command)
+        add_arguments(commands.add_parser(name, help=summary, description=_DETAILS[name]))
     return parser
 
 
 def _add_settings(parser: argparse.ArgumentParser, model: type[Settings]) -> None:
-    variables = []
-    for field in list_settings(model):
-        if field.setting.option is None:
-            variables.append(field)
-        else:
-            _add_option(parser, field)
-    if variables:
-        width = max(len(field.setting.variable) for field in variables)
-        parser.epilog = "from the environment only:\n" + "\n".join(
-            f"  {field.setting.variable:<{width}}  {field.help}" for field in variables
-        )
+    settings = list_settings(model)
+    for setting in settings:
+        if setting.option:
+            _add_option(parser, setting.option, setting)
+    lines = ["From the environment only:"]
+    for setting in settings:
+        if setting.option is None:
+            lines.append(f"  {setting.variable}")
+            lines.append(textwrap.indent(textwrap.fill(setting.help, 72), "      "))
+    if len(lines) > 1:
+        parser.epilog = "\n".join(lines)
 
 
-def _add_option(parser: argparse.ArgumentParser, field: SettingField) -> None:
-    option = field.setting.option
-    assert option is not None  # noqa: S101
-    text = f"{field.help} [{'; '.join(_notes(field))}]".replace("%", "%%")
-    if field.is_switch:
-        parser.add_argument(option, dest=field.name, action="store_true", default=None, help=text)
+def _add_option(parser: argparse.ArgumentParser, option: str, setting: Setting) -> None:
+    default = "" if setting.is_switch else setting.default_text
+    notes = (setting.variable, setting.form, default and f"default {default}")
+    text = f"{setting.help} [{'; '.join(filter(None, notes))}]".replace("%", "%%")
+    if setting.is_switch:
+        parser.add_argument(option, dest=setting.name, action="store_true", default=None, help=text)
         return
     metavar = option.rpartition("-")[2].upper()
-    action = "append" if field.is_list else "store"
-    parser.add_argument(option, dest=field.name, metavar=metavar, action=action, help=text)
-
-
-def _notes(field: SettingField) -> Iterator[str]:
-    yield field.setting.variable
-    if field.setting.unit:
-        yield field.setting.unit
-    if field.default_text and not field.is_switch:
-        yield f"default {field.default_text}"
-
-
-def _add_serve(parser: argparse.ArgumentParser) -> None:
-    _add_settings(parser, ServeSettings)
-
-
-def _add_api(parser: argparse.ArgumentParser) -> None:
-    _add_settings(parser, ApiSettings)
+    action = "append" if setting.is_list else "store"
+    parser.add_argument(option, dest=setting.name, metavar=metavar, action=action, help=text)
 
 
 def _add_migrate(parser: argparse.ArgumentParser) -> None:
@@ -142,39 +164,46 @@ def _add_migrate(parser: argparse.ArgumentParser) -> None:
 
 def _add_keys(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="keys_command", metavar="ACTION", required=True)
-    create = actions.add_parser("create", help="make a key; its secret is shown this once")
+    create = actions.add_parser("create", help="create an API key, and its project if needed")
     create.add_argument(
         "--kind",
         choices=["sk", "rk", "pk"],
         required=True,
-        help="sk: servers, writes; rk: reads; pk: browsers, writes from its origins",
+        help="sk: for servers, sends and deletes data; rk: reads data; pk: for browsers, sends "
+        "data from its origins",
     )
-    create.add_argument("--project", default="default", help="project name [default: default]")
+    create.add_argument(
+        "--project", default="default", metavar="NAME", help="project name [default: default]"
+    )
     create.add_argument(
         "--origin",
         action="append",
         metavar="URL",
-        help="origin a pk may be used from, such as https://shop.example (repeat for more)",
+        help="website that may use a pk key, such as https://shop.example (repeat for more)",
     )
-    create.add_argument("--env", choices=["live", "test"], default="live", help="[default: live]")
+    create.add_argument(
+        "--env",
+        choices=["live", "test"],
+        default="live",
+        help="environment of the key [default: live]",
+    )
     create.add_argument(
         "--retention-days",
         type=int,
         metavar="DAYS",
-        help="days the project's events are kept; 0 = the API's default",
+        help="days that all events of the project are kept; 0 = the API's default",
     )
-    listing = actions.add_parser("list", help="show every key, never a secret")
-    revoke = actions.add_parser("revoke", help="end a key, within 5 s in every API process")
+    listing = actions.add_parser("list", help="list every API key, without secrets")
+    revoke = actions.add_parser("revoke", help="revoke an API key within 5 seconds")
     revoke.add_argument("prefix", help="the key's eight characters, as 'keys list' shows them")
     for action in (create, listing, revoke):
-        action.formatter_class = argparse.RawDescriptionHelpFormatter
         action.description = _KEYS_DETAILS[action.prog.rpartition(" ")[2]]
         _add_settings(action, ControlSettings)
         _add_json(action)
 
 
 def _add_classify(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("url", metavar="URL", help="the landing URL, utm and click ids included")
+    parser.add_argument("url", metavar="URL", help="the landing URL, with utm and click ids")
     parser.add_argument("--referrer", metavar="R", help="the referrer's URL")
     _add_json(parser)
 
@@ -188,19 +217,22 @@ def _add_demo(parser: argparse.ArgumentParser) -> None:
         help="events to send, at least 1000 [default: 50000]",
     )
     parser.add_argument(
-        "--keep", action="store_true", help="leave the API up at the end, with its keys and URLs"
+        "--keep", action="store_true", help="keep the API running at the end; show keys and URLs"
     )
 
 
 def _add_json(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", action="store_true", help="print JSON for machines")
+    parser.add_argument("--json", action="store_true", help="print JSON for programs")
 
+
+_add_serve = partial(_add_settings, model=ServeSettings)
+_add_api = partial(_add_settings, model=ApiSettings)
 
 _COMMANDS: tuple[tuple[str, str, Callable[[argparse.ArgumentParser], None]], ...] = (
     ("serve", "run the MCP server (stdio, SSE or Streamable HTTP)", _add_serve),
     ("api", "run the Millimetric HTTP API on this machine", _add_api),
-    ("keys", "make, list and revoke API keys of the API on this machine", _add_keys),
+    ("keys", "create, list and revoke API keys", _add_keys),
     ("migrate", "bring the event store's schema up to date", _add_migrate),
     ("classify", "explain where the classifier says a visit came from", _add_classify),
-    ("demo", "see the whole thing work on a month of made-up events", _add_demo),
+    ("demo", "see everything work on a month of made-up events", _add_demo),
 )

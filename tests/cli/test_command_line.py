@@ -1,4 +1,4 @@
-"""The command as a person starts it: children of their own, their exit codes and words."""
+"""The command in child processes: exit codes and output."""
 
 import os
 import subprocess
@@ -29,37 +29,60 @@ def run(
     )
 
 
-def test_the_version_is_told_without_importing_mcp():
+def test_the_version_is_printed_without_importing_mcp():
     code = (
         "import sys; from millimetric_mcp.cli import main; code = main(['--version']);"
         "assert not {'mcp', 'httpx'} & set(sys.modules), 'imported'; sys.exit(code)"
     )
-    told = subprocess.run(
+    done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, check=False, text=True, timeout=60
     )
 
-    assert (told.returncode, told.stdout) == (0, f"millimetric-mcp {__version__}\n"), told.stderr
+    assert (done.returncode, done.stdout) == (0, f"millimetric-mcp {__version__}\n"), done.stderr
 
 
 def test_the_help_names_every_command():
-    told = run("--help")
+    done = run("--help")
 
-    assert told.returncode == 0
+    assert done.returncode == 0
     for command in COMMANDS:
-        assert f"\n    {command} " in told.stdout
+        assert f"\n    {command} " in done.stdout
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-def test_the_help_of_a_command_tells_what_it_does(command):
-    told = run(command, "--help")
+@pytest.mark.parametrize("command", [*COMMANDS, "keys create", "keys list", "keys revoke"])
+def test_the_help_of_a_command_has_an_example_and_fits_80_columns(command):
+    done = run(*command.split(), "--help", COLUMNS="200")
 
-    assert told.returncode == 0
-    assert f"usage: millimetric-mcp {command}" in told.stdout
-    assert len(told.stdout.splitlines()) >= 10
+    lines = done.stdout.splitlines()
+    assert done.returncode == 0
+    assert lines[0].startswith(f"usage: millimetric-mcp {command}")
+    assert any(line.startswith(f"  millimetric-mcp {command}") for line in lines)
+    assert max(map(len, lines)) <= 80
 
 
-def test_every_wrong_setting_is_named_at_once_and_no_secret_is_shown():
-    told = run(
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["key", "list"], "'key' is not a command. Did you mean 'keys'? The commands are serve, "),
+        (["frobnicate"], "'frobnicate' is not a command. The commands are serve, api, keys, "),
+        (["--port", "9000"], "write options after a command: millimetric-mcp serve --port"),
+    ],
+    ids=["similar", "unknown", "option first"],
+)
+def test_an_unknown_command_is_refused_with_a_hint(arguments, sentence):
+    done = run(*arguments)
+
+    assert (done.returncode, done.stdout) == (2, "")
+    assert sentence in done.stderr
+
+
+def test_help_and_version_work_as_words():
+    assert run("help").stdout == run("--help").stdout
+    assert run("version").stdout == f"millimetric-mcp {__version__}\n"
+
+
+def test_every_wrong_setting_is_named_at_once_without_secrets():
+    done = run(
         "serve",
         "--port=99999",
         "--timezone=Mars/Olympus",
@@ -68,20 +91,20 @@ def test_every_wrong_setting_is_named_at_once_and_no_secret_is_shown():
         MILLIMETRIC_HOST="ftp://planted.example",
     )
 
-    assert told.returncode == 2
-    faults = told.stderr.splitlines()
+    assert done.returncode == 2
+    lines = done.stderr.splitlines()
     for name in ("--port", "--timezone", "MILLIMETRIC_KEY", "MILLIMETRIC_RK", "MILLIMETRIC_HOST"):
-        assert len([fault for fault in faults if name in fault]) == 1, told.stderr
-    assert "planted" not in told.stderr
-    assert "Traceback" not in told.stderr
+        assert len([line for line in lines if name in line]) == 1, done.stderr
+    assert "planted" not in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_a_store_dsn_with_a_password_is_never_quoted():
-    told = run("migrate", MILLIMETRIC_STORE="mysql://user:planted@db.example/events")
+    done = run("migrate", MILLIMETRIC_STORE="mysql://user:planted@db.example/events")
 
-    assert told.returncode == 2
-    assert "MILLIMETRIC_STORE" in told.stderr
-    assert "planted" not in told.stderr + told.stdout
+    assert done.returncode == 2
+    assert "MILLIMETRIC_STORE" in done.stderr
+    assert "planted" not in done.stderr + done.stdout
 
 
 @pytest.mark.parametrize("arguments", [["api"], ["demo"], ["migrate"]], ids=" ".join)
@@ -102,13 +125,13 @@ def test_a_command_of_the_api_names_the_supported_systems_when_python_has_no_fcn
 
 
 def test_an_option_wins_over_its_variable():
-    told = run("serve", "--transport=carrier-pigeon", MILLIMETRIC_MCP_TRANSPORT="stdio")
+    done = run("serve", "--transport=carrier-pigeon", MILLIMETRIC_MCP_TRANSPORT="stdio")
 
-    assert told.returncode == 2
-    assert "--transport" in told.stderr
+    assert done.returncode == 2
+    assert "--transport" in done.stderr
 
 
-def test_a_visit_is_explained_for_people_and_for_machines():
+def test_classify_explains_a_visit_as_text_and_as_json():
     url = "https://shop.example/?utm_source=facebook&utm_medium=cpc&fbclid=abc"
 
     people = run("classify", url, "--referrer", "https://l.facebook.com/")
@@ -130,12 +153,12 @@ def test_a_visit_is_explained_for_people_and_for_machines():
         ),
     ],
 )
-def test_a_visit_that_the_api_would_refuse_is_explained_all_the_same(options, field):
-    told = run("classify", *options)
+def test_classify_explains_a_visit_that_the_api_would_refuse(options, field):
+    done = run("classify", *options)
 
-    assert told.returncode == 0
-    assert "Rule f" in told.stdout
-    [warning] = told.stderr.splitlines()
+    assert done.returncode == 0
+    assert "Rule f" in done.stdout
+    [warning] = done.stderr.splitlines()
     assert warning.startswith(f"millimetric-mcp: the API would refuse this {field}: ")
 
 
@@ -149,35 +172,33 @@ def test_a_visit_that_the_api_would_refuse_is_explained_all_the_same(options, fi
     ],
     ids=" ".join,
 )
-def test_output_that_can_t_be_written_is_told_in_a_sentence(arguments, tmp_path):
+def test_a_command_fails_with_a_sentence_when_its_output_can_t_be_written(arguments, tmp_path):
     variables = {"MILLIMETRIC_DATA_DIR": str(tmp_path)}
     assert run("keys", "create", "--kind", "sk", "--json", **variables).returncode == 0
     with Path("/dev/full").open("w") as full:
-        told = run(*arguments, stdout=full, **variables)
+        done = run(*arguments, stdout=full, **variables)
 
-    assert told.returncode == 1
-    assert told.stderr == ("millimetric-mcp: reading or writing failed: No space left on device\n")
+    assert done.returncode == 1
+    assert done.stderr == ("millimetric-mcp: reading or writing failed: No space left on device\n")
 
 
-def test_a_command_needs_no_output():
+def test_classify_succeeds_when_stdout_is_closed():
     command = f'exec "{sys.executable}" -m millimetric_mcp classify https://shop.example/ >&-'
 
-    told = subprocess.run(["sh", "-c", command], capture_output=True, check=False, timeout=60)
+    done = subprocess.run(["sh", "-c", command], capture_output=True, check=False, timeout=60)
 
-    assert (told.returncode, told.stderr) == (0, b"")
+    assert (done.returncode, done.stderr) == (0, b"")
 
 
-def test_keys_are_not_made_where_nobody_could_be_told(tmp_path):
+def test_no_key_is_created_when_stdout_is_closed(tmp_path):
     keys = f'"{sys.executable}" -m millimetric_mcp keys create --kind sk --data-dir "{tmp_path}"'
 
-    told = subprocess.run(
+    done = subprocess.run(
         ["sh", "-c", f"exec {keys} >&-"], capture_output=True, text=True, check=False, timeout=60
     )
 
-    assert (told.returncode, list(tmp_path.iterdir())) == (2, [])
-    assert (
-        told.stderr == "millimetric-mcp: keys: standard output is closed, and keys are told there\n"
-    )
+    assert (done.returncode, list(tmp_path.iterdir())) == (2, [])
+    assert "keys: standard output is closed." in done.stderr
 
 
 def test_a_store_is_migrated_once(tmp_path):

@@ -5,6 +5,7 @@ import pty
 import stat
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -65,18 +66,20 @@ def test_a_created_key_is_the_one_the_api_finds(keys):
     control.close()
 
 
-def test_a_browser_keys_origins_are_stored_as_browsers_send_them(keys):
+def test_a_browser_keys_origins_are_stored_in_the_form_of_browsers(keys):
     origins = ["--origin", "HTTPS://Shop.example:443/", "--origin", "http://localhost:5173"]
     keys.json("create", "--kind", "pk", *origins)
     assert keys.json("list")[0]["origins"] == ["http://localhost:5173", "https://shop.example"]
 
 
-def test_where_nobody_watches_a_new_key_goes_to_a_private_file(keys):
-    code, out, err = keys("create", "--kind", "sk")
+def test_a_new_key_goes_to_a_private_file_when_stdout_is_not_a_terminal(keys):
+    code, out, err = keys("create", "--kind", "sk", "--project", "My shop")
     (prefix,) = [key["prefix"] for key in keys.json("list")]
-    path = keys.data_dir / f"keys-{prefix}.env"
+    path = keys.data_dir / f"keys-My-shop-sk-{prefix}.env"
     assert (code, err) == (0, "")
-    assert str(path) in out
+    assert out == (
+        f"New for project My shop: server key.\nIt is saved in {path} (readable only by you).\n"
+    )
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     (line,) = [line for line in path.read_text().splitlines() if not line.startswith("#")]
     name, _, key = line.partition("=")
@@ -93,7 +96,7 @@ def test_a_key_file_can_be_read_by_a_shell(keys):
     assert (done.stdout, done.stderr) == ("pk\n", "")
 
 
-def test_a_key_that_could_not_be_handed_out_is_revoked(keys, monkeypatch):
+def test_a_key_is_revoked_when_its_file_can_t_be_written(keys, monkeypatch):
     keys.json("create", "--kind", "rk")
 
     def fail(*_):
@@ -102,11 +105,11 @@ def test_a_key_that_could_not_be_handed_out_is_revoked(keys, monkeypatch):
     monkeypatch.setattr("millimetric_mcp.cli.keys.write_private_file", fail)
     code, out, err = keys("create", "--kind", "sk")
     assert (code, out) == (2, "")
-    assert "can't be written: No space left on device" in err
+    assert ".env: No space left on device" in err
     assert [key["revoked_at"] is None for key in keys.json("list")] == [True, False]
 
 
-def test_a_terminal_shows_a_new_key_and_keeps_no_file(keys):
+def test_a_new_key_is_printed_on_a_terminal_and_not_saved(keys):
     controller, terminal = pty.openpty()
     done = subprocess.run(
         [sys.executable, "-c", RUN, "keys", "create", "--kind", "rk", *keys.options],
@@ -123,15 +126,18 @@ def test_a_terminal_shows_a_new_key_and_keeps_no_file(keys):
     assert list(keys.data_dir.glob("keys-*")) == []
 
 
-def test_a_first_start_writes_its_keys_once_to_a_private_file(keys):
-    keys.json("list")
+def test_a_first_start_saves_its_keys_once_to_a_private_file(keys):
+    keys.data_dir.mkdir()
     control = keys.open_control()
     stdout = io.StringIO()
     announce_first_keys(control, data_dir=keys.data_dir, stdout=stdout)
     announce_first_keys(control, data_dir=keys.data_dir, stdout=stdout)
     control.close()
-    (path,) = keys.data_dir.glob("keys-*.env")
-    assert stdout.getvalue() == f"New keys, shown this once, are in {path}\n"
+    (path,) = keys.data_dir.glob("keys-default-sk-rk-pk-*.env")
+    assert stdout.getvalue() == (
+        "New for project default: server key, read key, browser key.\n"
+        f"They are saved in {path} (readable only by you).\n"
+    )
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     lines = [line.partition("=") for line in path.read_text().splitlines() if line[0] != "#"]
     assert [name for name, _, _ in lines] == ["MILLIMETRIC_KEY", "MILLIMETRIC_RK", "MILLIMETRIC_PK"]
@@ -140,21 +146,24 @@ def test_a_first_start_writes_its_keys_once_to_a_private_file(keys):
     assert "# for browsers, from http://localhost:5173, http://localhost:8787" in path.read_text()
 
 
-def test_a_list_tells_every_key_but_no_secret(keys):
+def test_a_list_shows_every_key_without_its_secret(keys):
     sk = keys.json("create", "--kind", "sk", "--retention-days", "90")
-    pk = keys.json("create", "--kind", "pk", "--origin", "https://a.example", "--project", "[b]x")
+    origins = ["--origin", "https://a.example", "--origin", f"https://{'long.' * 12}example"]
+    pk = keys.json("create", "--kind", "pk", *origins, "--project", "[b]x")
     keys("revoke", sk["prefix"])
+    today = f"{datetime.now(UTC):%Y-%m-%d}"
+
     code, out, _ = keys("list")
+
     assert code == 0
-    rows = {
-        prefix: next(line for line in out.splitlines() if prefix in line).split()
-        for prefix in (sk["prefix"], pk["prefix"])
-    }
-    assert rows[sk["prefix"]][1:6] == ["sk", "live", "default", "90", "days"]
-    assert rows[sk["prefix"]][-2] == "revoked"
-    assert rows[pk["prefix"]][1:5] == ["pk", "live", "[b]x", "https://a.example"]
-    assert rows[pk["prefix"]][-1] == "works"
-    assert not any(made["key"].split("_", 3)[3] in out for made in (sk, pk))
+    assert out.splitlines() == [
+        "Project [b]x",
+        f"  {pk['prefix']}  pk  live  created {today}  active",
+        "            https://a.example",
+        f"            https://{'long.' * 12}example",
+        "Project default (events are kept 90 days)",
+        f"  {sk['prefix']}  sk  live  created {today}  revoked {today}",
+    ]
 
 
 def test_the_list_as_json_has_every_column(keys):
@@ -172,32 +181,45 @@ def test_the_list_as_json_has_every_column(keys):
     }
 
 
-def test_an_empty_list_says_how_to_make_a_key(keys):
-    assert "keys create --kind sk" in keys("list")[1]
+def test_an_empty_list_shows_the_command_that_creates_a_key(keys):
+    keys.data_dir.mkdir()
+    keys.open_control().close()
+    command = f"millimetric-mcp keys create --kind sk --data-dir {keys.data_dir} --control DSN"
+    assert keys("list")[1] == f"There are no keys yet. Create one: {command}\n"
     assert keys.json("list") == []
 
 
-def test_a_revoked_key_works_no_more_and_revoking_again_is_no_error(keys):
+@pytest.mark.parametrize("arguments", [("list",), ("revoke", "AbCd1234")], ids=["list", "revoke"])
+def test_a_mistyped_data_directory_is_not_created(keys, tmp_path, capsys, arguments):
+    directory = tmp_path / "typo"
+    assert main(["keys", *arguments, "--data-dir", str(directory)]) == 2
+    assert f"{directory} holds no API keys" in capsys.readouterr().err
+    assert not directory.exists()
+
+
+def test_revoking_twice_says_already_revoked(keys):
     prefix = keys.json("create", "--kind", "sk")["prefix"]
-    code, out, _ = keys("revoke", prefix)
-    assert code == 0
-    assert "within 5 seconds" in out
+    first, second = keys("revoke", prefix), keys("revoke", prefix)
+    assert first == (0, f"{prefix} is revoked. The API refuses it within 5 seconds.\n", "")
+    assert second == (0, f"{prefix} is already revoked.\n", "")
     assert keys.json("revoke", prefix) == {"prefix": prefix, "revoked": True}
     assert keys.json("list")[0]["revoked_at"] is not None
 
 
-def test_revoking_an_unknown_prefix_fails_and_says_so(keys):
+def test_revoking_fails_when_the_prefix_is_unknown(keys):
+    keys.json("create", "--kind", "sk")
     code, out, err = keys("revoke", "aaaaaaaa", "--json")
     assert code == 1
     assert json.loads(out) == {"prefix": "aaaaaaaa", "revoked": False}
-    assert "no key of that prefix" in err
+    assert "There is no key with that prefix." in err
+    assert f"millimetric-mcp keys list --data-dir {keys.data_dir}" in err
 
 
-def test_revoking_by_the_whole_key_asks_for_the_prefix_and_hides_the_secret(keys):
+def test_revoking_fails_without_showing_the_secret_when_given_the_whole_key(keys):
     made = keys.json("create", "--kind", "sk")
     code, out, err = keys("revoke", made["key"])
     assert code == 2
-    assert f"prefix only, never the key: {made['prefix']}" in err
+    assert f"Give only the key's prefix, not the key: {made['prefix']}" in err
     assert made["key"].split("_", 3)[3] not in out + err
 
 
@@ -205,18 +227,24 @@ def test_revoking_by_the_whole_key_asks_for_the_prefix_and_hides_the_secret(keys
     ("arguments", "sentence"),
     [
         (["--kind", "pk"], "--origin: a pk key needs at least one, such as"),
-        (["--kind", "sk", "--origin", "https://a.example"], "leave it out"),
+        (
+            ["--kind", "sk", "--origin", "https://a.example"],
+            "--origin: remove it. It is for pk keys",
+        ),
         (["--kind", "pk", "--origin", "https://a.example/shop"], "no path"),
         (["--kind", "pk", "--origin", "https://*.a.example"], "no wildcard"),
-        (["--kind", "pk", "--origin", "a.example"], "'a.example' is no origin"),
-        (["--kind", "sk", "--project", " "], "--project: must have 1 to 64 printable"),
-        (["--kind", "sk", "--project", "x" * 65], "--project: must have 1 to 64 printable"),
-        (["--kind", "sk", "--project", "a\nb=c"], "--project: must have 1 to 64 printable"),
-        (["--kind", "sk", "--retention-days", "-1"], "--retention-days: must be 1 to 36500"),
-        (["--kind", "sk", "--retention-days", "36501"], "--retention-days: must be 1 to 36500"),
+        (
+            ["--kind", "pk", "--origin", "a.example"],
+            "'a.example' is not an origin. Did you mean https://a.example?",
+        ),
+        (["--kind", "sk", "--project", " "], "--project: use 1 to 64 printable"),
+        (["--kind", "sk", "--project", "x" * 65], "--project: use 1 to 64 printable"),
+        (["--kind", "sk", "--project", "a\nb=c"], "--project: use 1 to 64 printable"),
+        (["--kind", "sk", "--retention-days", "-1"], "--retention-days: use 1 to 36500"),
+        (["--kind", "sk", "--retention-days", "36501"], "--retention-days: use 1 to 36500"),
     ],
 )
-def test_a_wrong_option_is_explained_and_makes_nothing(keys, arguments, sentence):
+def test_a_wrong_option_is_explained_and_creates_nothing(keys, arguments, sentence):
     code, out, err = keys("create", *arguments)
     assert (code, out) == (2, "")
     assert sentence in err
@@ -238,12 +266,12 @@ def test_every_wrong_option_is_named_at_once(keys):
         "https://ok.example",
     )
     assert len(err.splitlines()) == 3
-    assert "'*' is no origin" in err
+    assert "'*' is not an origin" in err
 
 
-def test_another_pepper_is_refused_before_a_key_is_made(keys, monkeypatch):
+def test_no_key_is_created_with_another_pepper(keys, monkeypatch):
     keys.json("create", "--kind", "sk")
     monkeypatch.setenv("MILLIMETRIC_PEPPER", "quite another pepper")
     code, _, err = keys("create", "--kind", "sk")
     assert code == 2
-    assert "set MILLIMETRIC_PEPPER to the same value on every machine" in err
+    assert "Set MILLIMETRIC_PEPPER to the same value on every machine" in err

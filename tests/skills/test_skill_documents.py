@@ -434,10 +434,10 @@ def test_the_settings_are_the_servers(setup):
     }
     known = {}
     for each in list_settings_of(ServeSettings):
-        default = each.info.default
+        default = each.default
         shown = str(default).lower() if isinstance(default, bool) else str(default or "")
-        option = each.setting.option
-        known[each.setting.variable] = ([option] if option else [], [shown] if shown else [])
+        option = each.option
+        known[each.variable] = ([option] if option else [], [shown] if shown else [])
     assert said == known
 
 
@@ -447,7 +447,7 @@ def test_the_settings_of_the_apis_mcp_are_the_apis(setup):
         setup.document("settings").text,
     )
     options = {
-        settings: {each.setting.option for each in list_settings_of(settings)}
+        settings: {each.option for each in list_settings_of(settings)}
         for settings in (ServeSettings, ApiSettings)
     }
     shared = options[ServeSettings] & options[ApiSettings] - {None, "--host", "--port"}
