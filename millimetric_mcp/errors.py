@@ -66,16 +66,17 @@ class RequestError(MillimetricError):
 
     def __init__(
         self,
-        code: ErrorCode,
+        code: StrEnum,
         *,
         status: int | None = None,
         details: Mapping[str, Any] | None = None,
         origin: str | None = None,
         retry_after_s: int | None = None,
     ) -> None:
-        super().__init__(ERRORS[code].meaning)
+        fact = ERRORS[code] if isinstance(code, ErrorCode) else None
+        super().__init__(fact.meaning if fact else code)
         self.code = code
-        self.status = status or ERRORS[code].statuses[0]
+        self.status = status or (fact.statuses[0] if fact else 400)
         self.details = details
         self.origin = origin
         self.retry_after_s = retry_after_s

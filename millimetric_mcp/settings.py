@@ -53,6 +53,15 @@ class Auth(StrEnum):
     PASSTHROUGH = "passthrough"
 
 
+class LogLevel(StrEnum):
+    """Which lines the servers' log has: requests are ``info``, failed ones ``error``."""
+
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+    OFF = "off"
+
+
 @dataclass(frozen=True, slots=True)
 class Setting:
     """What the command line and the docs say about a setting.
@@ -190,7 +199,16 @@ class Settings(BaseModel):
 # The formatter would give each argument a line of its own.
 # fmt: off
 
-class AnswerSettings(Settings):
+class LogSettings(Settings):
+    """What the servers log."""
+
+    log_level: LogLevel = _setting("MILLIMETRIC_LOG_LEVEL", "--log-level",
+        "info, warning, error or off",
+        "Lowest level of the lines on stderr. Each request is a line of level info, or error if "
+        "the server failed.", default=LogLevel.INFO)
+
+
+class AnswerSettings(LogSettings):
     """How the MCP server answers: shared by ``serve`` and the ``/mcp`` of ``api``."""
 
     read_only: bool = _setting("MILLIMETRIC_READ_ONLY", "--read-only", "",

@@ -17,6 +17,7 @@ from millimetric_mcp.contract.keys import (
     parse_api_key,
 )
 from millimetric_mcp.errors import RequestError
+from millimetric_mcp.web.headers import read_bearer
 
 __all__ = ["FindKey", "authenticate", "authorise", "check_origin"]
 
@@ -35,18 +36,10 @@ async def authenticate(authorization: str | None, *, find: FindKey, pepper: byte
         RequestError: missing_bearer_token, malformed_api_key, invalid_api_key or
             key_kind_mismatch.
     """
-    key = parse_api_key(_read_bearer(authorization))
+    key = parse_api_key(read_bearer(authorization))
     if key is None:
         raise RequestError(ErrorCode.MALFORMED_API_KEY)
     return _verify(key, await find(key.prefix), pepper)
-
-
-def _read_bearer(authorization: str | None) -> str:
-    scheme, _, token = (authorization or "").strip().partition(" ")
-    token = token.strip()
-    if not token or scheme.lower() != "bearer":
-        raise RequestError(ErrorCode.MISSING_BEARER_TOKEN)
-    return token
 
 
 def _verify(key: ApiKey, record: KeyRecord | None, pepper: bytes) -> KeyRecord:

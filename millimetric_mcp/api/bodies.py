@@ -1,10 +1,8 @@
 """Request bodies: media type, size limits, gzip, and parsing that leaves the event loop free."""
 
 import asyncio
-import re
 import zlib
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import TypeVar
 from weakref import WeakValueDictionary
 
@@ -15,6 +13,7 @@ from millimetric_mcp.api.ingest.validate import read_body
 from millimetric_mcp.contract.codes import ErrorCode
 from millimetric_mcp.contract.events import MAX_BODY_BYTES
 from millimetric_mcp.errors import RequestError
+from millimetric_mcp.web.bodies import BodyBuffer, count_json_values
 
 LARGE_BODY_BYTES = 256 * 1024
 """Larger bodies are inflated and parsed in a thread."""
@@ -27,7 +26,6 @@ NOT_GZIP = f"The body is not whole gzip, of {MAX_GZIP_MEMBERS} members at most."
 
 _GZIP = frozenset({"gzip", "x-gzip"})
 _ENCODINGS = _GZIP | {"", "identity"}
-_DIGITS = re.compile("[0-9]{1,20}")
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
@@ -39,8 +37,7 @@ class BodyReader:
     """
 
     def __init__(self, *, max_held_bytes: int = MAX_HELD_BYTES) -> None:
-        self._max_held_bytes = max_held_bytes
-        self._held_bytes = 0
+        self._buffer = BodyBuffer(max_held_bytes=max_held_bytes)
         self._turns: WeakValueDictionary[int, asyncio.Lock] = WeakValueDictionary()
 
     async def read(
@@ -53,17 +50,8 @@ class BodyReader:
                 upstream_failed (503) while bodies hold `MAX_HELD_BYTES`.
         """
         is_gzip = _read_media_type(headers)
-        declared = headers.get("content-length", "0")
-        if _DIGITS.fullmatch(declared) and int(declared) > MAX_BODY_BYTES:
-            raise RequestError(ErrorCode.PAYLOAD_TOO_LARGE)
-        body = bytearray()
-        with self._holding() as hold:
-            async for chunk in request.stream():
-                body += chunk
-                if len(body) > MAX_BODY_BYTES:
-                    raise RequestError(ErrorCode.PAYLOAD_TOO_LARGE)
-                hold(len(chunk))
-            return await self._parse(model, bytes(body), is_gzip=is_gzip, project_id=project_id)
+        async with self._buffer.read(request, headers, max_bytes=MAX_BODY_BYTES) as body:
+            return await self._parse(model, body, is_gzip=is_gzip, project_id=project_id)
 
     async def _parse(
         self, model: type[ModelT], body: bytes, *, is_gzip: bool, project_id: int
@@ -75,27 +63,10 @@ class BodyReader:
         async with self._turns.setdefault(project_id, asyncio.Lock()):
             return await asyncio.to_thread(_parse_large, model, body, is_gzip=is_gzip)
 
-    @contextmanager
-    def _holding(self) -> Iterator[Callable[[int], None]]:
-        """Yield a function that counts received bytes until the block ends."""
-        own_bytes = 0
-
-        def hold(size_bytes: int) -> None:
-            nonlocal own_bytes
-            own_bytes += size_bytes
-            self._held_bytes += size_bytes
-            if self._held_bytes > self._max_held_bytes:
-                raise RequestError(ErrorCode.UPSTREAM_FAILED, status=503, retry_after_s=1)
-
-        try:
-            yield hold
-        finally:
-            self._held_bytes -= own_bytes
-
 
 def _parse_large(model: type[ModelT], body: bytes, *, is_gzip: bool) -> ModelT:
     text = inflate(body, max_bytes=MAX_BODY_BYTES) if is_gzip else body
-    if text is None or sum(map(text.count, (b",", b"[", b"{"))) > MAX_JSON_VALUES:
+    if text is None or count_json_values(text) > MAX_JSON_VALUES:
         raise RequestError(ErrorCode.PAYLOAD_TOO_LARGE)
     return read_body(model, text)
 

@@ -1,9 +1,9 @@
-"""``millimetric-mcp serve``: the MCP server on the transport the settings name."""
+"""``millimetric-mcp serve``: the MCP server."""
 
 import argparse
 import logging
-import sys
 from collections.abc import Callable, Mapping
+from contextlib import closing
 
 import anyio
 
@@ -13,68 +13,56 @@ from millimetric_mcp.errors import SettingsError
 from millimetric_mcp.mcp.server import Caller, ServerOptions, build_server
 from millimetric_mcp.mcp.stdio import serve_stdio
 from millimetric_mcp.settings import AnswerSettings, Auth, ServeSettings, Transport, read_settings
+from millimetric_mcp.web.log import LineWriter, Log, start_log
 
 _log = logging.getLogger(__name__)
 
 
 def run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
-    """0 after a clean end.
+    """Run the MCP server until its client leaves or a signal stops it; return 0.
 
     Raises:
-        SettingsError: a setting is wrong, or nothing can listen there.
+        SettingsError: a setting is wrong, or the address can't be listened on.
     """
-    _set_up_logging()
     settings = read_settings(ServeSettings, environ=environ, options=vars(options))
-    _check_reach(settings)
-    if settings.auth is not Auth.PASSTHROUGH:
-        _note_keys(settings)
-    anyio.run(_serve, settings)
+    _check_auth(settings)
+    with closing(start_log(settings.log_level)) as lines:
+        _warn_of_settings(settings)
+        anyio.run(_serve, settings, lines)
     return 0
 
 
-def _set_up_logging() -> None:
-    logging.basicConfig(
-        stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s"
-    )
-    quiet_library()
-
-
-def quiet_library() -> None:
-    """The library warns of what callers did wrong, in their words; refusals have lines of ours."""
-    logging.getLogger("mcp").setLevel(logging.ERROR)
-
-
-def _check_reach(settings: ServeSettings) -> None:
-    """Nobody beyond this machine is let in without credentials."""
-    if settings.transport is Transport.STDIO:
-        if settings.auth is not None:
-            raise SettingsError(["--auth: guards the HTTP transports; stdio needs none"])
-        return
-    if settings.auth is None and not is_loopback(settings.bind):
-        fault = (
-            f"--host: listening on {settings.bind} lets other machines in, and nothing would "
-            "guard it; add --auth token (with MILLIMETRIC_MCP_TOKEN) or --auth passthrough"
+def _check_auth(settings: ServeSettings) -> None:
+    """Raise if other machines could use the server without credentials."""
+    is_stdio = settings.transport is Transport.STDIO
+    if is_stdio and settings.auth is not None:
+        raise SettingsError(["--auth is for the HTTP transports; the stdio transport needs none."])
+    if not is_stdio and settings.auth is None and not is_loopback(settings.bind):
+        error = (
+            f"--host {settings.bind} opens the server to other machines. Add --auth token (with "
+            "MILLIMETRIC_MCP_TOKEN) or --auth passthrough."
         )
-        raise SettingsError([fault])
+        raise SettingsError([error])
+
+
+def _warn_of_settings(settings: ServeSettings) -> None:
     if settings.token is not None and settings.auth is not Auth.TOKEN:
-        _log.warning("MILLIMETRIC_MCP_TOKEN is set, but only --auth token asks callers for it")
-
-
-def _note_keys(settings: ServeSettings) -> None:
-    """A key that is not whole is said at once, and not shown; the API is to judge it."""
+        _log.warning("MILLIMETRIC_MCP_TOKEN has no effect without --auth token.")
+    if settings.auth is Auth.PASSTHROUGH:
+        return
     for variable, key in (
         ("MILLIMETRIC_KEY", settings.write_key),
         ("MILLIMETRIC_RK", settings.read_key),
     ):
         if key is not None and parse_api_key(key.get_secret_value()) is None:
             _log.warning(
-                "%s does not look like a whole key (kind_live or kind_test, 8 characters, then "
-                "32 or more, joined by underscores): the API will probably refuse it",
+                "%s is not a complete key. A key has a kind, 'live' or 'test', 8 characters, and "
+                "32 or more characters, joined by underscores. The API will probably refuse it.",
                 variable,
             )
 
 
-async def _serve(settings: ServeSettings) -> None:
+async def _serve(settings: ServeSettings, lines: LineWriter) -> None:
     passthrough = settings.auth is Auth.PASSTHROUGH
     async with _open_client(settings, with_keys=not passthrough) as client:
         if settings.transport is Transport.STDIO:
@@ -82,11 +70,13 @@ async def _serve(settings: ServeSettings) -> None:
                 build_server(find_caller=_always(client), options=read_server_options(settings))
             )
         else:
-            await _serve_http(settings, client)
+            await _serve_http(settings, client, lines)
 
 
-async def _serve_http(settings: ServeSettings, client: MillimetricClient) -> None:
-    # Loaded here, for the start on stdio is measured and needs none of it.
+async def _serve_http(
+    settings: ServeSettings, client: MillimetricClient, lines: LineWriter
+) -> None:
+    # Imported here: the stdio transport starts faster without them.
     from millimetric_mcp.mcp import access, http  # noqa: PLC0415
     from millimetric_mcp.web import serve  # noqa: PLC0415
 
@@ -95,32 +85,31 @@ async def _serve_http(settings: ServeSettings, client: MillimetricClient) -> Non
         find_caller=access.find_caller_by_keys(client) if passthrough else _always(client),
         options=read_server_options(settings),
     )
-    let_in = access.read_access(
+    allowed = access.read_access(
         settings,
         bind=settings.bind,
         auth=settings.auth,
         token=settings.token.get_secret_value() if settings.token else None,
     )
     streamable = settings.transport is Transport.HTTP
-    transports = http.build_http_transports(server, access=let_in, streamable=streamable)
-    await serve.serve_http(
-        http.build_http_app(transports, access=let_in),
-        host=settings.bind,
-        port=settings.port,
-        on_ready=lambda url: _say(
-            f"Millimetric MCP server at {url}{'/mcp' if streamable else '/sse'}"
-        ),
-    )
+    transports = http.build_http_transports(server, access=allowed, streamable=streamable)
+    log = Log(settings.log_level, lines.write)
+    config = serve.configure(http.build_http_app(transports, access=allowed, log=log))
+    with serve.listen(settings.bind, settings.port) as listener:
+        url = serve.write_url(listener) + ("/mcp" if streamable else "/sse")
+        await serve.serve(
+            config, listener, on_ready=lambda: lines.write(f"Millimetric MCP server at {url}\n")
+        )
 
 
 def _always(client: MillimetricClient) -> Callable[[object], Caller]:
-    """Whoever calls uses the client's own keys."""
+    """Return a function that finds the same caller in every request."""
     caller = Caller(client, client.can_write, client.can_read)
     return lambda _request: caller
 
 
 def read_server_options(settings: AnswerSettings) -> ServerOptions:
-    """What the server is told of its settings."""
+    """Return the MCP server's options."""
     return ServerOptions(
         timezone=settings.timezone,
         max_result_chars=settings.max_result_chars,
@@ -138,8 +127,3 @@ def _open_client(settings: ServeSettings, *, with_keys: bool) -> MillimetricClie
         connect_timeout_s=settings.connect_timeout_s,
         timeout_s=settings.timeout_s,
     )
-
-
-def _say(text: str) -> None:
-    sys.stderr.write(text + "\n")
-    sys.stderr.flush()

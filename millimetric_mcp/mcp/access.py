@@ -1,10 +1,11 @@
-"""Who is let in over HTTP: known Hosts and Origins, and the credentials that are asked for."""
+"""Who may use the HTTP transports: allowed hosts, origins and credentials."""
 
 import hashlib
 import hmac
 import re
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from mcp.server.auth.middleware.auth_context import AuthContextMiddleware
@@ -16,31 +17,41 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from millimetric_mcp.contract.codes import ErrorCode
 from millimetric_mcp.contract.keys import KeyKind, parse_api_key
+from millimetric_mcp.errors import RequestError
 from millimetric_mcp.mcp.server import Caller
 from millimetric_mcp.settings import AnswerSettings, Auth
-from millimetric_mcp.web.refusals import Refusal, answer
+from millimetric_mcp.web.headers import read_bearer
 
 if TYPE_CHECKING:
     from millimetric_mcp.client.client import MillimetricClient
 
 READ_KEY_HEADER = "Millimetric-Read-Key"
-KEY_KIND_NOT_ALLOWED = "key_kind_not_allowed"
-AMBIGUOUS_CREDENTIALS = "ambiguous_credentials"
-HOST_NOT_ALLOWED = "host_not_allowed"
+MAX_SHOWN_CHARS = 256
 LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "[::1]")
+
+
+class AccessError(StrEnum):
+    """Error codes of the MCP server's HTTP transports, beside those of the API."""
+
+    KEY_KIND_NOT_ALLOWED = "key_kind_not_allowed"
+    AMBIGUOUS_CREDENTIALS = "ambiguous_credentials"
+    HOST_NOT_ALLOWED = "host_not_allowed"
+    TOO_MANY_SESSIONS = "too_many_sessions"
 
 
 @dataclass(frozen=True, slots=True)
 class Access:
     """Who may use the HTTP transports.
 
-    ``hosts`` and ``origins`` are exact values of those headers, ``name:*`` for any port, and
-    ``*`` for anything. A request without an Origin comes from no browser and is let in.
-    ``token`` belongs to `Auth.TOKEN`.
+    ``hosts`` and ``origins`` are allowed values of those headers: exact ones, ``name:*`` for any
+    port, or ``*`` for any value. A request without an Origin is not from a browser: allowed.
+    ``token`` is for `Auth.TOKEN`. ``check_key`` gets the ``Authorization`` header of each key of
+    `Auth.PASSTHROUGH`, and raises if the key is not valid; without it, only the form is checked.
     """
 
     auth: Auth | None = None
     token: str | None = None
+    check_key: Callable[[str], Awaitable[object]] | None = None
     hosts: tuple[str, ...] = tuple(f"{host}:*" for host in LOOPBACK_HOSTS) + LOOPBACK_HOSTS
     origins: tuple[str, ...] = tuple(
         f"http://{host}{port}" for host in LOOPBACK_HOSTS for port in ("", ":*")
@@ -50,7 +61,7 @@ class Access:
 def read_access(
     settings: AnswerSettings, *, bind: str, auth: Auth | None, token: str | None = None
 ) -> Access:
-    """Lets in this machine, the address that is listened on, and what is set beside them."""
+    """Return access for this machine, the address of the server, and what the settings allow."""
     name = f"[{bind}]" if ":" in bind else bind
     own = Access()
     return Access(
@@ -62,9 +73,9 @@ def read_access(
 
 
 class Principal(AuthenticatedUser):
-    """A caller that was let in; sessions belong to the principal that opened them.
+    """An authenticated caller; the SDK binds each session to the one that opened it.
 
-    With `Auth.PASSTHROUGH` the keys are those that came with the request.
+    With `Auth.PASSTHROUGH` the keys are those of the request.
     """
 
     def __init__(
@@ -77,7 +88,10 @@ class Principal(AuthenticatedUser):
 
 
 class Guard:
-    """Lets in requests with a known Host and Origin, and the credentials ``access`` asks for."""
+    """Serves requests with an allowed Host, an allowed Origin and the credentials of ``access``.
+
+    The SDK's own check of Host and Origin knows no ``*``, and comes after the body.
+    """
 
     def __init__(self, app: ASGIApp, access: Access) -> None:
         self._app = AuthContextMiddleware(app)
@@ -86,107 +100,75 @@ class Guard:
         self._origins = re.compile(write_pattern(access.origins))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        # RFC 9110: white space around a value is no part of it; not every HTTP parser knows.
-        headers = [(name, value.strip(b" \t")) for name, value in scope["headers"]]
-        scope = {**scope, "headers": headers}
-        request = Request(scope)
-        try:
-            self._check_source(request.headers)
-            if principal := self._admit(request.headers):
-                scope["user"] = principal
-            if request.method == "POST":
-                _check_media_type(request.headers)
-            await self._app(scope, receive, send)
-        except Refusal as refusal:
-            await answer(request, refusal)(scope, receive, send)
+        headers = Headers(scope=scope)
+        if not self._hosts.fullmatch(headers.get("host", "").strip().lower()):
+            raise RequestError(AccessError.HOST_NOT_ALLOWED, status=421)
+        origin = headers.get("origin")
+        if origin is not None and not self._origins.fullmatch(origin.strip().lower()):
+            raise RequestError(ErrorCode.ORIGIN_NOT_ALLOWED, origin=origin[:MAX_SHOWN_CHARS])
+        if principal := await self._authenticate(headers):
+            scope["user"] = principal
+        await self._app(scope, receive, send)
 
-    def _check_source(self, headers: Headers) -> None:
-        """Passes where every Host and Origin is a known one."""
-        for host in headers.getlist("host") or [""]:
-            if not self._hosts.fullmatch(host.lower()):
-                raise Refusal(
-                    421, HOST_NOT_ALLOWED, noted={"host": host, "setting": "--allowed-hosts"}
-                )
-        for origin in headers.getlist("origin"):
-            if not self._origins.fullmatch(origin.lower()):
-                raise Refusal(
-                    403,
-                    ErrorCode.ORIGIN_NOT_ALLOWED,
-                    beside={"origin": origin},
-                    noted={"origin": origin, "setting": "--allowed-origins"},
-                )
-
-    def _admit(self, headers: Headers) -> Principal | None:
+    async def _authenticate(self, headers: Headers) -> Principal | None:
         if self._access.auth is None:
             return None
-        bearer = _read_bearer(headers)
+        bearer = read_bearer(_read_once(headers, "Authorization"))
         if self._access.auth is Auth.PASSTHROUGH:
-            return _admit_keys(bearer, _read_once(headers, READ_KEY_HEADER))
+            principal = _read_keys(bearer, _read_once(headers, READ_KEY_HEADER))
+            for key in {principal.write_key, principal.read_key} - {None}:
+                if self._access.check_key is not None:
+                    await self._access.check_key(f"Bearer {key}")
+            return principal
         if not hmac.compare_digest(bearer.encode(), (self._access.token or "").encode()):
-            raise Refusal(401, ErrorCode.INVALID_API_KEY)
+            raise RequestError(ErrorCode.INVALID_API_KEY)
         return Principal(bearer)
 
 
 def write_pattern(sources: tuple[str, ...]) -> str:
-    """``sources`` as a regular expression: ``:*`` stands for any port, ``*`` for anything."""
-    return "|".join(_write_alternative(source.lower()) for source in sources)
-
-
-def _write_alternative(source: str) -> str:
-    if source == "*":
-        return ".*"
-    stem = source.removesuffix(":*")
-    return re.escape(stem) + (":[0-9]{1,5}" if stem != source else "")
-
-
-def _check_media_type(headers: Headers) -> None:
-    if not headers.get("Content-Type", "").lower().startswith("application/json"):
-        raise Refusal(415, ErrorCode.UNSUPPORTED_MEDIA_TYPE)
-
-
-def _read_bearer(headers: Headers) -> str:
-    scheme, _, bearer = _read_once(headers, "Authorization").partition(" ")
-    if scheme.lower() != "bearer" or not bearer.strip():
-        raise Refusal(401, ErrorCode.MISSING_BEARER_TOKEN)
-    return bearer.strip()
+    """Return a regular expression of hosts or origins: ``:*`` is any port, ``*`` anything."""
+    patterns = (
+        re.escape(source.lower()).replace(r":\*", ":[0-9]{1,5}") if source != "*" else ".*"
+        for source in sources
+    )
+    return "|".join(patterns)
 
 
 def _read_once(headers: Headers, name: str) -> str:
-    """The header's value, empty where it is absent; given twice, it is not told which counts."""
     values = headers.getlist(name)
     if len(values) > 1:
-        raise _write_ambiguity(f"{name} is given {len(values)} times")
-    return values[0] if values else ""
+        raise _ambiguous(f"{name} is given {len(values)} times")
+    return values[0].strip() if values else ""
 
 
-def _admit_keys(bearer: str, beside: str) -> Principal:
-    """The caller's own keys: an rk alone, or an sk and perhaps an rk beside it."""
-    kind = _kind_of(bearer)
-    if beside and _kind_of(beside) is not KeyKind.RK:
-        raise Refusal(403, KEY_KIND_NOT_ALLOWED)
+def _read_keys(bearer: str, read_key: str) -> Principal:
+    """Return the caller of an rk alone, or of an sk and perhaps an rk beside it."""
+    kind = _read_kind(bearer)
+    if read_key and _read_kind(read_key) is not KeyKind.RK:
+        raise RequestError(AccessError.KEY_KIND_NOT_ALLOWED, status=403)
     if kind is KeyKind.SK:
-        return Principal(bearer, beside, write_key=bearer, read_key=beside or None)
-    if beside not in {"", bearer}:
-        raise _write_ambiguity(f"the bearer and {READ_KEY_HEADER} are two different read keys")
+        return Principal(bearer, read_key, write_key=bearer, read_key=read_key or None)
+    if read_key not in {"", bearer}:
+        raise _ambiguous(f"the bearer and {READ_KEY_HEADER} are two different read keys")
     return Principal(bearer, read_key=bearer)
 
 
-def _write_ambiguity(sentence: str) -> Refusal:
+def _ambiguous(sentence: str) -> RequestError:
     details = {"fieldErrors": {}, "formErrors": [sentence]}
-    return Refusal(400, AMBIGUOUS_CREDENTIALS, beside={"details": details})
+    return RequestError(AccessError.AMBIGUOUS_CREDENTIALS, status=400, details=details)
 
 
-def _kind_of(text: str) -> KeyKind:
+def _read_kind(text: str) -> KeyKind:
     key = parse_api_key(text)
     if text.startswith(f"{KeyKind.PK}_"):
-        raise Refusal(403, KEY_KIND_NOT_ALLOWED)
+        raise RequestError(AccessError.KEY_KIND_NOT_ALLOWED, status=403)
     if key is None:
-        raise Refusal(401, ErrorCode.MALFORMED_API_KEY)
+        raise RequestError(ErrorCode.MALFORMED_API_KEY)
     return key.kind
 
 
 def find_caller_by_keys(client: "MillimetricClient") -> Callable[[Request | None], Caller]:
-    """For `Auth.PASSTHROUGH`: each request's caller is who its own keys say; ours are not used."""
+    """Return the function that finds the caller by the keys of the request, never by ours."""
 
     def find(request: Request | None) -> Caller:
         principal = request.scope.get("user") if request is not None else None

@@ -1,10 +1,6 @@
-"""The server over HTTP: Streamable HTTP, and HTTP+SSE for older clients.
+"""The MCP server over HTTP: Streamable HTTP, and HTTP+SSE for older clients."""
 
-The transports are routes plus something that runs for as long as they are served, so that
-they can be mounted beside other routes: see `HttpTransports`.
-"""
-
-import re
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
@@ -13,38 +9,34 @@ from typing import Any
 from mcp.server.lowlevel import Server
 from mcp.server.sse import SseServerTransport
 from mcp.server.streamable_http_manager import StreamableHTTPASGIApp, StreamableHTTPSessionManager
+from mcp.server.transport_security import DEFAULT_MAX_REQUEST_BODY_SIZE
+from mcp_types import jsonrpc_message_adapter
+from pydantic import ValidationError
 from starlette.applications import Starlette
-from starlette.datastructures import Headers
-from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
-from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from millimetric_mcp.contract.codes import ErrorCode
-from millimetric_mcp.mcp.access import Access, Guard, write_pattern
-from millimetric_mcp.mcp.messages import Unreadable, read_message
-from millimetric_mcp.web.refusals import Plain, Refusal, answer
+from millimetric_mcp.errors import RequestError
+from millimetric_mcp.mcp.access import Access, AccessError, Guard, write_pattern
+from millimetric_mcp.web.app import build_web_app
+from millimetric_mcp.web.bodies import BodyBuffer, count_json_values
+from millimetric_mcp.web.cors import CorsPolicy
+from millimetric_mcp.web.log import Log
 
-MAX_BODY_BYTES = 32 * 1024 * 1024
-"""Room for the largest batch; a caller without credentials is refused before it is read."""
+MAX_BODY_BYTES = DEFAULT_MAX_REQUEST_BODY_SIZE
+MAX_JSON_VALUES = 100_000
+"""The SDK parses on the event loop: so many values take it about 25 ms."""
+LARGE_BODY_BYTES = 64 * 1024
 MAX_SESSIONS = 1000
-"""Of each transport. Whoever may connect can open sessions, and each of them takes memory."""
+"""Of each transport; a session takes memory."""
 SESSION_IDLE_S = 15 * 60
-TOO_MANY_SESSIONS = "too_many_sessions"
 
 
 @dataclass(frozen=True, slots=True)
 class HttpTransports:
-    """The routes of the HTTP transports; ``run`` must be entered while they are served.
-
-    To serve them beside other routes::
-
-        mcp = build_http_transports(server, access=access)
-        Starlette(routes=[*mcp.routes, Mount("/", other)], lifespan=lambda _: mcp.run())
-    """
+    """The routes of the HTTP transports; ``run`` is entered while they are served."""
 
     routes: tuple[BaseRoute, ...]
     run: Callable[[], AbstractAsyncContextManager[None]]
@@ -58,31 +50,28 @@ def build_http_transports(
     sse: bool = True,
     max_sessions: int = MAX_SESSIONS,
 ) -> HttpTransports:
-    """Streamable HTTP at ``/mcp`` (stateful) and HTTP+SSE at ``/sse`` and ``/messages/``."""
+    """Return Streamable HTTP at ``/mcp``, and HTTP+SSE at ``/sse`` and ``/messages/``."""
     manager = StreamableHTTPSessionManager(
-        server,
-        max_request_body_size=MAX_BODY_BYTES,
-        max_sessions=max_sessions,
-        session_idle_timeout=SESSION_IDLE_S,
+        server, max_sessions=max_sessions, session_idle_timeout=SESSION_IDLE_S
     )
+    buffer = BodyBuffer(max_held_bytes=16 * MAX_BODY_BYTES)
 
     def guard(app: ASGIApp) -> ASGIApp:
-        return Guard(Plain(app), access)
+        return Guard(_CheckBody(app, buffer), access)
 
     routes: list[BaseRoute] = []
     if streamable:
-        routes.append(Route("/mcp", guard(_Readable(StreamableHTTPASGIApp(manager)))))
+        routes.append(Route("/mcp", guard(StreamableHTTPASGIApp(manager))))
     if sse:
-        transport = SseServerTransport("/messages/", max_request_body_size=MAX_BODY_BYTES)
-        routes.append(
-            Route("/sse", guard(_Streams(server, transport, max_sessions)), methods=["GET"])
-        )
-        routes.append(Mount("/messages", guard(_Inbox(transport))))
+        transport = SseServerTransport("/messages/")
+        streams = _Streams(server, transport, max_sessions)
+        routes.append(Route("/sse", guard(streams), methods=["GET"]))
+        routes.append(Mount("/messages", guard(transport.handle_post_message)))
     return HttpTransports(tuple(routes), manager.run)
 
 
 class _Streams:
-    """The GET half of HTTP+SSE: a session lives as long as its stream."""
+    """The GET half of HTTP+SSE: a session is as long as its stream. The SDK doesn't limit them."""
 
     def __init__(
         self, server: Server[Any], transport: SseServerTransport, max_sessions: int
@@ -93,7 +82,7 @@ class _Streams:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if not self._free:
-            raise Refusal(503, TOO_MANY_SESSIONS)
+            raise RequestError(AccessError.TOO_MANY_SESSIONS, status=503)
         self._free -= 1
         try:
             async with self._transport.connect_sse(scope, receive, send) as (read, write):
@@ -103,110 +92,53 @@ class _Streams:
             self._free += 1
 
 
-class _Readable:
-    """``app``, which gets a POST only where its body holds a message.
+class _CheckBody:
+    """Gives ``app`` the whole body of a POST, once its size is known to be harmless.
 
-    What holds none is answered here: the library would quote it, in the log or in its answer.
+    A large body that holds no message is refused here: the SDK quotes it, which takes long.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, buffer: BodyBuffer) -> None:
         self._app = app
+        self._buffer = buffer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["method"] != "POST":
             await self._app(scope, receive, send)
             return
-        body = await _read_body(Request(scope, receive))
-        try:
-            read_message(body)
-        except Unreadable as unreadable:
-            fault = unreadable.answer.model_dump(mode="json", by_alias=True, exclude_unset=True)
-            await JSONResponse(fault, 400)(scope, receive, send)
-            return
-        await self._app(scope, _replay(body, receive), send)
-
-
-class _Inbox:
-    """The POST half of HTTP+SSE."""
-
-    def __init__(self, transport: SseServerTransport) -> None:
-        self._deliver = _Readable(transport.handle_post_message)
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
-        session_id = request.query_params.get("session_id", "")
-        if request.method != "POST":
-            raise Refusal(405, ErrorCode.METHOD_NOT_ALLOWED, headers={"Allow": "POST"})
-        if not re.fullmatch("[0-9a-f]{32}", session_id):
-            raise Refusal(400, ErrorCode.INVALID_PARAMS, beside={"details": _BAD_SESSION_ID})
-        await self._deliver(scope, receive, send)
+        async with self._buffer.read(request, request.headers, max_bytes=MAX_BODY_BYTES) as body:
+            if count_json_values(body) > MAX_JSON_VALUES:
+                raise RequestError(ErrorCode.PAYLOAD_TOO_LARGE)
+            if len(body) > LARGE_BODY_BYTES:
+                await asyncio.to_thread(_check_message, body)
+        messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+        async def receive_again() -> Message:
+            return messages.pop() if messages else await receive()
+
+        await self._app(scope, receive_again, send)
 
 
-_BAD_SESSION_ID = {
-    "fieldErrors": {"session_id": ["must be the one that GET /sse gave"]},
-    "formErrors": [],
-}
+def _check_message(body: bytes) -> None:
+    try:
+        jsonrpc_message_adapter.validate_json(body, by_name=False)
+    except ValidationError:
+        raise RequestError(ErrorCode.INVALID_PAYLOAD) from None
 
 
-async def _read_body(request: Request) -> bytes:
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MAX_BODY_BYTES:
-            raise Refusal(413, ErrorCode.PAYLOAD_TOO_LARGE)
-    return bytes(body)
-
-
-def _replay(body: bytes, receive: Receive) -> Receive:
-    messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
-
-    async def receive_again() -> Message:
-        return messages.pop() if messages else await receive()
-
-    return receive_again
-
-
-def build_http_app(transports: HttpTransports, *, access: Access) -> Starlette:
-    """The transports as an application of their own, open to the allowed browser origins."""
+def build_http_app(transports: HttpTransports, *, access: Access, log: Log) -> Starlette:
+    """Return an application of the transports that the allowed browser origins may call."""
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
         async with transports.run():
             yield
 
-    app = Starlette(
-        routes=list(transports.routes),
-        lifespan=lifespan,
-        exception_handlers={HTTPException: _answer_http_error},
-        middleware=[
-            Middleware(
-                _Cors,
-                allow_origin_regex=write_pattern(access.origins),
-                allow_methods=["GET", "POST", "DELETE"],
-                allow_headers=["*"],
-                allow_private_network=True,
-                expose_headers=["Mcp-Session-Id", "WWW-Authenticate"],
-            )
-        ],
+    cors = CorsPolicy(
+        prefix="/",
+        origin_pattern=write_pattern(access.origins),
+        methods=["GET", "POST", "DELETE"],
+        exposed_headers=["Mcp-Session-Id", "WWW-Authenticate"],
     )
-    # A redirect would go to whatever Host the request names, before anybody looked at it.
-    app.router.redirect_slashes = False
-    return app
-
-
-async def _answer_http_error(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)  # noqa: S101
-    return answer(request, Refusal.of(error.status_code, error.headers))
-
-
-class _Cors(CORSMiddleware):
-    """A preflight is refused for its origin or its method, in the shape of every refusal."""
-
-    def preflight_response(self, request_headers: Headers) -> Response:
-        response = super().preflight_response(request_headers)
-        if response.status_code < 400:
-            return response
-        is_known = self.is_allowed_origin(request_headers["origin"])
-        refusal = Refusal.of(405) if is_known else Refusal(403, ErrorCode.ORIGIN_NOT_ALLOWED)
-        request = Request({"type": "http", "method": "OPTIONS", "path": "", "headers": []})
-        return answer(request, refusal)
+    return build_web_app(transports.routes, lifespan=lifespan, log=log, cors=cors)

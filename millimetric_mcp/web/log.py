@@ -1,50 +1,140 @@
-"""The request log: one JSON line a request, without key, address, query or body."""
+"""The log: JSON lines on stderr, without key, address, query or body of any request."""
 
+import logging
+import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Any
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from threading import Thread
 
 from pydantic_core import to_json
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from millimetric_mcp.contract.endpoints import ENDPOINTS, HEALTH_PATH, OPENAPI_PATH
 from millimetric_mcp.errors import describe_exception
+from millimetric_mcp.settings import LogLevel
 
 CLIENT_CLOSED_REQUEST = 499
-"""What the log says of a request whose caller hung up before an answer."""
+"""The status in the log when the client closed the connection before the response."""
+UNKNOWN_PATH = "(unknown)"
+KNOWN_PATHS = frozenset(
+    {endpoint.path for endpoint in ENDPOINTS}
+    | {HEALTH_PATH, OPENAPI_PATH, "/mcp", "/sse", "/messages/"}
+)
+MAX_WAITING_LINES = 10_000
+STOP_TIMEOUT_S = 1
+PIPE_BUF_BYTES = 4096
+"""Processes that share a pipe don't mix their lines in writes up to this size."""
 
-UNKNOWN = "(unknown)"
-KNOWN_PATHS = frozenset({endpoint.path for endpoint in ENDPOINTS} | {HEALTH_PATH, OPENAPI_PATH})
+_LEVELS = {
+    LogLevel.INFO: logging.INFO,
+    LogLevel.WARNING: logging.WARNING,
+    LogLevel.ERROR: logging.ERROR,
+    LogLevel.OFF: logging.CRITICAL + 1,
+}
+_STATE_FIELDS = ("project", "error", "reference")
+_OWN_LOGGERS = ("millimetric_mcp", "uvicorn")
 
-Write = Callable[[str], object]
+
+class LineWriter:
+    """Writes lines to a file descriptor from a thread: a slow or closed one delays nobody.
+
+    At ``max_waiting`` lines, further ones are dropped and counted. The count gets its own line.
+    """
+
+    def __init__(self, descriptor: int, *, max_waiting: int = MAX_WAITING_LINES) -> None:
+        self._descriptor = descriptor
+        self._max_waiting = max_waiting
+        self._lines: SimpleQueue[str | None] = SimpleQueue()
+        self._dropped = 0
+        self._thread = Thread(target=self._drain, name="log", daemon=True)
+        self._thread.start()
+
+    def write(self, line: str) -> None:
+        if self._lines.qsize() < self._max_waiting:
+            self._lines.put(line)
+        else:
+            self._dropped += 1
+
+    def close(self) -> None:
+        """Wait until every line is written, but not longer than `STOP_TIMEOUT_S`."""
+        self._lines.put(None)
+        self._thread.join(STOP_TIMEOUT_S)
+
+    def _drain(self) -> None:
+        while (line := self._lines.get()) is not None:
+            text = line
+            with suppress(Empty):
+                while len(text) < PIPE_BUF_BYTES // 2 and (line := self._lines.get_nowait()):
+                    text += line
+            dropped, self._dropped = self._dropped, 0
+            if dropped:
+                text += to_json({"level": "warning", "dropped_lines": dropped}).decode() + "\n"
+            with suppress(OSError):
+                rest = text.encode()
+                while rest:
+                    rest = rest[os.write(self._descriptor, rest) :]
+            if line is None:
+                return
 
 
-def write_line(
-    *, method: str, path: str, status: int, duration_ms: float, write: Write, **more: str
-) -> None:
-    """Writes a request's line; a path that is not ours is not told."""
-    fields = {
-        "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
-        "method": method,
-        "path": path if path in KNOWN_PATHS else UNKNOWN,
-        "status": status,
-        "duration_ms": round(duration_ms, 2),
-    }
-    write(to_json(fields | more).decode() + "\n")
+class Log:
+    """Writes records at ``level`` and above as JSON lines."""
+
+    def __init__(self, level: LogLevel, write: Callable[[str], object]) -> None:
+        self._level = _LEVELS[level]
+        self._write = write
+
+    def write(self, level: int, fields: Mapping[str, object]) -> None:
+        if level < self._level:
+            return
+        record = {
+            "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
+            "level": logging.getLevelName(level).lower(),
+        }
+        self._write(to_json(record | dict(fields)).decode() + "\n")
+
+
+def start_log(level: LogLevel) -> LineWriter:
+    """Send all records of `logging` to stderr as JSON lines; return the writer of the lines."""
+    if sys.stderr is None:  # closed at the start; a file opened later must not get its descriptor
+        sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - to the end
+    writer = LineWriter(sys.stderr.fileno())
+    logging.basicConfig(level=logging.WARNING, handlers=[_Handler(Log(level, writer.write))])
+    logging.getLogger("millimetric_mcp").setLevel(logging.INFO)
+    logging.getLogger("mcp").setLevel(logging.ERROR)  # it warns of what callers did wrong
+    return writer
+
+
+class _Handler(logging.Handler):
+    """Writes a record's message if it is ours. Other libraries' messages may quote a request."""
+
+    def __init__(self, log: Log) -> None:
+        super().__init__()
+        self._log = log
+
+    def emit(self, record: logging.LogRecord) -> None:
+        fields = {"message": record.getMessage().rstrip()}
+        if not record.name.startswith(_OWN_LOGGERS):
+            fields = {"logger": record.name, "where": f"{record.funcName}:{record.lineno}"}
+        if record.exc_info and record.exc_info[1]:
+            fields["error"] = describe_exception(record.exc_info[1])
+        self._log.write(record.levelno, fields)
 
 
 class RequestLog:
-    """Writes each request's line when it is over.
+    """Writes a line for each request when it is over.
 
-    A fault is logged by its type and place alone: its text and its traceback may quote what
-    a caller sent.
+    The request's state may hold its project, and the error and reference of an unexpected error.
     """
 
-    def __init__(self, app: ASGIApp, write: Write = sys.stderr.write) -> None:
+    def __init__(self, app: ASGIApp, log: Log) -> None:
         self._app = app
-        self._write = write
+        self._log = log
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -62,17 +152,13 @@ class RequestLog:
         try:
             await self._app(scope, receive, note_status)
         finally:
-            write_line(
-                method=scope["method"],
-                path=scope["path"],
-                status=status,
-                duration_ms=(time.perf_counter() - started_s) * 1000,
-                write=self._write,
-                **_describe(scope.get("state", {})),
-            )
-
-
-def _describe(state: dict[str, Any]) -> dict[str, str]:
-    project, fault = state.get("project"), state.get("fault")
-    described = {} if project is None else {"project": project}
-    return described if fault is None else described | {"fault": describe_exception(fault)}
+            state = scope.get("state", {})
+            fields = {
+                "method": scope["method"],
+                "path": scope["path"] if scope["path"] in KNOWN_PATHS else UNKNOWN_PATH,
+                "status": status,
+                "duration_ms": round((time.perf_counter() - started_s) * 1000, 2),
+                **{name: state[name] for name in _STATE_FIELDS if name in state},
+            }
+            has_failed = status >= 500 or "error" in state
+            self._log.write(logging.ERROR if has_failed else logging.INFO, fields)

@@ -1,37 +1,99 @@
-"""Listening, and serving an application until a signal says to stop."""
+"""The HTTP server: listening, and serving an application until a signal ends it."""
 
+import errno
 import signal
 import socket
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 
 import uvicorn
 from starlette.types import ASGIApp
 
 from millimetric_mcp.errors import SettingsError
+from millimetric_mcp.web.connections import LimitedHttp
 
-SHUTDOWN_GRACE_S = 2
+try:
+    import resource
+except ModuleNotFoundError:  # Windows
+    resource = None  # type: ignore[assignment]
+
 BACKLOG = 2048
+MAX_CONNECTIONS = 10_000
+KEEP_ALIVE_S = 65
+"""Longer than usual load balancers keep an idle connection."""
+SHUTDOWN_GRACE_S = 3
 
 
-async def serve_http(
-    app: ASGIApp, *, host: str, port: int, on_ready: Callable[[str], None]
-) -> None:
-    """Serve ``app`` until a signal says to stop; ``on_ready`` gets the base URL.
+def listen(host: str, port: int) -> socket.socket:
+    """Return a listening socket; port 0 takes any free one.
 
     Raises:
-        SettingsError: nothing can listen there.
+        SettingsError: the address can't be listened on.
     """
-    listener = listen(host, port)
-    config = uvicorn.Config(
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=BACKLOG)
+    except OSError as error:
+        raise SettingsError([_explain(error, host, port)]) from None
+
+
+def _explain(error: OSError, host: str, port: int) -> str:
+    match error.errno:
+        case errno.EADDRINUSE:
+            return (
+                f"Port {port} of {host} is in use. Stop the other process, or choose a port "
+                "with --port."
+            )
+        case errno.EACCES:
+            return f"Port {port} needs more rights. Choose a port above 1023 with --port."
+    reason = error.strerror or type(error).__name__
+    return f"--host / --port: can't listen on {host}:{port}: {reason}"
+
+
+def write_url(listener: socket.socket) -> str:
+    """Return the base URL of what is served on the socket."""
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def configure(
+    app: ASGIApp | str, *, workers: int = 1, trusted_proxies: Sequence[str] = ()
+) -> uvicorn.Config:
+    """Return the server's configuration; an ``app`` given by name is built in each worker."""
+    return uvicorn.Config(
         app,
-        log_level="warning",
+        factory=isinstance(app, str),
+        http=LimitedHttp,
+        ws="none",
+        log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=bool(trusted_proxies),
+        forwarded_allow_ips=list(trusted_proxies),
+        workers=workers,
+        backlog=BACKLOG,
+        limit_concurrency=_limit_connections(),
+        timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=SHUTDOWN_GRACE_S,
     )
-    with listener, _quiet_signals():
-        await _Server(config, lambda: on_ready(write_url(listener))).serve([listener])
+
+
+def _limit_connections() -> int:
+    """Raise the limit of open files as far as allowed, and return half of it, or 10,000."""
+    if resource is None:
+        return MAX_CONNECTIONS
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        soft = hard
+    return MAX_CONNECTIONS if soft == resource.RLIM_INFINITY else min(soft // 2, MAX_CONNECTIONS)
+
+
+async def serve(
+    config: uvicorn.Config, listener: socket.socket, *, on_ready: Callable[[], None]
+) -> None:
+    """Serve until SIGTERM or SIGINT; ``on_ready`` is called when requests are answered."""
+    await _Server(config, on_ready).serve([listener])
 
 
 class _Server(uvicorn.Server):
@@ -44,35 +106,11 @@ class _Server(uvicorn.Server):
         if not self.should_exit:
             self._on_ready()
 
-
-def listen(host: str, port: int) -> socket.socket:
-    """A listening socket; port 0 takes any free one.
-
-    Raises:
-        SettingsError: nothing can listen there.
-    """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        return socket.create_server((host, port), family=family, backlog=BACKLOG)
-    except OSError as error:
-        raise SettingsError(
-            [f"--host / --port: can't listen on {host}:{port}: {error.strerror or error}"]
-        ) from None
-
-
-def write_url(listener: socket.socket) -> str:
-    """The base URL of what is served on the socket."""
-    host, port = listener.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-
-
-@contextmanager
-def _quiet_signals() -> Iterator[None]:
-    """uvicorn raises the signal that stopped it once more; the second time it means nothing."""
-    stops = (signal.SIGTERM, signal.SIGINT)
-    before = [signal.signal(stop, lambda *_: None) for stop in stops]
-    try:
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """End with exit code 0: uvicorn's own method raises the signal again at the end."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self.handle_exit)
         yield
-    finally:
-        for stop, handler in zip(stops, before, strict=True):
-            signal.signal(stop, handler)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)  # it is ending

@@ -1,4 +1,4 @@
-"""What a browser is told: any origin may call ``/v1/*``, and may read every answer."""
+"""CORS: a page of any origin may call ``/v1/*``, and may read every response."""
 
 import pytest
 
@@ -49,7 +49,7 @@ async def test_a_preflight_from_a_public_page_to_a_private_address_is_allowed(qu
     assert answer.headers["access-control-allow-private-network"] == "true"
 
 
-async def test_a_preflight_for_a_method_nobody_has_is_refused_in_the_envelope(quick_api):
+async def test_a_preflight_for_an_unknown_method_gets_an_error_body(quick_api):
     answer = await preflight(quick_api, "/v1/track", "DELETE")
 
     assert (answer.status_code, answer.json()) == (405, {"error": "method_not_allowed"})
@@ -91,7 +91,7 @@ def with_fault(fault: Exception):
     ],
     ids=lambda value: str(value) if isinstance(value, int) else "",
 )
-async def test_a_page_may_read_every_answer_and_its_retry_after(quick_api, send, status):
+async def test_a_page_may_read_every_response_and_its_retry_after(quick_api, send, status):
     answer = await send(quick_api)
 
     assert answer.status_code == status
@@ -99,7 +99,7 @@ async def test_a_page_may_read_every_answer_and_its_retry_after(quick_api, send,
     assert answer.headers["access-control-expose-headers"] == "Retry-After"
 
 
-async def test_what_is_not_under_v1_is_for_no_other_page(quick_api):
+async def test_paths_outside_v1_have_no_cors_headers(quick_api):
     answers = [
         await quick_api.http.get(path, headers=ANYWHERE)
         for path in ["/health", "/openapi.json", "/nothing"]

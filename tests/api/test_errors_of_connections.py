@@ -1,4 +1,4 @@
-"""Callers who hang up, answers that break off, and what is no HTTP request: on the ASGI level."""
+"""Connections that break during a request, and other protocols: on the ASGI level."""
 
 import json
 from typing import Any
@@ -31,7 +31,7 @@ def receiving(*messages: dict[str, Any]):
     return receive
 
 
-async def test_who_hangs_up_in_the_middle_of_a_body_gets_no_answer_and_a_line(quick_api):
+async def test_a_connection_that_closes_during_a_body_gets_no_response_and_a_line(quick_api):
     sent: list[dict[str, Any]] = []
 
     async def send(message: dict[str, Any]) -> None:
@@ -47,11 +47,11 @@ async def test_who_hangs_up_in_the_middle_of_a_body_gets_no_answer_and_a_line(qu
     )
 
     [line] = [json.loads(line) for line in quick_api.log]
-    assert (line["status"], line["project"], "fault" in line) == (499, "default", False)
+    assert (line["status"], line["project"], "error" in line) == (499, "default", False)
     assert (sent, quick_api.store.events) == ([], [])
 
 
-async def test_an_answer_that_breaks_off_is_not_answered_twice(quick_api):
+async def test_a_response_that_fails_is_not_sent_twice(quick_api):
     sent: list[str] = []
 
     async def send(message: dict[str, Any]) -> None:
@@ -65,10 +65,10 @@ async def test_an_answer_that_breaks_off_is_not_answered_twice(quick_api):
 
     [line] = [json.loads(line) for line in quick_api.log]
     assert sent == ["http.response.start", "http.response.body"]
-    assert (line["status"], line["fault"].partition(" ")[0]) == (202, "OSError")
+    assert (line["status"], line["error"].partition(" ")[0]) == (202, "OSError")
 
 
-async def test_a_websocket_is_turned_away_without_a_line(quick_api):
+async def test_a_websocket_is_closed_without_a_line(quick_api):
     sent: list[str] = []
 
     async def send(message: dict[str, Any]) -> None:
@@ -81,7 +81,7 @@ async def test_a_websocket_is_turned_away_without_a_line(quick_api):
     assert quick_api.log == []
 
 
-async def test_a_fault_outside_a_request_is_the_server_s_to_see(quick_api):
+async def test_an_error_outside_a_request_reaches_the_server(quick_api):
     async def send(message: dict[str, Any]) -> None:
         raise OSError("the connection broke")
 

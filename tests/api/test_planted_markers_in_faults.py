@@ -61,14 +61,15 @@ async def test_no_fault_of_the_store_shows_its_text_or_place(quick_api, caplog, 
     assert "Traceback" not in "".join(ours)
 
 
-async def test_a_fault_is_logged_by_its_type_and_place(quick_api):
+async def test_an_unexpected_error_is_logged_by_its_type_and_place(quick_api):
     quick_api.store.fault = RuntimeError(MARKER)
 
-    await quick_api.post("/v1/track", {"event": "x"})
+    answer = await quick_api.post("/v1/track", {"event": "x"})
 
     [line] = [json.loads(line) for line in quick_api.log]
-    assert line["fault"].startswith("RuntimeError at StoreDouble.ping:")
-    assert (line["status"], line["project"]) == (500, "default")
+    assert line["error"].startswith("RuntimeError at StoreDouble.ping:")
+    assert (line["level"], line["status"], line["project"]) == ("error", 500, "default")
+    assert line["reference"] == answer.json()["reference"]
 
 
 async def test_no_fault_of_the_control_database_shows_its_text(quick_api, monkeypatch, caplog):

@@ -67,7 +67,9 @@ from millimetric_mcp.client.client import MillimetricClient
 from millimetric_mcp.mcp.access import Access
 from millimetric_mcp.mcp.http import build_http_app, build_http_transports
 from millimetric_mcp.mcp.server import Caller, build_server
-from millimetric_mcp.web.serve import serve_http
+from millimetric_mcp.settings import LogLevel
+from millimetric_mcp.web.log import Log
+from millimetric_mcp.web.serve import configure, listen, serve, write_url
 
 PNG = (
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mP8z8BQDwAEhQGAhKmMIQAAAABJ"
@@ -565,8 +567,10 @@ async def main() -> None:
     server = build_server(find_caller=lambda _: Caller(client, may_write=False, may_read=True))
     Fixtures(server).attach()
     access = Access()
-    app = build_http_app(build_http_transports(server, access=access), access=access)
-    await serve_http(app, host="127.0.0.1", port=0, on_ready=announce)
+    log = Log(LogLevel.OFF, print)
+    app = build_http_app(build_http_transports(server, access=access), access=access, log=log)
+    with listen("127.0.0.1", 0) as listener:
+        await serve(configure(app), listener, on_ready=lambda: announce(write_url(listener)))
 
 
 if __name__ == "__main__":

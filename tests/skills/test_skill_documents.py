@@ -20,11 +20,7 @@ from millimetric_mcp.contract.reads import (
     SourceRow,
 )
 from millimetric_mcp.contract.validation import MAX_PROPERTIES_BYTES
-from millimetric_mcp.mcp.access import (
-    HOST_NOT_ALLOWED,
-    KEY_KIND_NOT_ALLOWED,
-    READ_KEY_HEADER,
-)
+from millimetric_mcp.mcp.access import READ_KEY_HEADER, AccessError
 from millimetric_mcp.mcp.tools import TOOLS
 from millimetric_mcp.settings import (
     DEFAULT_HOST,
@@ -461,8 +457,8 @@ def test_the_words_of_the_hosted_server_are_its_own(setup):
         ("401", ErrorCode.MISSING_BEARER_TOKEN),
         ("401", ErrorCode.MALFORMED_API_KEY),
         ("403", ErrorCode.ORIGIN_NOT_ALLOWED),
-        ("403", KEY_KIND_NOT_ALLOWED),
-        ("421", HOST_NOT_ALLOWED),
+        ("403", AccessError.KEY_KIND_NOT_ALLOWED),
+        ("421", AccessError.HOST_NOT_ALLOWED),
     }
 
 

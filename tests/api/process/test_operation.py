@@ -1,13 +1,19 @@
-"""How the process behaves towards who runs it."""
+"""The process as its operator sees it: signals, errors at the start, files, and the log."""
 
+import asyncio
 import json
+import os
 import re
 import signal
+import socket
 import stat
 import subprocess
+import sys
 import threading
+from collections import Counter
 from contextlib import suppress
 
+import httpx
 import pytest
 
 INTERRUPTED_EXTENSION = """
@@ -42,7 +48,7 @@ def test_sigterm_ends_with_code_0_and_loses_no_acknowledged_write(start_api):
     assert again.rows("/v1/stats")[0]["value"] == 500 * statuses.count(202)
 
 
-def test_sigterm_again_and_again_ends_with_code_0(start_api):
+def test_repeated_sigterm_ends_with_code_0(start_api):
     api = start_api()
 
     while api.process.poll() is None:
@@ -53,7 +59,7 @@ def test_sigterm_again_and_again_ends_with_code_0(start_api):
     assert api.process.returncode == 0
 
 
-def test_sigterm_ends_with_code_0_while_an_erasure_is_under_way(start_api):
+def test_sigterm_ends_with_code_0_during_a_deletion(start_api):
     api = start_api()
     api.post("/v1/track", {"event": "x", "user_id": "gone"})
     api.post("/v1/forget", {"user_id": "gone"})
@@ -78,7 +84,7 @@ def test_sigterm_ends_with_code_0_while_the_engine_is_imported(start_api, tmp_pa
     assert "Traceback" not in api.stderr()
 
 
-def test_a_second_process_on_the_data_directory_gets_one_clear_sentence(shared_api, start_api):
+def test_a_second_process_on_the_data_directory_gets_one_sentence(shared_api, start_api):
     second = start_api("--data-dir", str(shared_api.data_dir), wait=False)
 
     assert second.process.wait(30) == 1
@@ -89,7 +95,7 @@ def test_a_second_process_on_the_data_directory_gets_one_clear_sentence(shared_a
     assert shared_api.get("/v1/stats").status_code == 200
 
 
-def test_a_store_that_another_process_uses_is_named_in_one_sentence(start_api, tmp_path):
+def test_a_store_in_use_is_named_in_one_sentence(start_api, tmp_path):
     store = ("--store", f"chdb://{tmp_path}/store")
     first = start_api(*store)
     second = start_api(*store, "--data-dir", str(tmp_path / "other"), wait=False)
@@ -103,7 +109,7 @@ def test_a_store_that_another_process_uses_is_named_in_one_sentence(start_api, t
     assert first.get("/v1/stats").status_code == 200
 
 
-def test_a_store_that_is_the_data_directory_too_is_served(start_api, tmp_path):
+def test_a_store_in_the_data_directory_itself_is_served(start_api, tmp_path):
     api = start_api("--store", f"chdb://{tmp_path}/data")
 
     assert api.get("/v1/stats").status_code == 200
@@ -142,17 +148,21 @@ def test_a_port_in_use_is_named_in_one_sentence(shared_api, start_api):
 
     assert second.process.wait(30) == 2
     [line] = second.stderr().splitlines()
-    assert line.startswith("millimetric-mcp: --host / --port: can't listen on 127.0.0.1")
+    port = shared_api.url.rpartition(":")[2]
+    assert line == (
+        f"millimetric-mcp: Port {port} of 127.0.0.1 is in use. Stop the other process, or choose "
+        "a port with --port."
+    )
 
 
-def test_first_keys_go_to_a_file_of_the_owner_alone_where_stdout_is_no_terminal(shared_api):
+def test_first_keys_go_to_a_private_file_without_a_terminal(shared_api):
     [file] = shared_api.data_dir.glob("keys-*.env")
 
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert set(shared_api.keys) == {"MILLIMETRIC_KEY", "MILLIMETRIC_RK", "MILLIMETRIC_PK"}
 
 
-def test_what_lies_in_the_data_directory_is_for_its_owner_alone(start_api, tmp_path):
+def test_every_file_of_the_data_directory_is_private(start_api, tmp_path):
     (tmp_path / "data").mkdir(mode=0o755)
     api = start_api()
     api.post("/v1/track", {"event": "x"})
@@ -165,7 +175,7 @@ def test_what_lies_in_the_data_directory_is_for_its_owner_alone(start_api, tmp_p
     assert [path for path, open_to_others in modes.items() if open_to_others] == []
 
 
-def test_a_second_start_makes_no_new_keys(start_api):
+def test_a_second_start_creates_no_keys(start_api):
     first = start_api()
     assert first.terminate() == 0
 
@@ -181,6 +191,7 @@ def test_each_request_is_one_json_line_without_key_address_query_or_body(shared_
     api.get("/v1/query", event="secret_event")
     api.get("/v1/sk_live_looks_like_a_key")
 
+    api.wait_until(lambda: len(request_lines(api)) >= before + 3)
     lines = request_lines(api)[before:]
 
     assert [(line["method"], line["path"], line["status"]) for line in lines] == [
@@ -195,11 +206,72 @@ def test_each_request_is_one_json_line_without_key_address_query_or_body(shared_
 
 def request_lines(api) -> list[dict[str, object]]:
     lines = [json.loads(line) for line in api.stderr().splitlines() if line.startswith("{")]
-    return [line for line in lines if line["path"] != "/health"]
+    return [line for line in lines if line.get("path", "/health") != "/health"]
+
+
+@pytest.mark.parametrize(
+    ("level", "statuses"),
+    [
+        pytest.param("info", [401, 202, 404], id="info"),
+        pytest.param("warning", [], id="warning"),
+        pytest.param("off", [], id="off"),
+    ],
+)
+def test_the_log_has_requests_at_its_level_only(start_api, level, statuses):
+    api = start_api("--log-level", level)
+    httpx.post(api.url + "/v1/track")
+    api.post("/v1/track", {"event": "x"})
+    api.get("/v1/nothing")
+
+    assert api.terminate() == 0
+    assert [line["status"] for line in request_lines(api)] == statuses
+    assert api.stderr().startswith("millimetric-mcp api: http://")
+
+
+MANY_REQUESTS = 2_000
+"""Their lines fill a pipe several times."""
+
+
+def close_reader(reader: int) -> int:
+    os.close(reader)
+    return -1
+
+
+@pytest.mark.parametrize("prepare", [lambda reader: reader, close_reader], ids=["slow", "closed"])
+def test_a_stderr_that_nobody_reads_stops_no_request(start_api, tmp_path, prepare):
+    assert start_api().terminate() == 0  # the keys exist, and nothing else is written
+    reader, writer = os.pipe()
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "millimetric_mcp", "api", "--port", str(port)],
+        env={**os.environ, "MILLIMETRIC_DATA_DIR": str(tmp_path / "data")},
+        stderr=writer,
+        stdout=subprocess.DEVNULL,
+    )
+    os.close(writer)
+    reader = prepare(reader)
+    try:
+        statuses = asyncio.run(send_many(f"http://127.0.0.1:{port}"))
+        process.terminate()
+        assert process.wait(10) == 0
+    finally:
+        process.kill()
+        if reader >= 0:
+            os.close(reader)
+    assert statuses == {401: MANY_REQUESTS}
+
+
+async def send_many(url: str) -> dict[int, int]:
+    """Posts without a key; returns how often each status came."""
+    transport = httpx.AsyncHTTPTransport(retries=20)
+    async with httpx.AsyncClient(base_url=url, transport=transport, timeout=10) as http:
+        answers = [await http.post("/v1/track") for _ in range(MANY_REQUESTS)]
+    return Counter(answer.status_code for answer in answers)
 
 
 def test_two_workers_on_the_embedded_store_are_refused_in_a_sentence(start_api):
     api = start_api("--workers", "2", wait=False)
 
     assert api.process.wait(30) == 2
-    assert "the embedded store has one process" in api.stderr()
+    assert "the embedded store takes one process" in api.stderr()

@@ -1,11 +1,11 @@
-"""What a request that never comes to its end does to the end of the server."""
+"""The end of the server while a request is unfinished."""
 
 import socket
 import time
 from urllib.parse import urlsplit
 
 
-def test_a_stalled_body_neither_delays_the_end_nor_leaves_a_traceback(start_api):
+def test_an_unfinished_body_does_not_delay_the_end(start_api):
     api = start_api()
     address = urlsplit(api.url)
     with socket.create_connection((address.hostname, address.port), timeout=10) as client:
