@@ -1,4 +1,4 @@
-"""A message of JSON-RPC from its text; what holds none is answered, in words of ours."""
+"""JSON-RPC messages from lines of text, and the answer to a line that holds none."""
 
 import json
 
@@ -12,47 +12,42 @@ from mcp_types import (
     jsonrpc_message_adapter,
 )
 from pydantic import ValidationError
-
-NOTIFICATIONS = "notifications/"
+from pydantic_core import from_json
 
 
 class Unreadable(Exception):
-    """A line that holds no message, with the answer its sender gets."""
+    """A line that holds no message; ``answer`` is for its sender, who may wait for one."""
 
     def __init__(self, code: int, sentence: str, request_id: str | int | None) -> None:
         super().__init__(sentence)
-        fault = ErrorData(code=code, message=sentence)
-        self.answer = JSONRPCError(jsonrpc="2.0", id=request_id, error=fault)
+        error = ErrorData(code=code, message=sentence)
+        self.answer = JSONRPCError(jsonrpc="2.0", id=request_id, error=error)
 
 
-def read_message(line: str | bytes) -> JSONRPCMessage:
-    """The line's message.
+def read_message(line: bytes) -> JSONRPCMessage:
+    """Return the message of a line.
 
     Raises:
-        Unreadable: it holds none; without an answer its sender might wait for ever.
+        Unreadable: the line holds none.
     """
     try:
-        message = jsonrpc_message_adapter.validate_json(line, by_name=False)
-    except ValidationError as error:
-        fault = error.errors(include_url=False, include_input=False)[0]
-        request_id = _find_id(line)
-        if fault["type"] == "json_invalid":
-            raise Unreadable(PARSE_ERROR, fault["msg"], request_id) from None
-        raise Unreadable(INVALID_REQUEST, "Not a JSON-RPC message", request_id) from None
-    if _lacks_only_an_id(message) and "id" in json.loads(line):
+        found = from_json(line)
+    except ValueError as error:
+        raise Unreadable(PARSE_ERROR, str(error), _find_id(line)) from None
+    try:
+        message = jsonrpc_message_adapter.validate_python(found, by_name=False)
+    except ValidationError:
+        raise Unreadable(INVALID_REQUEST, "Not a JSON-RPC message", _find_id(line)) from None
+    has_wrong_id = isinstance(message, JSONRPCNotification) and "id" in found
+    if has_wrong_id and not found["method"].startswith("notifications/"):
         raise Unreadable(INVALID_REQUEST, "The id must be a string or an integer", None)
     return message
 
 
-def _lacks_only_an_id(message: JSONRPCMessage) -> bool:
-    """Whether it reads as a notification by nothing but the want of a usable id."""
-    return isinstance(message, JSONRPCNotification) and not message.method.startswith(NOTIFICATIONS)
-
-
-def _find_id(line: str | bytes) -> str | int | None:
-    """The id of the request in a line that is no message, where one can be told."""
+def _find_id(line: bytes) -> str | int | None:
+    """Return the id of the request in a line that holds no message, if it has one."""
     try:
-        found = json.loads(line)  # takes what the stricter reader of messages does not
+        found = json.loads(line)  # more lenient than the reader of messages
         if not isinstance(found, dict) or found.keys() & {"result", "error"}:
             return None
         request_id = found.get("id")

@@ -1,4 +1,8 @@
-"""The server on stdio: one client, a line a message, answered to the end."""
+"""The MCP server on stdio: one client, one message a line.
+
+The SDK's own transport drops unreadable lines, and drops open calls when the input ends. Here,
+both get their answers.
+"""
 
 import asyncio
 import os
@@ -7,16 +11,16 @@ import signal
 import sys
 import threading
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, BinaryIO, Self, cast
+from contextlib import contextmanager, suppress
+from typing import Any, BinaryIO, Self
 
 import anyio
+from anyio.streams.memory import MemoryObjectSendStream
 from mcp.server.lowlevel import Server
-from mcp.server.stdio import stdio_server
 from mcp.shared.message import SessionMessage
 from mcp_types import (
     CONNECTION_CLOSED,
+    INVALID_REQUEST,
     ErrorData,
     JSONRPCError,
     JSONRPCMessage,
@@ -27,65 +31,109 @@ from mcp_types import (
 
 from millimetric_mcp.mcp.messages import Unreadable, read_message
 
-if TYPE_CHECKING:
-    from mcp.shared._stream_protocols import ReadStream, WriteStream
-
 ANSWER_GRACE_S = 60
-"""Longer than a call of the API takes by default: a write's fate is told even then."""
-CANCELLED = "notifications/cancelled"
+"""Longer than a call of the API takes by default."""
+MAX_LINE_BYTES = 16 * 1024 * 1024
+MAX_WAITING_LINES = 2
 
 
-class _Unanswered:
-    """The requests that have no answer yet, by id: the client's, and those to the client."""
+async def serve_stdio(server: Server[Any]) -> None:
+    """Serve one client on stdin and stdout until its input ends or a signal stops the server.
 
-    def __init__(self) -> None:
-        self._ids: set[str | int] = set()
+    Requests that came before the end of the input get their answers.
+    """
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(_cancel_on_signal, tasks.cancel_scope)
+        with _claim_stdout() as descriptor:
+            output = _Output(descriptor, tasks.cancel_scope)
+            send, receive = anyio.create_memory_object_stream[SessionMessage | Exception](0)
+            tasks.start_soon(_relay_input, send, output)
+            async with receive:
+                await server.run(receive, output, server.create_initialization_options())
+        tasks.cancel_scope.cancel()
+
+
+async def _relay_input(
+    send: MemoryObjectSendStream[SessionMessage | Exception], output: "_Output"
+) -> None:
+    """Pass on the client's messages; end when each of its requests has an answer."""
+    async with send:
+        async for line in _read_lines(os.fdopen(os.dup(0), "rb")):
+            try:
+                if len(line) > MAX_LINE_BYTES:
+                    raise Unreadable(INVALID_REQUEST, "The line is longer than 16 MiB", None)
+                message = read_message(line)
+            except Unreadable as unreadable:
+                await output.send(SessionMessage(unreadable.answer))
+                continue
+            output.note_read(message)
+            await send.send(SessionMessage(message))
+        with anyio.move_on_after(ANSWER_GRACE_S):
+            async for asked in output.wait_for_answers():
+                gone = ErrorData(code=CONNECTION_CLOSED, message="The client is gone")
+                error = JSONRPCError(jsonrpc="2.0", id=asked, error=gone)
+                await send.send(SessionMessage(error))
+
+
+class _Output:
+    """The stream of messages to the client; knows which requests have no answer yet."""
+
+    def __init__(self, descriptor: int, scope: anyio.CancelScope) -> None:
+        self._descriptor = descriptor
+        self._scope = scope
+        self._lock = anyio.Lock()
+        self._unanswered: set[str | int] = set()
         self._asked: set[str | int] = set()
         self._changed = anyio.Event()
 
+    async def send(self, item: SessionMessage, /) -> None:
+        message = item.message
+        text = message.model_dump_json(by_alias=True, exclude_unset=True) + "\n"
+        try:
+            async with self._lock:
+                await self._write(memoryview(text.encode()))
+        except BrokenPipeError:  # the client closed its end
+            self._scope.cancel()
+        if isinstance(message, JSONRPCRequest):
+            self._asked.add(message.id)
+        elif isinstance(message, JSONRPCResponse | JSONRPCError) and message.id is not None:
+            self._unanswered.discard(message.id)
+        self._changed.set()
+
+    async def _write(self, rest: memoryview) -> None:
+        """Write without a thread, which takes longer than most answers.
+
+        The descriptor stays in blocking mode, because other processes may share it: a ready one
+        takes ``PIPE_BUF`` bytes at once.
+        """
+        while rest:
+            if sys.platform == "win32" or select.select((), (self._descriptor,), (), 0)[1]:
+                size = getattr(select, "PIPE_BUF", 512)
+                rest = rest[os.write(self._descriptor, rest[:size]) :]
+            else:
+                await anyio.wait_writable(self._descriptor)
+
     def note_read(self, message: JSONRPCMessage) -> None:
         if isinstance(message, JSONRPCRequest):
-            self._ids.add(message.id)
-        elif isinstance(message, JSONRPCNotification) and message.method == CANCELLED:
-            given_up = (message.params or {}).get("requestId")
-            if isinstance(given_up, str | int):
-                self._ids.discard(given_up)
+            self._unanswered.add(message.id)
         elif isinstance(message, JSONRPCResponse | JSONRPCError) and message.id is not None:
             self._asked.discard(message.id)
+        elif isinstance(message, JSONRPCNotification) and message.method.endswith("/cancelled"):
+            cancelled = (message.params or {}).get("requestId")
+            if isinstance(cancelled, str | int):
+                self._unanswered.discard(cancelled)
 
-    def note_written(self, item: SessionMessage) -> None:
-        if isinstance(item.message, JSONRPCRequest):
-            self._asked.add(item.message.id)
-            self._changed.set()
-        elif (
-            isinstance(item.message, JSONRPCResponse | JSONRPCError) and item.message.id is not None
-        ):
-            self._ids.discard(item.message.id)
-            self._changed.set()
-
-    async def wait_for_none(self) -> AsyncIterator[str | int]:
-        """Ends when the client, which is gone, has its answers; gives what it will not answer."""
-        while self._asked or self._ids:
+    async def wait_for_answers(self) -> AsyncIterator[str | int]:
+        """Yield the server's questions to the client, until the client's requests have answers."""
+        while self._asked or self._unanswered:
             if self._asked:
                 yield self._asked.pop()
                 continue
             self._changed = anyio.Event()
             await self._changed.wait()
 
-
-@dataclass(frozen=True, slots=True)
-class _Answers:
-    """The stream of answers, noting each one that went out."""
-
-    inner: "WriteStream[SessionMessage]"
-    unanswered: _Unanswered
-
-    async def send(self, item: SessionMessage, /) -> None:
-        await self.inner.send(item)
-        self.unanswered.note_written(item)
-
     async def aclose(self) -> None:
-        await self.inner.aclose()
+        """Do nothing: the descriptor belongs to `_claim_stdout`."""
 
     async def __aenter__(self) -> Self:
         return self
@@ -94,104 +142,20 @@ class _Answers:
         await self.aclose()
 
 
-@asynccontextmanager
-async def _answering_to_the_end(
-    lines: AsyncIterator[str], write: "WriteStream[SessionMessage]", unanswered: _Unanswered
-) -> "AsyncIterator[ReadStream[SessionMessage | Exception]]":
-    """The client's messages, ending only when what it asked before its end is answered."""
-    send, receive = anyio.create_memory_object_stream[SessionMessage | Exception](0)
-
-    async def relay() -> None:
-        async with send:
-            async for line in lines:
-                try:
-                    message = read_message(line)
-                except Unreadable as unreadable:
-                    await write.send(SessionMessage(unreadable.answer))
-                    continue
-                unanswered.note_read(message)
-                await send.send(SessionMessage(message))
-            with anyio.move_on_after(ANSWER_GRACE_S):
-                async for asked in unanswered.wait_for_none():
-                    await send.send(SessionMessage(_refuse(asked)))
-
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(relay)
-        async with receive:
-            yield receive
-        tasks.cancel_scope.cancel()
-
-
-def _refuse(asked: str | int) -> JSONRPCError:
-    """The answer to a question whose client is gone."""
-    gone = ErrorData(code=CONNECTION_CLOSED, message="The client is gone")
-    return JSONRPCError(jsonrpc="2.0", id=asked, error=gone)
-
-
-async def serve_stdio(server: Server[Any]) -> None:
-    """Serve one client on stdin and stdout until it is gone or a signal says to stop.
-
-    A client that ends its input still gets the answers to what it asked.
-    """
-    try:
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(_cancel_on_signal, tasks.cancel_scope)
-            lines = _read_lines(os.fdopen(os.dup(0), "rb"))
-            unanswered = _Unanswered()
-            # The library's own reader drops unreadable lines without a word: it gets none.
-            nothing = cast("anyio.AsyncFile[str]", _read_nothing())
-            with _claim_stdout() as stdout:
-                async with (
-                    stdio_server(stdin=nothing, stdout=stdout) as (unused, write),
-                    unused,
-                    _answering_to_the_end(lines, write, unanswered) as requests,
-                ):
-                    answers = _Answers(write, unanswered)
-                    await server.run(requests, answers, server.create_initialization_options())
-            tasks.cancel_scope.cancel()
-    except* BrokenPipeError:
-        pass  # the client closed its end without a word
-
-
-class _Stdout:
-    """Writes without a thread, whose two turns a message cost more than most answers do.
-
-    The descriptor stays a blocking one, for others may share it: what is ready takes a chunk
-    of ``PIPE_BUF`` bytes at once, and what is not ready is waited for.
-    """
-
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
-
-    async def write(self, text: str) -> None:
-        rest = memoryview(text.encode())
-        while rest:
-            if select.select((), (self._descriptor,), (), 0)[1]:
-                rest = rest[os.write(self._descriptor, rest[: select.PIPE_BUF]) :]
-            else:
-                await anyio.wait_writable(self._descriptor)
-
-    async def flush(self) -> None:
-        """Nothing is kept back."""
-
-
 @contextmanager
-def _claim_stdout() -> "Iterator[anyio.AsyncFile[str] | None]":
-    """The client's end of stdout; what anything else prints meanwhile goes to stderr."""
-    if sys.platform == "win32":  # there, a pipe can't be asked whether it is ready
-        yield None
-        return
+def _claim_stdout() -> Iterator[int]:
+    """Yield a descriptor of stdout; meanwhile, other code's output to stdout goes to stderr."""
     descriptor = os.dup(1)
     os.dup2(2, 1)
     try:
-        yield cast("anyio.AsyncFile[str]", _Stdout(descriptor))
+        yield descriptor
     finally:
         os.dup2(descriptor, 1)
         os.close(descriptor)
 
 
 async def _cancel_on_signal(scope: anyio.CancelScope) -> None:
-    if sys.platform == "win32":  # there, signals end the process by themselves
+    if sys.platform == "win32":  # signals end the process there
         return
     with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async for _ in signals:
@@ -199,26 +163,27 @@ async def _cancel_on_signal(scope: anyio.CancelScope) -> None:
             return
 
 
-async def _read_nothing() -> AsyncIterator[str]:
-    return
-    yield
+async def _read_lines(stdin: BinaryIO) -> AsyncIterator[bytes]:
+    """Yield the lines that aren't blank; of one that is too long, its start.
 
-
-async def _read_lines(stdin: BinaryIO) -> AsyncIterator[str]:
-    """Lines of stdin that aren't blank.
-
-    They are read in a daemon thread: one blocked in a read must not delay the exit.
+    A daemon thread reads them: a thread that waits for input must not delay the exit.
     """
     loop = asyncio.get_running_loop()
     lines: asyncio.Queue[bytes] = asyncio.Queue()
+    room = threading.Semaphore(MAX_WAITING_LINES)
 
     def pump() -> None:
-        with suppress(RuntimeError):  # the loop is closed: nobody reads any more
-            for line in stdin:
+        line = b"\n"
+        with suppress(RuntimeError):  # the loop is closed
+            while line:
+                line = rest = stdin.readline(MAX_LINE_BYTES + 1)
+                while len(rest) > MAX_LINE_BYTES and not rest.endswith(b"\n"):
+                    rest = stdin.readline(MAX_LINE_BYTES + 1)
+                room.acquire()
                 loop.call_soon_threadsafe(lines.put_nowait, line)
-            loop.call_soon_threadsafe(lines.put_nowait, b"")
 
     threading.Thread(target=pump, name="stdin", daemon=True).start()
     while line := await lines.get():
-        if text := line.decode("utf-8", errors="replace").strip():
-            yield text
+        room.release()
+        if not line.isspace():
+            yield line

@@ -1,4 +1,4 @@
-"""The server on stdio, as the child process that hosts start."""
+"""The server on stdio, as the child process that clients start."""
 
 import asyncio
 import fcntl
@@ -83,7 +83,7 @@ async def spawn(environ):
 
 
 @pytest.mark.parametrize("mode", ["legacy", "auto"], ids=["handshake", "2026-07-28"])
-async def test_a_host_s_child_lists_and_calls_tools(mode, environ, upstream):
+async def test_a_client_lists_and_calls_tools(mode, environ, upstream):
     parameters = StdioServerParameters(
         command=sys.executable,
         args=["-m", "millimetric_mcp"],
@@ -104,7 +104,7 @@ async def test_the_end_of_stdin_ends_the_server(spawn):
     assert await child.process.stderr.read() == b""
 
 
-def test_a_client_that_stops_reading_ends_the_server_without_a_traceback(environ):
+def test_a_client_that_closes_stdout_ends_the_server(environ):
     process = subprocess.Popen(
         [sys.executable, "-m", "millimetric_mcp"],
         env=environ,
@@ -205,12 +205,23 @@ async def test_broken_input_does_not_end_the_server(spawn):
         ),
     ],
 )
-async def test_a_line_that_holds_no_message_is_answered(line, code, request_id, spawn):
+async def test_a_line_without_a_message_is_answered(line, code, request_id, spawn):
     child = await spawn(MILLIMETRIC_KEY=WRITE_KEY)
     await child.open()
     child.process.stdin.write(b"\n" + line + b"\n")
     answer = await child.receive()
     assert (answer["id"], answer["error"]["code"]) == (request_id, code)
+    await child.send({"jsonrpc": "2.0", "id": 9, "method": "ping"})
+    assert (await child.receive())["id"] == 9
+
+
+async def test_a_line_over_the_limit_is_answered_and_the_next_one_read(spawn):
+    child = await spawn()
+    await child.open()
+    child.process.stdin.write(b'{"x":"' + b"x" * (40 << 20) + b'"}\n')
+    answer = await child.receive()
+    assert (answer["error"]["code"], answer["id"]) == (-32600, None)
+    assert "16 MiB" in answer["error"]["message"]
     await child.send({"jsonrpc": "2.0", "id": 9, "method": "ping"})
     assert (await child.receive())["id"] == 9
 
@@ -231,9 +242,7 @@ async def test_a_notification_is_never_answered_even_with_an_id_of_null(spawn):
         pytest.param({"MILLIMETRIC_RK": "pk_test_" + "p" * 41}, "MILLIMETRIC_RK", id="pk in RK"),
     ],
 )
-async def test_a_key_of_the_wrong_kind_is_named_at_start_without_being_printed(
-    variables, named, spawn
-):
+async def test_a_key_of_the_wrong_kind_is_named_at_start_and_not_printed(variables, named, spawn):
     child = await spawn(**variables)
     assert await asyncio.wait_for(child.process.wait(), DEADLINE_S) == 2
     said = (await child.process.stderr.read()).decode()
@@ -255,7 +264,7 @@ UNSENDABLE = {
 
 @pytest.mark.parametrize("value", UNSENDABLE.values(), ids=UNSENDABLE)
 @pytest.mark.parametrize("variable", ["MILLIMETRIC_KEY", "MILLIMETRIC_RK", "MILLIMETRIC_MCP_TOKEN"])
-async def test_a_secret_that_cannot_be_sent_is_named_at_start_without_being_printed(
+async def test_a_secret_that_can_t_be_sent_is_named_at_start_and_not_printed(
     variable, value, spawn
 ):
     value = value.replace("sk_", "rk_") if variable == "MILLIMETRIC_RK" else value
@@ -277,13 +286,13 @@ NOT_WHOLE = {
 
 
 @pytest.mark.parametrize("value", NOT_WHOLE.values(), ids=NOT_WHOLE)
-async def test_a_key_that_is_not_whole_is_named_at_start_and_left_to_the_api(value, spawn):
+async def test_an_incomplete_key_is_named_at_start_and_left_to_the_api(value, spawn):
     child = await spawn(MILLIMETRIC_KEY=value, MILLIMETRIC_RK=READ_KEY)
     await child.open()
     child.process.stdin.close()
     assert await asyncio.wait_for(child.process.wait(), DEADLINE_S) == 0
     said = (await child.process.stderr.read()).decode()
-    assert "MILLIMETRIC_KEY does not look like a whole key" in said
+    assert "MILLIMETRIC_KEY is not a complete key" in said
     assert "MILLIMETRIC_RK" not in said
     assert value == "sk_" or value not in said
     assert said.count("\n") == 1
@@ -307,7 +316,7 @@ MANY = range(2, 62)
 """Requests whose answers fill any pipe several times."""
 
 
-async def test_answers_that_fill_the_pipe_wait_for_their_reader_and_arrive_whole(spawn):
+async def test_answers_wait_while_the_pipe_is_full_and_arrive_whole(spawn):
     child = await spawn()
     await child.open()
     child.process.stdout._transport.pause_reading()
@@ -320,7 +329,7 @@ async def test_answers_that_fill_the_pipe_wait_for_their_reader_and_arrive_whole
     assert all(len(answer["result"]["tools"]) == 7 for answer in answers)
 
 
-def test_a_signal_ends_a_server_whose_client_does_not_read(environ):
+def test_a_signal_ends_the_server_while_its_client_does_not_read(environ):
     process = subprocess.Popen(
         [sys.executable, "-m", "millimetric_mcp"],
         env=environ,
@@ -365,7 +374,7 @@ anyio.run(serve_stdio, build_server(find_caller=find_caller))
 """
 
 
-async def test_what_others_print_does_not_reach_the_client(spawn):
+async def test_other_output_to_stdout_goes_to_stderr(spawn):
     child = await spawn("-c", TALKATIVE_SERVER)
     await child.open()
     await child.send(list_tools(2))
@@ -382,7 +391,7 @@ MODERN = {
 }
 
 
-async def test_a_client_that_ends_its_input_still_gets_its_answer(spawn):
+async def test_a_client_that_closes_stdin_still_gets_its_answer(spawn):
     wire = await spawn(MILLIMETRIC_KEY=WRITE_KEY, MILLIMETRIC_RK=READ_KEY)
     await wire.send(
         {"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {"_meta": MODERN}}
@@ -405,7 +414,7 @@ async def read_to_the_end(wire):
     return {message.get("id"): message for message in map(json.loads, written.splitlines())}
 
 
-async def test_a_client_that_goes_instead_of_answering_a_question_ends_the_server(spawn, upstream):
+async def test_a_client_that_closes_stdin_during_a_question_ends_the_server(spawn, upstream):
     wire = await spawn(MILLIMETRIC_KEY=WRITE_KEY)
     await wire.send(CAN_ASK)
     await wire.receive()
@@ -419,7 +428,7 @@ async def test_a_client_that_goes_instead_of_answering_a_question_ends_the_serve
     assert upstream.keys == []
 
 
-async def test_a_client_that_is_gone_when_it_would_be_asked_ends_the_server(spawn, upstream):
+async def test_a_client_that_closes_stdin_before_a_question_ends_the_server(spawn, upstream):
     upstream.held.add("/v1/query")
     wire = await spawn(
         MILLIMETRIC_KEY=WRITE_KEY, MILLIMETRIC_RK=READ_KEY, MILLIMETRIC_TIMEOUT_S="1"
