@@ -7,12 +7,17 @@ file is out of date.
 import argparse
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from millimetric_mcp.api.openapi import build_openapi
 from millimetric_mcp.contract.attribution import RULES
 from millimetric_mcp.contract.codes import ERRORS
+from millimetric_mcp.contract.columns import SHOWN_COLUMNS
+from millimetric_mcp.contract.endpoints import ENDPOINTS
+from millimetric_mcp.contract.keys import SCOPES
 from millimetric_mcp.mcp.tools import TOOLS
 from millimetric_mcp.settings import (
     ApiSettings,
@@ -51,10 +56,22 @@ def read(path: str) -> str | None:
 
 def render_all() -> Iterator[tuple[str, str]]:
     """Yield each generated file's path and its text as the code says it now."""
-    yield "README.md", fill("README.md", {"tools": render_tools})
-    yield "docs/settings.md", fill("docs/settings.md", {"settings": render_settings})
-    tables = {"errors": render_errors, "rules": render_rules}
-    yield "docs/api.md", fill("docs/api.md", tables)
+    parts: dict[str, dict[str, Callable[[], str]]] = {
+        "README.md": {"tools": render_tools},
+        "docs/ask.md": {
+            f"arguments {tool.name}": partial(render_arguments, tool.input_schema) for tool in TOOLS
+        },
+        "docs/attribution.md": {"rules": render_rules},
+        "docs/reference.md": {
+            "endpoints": render_endpoints,
+            "event-columns": render_columns,
+            "errors": render_errors,
+        },
+        "docs/send-events.md": {"event-fields": render_event_fields},
+        "docs/settings.md": {"settings": render_settings},
+    }
+    for path, renderers in parts.items():
+        yield path, fill(path, renderers)
     yield "docs/openapi.json", json.dumps(build_openapi(), indent=2, ensure_ascii=False) + "\n"
 
 
@@ -76,12 +93,74 @@ def render_tools() -> str:
         (
             f"`{tool.name}`",
             "`rk_`" if tool.scope == "read" else "`sk_`",
-            ", ".join(f"`{endpoint.method} {endpoint.path}`" for endpoint in tool.endpoints[:1]),
-            tool.title,
+            tool.description.partition(". ")[0].rstrip(".") + ".",
         )
         for tool in TOOLS
     ]
-    return table(("tool", "key", "calls", "does"), rows)
+    return table(("tool", "key", "does"), rows)
+
+
+def render_arguments(schema: Mapping[str, Any]) -> str:
+    rows = [
+        (
+            f"`{name}`" + (" (required)" if name in schema.get("required", ()) else ""),
+            describe_type(written),
+            written.get("description", ""),
+        )
+        for name, written in schema["properties"].items()
+    ]
+    return table(("argument", "value", "meaning"), rows)
+
+
+def describe_type(written: Mapping[str, Any]) -> str:
+    """Return a schema's values in a few words, and its default."""
+    if "enum" in written or "const" in written:
+        kind = ", ".join(f"`{value}`" for value in written.get("enum", [written.get("const")]))
+    elif written["type"] == "array":
+        items = written["items"]
+        of = describe_type(items) if "enum" in items else "objects" * (items["type"] == "object")
+        kind = f"a list of {of or 'texts'}"
+    else:
+        kind = TYPE_NAMES[written["type"]]
+        if "maximum" in written:
+            kind += f", {written['minimum']} to {written['maximum']}"
+        if "maxLength" in written:
+            kind += f", at most {written['maxLength']} characters"
+    return kind + (f"; default `{json.dumps(written['default'])}`" if "default" in written else "")
+
+
+TYPE_NAMES = {
+    "string": "text",
+    "integer": "a whole number",
+    "number": "a number",
+    "boolean": "true or false",
+    "object": "an object",
+}
+
+
+def render_event_fields() -> str:
+    return render_arguments(TOOLS[0].input_schema)
+
+
+def render_endpoints() -> str:
+    rows = [
+        (
+            f"`{endpoint.method} {endpoint.path}`",
+            ", ".join(f"`{kind}_`" for kind, scopes in SCOPES.items() if endpoint.scope in scopes),
+            f"`{endpoint.status}`",
+            endpoint.summary,
+        )
+        for endpoint in ENDPOINTS
+    ]
+    return table(("endpoint", "keys", "success", "does"), rows)
+
+
+def render_columns() -> str:
+    rows = [
+        (f"`{column.name}`", "yes" if column.null_when_empty else "", column.meaning)
+        for column in SHOWN_COLUMNS
+    ]
+    return table(("column", "can be null", "meaning"), rows)
 
 
 def render_settings() -> str:
