@@ -1,6 +1,6 @@
-"""The classifier's vocabulary: what an attribution is, and the id and meaning of every rule.
+"""What an attribution is, and the id and meaning of every rule of the classifier.
 
-Rules are listed in cascade order; the first one that matches an event decides.
+Rules are in the order in which they are tried. The first one that matches an event decides.
 """
 
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 
 class Confidence(StrEnum):
-    """How sure a rule is of its answer."""
+    """How certain a rule's result is."""
 
     HIGH = "high"
     MEDIUM = "medium"
@@ -32,7 +32,7 @@ class Attribution(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One row of the cascade, for documentation and for naming what fired."""
+    """One rule, as the documentation lists it."""
 
     rule_id: str
     fires_when: str
@@ -114,4 +114,4 @@ RULES: tuple[Rule, ...] = (
     Rule("direct", "no usable referrer", "direct / direct", Confidence.HIGH),
     Rule("ref_other", "any other referrer", "<registrable domain> / referral", Confidence.LOW),
 )
-"""Every rule in cascade order."""
+"""Every rule, in the order in which they are tried."""

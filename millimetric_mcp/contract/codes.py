@@ -30,7 +30,7 @@ class ErrorCode(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ErrorFact:
-    """When a code is answered: its HTTP statuses, the usual one first, and one sentence."""
+    """A code's HTTP statuses, the usual one first, and its meaning in one sentence."""
 
     statuses: tuple[int, ...]
     meaning: str
@@ -48,23 +48,23 @@ ERRORS: Mapping[ErrorCode, ErrorFact] = {
         (401,), "There is no 'Authorization: Bearer <key>' header."
     ),
     ErrorCode.MALFORMED_API_KEY: ErrorFact(
-        (401,), "The token has not the shape (pk|sk|rk)_(live|test)_<prefix>_<secret>."
+        (401,), "The token does not have the form (pk|sk|rk)_(live|test)_<prefix>_<secret>."
     ),
     ErrorCode.INVALID_API_KEY: ErrorFact(
         (401,), "The key is unknown, revoked or has a wrong secret."
     ),
     ErrorCode.KEY_KIND_MISMATCH: ErrorFact(
-        (401,), "The key's prefix is known, but as another kind of key."
+        (401,), "The key starts with the wrong letters, for example sk_ instead of rk_."
     ),
     ErrorCode.ORIGIN_NOT_ALLOWED: ErrorFact(
         (403,), "A browser key was used from an Origin that is not on its allowlist."
     ),
     ErrorCode.INSUFFICIENT_SCOPE: ErrorFact((403,), "This kind of key may not call this endpoint."),
     ErrorCode.FORGET_REQUIRES_SECRET_KEY: ErrorFact(
-        (403,), "Forgetting a user takes a server key (sk)."
+        (403,), "Deleting a user needs a server key (sk)."
     ),
     ErrorCode.NOT_FOUND: ErrorFact((404,), "There is no such path."),
-    ErrorCode.METHOD_NOT_ALLOWED: ErrorFact((405,), "The path exists, with another method."),
+    ErrorCode.METHOD_NOT_ALLOWED: ErrorFact((405,), "The path exists, but not with this method."),
     ErrorCode.PAYLOAD_TOO_LARGE: ErrorFact(
         (413,),
         "The body is larger than 10 MiB (10,485,760 bytes), as sent or inflated, or holds more "
@@ -74,9 +74,10 @@ ERRORS: Mapping[ErrorCode, ErrorFact] = {
         (415,), "The body must be application/json in UTF-8, plain or gzip."
     ),
     ErrorCode.RATE_LIMITED: ErrorFact((429,), "Too many requests; wait Retry-After seconds."),
-    ErrorCode.INTERNAL_ERROR: ErrorFact((500,), "An unexpected fault of the server."),
+    ErrorCode.INTERNAL_ERROR: ErrorFact((500,), "The server failed unexpectedly."),
     ErrorCode.FORGET_FAILED: ErrorFact((500,), "The deletion was not queued; call again."),
     ErrorCode.UPSTREAM_FAILED: ErrorFact(
-        (503, 502), "The store failed. 503: nothing was stored; 502: the write may have happened."
+        (503, 502),
+        "The store failed. 503: nothing was stored. 502: it is unknown whether it was.",
     ),
 }

@@ -1,4 +1,4 @@
-"""What a client writes: events, batches, identifications and erasures."""
+"""What a client writes: events, batches, identifications and deletions."""
 
 import json
 from datetime import datetime
@@ -54,13 +54,13 @@ LongText = Annotated[str, Field(max_length=2048)]
 
 
 class RequestBody(BaseModel):
-    """A request body: unknown fields, the server-made ones included, are ignored."""
+    """A request body. Unknown fields are ignored, and so are those that the server fills in."""
 
     model_config = ConfigDict(extra="ignore", frozen=True, defer_build=True)
 
 
 class ResponseBody(BaseModel):
-    """A response body; like a request's, it is built when it is first used, not imported."""
+    """A response body. Like a request's, its validator is built at the first use."""
 
     model_config = ConfigDict(defer_build=True)
 
@@ -78,7 +78,7 @@ class TrackEvent(RequestBody):
         Timestamp | None, Field(description="ISO 8601 with offset; default: now.")
     ] = None
     anonymous_id: Annotated[
-        ShortId | None, Field(description="Visitor id; made up when absent.")
+        ShortId | None, Field(description="Visitor id; generated when absent.")
     ] = None
     user_id: Annotated[UserId | None, Field(description="Your id of a known person.")] = None
     session_id: Annotated[
@@ -98,7 +98,7 @@ class TrackEvent(RequestBody):
 
 
 def _count_events(value: object) -> object:
-    """Before any event is looked at: the faults of millions of them would fill the memory."""
+    """Check the count before any event: the errors of millions of events would fill the memory."""
     if isinstance(value, list | tuple) and not 1 <= len(value) <= MAX_BATCH_EVENTS:
         raise PydanticCustomError(
             "count",
@@ -109,7 +109,7 @@ def _count_events(value: object) -> object:
 
 
 class BatchRequest(RequestBody):
-    """1 to 1000 events, stored all or not at all."""
+    """1 to 1000 events, all stored or none."""
 
     events: Annotated[
         tuple[TrackEvent, ...],
@@ -125,14 +125,14 @@ class IdentifyRequest(RequestBody):
     user_id: Annotated[UserId, Field(description="Your id of the person.")]
     traits: Annotated[
         CompactObject | None,
-        Field(description="What is known of the person, at most 8192 bytes of JSON."),
+        Field(description="What is known about the person, at most 8192 bytes of JSON."),
     ] = None
 
 
 class ForgetRequest(RequestBody):
-    """Erases every event of one user of the key's project."""
+    """Deletes every event of one user of the key's project."""
 
-    user_id: Annotated[UserId, Field(description="The id whose every event is erased.")]
+    user_id: Annotated[UserId, Field(description="The user whose events are deleted.")]
 
 
 class TrackResult(ResponseBody):
@@ -156,12 +156,12 @@ class IdentifyResult(ResponseBody):
 
 
 class ForgetResult(ResponseBody):
-    """200: the erasure is durably queued and completes by itself."""
+    """200: the deletion is durably queued and completes by itself."""
 
     ok: Literal[True]
     queued: Literal[True]
 
 
 def dump_json(body: RequestBody) -> dict[str, Any]:
-    """The body as it travels: absent fields left out, times in the contract's form."""
+    """Return the body as it is sent: without absent fields, times in the contract's form."""
     return body.model_dump(mode="json", exclude_none=True)

@@ -8,7 +8,7 @@ from hashlib import sha256
 
 
 class KeyKind(StrEnum):
-    """Who holds a key: browsers (pk), servers (sk), readers and agents (rk)."""
+    """Who uses a key: browsers (pk), servers (sk), readers and agents (rk)."""
 
     PK = "pk"
     SK = "sk"
@@ -16,14 +16,14 @@ class KeyKind(StrEnum):
 
 
 class KeyEnv(StrEnum):
-    """Whether a key stands for production or for trying things out."""
+    """Whether a key is for production or for tests."""
 
     LIVE = "live"
     TEST = "test"
 
 
 class Scope(StrEnum):
-    """What an endpoint asks of a key."""
+    """What a key must allow for an endpoint."""
 
     INGEST = "ingest"
     FORGET = "forget"
@@ -48,7 +48,7 @@ _API_KEY = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """A key as its holder writes it; ``secret`` stays out of ``repr``."""
+    """A key as its user writes it; ``secret`` is not in ``repr``."""
 
     kind: KeyKind
     env: KeyEnv
@@ -56,13 +56,13 @@ class ApiKey:
     secret: str = field(repr=False)
 
     def reveal(self) -> str:
-        """The whole key, secret included: for its one showing."""
+        """Return the whole key, secret included."""
         return f"{self.kind}_{self.env}_{self.prefix}_{self.secret}"
 
 
 @dataclass(frozen=True, slots=True)
 class KeyRecord:
-    """A key as it is kept: its look-up prefix, a hash of its secret, and whose it is.
+    """A key as it is stored: its look-up prefix, a hash of its secret, and its project.
 
     ``origins`` are exact ``scheme://host[:port]`` values and matter for pk only.
     ``secret_hash`` is sha256(secret || pepper), 32 bytes.
@@ -78,7 +78,7 @@ class KeyRecord:
 
 
 def parse_api_key(text: str) -> ApiKey | None:
-    """The parts of a well-formed key, or None."""
+    """Return the parts of a key, or None if it is malformed."""
     match = _API_KEY.fullmatch(text)
     if match is None:
         return None
@@ -87,7 +87,7 @@ def parse_api_key(text: str) -> ApiKey | None:
 
 
 def hash_secret(secret: str, *, pepper: bytes) -> bytes:
-    """What is stored of a key's secret: sha256(secret || pepper), 32 bytes."""
+    """Return what is stored of a key's secret: sha256(secret || pepper), 32 bytes."""
     return sha256(secret.encode() + pepper).digest()
 
 
@@ -100,7 +100,7 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 def normalise_origin(text: str) -> str | None:
-    """``text`` as browsers write an Origin: lower case, no default port; None if it is none."""
+    """Return ``text`` as browsers write an Origin: lower case, no default port; None if invalid."""
     match = _ORIGIN.fullmatch(text.lower()) if text.isascii() else None
     if match is None:
         return None

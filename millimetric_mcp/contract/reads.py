@@ -1,4 +1,4 @@
-"""What a reader asks and gets: sources, stats and raw events over a window of time."""
+"""The read requests and their results: sources, stats and raw events over a window of time."""
 
 import re
 from collections.abc import Mapping
@@ -25,7 +25,7 @@ MAX_QUERY_LIMIT = 1000
 
 
 class Breakdown(StrEnum):
-    """Whether a source's media are rows of their own."""
+    """Whether each medium of a source has its own row."""
 
     SOURCE_MEDIUM = "source_medium"
     SOURCE = "source"
@@ -98,7 +98,7 @@ def _read_digits(value: object) -> object:
 
 _PLAIN_DIGITS = BeforeValidator(_read_digits)
 Filter = Annotated[str | None, Field(min_length=1)]
-"""A value to compare with as it is; no filter is an absent one, never an empty one."""
+"""A value that a column must equal. To filter nothing, leave it out; it can't be empty."""
 
 _MOST_ROWS = "Most rows to answer with."
 _EVENT_NAME = "Only events of this name."
@@ -133,7 +133,7 @@ class WindowParams(BaseModel):
 class SourcesParams(WindowParams):
     """Events and visitors by source."""
 
-    breakdown: Annotated[Breakdown, Field(description="What makes a row of its own.")] = (
+    breakdown: Annotated[Breakdown, Field(description="What each row stands for.")] = (
         Breakdown.SOURCE_MEDIUM
     )
     limit: Annotated[
@@ -170,11 +170,11 @@ class QueryParams(WindowParams):
 
 
 Column = Annotated[str | None, WithJsonSchema({"type": "string"})]
-"""A column that is absent where it was not asked for; it is never null."""
+"""A column that is absent unless it was asked for, and never null."""
 
 
 class SourceRow(ResponseBody):
-    """One source (and medium): its events, visitors and the paid part of its events, 0 to 1."""
+    """One source (and medium): events, visitors, and the share of paid events, 0 to 1."""
 
     source: str
     medium: Column = None
@@ -191,7 +191,7 @@ class SourcesResult(ResponseBody):
 
 
 class StatsRow(ResponseBody):
-    """One group in one bucket: only the columns asked for are present."""
+    """One group in one bucket; it has only the columns that were asked for."""
 
     bucket: Column = None
     source: Column = None
@@ -209,7 +209,7 @@ class StatsRow(ResponseBody):
 class StatsResult(ResponseBody):
     """Rows by bucket, then value descending, then the columns.
 
-    ``truncated`` is present and true where ``limit`` left rows out.
+    ``truncated`` is there, and true, if ``limit`` left rows out.
     """
 
     metric: Metric

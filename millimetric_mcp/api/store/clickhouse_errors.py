@@ -1,7 +1,7 @@
-"""What ClickHouse's errors mean for a write: not done, refused, or nobody knows.
+"""What ClickHouse's errors mean for a write: not done, refused, or unknown.
 
-An error that is in neither table below leaves a server's write in doubt: to say "certainly
-not stored" of a stored event would double it, since its sender sends it again.
+After a server's error that is in neither table below, it is unknown whether the write was done.
+"Not stored" would be wrong: the sender would send the events again, and they would be twice there.
 """
 
 from clickhouse_connect.driver.exceptions import Error, ProgrammingError
@@ -17,7 +17,7 @@ from millimetric_mcp.errors import StoreError, StoreRefused, StoreUnavailable, S
 
 RETRY_AFTER_S = 5
 
-_BAD_ROWS = frozenset(
+_STATEMENT_ERRORS = frozenset(
     {
         6,  # CANNOT_PARSE_TEXT
         26,  # CANNOT_PARSE_QUOTED_STRING
@@ -35,9 +35,9 @@ _BAD_ROWS = frozenset(
         469,  # VIOLATED_CONSTRAINT
     }
 )
-"""The statement's own fault, found before anything is written: a neighbour's may succeed."""
+"""The statement itself is wrong, and nothing is written; another statement may succeed."""
 
-_NOT_NOW = frozenset(
+_SERVER_ERRORS = frozenset(
     {
         16,  # NO_SUCH_COLUMN_IN_TABLE
         47,  # UNKNOWN_IDENTIFIER
@@ -71,41 +71,47 @@ _NOT_NOW = frozenset(
         745,  # SERVER_OVERLOADED
     }
 )
-"""Nothing written by anybody's statement until the server, or its operator, has moved on."""
+"""No statement is written until the server's state, or its configuration, changes."""
 
-_WHO = frozenset({192, 193, 194, 195, 516})
+_LOGIN_ERRORS = frozenset({192, 193, 194, 195, 516})
 _UNREACHABLE = (NewConnectionError, ConnectTimeoutError)
 
 
-def translate(error: Exception, *, embedded: bool) -> StoreError:
-    """The error of ours that an error of the client is; its text never quotes the client's."""
+def as_store_error(error: Exception, *, embedded: bool) -> StoreError:
+    """Return the `StoreError` for an error of the client, whose text is never quoted."""
     if embedded:
-        return _translate_embedded(error)
+        return _as_embedded_error(error)
     code = _code(error)
-    if code in _BAD_ROWS:
-        return StoreRefused(f"the event store refused the statement ({name_of(error)})")
-    if code in _NOT_NOW:
+    if code in _STATEMENT_ERRORS:
+        return StoreRefused(f"the event store refused the statement ({error_name(error)})")
+    if code in _SERVER_ERRORS:
         return StoreUnavailable(
-            f"the event store can't do it now ({name_of(error)})", retry_after_s=RETRY_AFTER_S
+            f"the event store can't do it now ({error_name(error)})", retry_after_s=RETRY_AFTER_S
         )
     if isinstance(_reason(error), _UNREACHABLE):
         return StoreUnavailable("the event store can't be reached", retry_after_s=RETRY_AFTER_S)
     if code is not None:
-        return StoreUncertain(f"the event store failed ({name_of(error)})")
+        return StoreUncertain(f"the event store failed ({error_name(error)})")
     return StoreUncertain("the event store did not answer")
 
 
-def explain_connection(error: Exception, target: StoreTarget) -> StoreUnavailable:
-    """Why no conversation began, in a sentence for the operator, without the password."""
+def _as_embedded_error(error: Exception) -> StoreError:
+    if isinstance(error, ProgrammingError) and error.code is None:
+        return StoreUnavailable("the event store is closed")
+    return StoreRefused(f"the event store refused the statement ({error_name(error)})")
+
+
+def as_connection_error(error: Exception, target: StoreTarget) -> StoreUnavailable:
+    """Return the error for a failed connection: a sentence for the operator, without passwords."""
     store, reason = f"the event store at {target.address}", _reason(error)
     if target.embedded:
-        sentence = f"{store} can't be opened ({name_of(error)})"
-    elif _code(error) in _WHO:
+        sentence = f"{store} can't be opened ({error_name(error)})"
+    elif _code(error) in _LOGIN_ERRORS:
         sentence = f"{store} refused the user or password of MILLIMETRIC_STORE"
     elif isinstance(reason, SSLError):
         sentence = f"{store} can't be reached by TLS: check clickhouses:// and the certificate"
     elif _code(error) is not None:
-        sentence = f"{store} refused the connection ({name_of(error)})"
+        sentence = f"{store} refused the connection ({error_name(error)})"
     elif isinstance(reason, _UNREACHABLE):
         sentence = f"{store} can't be reached"
     else:
@@ -113,17 +119,11 @@ def explain_connection(error: Exception, target: StoreTarget) -> StoreUnavailabl
     return StoreUnavailable(sentence, retry_after_s=RETRY_AFTER_S)
 
 
-def name_of(error: Exception) -> str:
-    """ClickHouse's name of the error, else its code, else the exception's type."""
-    name = getattr(error, "name", None)
+def error_name(error: Exception) -> str:
+    """Return ClickHouse's name of the error, else its code, else the exception's type."""
     code = _code(error)
-    return str(name or (f"code {code}" if code is not None else type(error).__name__))
-
-
-def _translate_embedded(error: Exception) -> StoreError:
-    if isinstance(error, ProgrammingError) and error.code is None:
-        return StoreUnavailable("the event store is closed")
-    return StoreRefused(f"the event store refused the statement ({name_of(error)})")
+    unnamed = type(error).__name__ if code is None else f"code {code}"
+    return str(getattr(error, "name", None) or unnamed)
 
 
 def _code(error: Exception) -> int | None:

@@ -1,4 +1,4 @@
-"""Handles of one ClickHouse, embedded or server: one conversation a thread."""
+"""Connections to one ClickHouse, embedded or server: one client for each thread."""
 
 import logging
 import threading
@@ -14,12 +14,16 @@ from clickhouse_connect.driver.httputil import get_pool_manager_options
 from urllib3 import BaseHTTPResponse, PoolManager
 from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError
 
-from millimetric_mcp.api.store.clickhouse_errors import explain_connection, name_of, translate
+from millimetric_mcp.api.store.clickhouse_errors import (
+    as_connection_error,
+    as_store_error,
+    error_name,
+)
 from millimetric_mcp.api.store.dsn import StoreTarget
 
 CONNECT_TIMEOUT_S = 5
 RECEIVE_TIMEOUT_S = 150
-"""Longer than the 120 s after which a server gives up an asynchronous insert by itself."""
+"""Longer than the 120 s after which a server ends an asynchronous insert."""
 
 _DRIVERS = ("clickhouse_connect", "urllib3")
 
@@ -28,7 +32,7 @@ ResultT = TypeVar("ResultT")
 
 
 class ClientPool:
-    """A client for each thread that asks, all closed together."""
+    """A client for each calling thread, all closed together."""
 
     def __init__(self, target: StoreTarget) -> None:
         self.target = target
@@ -37,33 +41,33 @@ class ClientPool:
         self._clients: list[Client] = []
         self._lock = threading.Lock()
         _silence_drivers()
-        _spare_pandas()
+        _disable_pandas()
 
     def run(
         self, work: Callable[[Client], ResultT], *, timeout_s: int = RECEIVE_TIMEOUT_S
     ) -> ResultT:
-        """What ``work`` returns, given the calling thread's client.
+        """Return what ``work`` returns for the calling thread's client.
 
-        A server has ``timeout_s`` to answer each statement.
+        ``timeout_s`` is for each statement, on a server only.
 
         Raises:
             StoreUnavailable: nothing was done: the store can't be reached, or can't do it now.
-            StoreRefused: nothing was done: the store said no.
-            StoreUncertain: the connection broke or timed out after the work was sent.
+            StoreRefused: nothing was done: the store refused the statement.
+            StoreUncertain: the connection broke or timed out after the statement was sent.
         """
         client = self._client(0 if self.target.embedded else timeout_s)
         try:
             return work(client)
         except Exception as error:
-            _log.error("store: %s", name_of(error))
+            _log.error("store: %s", error_name(error))
             if self.target.embedded:
                 self._drop(client)
-            raise translate(error, embedded=self.target.embedded) from error
+            raise as_store_error(error, embedded=self.target.embedded) from error
 
     def query(
         self, statement: str, values: Mapping[str, Any] | None = None
     ) -> Sequence[Sequence[Any]]:
-        """Return the rows of a statement; ``values`` are bound by name. Raises as `run` does."""
+        """Return the rows of a statement; ``values`` are bound by name. Raises as `run`."""
         return self.run(
             lambda client: client.query(statement, parameters=dict(values or {})).result_rows
         )
@@ -79,14 +83,14 @@ class ClientPool:
         return clients[timeout_s]
 
     def _drop(self, client: Client) -> None:
-        """Ends the calling thread's conversation, so that the next statement begins another.
+        """Close the calling thread's client; the next statement opens another one.
 
-        In one whose statement failed midway, the embedded engine answers the next statement with
-        the rows of the failed one, which may be another project's.
+        After a failed statement, the embedded engine may answer the client's next statement with
+        rows of the failed one, which may be another project's.
         """
         with self._lock:
             if client not in self._clients:
-                return  # closed with all the others, and not to be opened again
+                return  # the pool is closed
             self._clients.remove(client)
         self._local.clients.clear()
         client.close()
@@ -97,13 +101,13 @@ class ClientPool:
                 return _connect_embedded(self.target)
             return _connect_server(self.target, self._connections, timeout_s)
         except (ClickHouseError, ValueError, LookupError) as error:
-            failure = explain_connection(error, self.target)
-            if self._clients:  # else it is told to whoever starts the process
+            failure = as_connection_error(error, self.target)
+            if self._clients:  # the first failure ends the start, and is shown there
                 _log.error("store: %s", failure)
             raise failure from error
 
     def close(self) -> None:
-        """Ends every conversation; the embedded engine stops with the last one."""
+        """Close every client; the embedded engine stops with the last one."""
         with self._lock:
             for client in self._clients:
                 client.close()
@@ -113,10 +117,10 @@ class ClientPool:
 
 
 class _Connections(PoolManager):
-    """Connections on which an insert is sent once.
+    """Connections that send an insert only once.
 
-    The client sends a request again when its connection was reset. An insert may be stored by
-    then: its error is passed on as one that the client knows no cure for.
+    The client repeats a request after a reset connection. An insert may be stored by then, so its
+    error is replaced by one after which the client does not repeat.
     """
 
     def urlopen(  # type: ignore[override]  # as PoolManager itself has it
@@ -134,8 +138,8 @@ class _Connections(PoolManager):
         except HTTPError as error:
             if isinstance(kw.get("body"), bytes | str | None):
                 raise
-            fate = HTTPError(f"after the insert was sent: {type(error).__name__}")
-        raise fate  # outside the handler: the reset must not be its context
+            final = HTTPError(f"after the insert was sent: {type(error).__name__}")
+        raise final  # outside the handler: otherwise the client finds the reset as its context
 
 
 def _open_connections(target: StoreTarget) -> _Connections:
@@ -161,7 +165,7 @@ def _connect_embedded(target: StoreTarget) -> Client:
 def _connect_server(target: StoreTarget, connections: PoolManager, timeout_s: int) -> Client:
     client = clickhouse_connect.get_client(
         dsn=target.dsn,
-        interface="https" if target.secure else "http",  # the DSN's scheme is not looked at
+        interface="https" if target.secure else "http",  # the client ignores the DSN's scheme
         pool_mgr=connections,
         client_name="millimetric-mcp",
         connect_timeout=CONNECT_TIMEOUT_S,
@@ -169,12 +173,12 @@ def _connect_server(target: StoreTarget, connections: PoolManager, timeout_s: in
         autogenerate_session_id=False,
         show_clickhouse_errors="scrub",
     )
-    client.database = target.database  # only now: it may have to be created first
+    client.database = target.database  # not in the DSN: it may not exist yet
     return client
 
 
 def _query_settings(target: StoreTarget) -> dict[str, Any]:
-    """One statement takes three quarters of the memory at most: writes go on beside it."""
+    """Limit a statement to three quarters of the memory, so that writes go on beside it."""
     memory_bytes = target.memory_mb * 1024 * 1024
     settings = {
         "max_memory_usage": memory_bytes * 3 // 4,
@@ -184,12 +188,12 @@ def _query_settings(target: StoreTarget) -> dict[str, Any]:
 
 
 def _silence_drivers() -> None:
-    """Their warnings quote URLs, which hold what was asked for."""
+    """Turn off the drivers' warnings: they quote URLs, which hold what callers sent."""
     for name in _DRIVERS:
         logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
-def _spare_pandas() -> None:
-    """Events come as lists; to see that they are no data frames, the client would import pandas,
-    a tenth of the process's memory."""
+def _disable_pandas() -> None:
+    """Keep the client from importing pandas, a tenth of the process's memory, only to see that
+    events are lists and not data frames."""
     options.pd = options.pd_time_test = None

@@ -1,8 +1,8 @@
-"""Group commit: many requests, one insert, each acknowledged only after it is stored.
+"""Group commit: many requests share one insert; each is acknowledged after it is stored.
 
-While one insert is under way the next group gathers, so the groups grow with the load. A
-group of several callers is followed by a pause of a few milliseconds, in which those just
-answered come back: fewer, larger inserts. A lone caller never waits for company.
+While one insert runs, the requests for the next one gather, so groups grow with the load.
+After a group of several requests there is a pause of a few milliseconds, in which the same
+callers send again: this gives fewer, larger inserts. A single caller never waits.
 """
 
 import asyncio
@@ -17,10 +17,10 @@ from millimetric_mcp.contract.columns import StoredEvent
 from millimetric_mcp.errors import StoreError, StoreRefused, StoreUnavailable, StoreUncertain
 
 MAX_GROUP_EVENTS = 8_000
-"""A read goes through the raw rows of up to fifteen young parts, which are not merged yet: each
-holds at most so many events."""
+"""Bounds what a read costs: it goes through the raw rows of up to fifteen parts that are not yet
+merged, and each holds one group."""
 GATHER_S = 0.003
-"""How long a group gathers after one of several callers; the wait ends early when as many
+"""How long a group gathers after a group of several requests. The wait ends early when as many
 requests have come as the last group had."""
 
 _log = logging.getLogger(__name__)
@@ -35,10 +35,10 @@ class _Request:
 
 
 class GroupCommitter:
-    """Gathers requests into inserts; a bounded queue stands before it.
+    """Gathers requests from a bounded queue into inserts.
 
-    ``max_queued_events`` counts the events waiting or being written; a request beyond it is
-    refused, except that an empty queue takes a request of any size.
+    ``max_queued_events`` limits the events that wait or are being written. A request that exceeds
+    it is refused; an empty queue takes a request of any size.
     """
 
     def __init__(self, insert: Insert, *, max_queued_events: int) -> None:
@@ -51,15 +51,15 @@ class GroupCommitter:
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Begins writing; needs a running event loop."""
+        """Begin to write; needs a running event loop."""
         self._task = asyncio.get_running_loop().create_task(self._run())
 
     async def commit(self, events: Sequence[StoredEvent]) -> None:
-        """Returns when all ``events`` are durably stored.
+        """Return when all ``events`` are durably stored.
 
         Raises:
-            StoreUnavailable: none is stored: the queue is full, or the store said so.
-            StoreUncertain: it is not known whether they are.
+            StoreUnavailable: none is stored: the queue is full, or the store refused.
+            StoreUncertain: it is unknown whether they are stored.
         """
         if self._closing:
             raise StoreUnavailable("the server is stopping")
@@ -72,7 +72,7 @@ class GroupCommitter:
         await request.stored
 
     async def close(self) -> None:
-        """Writes what is queued, then ends."""
+        """Write what is queued, then end."""
         self._closing = True
         self._wake.set()
         if self._task is not None:
@@ -109,21 +109,18 @@ class GroupCommitter:
             await self._insert([event for request in group for event in request.events])
         except StoreRefused as error:
             if len(group) > 1:
-                await self._write_one_by_one(group)
+                # One by one, so that no request fails because of another one's events.
+                for request in group:
+                    await self._write([request])
             else:
                 self._settle(group, error)
         except StoreError as error:
             self._settle(group, error)
-        except Exception as error:  # noqa: BLE001 - everybody's later writes wait for this loop
+        except Exception as error:  # noqa: BLE001 - all later writes need this loop
             _log.error("store: a write failed (%s)", type(error).__name__)
             self._settle(group, StoreUncertain("the event store failed"))
         else:
             self._settle(group, None)
-
-    async def _write_one_by_one(self, group: Sequence[_Request]) -> None:
-        """So that nobody fails for a neighbour's events."""
-        for request in group:
-            await self._write([request])
 
     def _settle(self, group: Sequence[_Request], error: StoreError | None) -> None:
         for request in group:

@@ -1,4 +1,4 @@
-"""An embedded store and its data directory are one process's: the engine takes no second."""
+"""Locks on the data directory: the embedded engine allows one process."""
 
 import fcntl
 import os
@@ -17,11 +17,12 @@ _STORE = "--store / MILLIMETRIC_STORE"
 
 @contextmanager
 def hold_directories(data_dir: Path, target: StoreTarget) -> Iterator[None]:
-    """Holds the data directory and the embedded store, wherever it lies, until the end of the
-    block, or of the process however it ends. A server's store is nobody's to hold.
+    """Lock the data directory and the embedded store's directory until the block ends.
+
+    The locks end with the process too, however it ends. A server's store is not locked.
 
     Raises:
-        DataDirectoryInUse: another process holds one of them.
+        DataDirectoryInUse: another process has locked one of them.
         SettingsError: one can't be written.
     """
     if not target.embedded:
@@ -29,14 +30,14 @@ def hold_directories(data_dir: Path, target: StoreTarget) -> Iterator[None]:
         return
     store_dir = Path(target.address)
     with ExitStack() as stack:
-        stack.enter_context(_hold(data_dir, _DATA_DIR))
+        stack.enter_context(_lock(data_dir, _DATA_DIR))
         if store_dir.resolve() != data_dir.resolve():
-            stack.enter_context(_hold(store_dir, _STORE))
+            stack.enter_context(_lock(store_dir, _STORE))
         yield
 
 
 @contextmanager
-def _hold(directory: Path, setting: str) -> Iterator[None]:
+def _lock(directory: Path, setting: str) -> Iterator[None]:
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor = os.open(directory / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o600)

@@ -20,12 +20,12 @@ _DATABASE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 
 @dataclass(frozen=True, slots=True)
 class StoreTarget:
-    """An event store's address and manner of use.
+    """Where an event store is, and how it is used.
 
-    ``dsn`` is what clickhouse-connect opens and may hold a password, so it stays out of
-    ``repr``; ``address`` is what people are shown. ``tls_options`` are clickhouse-connect's
-    arguments of those names. ``cluster`` names the ClickHouse cluster whose shards hold the
-    events. ``database`` is an identifier that needs no quotes.
+    ``dsn`` is for clickhouse-connect. It may hold a password, so it is not in ``repr``;
+    ``address`` is what people see. ``tls_options`` are arguments of clickhouse-connect.
+    ``cluster`` names the ClickHouse cluster whose shards hold the events. ``database`` is an
+    identifier that needs no quotes. ``threads`` of 0 leaves their number to the engine.
     """
 
     dsn: str = field(repr=False)
@@ -41,14 +41,14 @@ class StoreTarget:
 
     @property
     def local_table(self) -> str:
-        """The table that holds the rows, on each shard."""
+        """The table that holds the rows; on a cluster, each shard's own."""
         return f"{EVENTS}_local" if self.cluster else EVENTS
 
 
 def embedded_target(
     directory: Path, *, fsync: bool = True, memory_mb: int = 1024, threads: int = 0
 ) -> StoreTarget:
-    """The engine that runs in this process on ``directory``."""
+    """Return the target for an engine in this process, with its data in ``directory``."""
     return StoreTarget(
         dsn=f"{_EMBEDDED_SCHEME}://{directory.resolve()}",
         database=EMBEDDED_DATABASE,
@@ -63,10 +63,10 @@ def embedded_target(
 def parse_store_dsn(
     dsn: str, *, cluster: str | None, fsync: bool, memory_mb: int, threads: int
 ) -> StoreTarget:
-    """The target that a ``MILLIMETRIC_STORE`` value names.
+    """Return the target that a ``MILLIMETRIC_STORE`` value names.
 
     Raises:
-        SettingsError: without ever quoting the DSN, which may hold a password.
+        SettingsError: the value is invalid. The DSN is never quoted: it may hold a password.
     """
     parts = _split(dsn)
     if parts.scheme == _EMBEDDED_SCHEME:

@@ -1,4 +1,4 @@
-"""How events travel to the engine: by column, in the form that it takes fastest."""
+"""Writes events to the engine, column by column, in the format that is fastest."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,11 +12,11 @@ from millimetric_mcp.api.store.statements import compose_insert_text
 from millimetric_mcp.contract.columns import COLUMNS, StoredEvent
 
 MAX_TEXT_EVENTS = 100
-"""Up to so many events the embedded engine takes text faster than native blocks, which its
-client hands over by a file."""
+"""Up to this many events, the embedded engine reads text faster than native blocks, which its
+client passes in a file."""
 
 _NAMES = tuple(column.name for column in COLUMNS)
-# With the types given, the client need not ask for them before each insert.
+# With types, the client does not ask for them before each insert.
 _TYPES = tuple(column.clickhouse_type for column in COLUMNS)
 _TIMESTAMP, _IP_HASH = _NAMES.index("timestamp"), _NAMES.index("ip_hash")
 
@@ -28,7 +28,7 @@ def insert_events(pool: ClientPool, events: Sequence[StoredEvent], *, shard: int
     if pool.target.embedded and len(events) <= MAX_TEXT_EVENTS:
         columns[_TIMESTAMP] = [f"{ms // 1000:010}.{ms % 1000:03}" for ms in columns[_TIMESTAMP]]
         text = compose_insert_text(_NAMES) + to_json(columns).decode()
-        # A command's text is searched for its format, which some events make very slow.
+        # Not client.command: it searches the text for a format, which is slow for some events.
         pool.run(lambda client: client.raw_query(text))
     else:
         pool.run(
@@ -44,24 +44,19 @@ def insert_events(pool: ClientPool, events: Sequence[StoredEvent], *, shard: int
 
 
 def _list_settings(target: StoreTarget, *, shard: int) -> dict[str, Any]:
-    """What an insert is sent with.
-
-    The embedded engine makes one part of it, however large: by default it cuts at 256 MB, and
-    a failure between two parts would leave half of a batch. One thread does it: handing the
-    work to several takes a fifth longer.
-
-    A server gathers the inserts of all API processes into parts and answers when they are
-    stored. A table that deduplicates, as replicated ones do, drops an insert that equals an
-    earlier one, as two events may: the token makes each insert its own. The server says
-    nothing until it is done: the client sends an insert again whose answer breaks off early.
-    """
+    """Return the settings of one insert."""
     if target.embedded:
+        # One part, however large: by default the engine cuts at 256 MB, and a failure between two
+        # parts would store half of a batch. One thread: with several it takes a fifth longer.
         return {"min_insert_block_size_bytes": 0, "max_threads": 1}
     settings: dict[str, Any] = {
+        # The server gathers the inserts of all API processes, and answers when they are stored.
         "async_insert": 1,
         "wait_for_async_insert": 1,
+        # Replicated tables drop an insert that equals an earlier one, as two events may.
         "insert_deduplication_token": uuid4().hex,
+        # Without progress in headers, the client never repeats an insert after a broken response.
         "send_progress_in_http_headers": 0,
     }
-    # Naming a shard makes a Distributed table write to it at once and as a whole.
+    # With a shard named, a Distributed table writes to it at once and as a whole.
     return settings | ({"insert_shard_id": shard} if shard else {})

@@ -1,5 +1,7 @@
-"""The store's schema, version by version: each step idempotent, so that several processes may
-bring the same store up to date at once."""
+"""Brings the store's schema up to date, version by version.
+
+Each step may be repeated, so several processes may do it on one store at the same time.
+"""
 
 import time
 from collections.abc import Iterable, Iterator
@@ -24,9 +26,9 @@ _EMBEDDED_SETTINGS = """,
     materialize_projections_on_insert = 0,
     materialize_projections_on_merge = 1,
     min_parts_to_merge_at_once = 16"""
-"""Small parts are one file each instead of thirty and get their projections when merged: an
-insert costs a third. Merged many at a time, an event is rewritten less often, at half the cost.
-A server has asynchronous inserts for that, and may be older."""
+"""Small parts are one file instead of thirty, and get their projections when they are merged: an
+insert costs a third. Merging many parts at a time rewrites each event less often, at half the
+cost. A server has asynchronous inserts instead, and may be too old for these settings."""
 
 _SHARD_REPLICA = "ReplicatedMergeTree('/clickhouse/tables/{shard}/{database}/{table}', '{replica}')"
 _CLUSTER_REPLICA = (
@@ -36,22 +38,22 @@ _CLUSTER_REPLICA = (
 
 _RACES = frozenset(
     {
-        57,  # TABLE_ALREADY_EXISTS: made after it was looked for
+        57,  # TABLE_ALREADY_EXISTS
         253,  # REPLICA_ALREADY_EXISTS
-        517,  # CANNOT_ASSIGN_ALTER: another one is still on its way to this replica
+        517,  # CANNOT_ASSIGN_ALTER: another one has not reached this replica yet
     }
 )
-"""What a step meets where another process takes it at the same moment."""
+"""Errors of a step that another process takes at the same moment."""
 
 
 def migrate(pool: ClientPool, *, sql: Traversable | None = None) -> tuple[str, ...]:
-    """Brings the schema up to date and names the versions that were applied, oldest first.
+    """Bring the schema up to date; return the versions that were applied, oldest first.
 
-    A store that is up to date is only looked at; what is asked of its durability is settled each
-    time. ``sql`` holds the steps: the package's own where none is given.
+    Whether the events' table flushes its writes is set each time. ``sql`` is the folder of the
+    steps; by default the package's own.
 
     Raises:
-        StoreRefused: the schema is newer than the steps, or the cluster is not fit for it.
+        StoreRefused: the schema is newer than the steps, or the cluster is unsuitable.
         StoreError: the store can't be reached, or fails a step.
     """
     sql = sql or packaged_sql()
@@ -64,31 +66,31 @@ def migrate(pool: ClientPool, *, sql: Traversable | None = None) -> tuple[str, .
         )
     missing = tuple(version for version in known if version not in applied)
     if missing:
-        _prepare(pool, sql)
+        _create_database(pool, sql)
     for version in missing:
         _apply(pool, version, sql)
-    _settle_durability(pool)
+    _set_durability(pool)
     return missing
 
 
 def packaged_sql() -> Traversable:
-    """The folder of this package's statements."""
+    """Return the folder of this package's statements."""
     return resources.files(__package__) / "sql"
 
 
 def list_versions(sql: Traversable) -> tuple[str, ...]:
-    """Every version that ``sql`` holds, oldest first."""
+    """Return every version in ``sql``, oldest first."""
     return tuple(sorted(file.name.removesuffix(".sql") for file in (sql / "migrations").iterdir()))
 
 
 def render_preparation(target: StoreTarget, sql: Traversable) -> tuple[str, ...]:
-    """The statements that make the database and the table of applied versions."""
+    """Return the statements that create the database and the table of applied versions."""
     files = (sql / "database.sql", sql / "schema_versions.sql")
     return tuple(statement for file in files for statement in _render(file, target))
 
 
 def render_migration(version: str, target: StoreTarget, sql: Traversable) -> tuple[str, ...]:
-    """The statements of a version for a target: the local table's, then a cluster's own."""
+    """Return a version's statements: for the local table, then for the cluster, if any."""
     folders = ("migrations", "cluster") if target.cluster else ("migrations",)
     files = (sql / folder / f"{version}.sql" for folder in folders)
     return tuple(
@@ -97,12 +99,12 @@ def render_migration(version: str, target: StoreTarget, sql: Traversable) -> tup
 
 
 def render_durability(target: StoreTarget) -> tuple[str, ...]:
-    """The statement that makes the events' table flush its writes or not, as the target says."""
+    """Return the statement that turns flushing of writes on or off, as ``target.fsync`` says."""
     return tuple(_render(packaged_sql() / "durability.sql", target))
 
 
 def _render(file: Traversable, target: StoreTarget) -> Iterator[str]:
-    """The statements of a file, each of which ends in a semicolon at a line's end."""
+    """Yield the statements of a file; each ends in a semicolon at the end of a line."""
     names = _names(target)
     for statement in file.read_text().split(";\n"):
         if statement.strip():
@@ -128,29 +130,29 @@ def _names(target: StoreTarget) -> dict[str, str]:
 
 
 def _list_applied(pool: ClientPool, sql: Traversable) -> frozenset[str]:
-    """The versions noted in the store; none where there is no such table yet."""
+    """Return the versions applied to the store; none in a new one."""
     bound = {"database": pool.target.database, "versions": _VERSIONS}
-    if not _ask(pool, sql / "schema_exists.sql", bound):
+    if not _count(pool, sql / "schema_exists.sql", bound):
         return frozenset()
     [statement] = _render(sql / "applied_versions.sql", pool.target)
     rows = pool.run(lambda client: client.query(statement).result_rows)
     return frozenset(row[0] for row in rows)
 
 
-def _prepare(pool: ClientPool, sql: Traversable) -> None:
+def _create_database(pool: ClientPool, sql: Traversable) -> None:
     if pool.target.cluster:
         _check_cluster(pool, pool.target.cluster, sql)
-    elif _ask(pool, sql / "database_exists.sql", {"database": pool.target.database}):
-        # Making one takes a right that its user may not have.
+    elif _count(pool, sql / "database_exists.sql", {"database": pool.target.database}):
+        # CREATE DATABASE needs a right that the user may not have.
         return _run_steps(pool, _render(sql / "schema_versions.sql", pool.target))
     return _run_steps(pool, render_preparation(pool.target, sql))
 
 
 def _check_cluster(pool: ClientPool, cluster: str, sql: Traversable) -> None:
     bound = {"cluster": cluster}
-    if not _ask(pool, sql / "cluster_replicas.sql", bound):
+    if not _count(pool, sql / "cluster_replicas.sql", bound):
         raise StoreRefused(f"--cluster: the event store knows no cluster {cluster}")
-    if _ask(pool, sql / "cluster_doubled_shards.sql", bound):
+    if _count(pool, sql / "cluster_doubled_shards.sql", bound):
         raise StoreRefused(
             f"--cluster: {cluster} has shards of several replicas that every write goes to one "
             "by one; set <internal_replication>true</internal_replication> in its configuration"
@@ -166,20 +168,20 @@ def _apply(pool: ClientPool, version: str, sql: Traversable) -> None:
     )
 
 
-def _settle_durability(pool: ClientPool) -> None:
-    """Makes the events' table flush its writes, or not, as is asked today."""
+def _set_durability(pool: ClientPool) -> None:
+    """Turn flushing of writes on or off, if the events' table differs from the target."""
     target = pool.target
     bound = {
         "database": target.database,
         "table": target.local_table,
         "wanted": f"fsync_after_insert = {_names(target)['fsync']}",
     }
-    if _ask(pool, packaged_sql() / "durability_differs.sql", bound):
+    if _count(pool, packaged_sql() / "durability_differs.sql", bound):
         _run_steps(pool, render_durability(target))
 
 
-def _ask(pool: ClientPool, file: Traversable, bound: dict[str, Any]) -> int:
-    """A count, which needs no database to be there."""
+def _count(pool: ClientPool, file: Traversable, bound: dict[str, Any]) -> int:
+    """Return a count; the database need not exist."""
     statement = file.read_text()
     answer = pool.run(
         lambda client: client.command(statement, parameters=bound, use_database=False)

@@ -22,7 +22,7 @@ SETTINGS mutations_sync = 2, distributed_ddl_task_timeout = 600;
 -- The store's own clock, microseconds since 1970.
 SELECT toUnixTimestamp64Micro(now64(6, 'UTC'));
 
--- Data parts that merges and mutations have replaced and that are not deleted yet.
+-- Data parts that were replaced and are not deleted yet.
 SELECT concat(hostName(), ' ', name)
 FROM clusterAllReplicas('analytics', system.parts)
 WHERE database = 'millimetric' AND table = 'events_local' AND NOT active;
@@ -35,8 +35,8 @@ SETTINGS mutations_sync = 2, distributed_ddl_task_timeout = 600;
 -- How many shards the cluster has.
 SELECT uniqExact(shard_num) FROM system.clusters WHERE cluster = {cluster:String};
 
--- Whether each write is flushed to disk before it is acknowledged, for a table that was made under
--- the other setting.
+-- Whether each write is flushed to disk before it is acknowledged, for a table that has the other
+-- setting.
 ALTER TABLE millimetric.events_local ON CLUSTER 'analytics'
 MODIFY SETTING
     fsync_after_insert = 1,

@@ -1,7 +1,7 @@
 -- The database, on every server.
 CREATE DATABASE IF NOT EXISTS millimetric ON CLUSTER 'analytics';
 
--- Which migrations were applied: a row for each, at least; on every server of a cluster.
+-- Which migrations were applied: one row or more for each. On every server of a cluster.
 CREATE TABLE IF NOT EXISTS millimetric.schema_versions ON CLUSTER 'analytics'
 (
     version    String,
@@ -72,8 +72,8 @@ SETTINGS
     fsync_part_directory = 1,
     min_compressed_bytes_to_fsync_after_merge = 1;
 
--- All shards' events under one name. A write names its shard; the key, chance, is for what
--- others may write by hand.
+-- All shards' events under one name. The API's writes name their shard; the random key is for
+-- what people write by hand.
 CREATE TABLE IF NOT EXISTS millimetric.events ON CLUSTER 'analytics' AS millimetric.events_local
 ENGINE = Distributed('analytics', 'millimetric', 'events_local', rand());
 
@@ -88,8 +88,8 @@ SETTINGS
     fsync_after_insert = 1,
     fsync_part_directory = 1;
 
--- The table's own UUID, so that processes which start at once all write the same one. A server
--- that joins a cluster has made a table of another UUID, and takes the id that is there.
+-- The table's own UUID, so that processes that start at once all write the same id. A server that
+-- joins a cluster has a table with another UUID, and takes the id that exists.
 INSERT INTO millimetric.identity
 SELECT toString(uuid)
 FROM system.tables

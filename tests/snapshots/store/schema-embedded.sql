@@ -1,7 +1,7 @@
 -- The database, on every server.
 CREATE DATABASE IF NOT EXISTS millimetric ;
 
--- Which migrations were applied: a row for each, at least; on every server of a cluster.
+-- Which migrations were applied: one row or more for each. On every server of a cluster.
 CREATE TABLE IF NOT EXISTS millimetric.schema_versions
 (
     version    String,
@@ -87,8 +87,8 @@ SETTINGS
     fsync_after_insert = 1,
     fsync_part_directory = 1;
 
--- The table's own UUID, so that processes which start at once all write the same one. A server
--- that joins a cluster has made a table of another UUID, and takes the id that is there.
+-- The table's own UUID, so that processes that start at once all write the same id. A server that
+-- joins a cluster has a table with another UUID, and takes the id that exists.
 INSERT INTO millimetric.identity
 SELECT toString(uuid)
 FROM system.tables

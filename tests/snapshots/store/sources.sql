@@ -8,14 +8,14 @@
 -- tail_to_ms = 1780272000000
 -- limit = 50
 
--- Events, visitors and the paid share by source, and by medium where asked.
+-- Events, visitors and the paid share by source, and by medium if asked.
 SELECT
     source,
     medium,
     sum(part_events) AS events,
-    -- Distinct visitors of merged states, never more than their events. Where exact positions give way
-    -- to an estimate, above 2.5 * 2^14, it comes out up to 2.4 % too high: the amount, measured over
-    -- sets of random ids from 36,000 to 150,000, falls off as this curve does.
+    -- Distinct visitors of merged states, never more than their events. Up to 2.5 * 2^14 the count is
+    -- exact. Just above, the engine's estimate is up to 2.4 % too high; the curve subtracts that error,
+    -- as measured over sets of 36,000 to 150,000 random ids.
     least(
         toUInt64(round(
             (uniqCombinedMerge(14)(part_visitors) AS estimate)
@@ -26,8 +26,8 @@ SELECT
     sumIf(part_events, medium = 'paid') / events AS paid_share
 FROM
 (
-    -- The window's whole days, which a projection answers where it holds the columns, and its
-    -- two ends, which raw rows answer. Visitors travel as states: one of two days counts once.
+    -- First the window's whole days, read from a projection if one holds the columns; then its two
+    -- ends, read from raw rows. Visitors stay states here, so one of two days counts once.
     SELECT
         source,
         medium,

@@ -8,15 +8,15 @@
 -- tail_to_ms = 0
 -- limit = 101
 
--- One metric, by columns and by bucket of time where asked.
+-- One metric, by columns and by bucket of time.
 SELECT
     bucket,
     path,
     sum(part_events) AS value
 FROM
 (
-    -- The window's whole days, which a projection answers where it holds the columns, and its
-    -- two ends, which raw rows answer. Visitors travel as states: one of two days counts once.
+    -- First the window's whole days, read from a projection if one holds the columns; then its two
+    -- ends, read from raw rows. Visitors stay states here, so one of two days counts once.
     SELECT
         toStartOfHour(timestamp) AS bucket,
         path,

@@ -9,14 +9,14 @@
 -- event = signup
 -- limit = 101
 
--- One metric, by columns and by bucket of time where asked.
+-- One metric, by columns and by bucket of time.
 SELECT
     bucket,
     source,
     medium,
-    -- Distinct visitors of merged states, never more than their events. Where exact positions give way
-    -- to an estimate, above 2.5 * 2^14, it comes out up to 2.4 % too high: the amount, measured over
-    -- sets of random ids from 36,000 to 150,000, falls off as this curve does.
+    -- Distinct visitors of merged states, never more than their events. Up to 2.5 * 2^14 the count is
+    -- exact. Just above, the engine's estimate is up to 2.4 % too high; the curve subtracts that error,
+    -- as measured over sets of 36,000 to 150,000 random ids.
     least(
         toUInt64(round(
             (uniqCombinedMerge(14)(part_visitors) AS estimate)
@@ -26,8 +26,8 @@ SELECT
     ) AS value
 FROM
 (
-    -- The window's whole days, which a projection answers where it holds the columns, and its
-    -- two ends, which raw rows answer. Visitors travel as states: one of two days counts once.
+    -- First the window's whole days, read from a projection if one holds the columns; then its two
+    -- ends, read from raw rows. Visitors stay states here, so one of two days counts once.
     SELECT
         toDate(timestamp) AS bucket,
         source,

@@ -1,2 +1,2 @@
--- Which migrations were applied; two processes may both have noted one.
+-- Which migrations were applied. Two processes may both have recorded one.
 SELECT DISTINCT version FROM $database.$versions;

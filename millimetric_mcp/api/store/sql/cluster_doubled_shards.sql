@@ -1,4 +1,4 @@
--- How many shards leave it to the writer to write to each of their replicas.
+-- How many shards need the writer to write to each of their replicas.
 SELECT count()
 FROM
 (

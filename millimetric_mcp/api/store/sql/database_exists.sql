@@ -1,2 +1,2 @@
--- Whether the database is there, on this server.
+-- Whether the database exists on this server.
 SELECT count() FROM system.databases WHERE name = {database:String}

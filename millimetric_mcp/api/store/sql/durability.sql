@@ -1,5 +1,5 @@
--- Whether each write is flushed to disk before it is acknowledged, for a table that was made under
--- the other setting.
+-- Whether each write is flushed to disk before it is acknowledged, for a table that has the other
+-- setting.
 ALTER TABLE $database.$local $on_cluster
 MODIFY SETTING
     fsync_after_insert = $fsync,

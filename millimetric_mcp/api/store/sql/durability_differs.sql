@@ -1,4 +1,4 @@
--- 1 where the table was made, or last altered, under the other setting.
+-- 1 if the table was created, or last altered, with the other setting.
 SELECT count()
 FROM system.tables
 WHERE database = {database:String} AND name = {table:String}

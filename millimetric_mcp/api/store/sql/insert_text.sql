@@ -1,2 +1,2 @@
--- What a few events are written with; their columns follow as text.
+-- Inserts a few events; their columns follow as JSON.
 INSERT INTO $events ($columns) SETTINGS max_threads = 1 FORMAT JSONCompactColumns

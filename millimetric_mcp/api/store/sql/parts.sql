@@ -1,5 +1,5 @@
-    -- The window's whole days, which a projection answers where it holds the columns, and its
-    -- two ends, which raw rows answer. Visitors travel as states: one of two days counts once.
+    -- First the window's whole days, read from a projection if one holds the columns; then its two
+    -- ends, read from raw rows. Visitors stay states here, so one of two days counts once.
     SELECT$selected
     FROM $events
     WHERE project_id = {project_id:UInt64}

@@ -1,4 +1,4 @@
--- Whether the table of applied migrations is there.
+-- Whether the table of applied migrations exists.
 SELECT count()
 FROM system.tables
 WHERE database = {database:String} AND name = {versions:String}

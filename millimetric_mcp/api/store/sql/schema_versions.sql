@@ -1,4 +1,4 @@
--- Which migrations were applied: a row for each, at least; on every server of a cluster.
+-- Which migrations were applied: one row or more for each. On every server of a cluster.
 CREATE TABLE IF NOT EXISTS $database.$versions $on_cluster
 (
     version    String,

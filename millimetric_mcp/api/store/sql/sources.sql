@@ -1,4 +1,4 @@
--- Events, visitors and the paid share by source, and by medium where asked.
+-- Events, visitors and the paid share by source, and by medium if asked.
 SELECT$selected,
     sum(part_events) AS events,
     $visitors AS uniques,

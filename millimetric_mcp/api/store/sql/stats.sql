@@ -1,4 +1,4 @@
--- One metric, by columns and by bucket of time where asked.
+-- One metric, by columns and by bucket of time.
 SELECT$selected
 FROM
 (

@@ -9,8 +9,8 @@ SETTINGS
     fsync_after_insert = $fsync,
     fsync_part_directory = $fsync;
 
--- The table's own UUID, so that processes which start at once all write the same one. A server
--- that joins a cluster has made a table of another UUID, and takes the id that is there.
+-- The table's own UUID, so that processes that start at once all write the same id. A server that
+-- joins a cluster has a table with another UUID, and takes the id that exists.
 INSERT INTO $database.identity
 SELECT toString(uuid)
 FROM system.tables
