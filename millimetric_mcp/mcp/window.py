@@ -121,7 +121,7 @@ class Window:
         """Return one line with both ends, the zone, and whether the current day is in it."""
         zone = ZoneInfo(self.timezone)
         start, end = _show(self.start_utc, zone), _show(self.end_utc, zone)
-        left_out = f" (nothing of {self.to})" if self.to and _DATE.fullmatch(self.to) else ""
+        left_out = f" ({self.to} not included)" if self.to and _DATE.fullmatch(self.to) else ""
         if self.is_empty:
             return f"Window: empty; from and to are both {start}, and to is exclusive{left_out}."
         notes = [f"zone {self.timezone}"]

@@ -36,7 +36,7 @@ DEFAULT_EVENT_COLUMNS = (
     PROPERTIES,
 )
 MAX_WHOLE_ROWS = 25
-"""A longer list in the default columns is brief: 100 events cost about 6,000 tokens at most."""
+"""A longer list in the default columns is brief, so that 100 events cost at most 6,000 tokens."""
 BRIEF_CHARS: Mapping[str, int] = {
     "event_name": 24,
     "source": 24,
@@ -151,10 +151,10 @@ def _cut(value: str, name: str, *, max_chars: int) -> str:
 
 
 def _cut_brief(value: str, name: str, *, max_chars: int) -> str:
-    if name == TIMESTAMP:
-        return re.sub(r"\.\d{3}Z\Z", "Z", value)
     if name in ID_COLUMNS:
         return _cut(value, name, max_chars=max_chars)
+    if name == TIMESTAMP:
+        return _cut(re.sub(r"\.\d{3}Z\Z", "Z", value), name, max_chars=max_chars)
     width = BRIEF_CHARS.get(name, BRIEF_PROPERTY_CHARS)
     return abbreviate(value, max_chars=min(width, max_chars))
 

@@ -5,7 +5,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from millimetric_mcp.contract.reads import Breakdown, SourceRow
-from millimetric_mcp.mcp.render.table import Rendered, join_cells, print_word, write_table
+from millimetric_mcp.mcp.render.table import (
+    Rendered,
+    join_cells,
+    print_cell,
+    quote_words,
+    write_table,
+)
 from millimetric_mcp.mcp.render.untrusted import Cell
 
 PAID = "paid"
@@ -143,13 +149,13 @@ def describe_split(source: str, rows: Iterable[SourceRow]) -> str:
     for row in rows:
         if row.source == source:
             events[row.medium or "unknown"] += row.events
-    name, total = print_word(source), events.total()
+    name, total = quote_words(print_cell(source)), events.total()
     if not total:
         return f"{name}: no events"
     media = [PAID, *(medium for medium, _ in events.most_common() if medium != PAID)]
     shown, others = media[: MAX_NAMED_MEDIA + 1], media[MAX_NAMED_MEDIA + 1 :]
     counts = [events[medium] for medium in shown]
-    labels = [print_word(medium) for medium in shown]
+    labels = [quote_words(print_cell(medium)) for medium in shown]
     labels[0] += f" ({counts[0]} of {total} events)"
     if others:
         counts.append(sum(events[medium] for medium in others))

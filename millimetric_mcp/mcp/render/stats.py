@@ -38,13 +38,21 @@ def render_stats(
 
     ``limit_note`` is that of `write_table`.
     """
-    columns = [*(["bucket"] if interval else []), *(column.value for column in group_by)]
+    columns = [column.value for column in group_by]
     zeros = ":00:00.000Z" if interval is Interval.HOUR else "T00:00:00.000Z"
-    cells = ([getattr(row, name) for name in (*columns, "value")] for row in rows[:max_rows])
-    lines = [join_cells(row).replace(f"{zeros},", ",", 1) for row in cells]
+    lines = [
+        join_cells(
+            (
+                *([(row.bucket or "").removesuffix(zeros)] if interval else []),
+                *(getattr(row, column) for column in columns),
+                row.value,
+            )
+        )
+        for row in rows[:max_rows]
+    ]
     return write_table(
         receipt,
-        [*columns, metric.value],
+        [*(["bucket"] if interval else []), *columns, metric.value],
         lines,
         total=len(rows),
         max_chars=max_chars,

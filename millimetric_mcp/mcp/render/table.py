@@ -94,11 +94,6 @@ def needs_quotes(text: str) -> bool:
     return _NEEDS_QUOTES.search(text) is not None
 
 
-def print_word(value: str) -> str:
-    """Return a value for use inside a sentence: in quotes unless it is one word."""
-    return quote_words(print_cell(value))
-
-
 def quote_words(cell: str) -> str:
     """Return a printed cell for use inside a sentence: in quotes unless it is one word."""
     return cell if cell.startswith('"') or _WORD.fullmatch(cell) else f'"{cell}"'

@@ -69,6 +69,11 @@ def test_group_columns_keep_their_order_and_absent_values_are_empty():
     ]
 
 
+def test_group_value_that_ends_like_a_bucket_is_not_changed():
+    rows = [StatsRow(campaign="T00:00:00.000Z", value=5)]
+    assert render(rows, group_by=(GroupColumn.CAMPAIGN,)).text.endswith("\nT00:00:00.000Z,5")
+
+
 def test_rows_that_do_not_fit_are_left_out_and_counted():
     rows = [StatsRow(path=f"/products/{number}", value=1) for number in range(500)]
     rendered = render(rows, group_by=(GroupColumn.PATH,))

@@ -227,7 +227,7 @@ DESCRIPTIONS = {
     ),
     ("Europe/Berlin", "2026-03-01", "2026-04-01"): (
         "Window: 2026-03-01T00:00+01:00 to 2026-04-01T00:00+02:00 exclusive "
-        "(nothing of 2026-04-01); zone Europe/Berlin; buckets are UTC."
+        "(2026-04-01 not included); zone Europe/Berlin; buckets are UTC."
     ),
     ("Etc/UTC", "2026-05-01T10:00:00.5Z", "2026-05-02T00:00Z"): (
         "Window: 2026-05-01T10:00:00.500Z to 2026-05-02T00:00Z exclusive; zone Etc/UTC."
@@ -238,7 +238,7 @@ DESCRIPTIONS = {
     ),
     ("UTC", "2026-05-16", "2026-05-16"): (
         "Window: empty; from and to are both 2026-05-16T00:00Z, and to is exclusive "
-        "(nothing of 2026-05-16)."
+        "(2026-05-16 not included)."
     ),
 }
 
