@@ -23,7 +23,7 @@ from bench.render import (
 )
 from bench.report import Report, read_report, write_report
 from bench.workspace import FULL, QUICK, Workspace
-from millimetric_mcp.demo.api_process import end_on_sigterm_as_on_ctrl_c
+from millimetric_mcp.demo.processes import end_on_sigterm_as_on_ctrl_c
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "bench" / "results"

@@ -22,7 +22,7 @@ from millimetric_mcp.api.control import (
     resolve_secrets,
 )
 from millimetric_mcp.contract.keys import KeyEnv, KeyKind
-from millimetric_mcp.demo.api_process import Keys, run_api
+from millimetric_mcp.demo.processes import Keys, run_api
 from millimetric_mcp.settings import ControlSettings
 
 DATA = "data"

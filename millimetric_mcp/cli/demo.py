@@ -8,7 +8,7 @@ from importlib.util import find_spec
 
 from rich.console import Console
 
-from millimetric_mcp.demo.api_process import end_on_sigterm_as_on_ctrl_c
+from millimetric_mcp.demo.processes import end_on_sigterm_as_on_ctrl_c
 from millimetric_mcp.demo.walkthrough import run_demo
 from millimetric_mcp.errors import SettingsError
 

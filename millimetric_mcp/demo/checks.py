@@ -7,9 +7,6 @@ from dataclasses import dataclass, field
 from millimetric_mcp.demo.batches import write_time
 from millimetric_mcp.demo.generator import PURCHASE, SIGNUP, GeneratedEvent
 
-UNIQUES_TOLERANCE = 0.03
-"""Numbers of visitors are estimates, at most this share off."""
-
 
 @dataclass(slots=True)
 class Tally:
@@ -33,47 +30,26 @@ class Tally:
         return self.paid / self.events if self.events else 0.0
 
 
-Tallies = dict[str, Tally]
-
-
-def _make_tallies() -> Tallies:
-    return defaultdict(Tally)
-
-
-@dataclass(slots=True)
 class ExpectedCounts:
-    """Exact counts of sent events. Keys: ``facebook``, ``facebook / paid``, ``2026-05-16``."""
+    """Exact counts of sent events, in groups such as ``sign-ups by day``."""
 
-    total: Tally = field(default_factory=Tally)
-    by_source: Tallies = field(default_factory=_make_tallies)
-    by_source_medium: Tallies = field(default_factory=_make_tallies)
-    by_day: Tallies = field(default_factory=_make_tallies)
-    signups_by_day: Tallies = field(default_factory=_make_tallies)
-    signups_by_source_medium: Tallies = field(default_factory=_make_tallies)
-    purchases_by_device: Tallies = field(default_factory=_make_tallies)
-    events_by_user: Counter[str] = field(default_factory=Counter)
-    buyers: set[str] = field(default_factory=set)
+    def __init__(self) -> None:
+        self.events_by_user: Counter[str] = Counter()
+        self._tallies: dict[tuple[str, str], Tally] = defaultdict(Tally)
 
     def add(self, event: GeneratedEvent) -> None:
-        source, medium = event.attribution.source, event.attribution.medium
-        day = write_time(event.timestamp_ms)[:10]
-        tallies = [
-            self.total,
-            self.by_source[source],
-            self.by_source_medium[f"{source} / {medium}"],
-            self.by_day[day],
-        ]
-        if event.event == SIGNUP:
-            tallies.append(self.signups_by_day[day])
-            tallies.append(self.signups_by_source_medium[f"{source} / {medium}"])
-        if event.event == PURCHASE:
-            tallies.append(self.purchases_by_device[event.device.device_type])
-        for tally in tallies:
-            tally.add(event)
+        for group in _list_groups(event):
+            self._tallies[group].add(event)
         if event.user_id is not None:
             self.events_by_user[event.user_id] += 1
-            if event.event == PURCHASE:
-                self.buyers.add(event.user_id)
+
+    def get(self, group: str, column: str) -> dict[str, object]:
+        """Return a group's ``events``, ``uniques`` or ``paid_share`` by key, as in answers."""
+        return {
+            key: getattr(tally, column)
+            for (name, key), tally in self._tallies.items()
+            if name == group
+        }
 
     def watch(self, events: Iterable[GeneratedEvent]) -> Iterator[GeneratedEvent]:
         """Yield ``events`` and count each."""
@@ -81,47 +57,44 @@ class ExpectedCounts:
             self.add(event)
             yield event
 
-    def choose_user(self, *, events: int) -> str:
-        """Return the user with about ``events`` events, a buyer if there is one.
 
-        Raises:
-            ValueError: there is no user.
-        """
-        users = self.buyers or self.events_by_user.keys()
-        return min(users, key=lambda user: (abs(self.events_by_user[user] - events), user))
+def _list_groups(event: GeneratedEvent) -> Iterator[tuple[str, str]]:
+    """Yield the groups that an event belongs to, each with the event's key in it."""
+    source, medium = event.attribution.source, event.attribution.medium
+    day = write_time(event.timestamp_ms)[:10]
+    yield "events", "total"
+    yield "events by source and medium", f"{source} / {medium}"
+    yield "events by day", day
+    if source == "facebook":
+        yield "facebook", source
+    if event.event == SIGNUP:
+        yield "sign-ups", "total"
+        yield "sign-ups by day", day
+        yield "sign-ups by source and medium", f"{source} / {medium}"
+    if event.event == PURCHASE:
+        yield "purchases by device", event.device.device_type
 
 
 @dataclass(slots=True)
 class Checks:
-    """How many values were correct, and a sentence about each that was not."""
+    """How many values are correct, and a sentence about each that is not."""
 
     correct: int = 0
     mismatches: list[str] = field(default_factory=list)
 
-    def compare(
-        self,
-        what: str,
-        *,
-        found: Mapping[str, object],
-        sent: Mapping[str, object],
-        tolerance: float = 0.0,
-    ) -> None:
-        """Compare values by key; numbers may differ by ``tolerance`` times the one sent."""
-        for key in sorted(found.keys() | sent.keys()):
-            if key in found and key in sent and _agree(found[key], sent[key], tolerance):
-                self.correct += 1
-            else:
-                got, expected = (
-                    repr(side[key]) if key in side else "nothing" for side in (found, sent)
-                )
-                self.mismatches.append(f"{what} ({key}): got {got}, expected {expected}")
 
-    def add(self, other: "Checks") -> None:
-        self.correct += other.correct
-        self.mismatches += other.mismatches
-
-
-def _agree(found: object, sent: object, tolerance: float) -> bool:
-    if isinstance(found, int | float) and isinstance(sent, int | float):
-        return abs(found - sent) <= tolerance * sent
-    return found == sent
+def compare(
+    what: str, *, found: Mapping[str, object], sent: Mapping[str, object], tolerance: float = 0.0
+) -> Checks:
+    """Compare values by key; numbers may differ by ``tolerance`` times the one sent."""
+    checks = Checks()
+    for key in sorted(found.keys() | sent.keys()):
+        got, expected = found.get(key, "nothing"), sent.get(key, "nothing")
+        is_correct = got == expected
+        if isinstance(got, int) and isinstance(expected, int):
+            is_correct = abs(got - expected) <= tolerance * expected
+        if is_correct:
+            checks.correct += 1
+        else:
+            checks.mismatches.append(f"{what} ({key}): got {got}, expected {expected}")
+    return checks

@@ -9,8 +9,8 @@ visitor's last landing that was not direct, as an SDK with a cookie sends them.
 import math
 from bisect import bisect_left
 from collections.abc import Iterator
-from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from itertools import accumulate
 from operator import attrgetter
 from random import Random
@@ -19,34 +19,27 @@ from uuid import UUID
 
 from millimetric_mcp.contract.attribution import Attribution, Confidence
 from millimetric_mcp.contract.validation import EPOCH
-from millimetric_mcp.demo.shop import Channel, Device, Landing, Market, Page, Weighted, load_shop
+from millimetric_mcp.demo.shop import (
+    NO_DEVICE,
+    Channel,
+    Device,
+    Landing,
+    Market,
+    Page,
+    Shop,
+    Weighted,
+    load_shop,
+)
 
 PAGEVIEW, ADD_TO_CART, SIGNUP, PURCHASE = "$pageview", "add_to_cart", "signup", "purchase"
 INTERNAL = Attribution("internal", "direct", None, Confidence.HIGH, "ref_internal")
 
 HOUR_MS = 3_600_000
-HOUR_WEIGHTS = (
-    *(1.1, 0.7, 0.5, 0.4, 0.5, 0.9, 1.8, 3.0, 3.9, 4.4, 4.6, 4.7),
-    *(5.0, 4.9, 4.6, 4.6, 4.9, 5.4, 6.2, 7.0, 7.2, 6.2, 4.4, 2.4),
-)
-"""Events by hour of the day in UTC: fewest at night, most in the evening."""
-WEEKDAY_WEIGHTS = (1.06, 1.02, 1.0, 1.04, 0.94, 0.82, 1.12)
-"""Events by weekday, Monday first."""
-GROWTH = 0.2
-"""How much busier the last day is than the first."""
-
-RETURNING_SHARE = 0.36
-MAX_VISITORS = 20_000
-"""How many visitors may return; a new one then replaces another."""
 SESSION_GAP_MS = 30 * 60_000
-CUSTOMER_PURCHASE_RATE, GUEST_PURCHASE_RATE = 0.11, 0.014
-PAGES_PER_VISIT = Weighted(
-    [(1, 44), (2, 17), (3, 11), (4, 8), (5, 6), (6, 4), (7, 3), (8, 2.5), (10, 2), (14, 1.5)]
-)
+MAX_VISITORS = 20_000
+"""How many visitors can return. When there are more, a new one replaces another."""
 READING_MS = tuple(int(3_000 - 42_000 * math.log(1 - (step + 0.5) / 128)) for step in range(128))
 """Equally likely times on a page: 3 s and an exponential distribution of mean 42 s."""
-SIGNUP_METHODS = Weighted([("email", 62), ("google", 27), ("apple", 11)])
-ITEMS_IN_CART = Weighted([(1, 62), (2, 25), (3, 9), (4, 4)])
 
 
 class GeneratedEvent(NamedTuple):
@@ -59,15 +52,15 @@ class GeneratedEvent(NamedTuple):
 
     timestamp_ms: int
     event: str
-    event_id: str | None
     anonymous_id: str
-    user_id: str | None
     url: str
-    referrer: str | None
-    properties: str
-    device: Device
-    country: str
     attribution: Attribution
+    event_id: str | None = None
+    user_id: str | None = None
+    referrer: str | None = None
+    properties: str = "{}"
+    device: Device = NO_DEVICE
+    country: str = ""
 
 
 @dataclass(slots=True)
@@ -80,31 +73,19 @@ class _Visitor:
     user_id: str | None = None
     seen_until_ms: int = 0
 
-    @property
-    def page_properties(self) -> str:
-        return f',"lang":"{self.market.language}","screen":"{self.device.screen}"}}'
-
-
-@dataclass(frozen=True, slots=True)
-class _Hour:
-    starts_ms: int
-    day: date
-    events_until: int
-    """How many events of the month there are by the end of this hour."""
-
 
 def generate(*, seed: int, end: datetime, events: int, days: int = 30) -> Iterator[GeneratedEvent]:
     """Yield exactly ``events`` events of the ``days`` before ``end`` (exclusive), oldest first."""
     visits = _Visits(Random(seed), until_ms=_to_ms(end))  # noqa: S311 - the data must repeat
     created = 0
     waiting: list[GeneratedEvent] = []
-    for hour in _plan_hours(end=end, events=events, days=days):
-        while created < hour.events_until:
+    for hour, events_until in _plan_hours(end=end, events=events, days=days):
+        while created < events_until:
             visit = visits.create(hour)[: events - created]
             created += len(visit)
             waiting += visit
         waiting.sort(key=_get_time)
-        ready = bisect_left(waiting, hour.starts_ms + HOUR_MS, key=_get_time)
+        ready = bisect_left(waiting, _to_ms(hour) + HOUR_MS, key=_get_time)
         yield from waiting[:ready]
         del waiting[:ready]
 
@@ -116,19 +97,20 @@ def _to_ms(moment: datetime) -> int:
     return (moment - EPOCH) // timedelta(milliseconds=1)
 
 
-def _plan_hours(*, end: datetime, events: int, days: int) -> Iterator[_Hour]:
-    start = end.astimezone(UTC) - timedelta(days=days)
+def _plan_hours(*, end: datetime, events: int, days: int) -> Iterator[tuple[datetime, int]]:
+    """Yield each hour's start, and how many events of the month there are by its end."""
+    traffic, start = load_shop().traffic, end.astimezone(UTC) - timedelta(days=days)
     hours = [start + timedelta(hours=number) for number in range(24 * days)]
     totals = list(
         accumulate(
-            HOUR_WEIGHTS[hour.hour]
-            * WEEKDAY_WEIGHTS[hour.weekday()]
-            * (1 + GROWTH * number / len(hours))
+            traffic["hour_weights"][hour.hour]
+            * traffic["weekday_weights"][hour.weekday()]
+            * (1 + traffic["growth"] * number / len(hours))
             for number, hour in enumerate(hours)
         )
     )
     for hour, total in zip(hours, totals, strict=True):
-        yield _Hour(_to_ms(hour), hour.date(), round(events * total / totals[-1]))
+        yield hour, round(events * total / totals[-1])
 
 
 class _Visits:
@@ -152,26 +134,25 @@ class _Visits:
             for weekday in range(7)
         }
 
-    def create(self, hour: _Hour) -> list[GeneratedEvent]:
+    def create(self, hour: datetime) -> list[GeneratedEvent]:
         """Return the events of one visit that begins in ``hour``, none after the month's end."""
         rng, until_ms = self._rng, self._until_ms
-        starts_ms = min(hour.starts_ms + int(rng.random() * HOUR_MS), until_ms - 1)
+        starts_ms = min(_to_ms(hour) + int(rng.random() * HOUR_MS), until_ms - 1)
         visitor = self._find_returning(starts_ms)
-        channel = self._channels[visitor is not None, hour.day.weekday()].pick(rng)
-        landing = channel.land(rng, hour.day)
+        channel = self._channels[visitor is not None, hour.weekday()].pick(rng)
+        landing = channel.land(rng, hour.date())
         if visitor is None:
             visitor = self._add_visitor(channel, landing)
         elif landing.attribution.source != "direct":
             visitor.last_touch = landing
-        visit = _Visit(rng, visitor, landing=landing, starts_ms=starts_ms)
+        visit = _Visit(rng, self._shop, visitor, now_ms=starts_ms, current=landing)
+        visit.open(landing)
         self._continue(visit, channel)
         visitor.seen_until_ms = visit.now_ms
-        if visit.now_ms < until_ms:
-            return visit.events
         return [event for event in visit.events if event.timestamp_ms < until_ms]
 
     def _find_returning(self, now_ms: int) -> _Visitor | None:
-        if not self._visitors or self._rng.random() >= RETURNING_SHARE:
+        if not self._visitors or self._rng.random() >= self._shop.traffic["returning_share"]:
             return None
         visitor = self._visitors[int(self._rng.random() * len(self._visitors))]
         return visitor if visitor.seen_until_ms + SESSION_GAP_MS < now_ms else None
@@ -189,75 +170,74 @@ class _Visits:
 
     def _continue(self, visit: "_Visit", channel: Channel) -> None:
         rng, visitor = self._rng, visit.visitor
-        for _ in range(PAGES_PER_VISIT.pick(rng) - 1):
+        for _ in range(self._shop.pages_per_visit.pick(rng) - 1):
             visit.view(self._shop.next_pages.pick(rng))
         if visitor.user_id is None and rng.random() < channel.signup_rate:
             self._users += 1
             visit.sign_up(f"user_{1000 + self._users}")
-        rate = CUSTOMER_PURCHASE_RATE if visitor.user_id else GUEST_PURCHASE_RATE
-        if rng.random() < rate:
+        rate = "user_purchase_rate" if visitor.user_id else "guest_purchase_rate"
+        if rng.random() < self._shop.traffic[rate]:
             self._orders += 1
             visit.buy(f"R-{100_000 + self._orders}")
 
 
+@dataclass(slots=True)
 class _Visit:
-    """One visit and its events so far; starts with the page view of its landing."""
+    """One visit and its events so far."""
 
-    def __init__(self, rng: Random, visitor: _Visitor, *, landing: Landing, starts_ms: int) -> None:
-        self.visitor = visitor
-        self.now_ms = starts_ms
-        self.events: list[GeneratedEvent] = []
-        self._rng = rng
-        self._shop = load_shop()
-        self._view(landing)
+    rng: Random
+    shop: Shop
+    visitor: _Visitor
+    now_ms: int
+    current: Landing
+    """The page that the visitor is on."""
+    events: list[GeneratedEvent] = field(default_factory=list)
 
     def view(self, page: Page) -> None:
         self._wait()
-        self._view(Landing(page, page.url, self._current.url, INTERNAL))
+        self.open(Landing(page, page.url, self.current.url, INTERNAL))
 
     def sign_up(self, user_id: str) -> None:
-        self.view(self._shop.pages["register"])
+        self.view(self.shop.pages["register"])
         self._wait()
         self.visitor.user_id = user_id
-        properties = f'{{"method":"{SIGNUP_METHODS.pick(self._rng)}"}}'
+        properties = f'{{"method":"{self.shop.signup_methods.pick(self.rng)}"}}'
         self._add(
             SIGNUP, self.visitor.last_touch, properties=properties, event_id=f"signup-{user_id}"
         )
 
     def buy(self, order_id: str) -> None:
-        amount_cents, items = self._fill_cart()
-        self.view(self._shop.pages["cart"])
-        self.view(self._shop.pages["checkout"])
-        self._wait()
-        properties = (
-            f'{{"order_id":"{order_id}","amount_cents":{amount_cents},'
-            f'"currency":"{self._shop.currency}","items":{items}}}'
-        )
-        self._add(PURCHASE, self.visitor.last_touch, properties=properties, event_id=order_id)
-        self.view(self._shop.pages["thanks"])
-
-    def _fill_cart(self) -> tuple[int, int]:
-        """Return the amount in cents and the number of items."""
-        amount_cents, items = 0, ITEMS_IN_CART.pick(self._rng)
+        items, currency = self.shop.items_in_cart.pick(self.rng), self.shop.currency
+        amount_cents = 0
         for _ in range(items):
-            product = self._shop.bestsellers.pick(self._rng)
+            product = self.shop.bestsellers.pick(self.rng)
             self.view(product.page)
             self._wait()
             amount_cents += product.price_cents
             properties = (
                 f'{{"product_id":"{product.product_id}","price_cents":{product.price_cents},'
-                f'"currency":"{self._shop.currency}"}}'
+                f'"currency":"{currency}"}}'
             )
-            self._add(ADD_TO_CART, self._current, properties=properties)
-        return amount_cents, items
+            self._add(ADD_TO_CART, self.current, properties=properties)
+        self.view(self.shop.pages["cart"])
+        self.view(self.shop.pages["checkout"])
+        self._wait()
+        properties = (
+            f'{{"order_id":"{order_id}","amount_cents":{amount_cents},'
+            f'"currency":"{currency}","items":{items}}}'
+        )
+        self._add(PURCHASE, self.visitor.last_touch, properties=properties, event_id=order_id)
+        self.view(self.shop.pages["thanks"])
 
-    def _view(self, landing: Landing) -> None:
-        self._current = landing
-        properties = landing.page.properties + self.visitor.page_properties
+    def open(self, landing: Landing) -> None:
+        """Add the page view of ``landing``."""
+        self.current = landing
+        language, screen = self.visitor.market.language, self.visitor.device.screen
+        properties = f'{landing.page.properties},"lang":"{language}","screen":"{screen}"}}'
         self._add(PAGEVIEW, landing, properties=properties)
 
     def _wait(self) -> None:
-        self.now_ms += READING_MS[self._rng.getrandbits(7)] + self._rng.getrandbits(10)
+        self.now_ms += READING_MS[self.rng.getrandbits(7)] + self.rng.getrandbits(10)
 
     def _add(
         self, event: str, landing: Landing, *, properties: str, event_id: str | None = None

@@ -1,82 +1,50 @@
 """What the demo asks through the MCP tools: each result is shown and checked."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any
+from urllib.parse import urlsplit
 
-from mcp import MCPError
-from mcp_types import CallToolResult, TextContent
-from pydantic import BaseModel, ValidationError
+from mcp import Client, MCPError
+from mcp_types import TextContent
 
-from millimetric_mcp.contract.reads import MAX_SOURCES_LIMIT, MAX_STATS_LIMIT, SourceRow, StatsRow
-from millimetric_mcp.contract.validation import list_field_errors
+from millimetric_mcp.contract.reads import MAX_SOURCES_LIMIT, MAX_STATS_LIMIT, SourceRow
 from millimetric_mcp.demo.batches import write_time
-from millimetric_mcp.demo.checks import UNIQUES_TOLERANCE, Checks, ExpectedCounts, Tallies
+from millimetric_mcp.demo.checks import Checks, ExpectedCounts, compare
 from millimetric_mcp.demo.generator import PURCHASE, SIGNUP, GeneratedEvent
-from millimetric_mcp.demo.report import Report, cut, draw_bar
+from millimetric_mcp.demo.report import Report, draw_bar
 from millimetric_mcp.errors import DemoFailed
 
 SHOWN_SOURCES = 12
-BY_DAY: Mapping[str, object] = {"interval": "day", "fill_empty": True}
-SUMMARY = "all correct"
+UNIQUES_TOLERANCE = 0.03
+"""Numbers of visitors are estimates; they are off by at most this share."""
 
-ResultT = TypeVar("ResultT", bound=BaseModel)
-RowT = TypeVar("RowT")
-
-
-class WriteResult(BaseModel):
-    """Of a tool that writes; ``queued`` is of ``forget``, false if the user declined."""
-
-    ok: bool
-    queued: bool = False
-
-
-class EventSummary(BaseModel):
-    """The fields of an event that the demo asks for."""
-
-    timestamp: str
-    event_name: str
-    path: str = ""
-    source: str
-    medium: str
-    source_rule_id: str
-
-
-class Rows(BaseModel, Generic[RowT]):
-    """Of a tool that reads; ``total`` is of ``stats``, for the whole window."""
-
-    rows: list[RowT]
-    total: int = 0
-
-
-class ToolClient(Protocol):
-    """The part of an MCP client that the questions need."""
-
-    async def call_tool(self, name: str, arguments: dict[str, Any]) -> CallToolResult: ...
+EVENT_FIELDS = ["timestamp", "event_name", "path", "source", "medium", "source_rule_id"]
 
 
 @dataclass(frozen=True, slots=True)
 class Questions:
     """Asks about the events of ``window`` and compares the results with ``expected``.
 
-    ``checks`` collects the checks of all questions.
+    ``checks`` collects all comparisons.
     """
 
     report: Report
-    client: ToolClient
+    client: Client
     expected: ExpectedCounts
     window: Mapping[str, str]
     checks: Checks
 
-    async def call(
-        self, result_type: type[ResultT], tool: str, arguments: Mapping[str, object]
-    ) -> ResultT:
-        """Return a tool's result.
+    async def ask(
+        self, tool: str, arguments: Mapping[str, object], *, is_shown: bool = True
+    ) -> dict[str, Any]:
+        """Show a tool call and return its structured result.
 
         Raises:
-            DemoFailed: the tool failed, or a field of its result is invalid.
+            DemoFailed: the result is an error.
         """
+        if is_shown:
+            self.report.write_call(tool, arguments)
         try:
             result = await self.client.call_tool(tool, dict(arguments))
         except MCPError as error:
@@ -84,18 +52,7 @@ class Questions:
         if result.is_error:
             texts = [part.text for part in result.content if isinstance(part, TextContent)]
             raise DemoFailed(f"{tool} returned an error: {' '.join(texts)}")
-        try:
-            return result_type.model_validate(result.structured_content)
-        except ValidationError as error:
-            fields = ", ".join(sorted({each.field for each in list_field_errors(error)}))
-            raise DemoFailed(f"the result of {tool} has invalid fields: {fields}") from None
-
-    async def ask(
-        self, result_type: type[ResultT], tool: str, arguments: Mapping[str, object]
-    ) -> ResultT:
-        """Show a tool call and return its result; raises as `call` does."""
-        self.report.write_call(tool, arguments)
-        return await self.call(result_type, tool, arguments)
+        return dict(result.structured_content)
 
     def check(
         self,
@@ -105,41 +62,38 @@ class Questions:
         sent: Mapping[str, object],
         tolerance: float = 0.0,
     ) -> None:
-        """Compare a result's values with those sent, and show whether they are the same."""
-        checks = Checks()
-        checks.compare(what, found=found, sent=sent, tolerance=tolerance)
-        summary = f"all within {tolerance:.0%}" if tolerance else SUMMARY
-        self.report.write_checks(checks, summary)
-        self.checks.add(checks)
+        """Compare a result's values with those sent, and show whether they are correct."""
+        checks = compare(what, found=found, sent=sent, tolerance=tolerance)
+        self.checks.correct += checks.correct
+        self.checks.mismatches += checks.mismatches
+        self.report.write_mismatches(checks.mismatches)
+        if not checks.mismatches:
+            verdict = f"correct within {tolerance:.0%}" if tolerance else "correct"
+            self.report.write_done(f"{what}: {checks.correct:,} of {checks.correct:,} {verdict}")
 
-    def check_sources(self, rows: Iterable[SourceRow], sent: Tallies) -> None:
-        """Check the events, visitors and paid share of each source."""
-        found = {" / ".join(filter(None, (row.source, row.medium))): row for row in rows}
-        columns = {"events": 0.0, "uniques": UNIQUES_TOLERANCE, "paid_share": 1e-9}
-        checks = Checks()
-        for column, tolerance in columns.items():
-            checks.compare(
-                column,
-                found={key: getattr(row, column) for key, row in found.items()},
-                sent={key: getattr(tally, column) for key, tally in sent.items()},
-                tolerance=tolerance,
-            )
-        self.report.write_checks(checks, SUMMARY)
-        self.checks.add(checks)
+    async def ask_sources(
+        self, expected: ExpectedCounts, group: str, **filters: str
+    ) -> list[SourceRow]:
+        """Ask for events, visitors and paid share by source; return the checked rows."""
+        question = {**self.window, **filters, "limit": MAX_SOURCES_LIMIT}
+        result = await self.ask("top_sources", question)
+        rows = [SourceRow.model_validate(row) for row in result["rows"]]
+        keys = [" / ".join(filter(None, (row.source, row.medium))) for row in rows]
+        for column, tolerance in (("events", 0), ("uniques", UNIQUES_TOLERANCE), ("paid_share", 0)):
+            found = dict(zip(keys, (getattr(row, column) for row in rows), strict=True))
+            sent = expected.get(group, column)
+            self.check(column, found=found, sent=sent, tolerance=tolerance)
+        return rows
 
-    async def read_sources(self) -> list[SourceRow]:
-        question = {**self.window, "limit": MAX_SOURCES_LIMIT}
-        return (await self.ask(Rows[SourceRow], "top_sources", question)).rows
-
-    async def ask_sources(self) -> None:
+    async def ask_traffic(self) -> None:
         self.report.write_title("Where does our traffic come from?")
-        rows = await self.read_sources()
+        rows = await self.ask_sources(self.expected, "events by source and medium")
         largest = max((row.events for row in rows), default=0)
         self.report.write_table(
             ["Source", "Medium", "Events", "", "Visitors", "Paid"],
             [
                 (
-                    cut(row.source, 16),
+                    row.source,
                     row.medium or "",
                     row.events,
                     draw_bar(row.events, largest=largest),
@@ -151,114 +105,84 @@ class Questions:
         )
         if len(rows) > SHOWN_SOURCES:
             self.report.write(f"and {len(rows) - SHOWN_SOURCES} more rows")
-        self.check_sources(rows, self.expected.by_source_medium)
 
     async def ask_facebook(self) -> None:
         self.report.write_title("Is our Facebook traffic paid or organic?")
-        question = {**self.window, "breakdown": "source", "source": "facebook"}
-        rows = (await self.ask(Rows[SourceRow], "top_sources", question)).rows
-        for row in rows:
+        filters = {"breakdown": "source", "source": "facebook"}
+        for row in await self.ask_sources(self.expected, "facebook", **filters):
             self.report.write_split(row.paid_share, first="paid", second="social")
             paid = round(row.events * row.paid_share)
             self.report.write(f"{paid:,} of {row.events:,} events came from ads")
-        self.check_sources(rows, {"facebook": self.expected.by_source["facebook"]})
 
-    async def ask_signups_by_day(self) -> None:
-        self.report.write_title("How many people sign up each day?")
-        question = {**self.window, "event": SIGNUP, **BY_DAY}
-        result = await self.ask(Rows[StatsRow], "stats", question)
-        self._show_days(result.rows)
-        self.report.write(f"{result.total:,} sign-ups in total")
-        found = {(row.bucket or "")[:10]: row.value for row in result.rows if row.value}
-        sent = {day: tally.events for day, tally in self.expected.signups_by_day.items()}
-        found["total"], sent["total"] = result.total, sum(sent.values())
-        self.check("sign-ups", found=found, sent=sent)
-
-    async def ask_visitors_by_day(self) -> None:
-        self.report.write_title("How many visitors come each day?")
-        question = {**self.window, "metric": "uniques", **BY_DAY}
-        result = await self.ask(Rows[StatsRow], "stats", question)
-        self._show_days(result.rows)
-        self.report.write(f"{result.total:,} different visitors in total")
-        found = {(row.bucket or "")[:10]: row.value for row in result.rows if row.value}
-        sent = {day: tally.uniques for day, tally in self.expected.by_day.items()}
-        found["total"], sent["total"] = result.total, self.expected.total.uniques
-        self.check("visitors", found=found, sent=sent, tolerance=UNIQUES_TOLERANCE)
-
-    def _show_days(self, rows: Iterable[StatsRow]) -> None:
-        days = [(date.fromisoformat((row.bucket or "")[:10]), row.value) for row in rows]
-        labels = [f"{day:%b %d}" if day.weekday() == 0 else "" for day, _ in days]
-        self.report.write_columns([value for _, value in days], labels=labels)
+    async def ask_days(self, what: str, *, group: str, column: str, **filters: str) -> None:
+        """Ask for ``column`` (``events`` or ``uniques``) by day and in total."""
+        question = {**self.window, **filters, "interval": "day"}
+        result = await self.ask("stats", {**question, "fill_empty": True})
+        days = {row["bucket"][:10]: row["value"] for row in result["rows"]}
+        found = {day: value for day, value in days.items() if value} | {"total": result["total"]}
+        sent = self.expected.get(f"{group} by day", column) | self.expected.get(group, column)
+        tolerance = UNIQUES_TOLERANCE if column == "uniques" else 0.0
+        self.check(what, found=found, sent=sent, tolerance=tolerance)
+        self.report.write_days(days)
+        self.report.write(f"{result['total']:,} {what} in total")
 
     async def ask_facebook_signups(self) -> None:
-        self.report.write_title("How many sign-ups do Facebook's ads and posts bring?")
-        question: dict[str, object] = {**self.window, "event": SIGNUP}
-        question |= {"group_by": ["source", "medium"], "limit": MAX_STATS_LIMIT}
-        result = await self.ask(Rows[StatsRow], "stats", question)
-        found = {f"{row.source} / {row.medium}": row.value for row in result.rows}
+        self.report.write_title("Do Facebook's ads or its posts bring the sign-ups?")
+        grouping = {"group_by": ["source", "medium"], "limit": MAX_STATS_LIMIT}
+        result = await self.ask("stats", {**self.window, "event": SIGNUP, **grouping})
+        found = {f"{row['source']} / {row['medium']}": row["value"] for row in result["rows"]}
+        sent = self.expected.get("sign-ups by source and medium", "events")
+        self.check("sign-ups", found=found, sent=sent)
         paid, social = found.get("facebook / paid", 0), found.get("facebook / social", 0)
         if paid + social:
             self.report.write_split(paid / (paid + social), first="paid", second="social")
         self.report.write(f"{paid:,} sign-ups came from ads, {social:,} from posts")
-        tallies = self.expected.signups_by_source_medium
-        self.check(
-            "sign-ups", found=found, sent={key: each.events for key, each in tallies.items()}
-        )
 
     async def ask_devices(self) -> None:
         self.report.write_title("On which devices do people buy?")
         question = {**self.window, "event": PURCHASE, "group_by": ["device_type"]}
-        result = await self.ask(Rows[StatsRow], "stats", question)
-        found = {row.device_type or "": row.value for row in result.rows}
+        rows = (await self.ask("stats", question))["rows"]
+        found = {row["device_type"]: row["value"] for row in rows}
+        self.check(
+            "purchases", found=found, sent=self.expected.get("purchases by device", "events")
+        )
         largest = max(found.values(), default=0)
         bars = [(name, value, draw_bar(value, largest=largest)) for name, value in found.items()]
         self.report.write_table(["Device", "Purchases", ""], bars)
-        tallies = self.expected.purchases_by_device
-        sent = {key: tally.events for key, tally in tallies.items()}
-        self.check("purchases", found=found, sent=sent)
-
-    def select_events(self, user_id: str, *, limit: int) -> dict[str, object]:
-        """Return the arguments of ``raw_events`` for one user's events."""
-        fields = list(EventSummary.model_fields)
-        return {**self.window, "user_id": user_id, "fields": fields, "limit": limit}
 
     async def ask_events(
         self, user_id: str, *, sent: Sequence[GeneratedEvent], with_times: bool = True
     ) -> None:
         """Ask for a user's events; ``sent`` is oldest first."""
-        question = self.select_events(user_id, limit=len(sent) + 1)
-        rows = (await self.ask(Rows[EventSummary], "raw_events", question)).rows
+        question = {"user_id": user_id, "fields": EVENT_FIELDS, "limit": len(sent) + 1}
+        rows = (await self.ask("raw_events", {**self.window, **question}))["rows"]
         if rows:
-            self.report.write_table(
-                ["Time (UTC)", "Event", "Page", "From"],
-                [
-                    (
-                        row.timestamp[5:16].replace("T", " "),
-                        row.event_name,
-                        cut(row.path, 22),
-                        f"{cut(row.source, 13)} / {row.medium}",
-                    )
-                    for row in rows
-                ],
-            )
+            cells = [
+                (
+                    row["timestamp"][5:16].replace("T", " "),
+                    row["event_name"],
+                    row.get("path") or "",
+                    f"{row['source']} / {row['medium']}",
+                )
+                for row in rows
+            ]
+            self.report.write_table(["Time (UTC)", "Event", "Page", "From"], cells)
         else:
             self.report.write(f"{user_id} has no events")
-        found: dict[str, object] = {"number of events": len(rows)}
-        expected: dict[str, object] = {"number of events": len(sent)}
-        for number, (row, event) in enumerate(zip(rows, reversed(sent), strict=False), start=1):
-            values = _list_expected(event)
-            if not with_times:
-                del values["timestamp"]
-            for column, value in values.items():
-                expected[f"{column} of event {number}"] = value
-                found[f"{column} of event {number}"] = getattr(row, column)
-        self.check(user_id, found=found, sent=expected)
+        names = EVENT_FIELDS if with_times else EVENT_FIELDS[1:]
+        found = {f"event {n}": [row.get(name) for name in names] for n, row in enumerate(rows, 1)}
+        expected = {
+            f"event {n}": [_describe(event)[name] for name in names]
+            for n, event in enumerate(reversed(sent), 1)
+        }
+        self.check(f"events of {user_id}", found=found, sent=expected)
 
 
-def _list_expected(event: GeneratedEvent) -> dict[str, str]:
+def _describe(event: GeneratedEvent) -> dict[str, str | None]:
     return {
         "timestamp": write_time(event.timestamp_ms),
         "event_name": event.event,
+        "path": urlsplit(event.url).path or None,
         "source": event.attribution.source,
         "medium": event.attribution.medium,
         "source_rule_id": event.attribution.rule_id,

@@ -4,17 +4,15 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
+from rich.console import Console, JustifyMethod
 from rich.padding import Padding
 from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
-from millimetric_mcp.demo.checks import Checks
-
 INDENT = 2
-CHART_HEIGHT, COLUMN_WIDTH = 5, 2
 BAR_WIDTH, SPLIT_WIDTH = 16, 40
+MAX_CELL_CHARS = 22
 LEVELS = " ▁▂▃▄▅▆▇█"
 SHOWN_MISMATCHES = 10
 SHOWN_VALUE_CHARS = 56
@@ -43,18 +41,17 @@ class Report:
     def write_call(self, tool: str, arguments: Mapping[str, object]) -> None:
         call = Text.assemble(("→ ", "dim"), (tool, "cyan"))
         for name, value in arguments.items():
-            shown = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-            call.append(f"  {name}=", style="dim").append(cut(shown, SHOWN_VALUE_CHARS))
+            text = Text(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
+            text.truncate(SHOWN_VALUE_CHARS, overflow="ellipsis")
+            call.append(f"  {name}=", style="dim").append(text)
         self.write(call)
 
-    def write_checks(self, checks: Checks, summary: str) -> None:
-        """Write that all values are correct, or the first that are not."""
-        if not checks.mismatches:
-            self.write_done(f"{summary} ({checks.correct:,} checked)")
-        for sentence in checks.mismatches[:SHOWN_MISMATCHES]:
+    def write_mismatches(self, mismatches: Sequence[str]) -> None:
+        """Write the first mismatches, and how many more there are."""
+        for sentence in mismatches[:SHOWN_MISMATCHES]:
             self.write(Text.assemble(("✗ ", "bold red"), sentence))
-        if len(checks.mismatches) > SHOWN_MISMATCHES:
-            self.write(f"and {len(checks.mismatches) - SHOWN_MISMATCHES} more")
+        if len(mismatches) > SHOWN_MISMATCHES:
+            self.write(f"and {len(mismatches) - SHOWN_MISMATCHES} more")
 
     def write_table(self, headings: Iterable[str], rows: Iterable[Sequence[str | int]]) -> None:
         """Write rows under headings; columns of integers are aligned right."""
@@ -62,7 +59,8 @@ class Report:
         table = Table(box=SIMPLE_HEAD, pad_edge=False, header_style="bold")
         for column, heading in enumerate(headings):
             is_number = any(isinstance(line[column], int) for line in lines)
-            table.add_column(heading, justify="right" if is_number else "left", no_wrap=True)
+            justify: JustifyMethod = "right" if is_number else "left"
+            table.add_column(heading, justify=justify, no_wrap=True, max_width=MAX_CELL_CHARS)
         for line in lines:
             table.add_row(*(Text(f"{x:,}" if isinstance(x, int) else x) for x in line))
         self.console.print(Padding(table, (0, 0, 0, INDENT), expand=False))
@@ -79,18 +77,11 @@ class Report:
             )
         )
 
-    def write_columns(self, values: Sequence[int], *, labels: Sequence[str]) -> None:
-        """Write a column chart with the largest value as its scale."""
-        scale = f"{max(values, default=0):,}"
-        for number, line in enumerate(draw_columns(values)):
-            margin = scale if number == 0 else " " * len(scale)
-            self.write(Text.assemble((f"{margin} ", "dim"), (line, "green")))
-        self.write(Text(f"{' ' * len(scale)} {draw_axis(labels)}", style="dim"))
-
-    def write_plain(self, lines: Iterable[str]) -> None:
-        """Write lines unwrapped and without style, so that they can be copied."""
-        for line in lines:
-            self.console.out(line, highlight=False)
+    def write_days(self, values: Mapping[str, int]) -> None:
+        """Write a row of columns, one a day, with the first and the last day."""
+        columns, (first, *_, last) = draw_columns([*values.values()]), values
+        scale = f" {last}  up to {max(values.values()):,} a day"
+        self.write(Text.assemble((f"{first} ", "dim"), (columns, "green"), (scale, "dim")))
 
 
 def draw_bar(value: float, *, largest: float) -> str:
@@ -99,26 +90,7 @@ def draw_bar(value: float, *, largest: float) -> str:
     return "█" * max(cells, 1 if value else 0)
 
 
-def draw_columns(values: Sequence[float]) -> list[str]:
-    """Return the lines of a column chart, top line first; a column ends with a gap."""
-    largest, levels = max(values, default=0), len(LEVELS) - 1
-    filled = [round(CHART_HEIGHT * levels * value / largest) if largest else 0 for value in values]
-    lines = []
-    for row in reversed(range(CHART_HEIGHT)):
-        cells = (LEVELS[min(max(fill - row * levels, 0), levels)] for fill in filled)
-        lines.append("".join(cell.ljust(COLUMN_WIDTH) for cell in cells).rstrip())
-    return lines
-
-
-def draw_axis(labels: Sequence[str]) -> str:
-    """Return the labels under their columns, without those that would touch the last."""
-    line = ""
-    for number, label in enumerate(labels):
-        if label and (not line or len(line) < number * COLUMN_WIDTH):
-            line = line.ljust(number * COLUMN_WIDTH) + label
-    return line
-
-
-def cut(text: str, width: int) -> str:
-    """Return the text, cut to ``width`` characters with an ellipsis."""
-    return text if len(text) <= width else text[: width - 1] + "…"
+def draw_columns(values: Sequence[int]) -> str:
+    """Return a column for each value in one line; the largest is as high as the line."""
+    largest = max(values) or 1
+    return "".join(LEVELS[round((len(LEVELS) - 1) * value / largest)] for value in values)

@@ -4,17 +4,17 @@ The data is in ``data/*.toml``.
 """
 
 import json
+import re
 import tomllib
 from base64 import urlsafe_b64encode
 from bisect import bisect
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date
 from functools import cache
 from importlib import resources
 from itertools import accumulate, product
 from random import Random
-from string import Formatter
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from millimetric_mcp.contract.attribution import RULES, Attribution
@@ -40,16 +40,14 @@ class Weighted(Generic[T]):
         return self.values[bisect(self._bounds, rng.random() * self._bounds[-1])]
 
 
-@dataclass(frozen=True, slots=True)
-class Page:
+class Page(NamedTuple):
     """A page of the shop; ``properties`` is JSON text of a page view's, without the last brace."""
 
     url: str
     properties: str
 
 
-@dataclass(frozen=True, slots=True)
-class Product:
+class Product(NamedTuple):
     """A product and its page."""
 
     product_id: str
@@ -57,8 +55,7 @@ class Product:
     page: Page
 
 
-@dataclass(frozen=True, slots=True)
-class Market:
+class Market(NamedTuple):
     """A country, and the language of its visitors' browsers."""
 
     country: str
@@ -67,13 +64,18 @@ class Market:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Device:
-    """A browser on a device; empty strings are unknown. There is one instance of each."""
+    """A browser on a device; empty strings are unknown.
+
+    ``everyone`` and ``phones`` weigh it among all visitors and those from an app's feed.
+    """
 
     user_agent: str
     screen: str
     device_type: str
     browser: str
     os: str
+    everyone: float = 0
+    phones: float = 0
 
 
 NO_DEVICE = Device(user_agent="", screen="", device_type="", browser="", os="")
@@ -93,7 +95,7 @@ class Landing(NamedTuple):
 class Channel:
     """One way to reach the shop; ``new`` and ``returning`` weigh visits of such visitors.
 
-    ``query``, ``referrer`` and the campaign may hold the placeholders of `_PLACEHOLDERS`.
+    ``query``, ``referrer`` and the campaign may hold ``{names}`` of `_PLACEHOLDERS`.
     """
 
     attribution: Attribution
@@ -105,24 +107,21 @@ class Channel:
     referrer: str | None = None
     signup_rate: float = 0.05
     mailing: bool = False
-    placeholders: tuple[str, ...] = field(init=False)
-
-    def __post_init__(self) -> None:
-        text = f"{self.query} {self.referrer} {self.attribution.campaign}"
-        names = tuple(dict.fromkeys(name for _, name, _, _ in Formatter().parse(text) if name))
-        object.__setattr__(self, "placeholders", names)
 
     def land(self, rng: Random, day: date) -> Landing:
         """Return the first page view of one visit through this channel."""
-        page = self.landing_pages.pick(rng)
-        query, referrer, attribution = self.query, self.referrer, self.attribution
-        if self.placeholders:
-            values = {name: _PLACEHOLDERS[name](rng, day) for name in self.placeholders}
-            query = query.format_map(values)
-            referrer = referrer and referrer.format_map(values)
-            campaign = attribution.campaign and attribution.campaign.format_map(values)
-            attribution = attribution._replace(campaign=campaign)
-        return Landing(page, f"{page.url}?{query}" if query else page.url, referrer, attribution)
+
+        def fill(text: str) -> str:
+            return re.sub(r"{(\w+)}", lambda found: _PLACEHOLDERS[found[1]](rng, day), text)
+
+        page, query = self.landing_pages.pick(rng), fill(self.query)
+        campaign = self.attribution.campaign and fill(self.attribution.campaign)
+        return Landing(
+            page,
+            f"{page.url}?{query}" if query else page.url,
+            self.referrer and fill(self.referrer),
+            self.attribution._replace(campaign=campaign),
+        )
 
     def weigh(self, *, returning: bool, weekday: int) -> float:
         """Return the channel's weight among the visits of a weekday (Monday is 0)."""
@@ -156,6 +155,11 @@ class Shop:
     bestsellers: Weighted[Product]
     markets: Weighted[Market]
     channels: tuple[Channel, ...]
+    traffic: Mapping[str, Any]
+    """The numbers under ``[traffic]`` in ``data/shop.toml``."""
+    pages_per_visit: Weighted[int]
+    items_in_cart: Weighted[int]
+    signup_methods: Weighted[str]
 
 
 @cache
@@ -173,6 +177,8 @@ def load_shop() -> Shop:
         bestsellers=Weighted((item, 1 / (rank + 4)) for rank, item in enumerate(products)),
         markets=Weighted((Market(name, language), weight) for name, (language, weight) in markets),
         channels=tuple(_load_channels(landing_pages)),
+        traffic=data["traffic"],
+        **{name: Weighted(choices) for name, choices in data["choices"].items()},
     )
 
 
@@ -226,13 +232,11 @@ def _weigh_pages(
 
 
 def _load_channels(landing_pages: Mapping[str, Weighted[Page]]) -> Iterator[Channel]:
-    audiences: dict[str, list[tuple[Device, float]]] = {"everyone": [], "phones": []}
-    for row in _read_toml("devices.toml")["devices"]:
-        weights = {name: row.pop(name, 0) for name in audiences}
-        device = Device(**row)
-        for name, weight in weights.items():
-            audiences[name].append((device, weight))
-    devices = {name: Weighted(choices) for name, choices in audiences.items()}
+    devices = [Device(**row) for row in _read_toml("devices.toml")["devices"]]
+    audiences = {
+        name: Weighted((device, getattr(device, name)) for device in devices)
+        for name in ("everyone", "phones")
+    }
     confidence = {rule.rule_id: rule.confidence for rule in RULES}
     for row in _read_toml("channels.toml")["channels"]:
         source, medium, rule_id = row.pop("source"), row.pop("medium"), row.pop("rule_id")
@@ -240,6 +244,6 @@ def _load_channels(landing_pages: Mapping[str, Weighted[Page]]) -> Iterator[Chan
         yield Channel(
             attribution=Attribution(source, medium, campaign, confidence[rule_id], rule_id),
             landing_pages=landing_pages[row.pop("lands_on", "any")],
-            devices=devices[row.pop("devices", "everyone")],
+            devices=audiences[row.pop("devices", "everyone")],
             **row,
         )

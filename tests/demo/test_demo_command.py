@@ -106,8 +106,8 @@ def test_demo_checks_every_value_and_keeps_the_api_until_ctrl_c(tmp_path: Path) 
         output = read_until(process, '"MILLIMETRIC_RK"')
         assert re.search(r"\d+\.\d% paid, \d+\.\d% social", output)
         assert re.search(r"stored through POST /v1/batch in \d+\.\d s: [\d,]+ events/s", output)
-        assert re.search(r"all correct after \d+ s \(\d{3} checked\)", output)
-        for text in ("How many people sign up each day?", "the server asks: ", "has no events"):
+        assert re.search(r"all \d{3} values are correct \(\d+ s\)", output)
+        for text in ("How many people sign up each day?", "The server asks: ", "has no events"):
             assert text in output
         commands = list_commands()
         assert str(tmp_path) in commands
@@ -119,9 +119,11 @@ def test_demo_checks_every_value_and_keeps_the_api_until_ctrl_c(tmp_path: Path) 
             params={"from": "1970-01-01T00:00:00Z", "to": "2100-01-01T00:00:00Z"},
             headers={"Authorization": f"Bearer {settings['MILLIMETRIC_RK']}"},
         )
-        deleted = re.search(r"Events +1,002 +(\d+) +([\d,]+)", output)
-        assert deleted is not None
-        assert response.json()["rows"] == [{"value": 1002 - int(deleted[1])}]
+        counts = re.search(r"(\d+) events are deleted, ([\d,]+) are left", output)
+        assert counts is not None
+        deleted, left = int(counts[1]), int(counts[2].replace(",", ""))
+        assert response.json()["rows"] == [{"value": left}]
+        assert deleted + left == 1002
         time.sleep(0.2)
         process.send_signal(signal.SIGINT)
         rest = read_rest(process)

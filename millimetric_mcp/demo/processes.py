@@ -1,30 +1,31 @@
-"""The API as a child process, and its keys, both by the product's own commands."""
+"""The demo's child processes, started by the product's own commands: the API and the MCP server."""
 
 import json
-import os
 import signal
 import socket
 import subprocess
 import sys
 import sysconfig
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
 
 import httpx
+from mcp import Client, MCPError, StdioServerParameters, stdio_client
+from mcp.client import ClientRequestContext
+from mcp_types import ElicitRequestParams, ElicitResult
 
-from millimetric_mcp.contract.keys import KeyKind
 from millimetric_mcp.errors import DemoFailed
 
 HOST = "127.0.0.1"
-API_LOG, KEYS_LOG = "api.log", "keys.log"
+API_LOG, MCP_LOG = "api.log", "mcp.log"
 START_TIMEOUT_S = 60.0
 COMMAND_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 8.0
 POLL_S = 0.05
+MCP_TIMEOUT_S = 60.0
 SHOWN_LOG_LINES = 12
 
 
@@ -37,15 +38,6 @@ class Api:
     started_in_s: float
     process: "subprocess.Popen[bytes]" = field(repr=False)
 
-    def wait(self) -> None:
-        """Wait for the process to end, which it should not do.
-
-        Raises:
-            DemoFailed: always; with the end of the API's log.
-        """
-        code, log = self.process.wait(), self.data_dir.parent / API_LOG
-        raise DemoFailed(f"the API ended with exit code {code}{quote_log(log)}")
-
 
 @dataclass(frozen=True, slots=True)
 class Keys:
@@ -54,19 +46,15 @@ class Keys:
     write: str = field(repr=False)
     read: str = field(repr=False)
 
-    def to_environment(self, host: str) -> dict[str, str]:
+    def to_settings(self, host: str) -> dict[str, str]:
         """Return the MCP server's settings for these keys."""
-        return {
-            "MILLIMETRIC_HOST": host,
-            "MILLIMETRIC_KEY": self.write,
-            "MILLIMETRIC_RK": self.read,
-        }
+        keys = {"MILLIMETRIC_KEY": self.write, "MILLIMETRIC_RK": self.read}
+        return {"MILLIMETRIC_HOST": host, **keys}
 
 
 def own_command() -> tuple[str, ...]:
     """Return the command that starts this installation, independent of PATH."""
-    name = "millimetric-mcp.exe" if os.name == "nt" else "millimetric-mcp"
-    script = Path(sysconfig.get_path("scripts")) / name
+    script = Path(sysconfig.get_path("scripts")) / "millimetric-mcp"
     return (str(script),) if script.is_file() else (sys.executable, "-m", "millimetric_mcp")
 
 
@@ -110,6 +98,12 @@ def run_api(directory: Path, *, environ: Mapping[str, str]) -> Iterator[Api]:
         _stop(process)
 
 
+def wait_for_end(api: Api) -> None:
+    """Wait until the API ends, which it should not do; always raises `DemoFailed`."""
+    code, log = api.process.wait(), api.data_dir.parent / API_LOG
+    raise DemoFailed(f"the API ended with exit code {code}{quote_log(log)}")
+
+
 def _wait_until_healthy(process: "subprocess.Popen[bytes]", *, url: str, log: Path) -> None:
     deadline = time.monotonic() + START_TIMEOUT_S
     with httpx.Client(timeout=2.0, trust_env=False) as client:
@@ -139,41 +133,73 @@ def create_keys(api: Api, *, environ: Mapping[str, str]) -> Keys:
     Raises:
         DemoFailed: the command failed.
     """
-    return Keys(*(_create_key(api, kind, environ=environ) for kind in (KeyKind.SK, KeyKind.RK)))
-
-
-def _create_key(api: Api, kind: KeyKind, *, environ: Mapping[str, str]) -> str:
-    options = ["--json", "--kind", kind.value, "--data-dir", str(api.data_dir)]
-    log = api.data_dir.parent / KEYS_LOG
-    with log.open("wb") as errors:
+    keys = []
+    for kind in ("sk", "rk"):
+        options = ["--json", "--kind", kind, "--data-dir", str(api.data_dir)]
         ended = subprocess.run(  # noqa: S603 - our own command
             [*own_command(), "keys", "create", *options],
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=errors,
+            capture_output=True,
             env=clean_environment(environ),
             cwd=api.data_dir.parent,
             start_new_session=True,
             timeout=COMMAND_TIMEOUT_S,
             check=False,
         )
-    if ended.returncode != 0:
-        code = ended.returncode
-        raise DemoFailed(f"'keys create' ended with exit code {code}{quote_log(log)}")
-    key: str = json.loads(ended.stdout)["key"]
-    return key
+        if ended.returncode != 0:
+            message = ended.stderr.decode(errors="replace").strip()
+            raise DemoFailed(f"'keys create' failed: {message}")
+        keys.append(json.loads(ended.stdout)["key"])
+    return Keys(*keys)
+
+
+@asynccontextmanager
+async def connect_agent(
+    api: Api, keys: Keys, *, environ: Mapping[str, str], on_question: Callable[[str], None]
+) -> AsyncIterator[Client]:
+    """Start ``millimetric-mcp`` on stdio and yield a client that is connected to it.
+
+    ``on_question`` gets each question that the server asks its user; the client says yes.
+
+    Raises:
+        DemoFailed: the server did not start, or the connection broke.
+    """
+
+    async def accept(
+        context: ClientRequestContext,  # noqa: ARG001 - the SDK's signature
+        params: ElicitRequestParams,
+    ) -> ElicitResult:
+        on_question(params.message)
+        return ElicitResult(action="accept", content={})
+
+    command, *arguments = own_command()
+    server = StdioServerParameters(
+        command=command,
+        args=arguments,
+        env=clean_environment(environ) | keys.to_settings(api.url),
+        cwd=api.data_dir.parent,
+    )
+    log = api.data_dir.parent / MCP_LOG
+    failure: Exception | None = None
+    with log.open("w", encoding="utf-8") as errors:
+        try:
+            async with Client(
+                stdio_client(server, errlog=errors),
+                read_timeout_seconds=MCP_TIMEOUT_S,
+                elicitation_callback=accept,
+            ) as client:
+                try:
+                    yield client
+                except Exception as error:  # noqa: BLE001 - raised below; here it would be wrapped
+                    failure = error
+        except (MCPError, ExceptionGroup):
+            failure = DemoFailed(f"the MCP server failed{quote_log(log)}")
+    if failure is not None:
+        raise failure
 
 
 def end_on_sigterm_as_on_ctrl_c() -> None:
     """Let SIGTERM and SIGHUP do what Ctrl-C does, so that child processes are stopped."""
-    for name in ("SIGTERM", "SIGHUP"):
-        if hasattr(signal, name):  # Windows has no SIGHUP
-            signal.signal(getattr(signal, name), _interrupt)
-
-
-def _interrupt(_number: int, frame: FrameType | None) -> None:
-    handler = signal.getsignal(signal.SIGINT)  # asyncio sets its own while it runs
-    if callable(handler):
-        handler(signal.SIGINT, frame)
-    else:  # a shell starts background jobs with SIGINT ignored
-        raise KeyboardInterrupt
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: signal.raise_signal(signal.SIGINT))
