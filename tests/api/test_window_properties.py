@@ -20,6 +20,8 @@ from hypothesis import strategies as st
 from millimetric_mcp.contract.keys import KeyKind
 from millimetric_mcp.contract.reads import GroupColumn, Interval
 
+pytestmark = pytest.mark.slow
+
 PROJECTS = ("default", "other")
 FORGOTTEN = "user-0"
 EVENTS_PER_PROJECT = 360

@@ -16,6 +16,8 @@ from typing import Any
 import httpx
 import pytest
 
+pytestmark = pytest.mark.slow
+
 END_TIMEOUT_S = 120
 KEY = re.compile(r"(?:sk|rk)_live_[A-Za-z0-9]{8}_[A-Za-z0-9_-]{32,}")
 USERS_SETTINGS = {

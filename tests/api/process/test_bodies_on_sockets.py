@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 MAX_ACCEPTED_BYTES = 16 * 1024 * 1024
 TIMEOUT_S = 10
 

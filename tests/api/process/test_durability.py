@@ -3,6 +3,9 @@
 import threading
 
 import httpx
+import pytest
+
+pytestmark = pytest.mark.slow
 
 
 def test_an_event_acknowledged_just_before_a_kill_is_there_after_a_restart(start_api):

@@ -3,6 +3,10 @@
 import time
 from typing import Any
 
+import pytest
+
+pytestmark = pytest.mark.slow
+
 USER = "user_with_a_name_like_no_other"
 MARKER = b"like_no_other"
 

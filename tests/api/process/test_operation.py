@@ -16,6 +16,8 @@ from contextlib import suppress
 import httpx
 import pytest
 
+pytestmark = pytest.mark.slow
+
 INTERRUPTED_EXTENSION = """
 import os, signal
 

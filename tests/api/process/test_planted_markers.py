@@ -12,6 +12,8 @@ from contextlib import contextmanager
 import httpx
 import pytest
 
+pytestmark = pytest.mark.slow
+
 FORWARDED_IP = "203.0.113.77"
 PEER_IP = "127.0.0.77"
 AGENT = "Agent-marker-9f1c/1.0"

@@ -1,5 +1,9 @@
 """A running API removes events past their days by itself."""
 
+import pytest
+
+pytestmark = pytest.mark.slow
+
 
 def test_events_past_the_days_that_are_set_go_at_the_next_start(start_api):
     api = start_api()

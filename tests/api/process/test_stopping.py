@@ -4,6 +4,10 @@ import socket
 import time
 from urllib.parse import urlsplit
 
+import pytest
+
+pytestmark = pytest.mark.slow
+
 
 def test_an_unfinished_body_does_not_delay_the_end(start_api):
     api = start_api()

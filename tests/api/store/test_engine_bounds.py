@@ -4,7 +4,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from millimetric_mcp.api.store import ClientPool
+
+pytestmark = pytest.mark.slow
 
 HEAVY_READS = Path(__file__).with_name("heavy_reads.py")
 INSERT_AND_LIST_MODULES = """

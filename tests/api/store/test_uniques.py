@@ -10,6 +10,8 @@ from millimetric_mcp.api.store.reads import read_rows
 from millimetric_mcp.api.store.statements import compose
 from millimetric_mcp.contract.reads import SourcesParams, StatsParams
 
+pytestmark = pytest.mark.slow
+
 SETS = 20
 MAY = {"from": "2026-05-01T00:00:00Z", "to": "2026-06-01T00:00:00Z"}
 FILL = """

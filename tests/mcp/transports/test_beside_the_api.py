@@ -17,6 +17,8 @@ import pytest
 from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("chdb", reason="needs the api extra")
 
 DEADLINE_S = 30

@@ -12,6 +12,8 @@ import time
 import pytest
 from mcp import Client, StdioServerParameters
 
+pytestmark = pytest.mark.slow
+
 WRITE_KEY = "sk_test_WRITEKEY_" + "w" * 32
 READ_KEY = "rk_test_READKEY0_" + "r" * 32
 DEADLINE_S = 20

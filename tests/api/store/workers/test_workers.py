@@ -11,6 +11,8 @@ from contextlib import suppress
 import httpx
 import pytest
 
+pytestmark = pytest.mark.slow
+
 REVOCATION_S = 5
 SIGTERM_S = 5
 
