@@ -1,7 +1,7 @@
-"""Token buckets per project and route: pure arithmetic, the clock an argument.
+"""Token buckets per project and route.
 
-A bucket is kept as one number, the time at which it will be full again (the generic cell
-rate algorithm): whole nanoseconds, so that a wait once named is exact.
+A bucket is one number: the time at which it will be full again, in whole nanoseconds (the
+generic cell rate algorithm).
 """
 
 from collections.abc import Callable
@@ -22,21 +22,21 @@ _MIN_SWEEP_SIZE = 1024
 
 @dataclass(frozen=True, slots=True)
 class Bucket:
-    """A bucket's size: ``burst`` tokens, one coming back every ``interval_ns``."""
+    """A bucket's size: ``burst`` tokens, a new one every ``interval_ns``."""
 
     interval_ns: int
     burst: int
 
     @classmethod
     def of(cls, *, per_s: float, burst: int) -> "Bucket":
-        """A bucket refilled at ``per_s`` tokens a second (at least one a day)."""
+        """Return a bucket that gets ``per_s`` tokens a second, at least one a day."""
         return cls(round(min(_NS_PER_S / per_s, _LONGEST_WAIT_NS)), burst)
 
 
 def take_token(bucket: Bucket, *, full_at_ns: int, now_ns: int) -> tuple[int, int]:
-    """The time the bucket is full again and the wait for a token, both in nanoseconds.
+    """Return when the bucket is full again, and the wait for a token, in nanoseconds.
 
-    With a wait of 0 a token was taken; otherwise the bucket is as it was.
+    A token was taken if the wait is 0.
     """
     refill_from_ns = max(full_at_ns, now_ns)
     wait_ns = refill_from_ns - (bucket.burst - 1) * bucket.interval_ns - now_ns
@@ -48,12 +48,12 @@ def take_token(bucket: Bucket, *, full_at_ns: int, now_ns: int) -> tuple[int, in
 class RateLimiter:
     """The buckets of every project and limited route of one process.
 
-    A full bucket is no bucket: memory follows the projects that called within the last
-    ``burst / per_s`` seconds.
+    Full buckets are not stored, so memory grows only with the projects that called within the
+    last ``burst / per_s`` seconds.
     """
 
     def __init__(self, limits: RateLimits | None, *, clock: Callable[[], int]) -> None:
-        """No limits without ``limits``; ``clock`` gives monotonic nanoseconds."""
+        """Without ``limits`` nothing is limited; ``clock`` returns monotonic nanoseconds."""
         self._buckets = _list_buckets(limits) if limits else {}
         self._clock = clock
         self._full_at_ns: dict[tuple[int, str], int] = {}
@@ -63,8 +63,7 @@ class RateLimiter:
         """Take one token of the project's bucket for the endpoint, if it has a limit.
 
         Raises:
-            RequestError: rate_limited; a caller alone in its project that waits
-                ``retry_after_s`` seconds finds a token.
+            RequestError: rate_limited; after ``retry_after_s`` seconds there is a token.
         """
         bucket = self._buckets.get(endpoint.path)
         if bucket is None:

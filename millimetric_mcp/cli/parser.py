@@ -80,8 +80,8 @@ the exit code is 1 if one differs. It takes about a minute.
 _KEYS_DETAILS = {
     "create": """\
 Create an API key. If the project does not exist, it is created. On a terminal,
-or with --json, the key is printed; otherwise it is saved to a file that only you
-can read. The API stores only a hash, so it can't show the key again.
+or with --json, the key is printed; otherwise it is saved to a file that only
+you can read. The API stores only a hash, so it can't show the key again.
 
   millimetric-mcp keys create --kind pk --origin https://shop.example""",
     "list": """\

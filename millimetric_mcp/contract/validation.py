@@ -1,10 +1,11 @@
-"""Checks shared by every request model, and a model's faults as fields and sentences."""
+"""Checks that the request models share, and validation errors as fields and sentences."""
 
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -13,42 +14,48 @@ from pydantic_core import PydanticCustomError
 
 MAX_PROPERTIES_BYTES = 8192
 MAX_CLOCK_SKEW = timedelta(hours=24)
+MAX_NAMED_FIELDS = 20
+"""In the ``details`` of an error."""
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 _ISO_8601 = re.compile(
     r"\d{4}-\d\d-\d\d[Tt ](?!24)\d\d:\d\d(?::\d\d(?:[.,]\d+)?)?(?:[Zz]|[+-]\d\d(?::?\d\d)?)", re.A
 )
 _COMPACT = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+# Nearly every URL; only the others are parsed.
 _PLAIN_URL = re.compile(r"https?://[A-Za-z0-9.-]+(?::[0-9]{1,4})?(?:[/?#].*)?", re.S)
-"""What nearly every URL looks like; the others are parsed."""
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):(.+)", re.S)
 _HOST_SCHEMES = frozenset({"http", "https", "ws", "wss", "ftp"})
-
-
 _NO_ZONE_NAMES = re.compile(r"localtime|posixrules|Factory|(?:posix|right)/.*")
 
 
 def is_zone_name(name: str) -> bool:
-    """False for what zone files are called beside the names that IANA gives."""
+    """Return False for names of zone files that are not IANA time zones, such as localtime."""
     return _NO_ZONE_NAMES.fullmatch(name) is None
 
 
 def parse_timestamp(value: object) -> datetime:
-    """The UTC time an ISO 8601 text with an offset or ``Z`` names, cut to milliseconds."""
+    """Parse an ISO 8601 text with an offset or ``Z``; return UTC, cut to milliseconds."""
     if isinstance(value, datetime):
         if value.tzinfo is None:
             raise _timestamp_error()
-        return _cut_to_ms(value.astimezone(UTC))
+        return cut_to_ms(value.astimezone(UTC))
     if not isinstance(value, str) or _ISO_8601.fullmatch(value) is None:
         raise _timestamp_error()
     try:
-        return _cut_to_ms(datetime.fromisoformat(value.upper().replace(",", ".")).astimezone(UTC))
+        return cut_to_ms(datetime.fromisoformat(value.upper().replace(",", ".")).astimezone(UTC))
     except (ValueError, OverflowError):
         raise _timestamp_error() from None
 
 
-def _cut_to_ms(value: datetime) -> datetime:
+def cut_to_ms(value: datetime) -> datetime:
+    """Return the time without the microseconds after its last whole millisecond."""
     return value.replace(microsecond=value.microsecond // 1000 * 1000)
+
+
+def to_ms(value: datetime) -> int:
+    """Return whole milliseconds since 1970 of a time with a zone."""
+    return (value - EPOCH) // timedelta(milliseconds=1)
 
 
 def _timestamp_error() -> PydanticCustomError:
@@ -58,16 +65,12 @@ def _timestamp_error() -> PydanticCustomError:
 
 
 def format_timestamp(value: datetime) -> str:
-    """The contract's form of a UTC time: ``2026-05-16T19:00:00.000Z``."""
+    """Write a UTC time in the contract's form: ``2026-05-16T19:00:00.000Z``."""
     return value.strftime("%Y-%m-%dT%H:%M:%S.") + f"{value.microsecond // 1000:03d}Z"
 
 
 def check_timestamp_range(value: datetime, *, now: datetime) -> None:
-    """Refuse an event time before 1970 or more than 24 hours after ``now`` (ours).
-
-    Raises:
-        ValueError: with the sentence for the caller.
-    """
+    """Raise ValueError for an event time before 1970 or more than 24 hours after ``now``."""
     if value < EPOCH:
         raise ValueError("must not be before 1970-01-01T00:00:00Z")
     if value > now + MAX_CLOCK_SKEW:
@@ -75,7 +78,7 @@ def check_timestamp_range(value: datetime, *, now: datetime) -> None:
 
 
 def check_absolute_url(value: str) -> str:
-    """``value`` unchanged when it parses as an absolute URL."""
+    """Return ``value`` unchanged; raise if it is not an absolute URL."""
     if _PLAIN_URL.fullmatch(value):
         return value
     match = _SCHEME.fullmatch(value)
@@ -99,7 +102,7 @@ def _url_error() -> PydanticCustomError:
 
 
 def compact_object(value: object) -> str:
-    """``value``, a JSON object, as compact JSON text of at most 8192 bytes in UTF-8."""
+    """Return a JSON object as compact JSON text; raise if it exceeds 8192 bytes in UTF-8."""
     if not isinstance(value, dict):
         raise PydanticCustomError("object", "must be a JSON object")
     try:
@@ -122,7 +125,7 @@ def compact_object(value: object) -> str:
 
 @dataclass(frozen=True, slots=True)
 class FieldError:
-    """One thing wrong with a request: the field (empty for the whole) and a sentence."""
+    """What is wrong with a field of a request; ``field`` is empty for the request itself."""
 
     field: str
     message: str
@@ -130,9 +133,11 @@ class FieldError:
 
 
 def list_field_errors(error: ValidationError) -> tuple[FieldError, ...]:
-    """Every fault of a failed validation; the rejected input itself is never quoted."""
+    """Return every error of a failed validation; the input is not quoted."""
     return tuple(
-        FieldError(_field_name(item["loc"]), _sentence(item["msg"]), item["type"])
+        FieldError(
+            _field_name(item["loc"]), item["msg"].removeprefix("Value error, "), item["type"]
+        )
         for item in error.errors(include_url=False, include_input=False)
     )
 
@@ -144,24 +149,23 @@ def _field_name(location: Iterable[int | str]) -> str:
     return name
 
 
-def _sentence(message: str) -> str:
-    return message.removeprefix("Value error, ")
+def error_details(errors: Sequence[FieldError]) -> dict[str, Any]:
+    """Return the ``details`` of an error body: sentences by field, and about the request.
 
-
-def error_details(faults: Sequence[FieldError]) -> dict[str, Any]:
-    """The ``details`` of an error body: sentences by field, and those about the whole."""
-    fields: dict[str, list[str]] = {}
-    for fault in faults:
-        if fault.field:
-            fields.setdefault(fault.field, []).append(fault.message)
-    return {
-        "fieldErrors": fields,
-        "formErrors": [fault.message for fault in faults if not fault.field],
-    }
+    They name at most `MAX_NAMED_FIELDS` fields, and then say how many more are invalid.
+    """
+    by_field: dict[str, list[str]] = {}
+    for error in errors:
+        by_field.setdefault(error.field, []).append(error.message)
+    form_errors = by_field.pop("", [])
+    if (unnamed := len(by_field) - MAX_NAMED_FIELDS) > 0:
+        form_errors = [*form_errors, f"{unnamed} more fields are invalid"]
+        by_field = dict(islice(by_field.items(), MAX_NAMED_FIELDS))
+    return {"fieldErrors": by_field, "formErrors": form_errors}
 
 
 def first_values(pairs: Iterable[tuple[str, str]]) -> Mapping[str, str]:
-    """Query parameters as a mapping; of repeated ones the first counts."""
+    """Return query parameters by name; of repeated ones the first counts."""
     values: dict[str, str] = {}
     for name, value in pairs:
         values.setdefault(name, value)

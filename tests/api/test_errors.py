@@ -545,6 +545,15 @@ async def test_every_invalid_field_of_a_batch_is_named_at_once(quick_api):
     assert list(fields) == ["events[0].event", "events[2].timestamp", "events[2].url"]
 
 
+async def test_details_name_at_most_20_fields(quick_api):
+    answer = await quick_api.post("/v1/batch", {"events": [{"event": ""}] * 1000})
+
+    details = answer.json()["details"]
+    assert answer.status_code == 400
+    assert list(details["fieldErrors"]) == [f"events[{index}].event" for index in range(20)]
+    assert details["formErrors"] == ["980 more fields are invalid"]
+
+
 async def test_a_batch_of_too_many_events_is_refused_in_one_sentence(quick_api):
     body = b'{"events":[' + b"{}," * 100_000 + b"{}]}"
 

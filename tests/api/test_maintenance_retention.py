@@ -1,4 +1,4 @@
-"""Events past their days go, project by project, and every answer is right afterwards."""
+"""Retention removes old events, project by project, and reads are right afterwards."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -15,7 +15,7 @@ MILLISECOND = timedelta(milliseconds=1)
 
 @pytest.fixture
 def expire(api):
-    """Removes what is past its days now; ``default_days`` is the API's own setting."""
+    """Removes events past their retention; ``default_days`` is the API's setting."""
 
     async def run(default_days=None):
         maintenance = Maintenance(
@@ -60,7 +60,7 @@ def days_ago(days):
     return TODAY - timedelta(days=days)
 
 
-async def test_whole_days_go_to_the_millisecond(open_project, expire):
+async def test_retention_removes_whole_days_to_the_millisecond(open_project, expire):
     project = open_project("shop")
     await project.track(days_ago(3) - MILLISECOND, days_ago(3), TODAY + timedelta(hours=19))
 
@@ -69,7 +69,7 @@ async def test_whole_days_go_to_the_millisecond(open_project, expire):
     assert await project.list_times() == ["2026-05-13T00:00:00.000Z", "2026-05-16T19:00:00.000Z"]
 
 
-async def test_each_project_keeps_its_own_days(open_project, expire):
+async def test_each_project_has_its_own_retention(open_project, expire):
     projects = {
         "short": open_project("short", retention_days=1),
         "long": open_project("long", retention_days=10),
@@ -84,7 +84,7 @@ async def test_each_project_keeps_its_own_days(open_project, expire):
     assert kept == {"short": 2, "long": 11, "default": 6}
 
 
-async def test_a_project_whose_events_can_t_go_now_keeps_no_other_from_it(
+async def test_retention_goes_on_when_the_store_refuses_one_project(
     api, open_project, expire, monkeypatch
 ):
     projects = [open_project(name, retention_days=1) for name in ("first", "second")]
@@ -109,7 +109,7 @@ async def test_a_project_whose_events_can_t_go_now_keeps_no_other_from_it(
     ]
 
 
-async def test_without_days_events_are_kept_for_ever(open_project, expire):
+async def test_events_are_kept_for_ever_without_a_retention(open_project, expire):
     project = open_project("shop")
     await project.track(datetime(1970, 1, 2, tzinfo=UTC), days_ago(4000))
 
@@ -118,7 +118,7 @@ async def test_without_days_events_are_kept_for_ever(open_project, expire):
     assert await project.ask("/v1/stats", **{"from": "1970-01-01T00:00:00Z"}) == [{"value": 2}]
 
 
-async def test_a_day_goes_when_the_clock_has_passed_it(api, open_project, expire):
+async def test_a_day_is_removed_when_the_clock_has_passed_it(api, open_project, expire):
     project = open_project("shop", retention_days=2)
     await project.track(*(days_ago(days) for days in range(4)))
 
@@ -132,7 +132,7 @@ async def test_a_day_goes_when_the_clock_has_passed_it(api, open_project, expire
 
 
 @pytest.mark.parametrize("window", [{}, {"from": "2026-05-01T10:00:00Z"}], ids=["days", "edges"])
-async def test_answers_are_those_of_the_events_that_are_left(window, open_project, expire):
+async def test_reads_count_the_remaining_events(window, open_project, expire):
     project = open_project("shop", retention_days=7)
     for day in range(14):
         for visitor in range(day + 1):
@@ -150,7 +150,7 @@ async def test_answers_are_those_of_the_events_that_are_left(window, open_projec
     assert [row["value"] for row in daily] == [8, 7, 6, 5, 4, 3, 2, 1]
 
 
-async def test_nothing_is_rewritten_where_nothing_is_past_its_days(api, open_project, expire):
+async def test_nothing_is_rewritten_when_no_event_is_past_its_retention(api, open_project, expire):
     project = open_project("shop", retention_days=7)
     await project.track(days_ago(1))
 
@@ -167,7 +167,7 @@ async def test_nothing_is_rewritten_where_nothing_is_past_its_days(api, open_pro
     assert count == 0
 
 
-async def test_days_are_set_with_the_command_that_makes_keys(
+async def test_keys_create_sets_the_retention_of_its_project(
     open_project, expire, control_dsn, monkeypatch, tmp_path
 ):
     project = open_project("shop")

@@ -49,7 +49,7 @@ def refused_for_s(limiter: RateLimiter, endpoint=TRACK) -> int:
 @pytest.mark.parametrize(
     ("endpoint", "burst", "per_s"), [(TRACK, 200, 50), (BATCH, 20, 5)], ids=["track", "batch"]
 )
-def test_a_burst_and_then_a_rate_are_let_through(limiter, clock, endpoint, burst, per_s):
+def test_a_burst_and_then_the_rate_is_allowed(limiter, clock, endpoint, burst, per_s):
     assert take_all(limiter, endpoint) == burst
     clock.now_ns += 1 * S
     assert take_all(limiter, endpoint) == per_s
@@ -63,13 +63,13 @@ def test_other_endpoints_are_not_limited(limiter, endpoint):
         limiter.take(1, endpoint)
 
 
-def test_without_limits_nothing_is_limited(clock):
+def test_nothing_is_limited_without_limits(clock):
     limiter = RateLimiter(None, clock=clock)
     for _ in range(1000):
         limiter.take(1, TRACK)
 
 
-def test_projects_and_routes_have_buckets_of_their_own(limiter):
+def test_each_project_and_route_has_its_own_bucket(limiter):
     assert take_all(limiter, TRACK, project_id=1) == 200
     assert take_all(limiter, BATCH, project_id=1) == 20
     assert take_all(limiter, TRACK, project_id=2) == 200
@@ -85,13 +85,13 @@ def test_projects_and_routes_have_buckets_of_their_own(limiter):
         pytest.param(RateLimits(track_per_s=1e-300, track_burst=1), 86_400, id="a day at most"),
     ],
 )
-def test_the_wait_is_right_to_the_second(clock, limits, retry_after_s):
+def test_the_wait_is_rounded_up_to_a_second(clock, limits, retry_after_s):
     limiter = RateLimiter(limits, clock=clock)
     take_all(limiter)
     assert refused_for_s(limiter) == retry_after_s
 
 
-def test_a_refused_call_costs_nothing(limiter, clock):
+def test_a_refused_call_takes_no_token(limiter, clock):
     take_all(limiter)
     for _ in range(100):
         refused_for_s(limiter)
@@ -106,7 +106,7 @@ steps_ns = st.lists(st.integers(0, 3 * S), max_size=60)
 
 
 @given(bucket=buckets, steps=steps_ns)
-def test_a_named_wait_is_enough_and_a_nanosecond_less_is_not(bucket, steps):
+def test_a_token_is_free_after_the_wait_and_not_before(bucket, steps):
     now_ns = full_at_ns = 0
     for step_ns in steps:
         now_ns += step_ns
@@ -117,7 +117,7 @@ def test_a_named_wait_is_enough_and_a_nanosecond_less_is_not(bucket, steps):
 
 
 @given(bucket=buckets, steps=steps_ns)
-def test_no_window_holds_more_than_its_burst_and_rate(bucket, steps):
+def test_no_period_allows_more_than_burst_and_rate(bucket, steps):
     now_ns = full_at_ns = 0
     taken_at_ns: list[int] = []
     for step_ns in steps:
@@ -132,7 +132,7 @@ def test_no_window_holds_more_than_its_burst_and_rate(bucket, steps):
 
 
 @given(bucket=buckets, idle_ns=st.integers(0, 10 * S))
-def test_a_bucket_never_holds_more_than_its_burst(bucket, idle_ns):
+def test_a_bucket_holds_at_most_its_burst(bucket, idle_ns):
     full_at_ns, taken = 0, 0
     while True:
         full_at_ns, wait_ns = take_token(bucket, full_at_ns=full_at_ns, now_ns=idle_ns)
@@ -142,14 +142,14 @@ def test_a_bucket_never_holds_more_than_its_burst(bucket, idle_ns):
     assert taken == bucket.burst
 
 
-def test_memory_follows_the_projects_of_the_last_seconds(limiter, clock):
+def test_memory_grows_with_recently_active_projects_only(limiter, clock):
     for project_id in range(20_000):
         limiter.take(project_id, TRACK)
         clock.now_ns += S // 1000
     assert len(limiter._full_at_ns) <= 2048
 
 
-def test_sweeping_forgets_no_bucket_that_is_not_full(limiter, clock):
+def test_sweeping_keeps_buckets_that_are_not_full(limiter, clock):
     assert take_all(limiter, project_id=1) == 200
     for project_id in range(2, 5000):
         limiter.take(project_id, TRACK)

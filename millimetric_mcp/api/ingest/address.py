@@ -1,8 +1,7 @@
-"""What the classifier reads of an address: its host, its scheme and its query.
+"""The parts of a URL that the classifier needs: scheme, host, path and query.
 
-Addresses come from strangers, so nothing here raises: what can't be read is absent. The
-parts a browser would see are found by the WHATWG rules as far as they matter here (user
-names, ports, backslashes, IDNs in their ASCII form), at a fraction of a full parser's cost.
+Nothing here raises: invalid parts are absent. Parts are found by the WHATWG rules that matter
+here (user names, ports, backslashes, international names); a full parser costs much more.
 """
 
 import ipaddress
@@ -12,22 +11,24 @@ from functools import cache, lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import unquote, unquote_plus
 
+from idna import IDNAError, uts46_remap
+
 if TYPE_CHECKING:
     from publicsuffixlist import PublicSuffixList
 
 MAX_HOST_LENGTH = 253
-"""Longest name the DNS can hold; nothing longer is a host, nor worth a place in a cache."""
+MAX_LABEL_LENGTH = 63
 
 _ABSOLUTE = re.compile(
     r"[\x00-\x20]*"
     r"(?:([A-Za-z][A-Za-z0-9+.\-]*):)?[/\\]{2}"  # scheme; //host is legal without one
-    r"(?:[^/\\?#]*@)?"  # user name, which may itself look like a host
+    r"(?:[^/\\?#]*@)?"  # user name, which may look like a host
     r"(\[[^\]/\\?#@]*\]|[^/\\?#:@\[\]]*)"
-    r"(?::[^/\\?#@]*)?"  # port: a wrong one does not make the host less certain
+    r"(?::[^/\\?#@]*)?"  # port, even an invalid one
     r"(?=[/\\?#]|\Z)"
     r"([^?#]*)"
 )
-# People and programs write "shop.example/?gclid=1": a dot and nothing of a scheme make a host.
+# "shop.example/?gclid=1": without a scheme, a name with a dot is a host.
 _BARE = re.compile(r"[\x00-\x20]*([^/\\?#@:\s]++)(?::\d+)?(?=[/\\?#]|\s*\Z)([^?#]*)")
 _ASCII_HOST = re.compile(r"[a-z0-9_-]+(?:\.[a-z0-9_-]+)*")
 _UNSTORABLE = re.compile(r"[\x00-\x1f\x7f-\x9f]")
@@ -35,7 +36,7 @@ _SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 
 class Address(NamedTuple):
-    """A readable address; ``scheme`` is "" where it was left out, ``path`` as written."""
+    """A URL with a host; ``scheme`` is empty if it was left out, ``path`` is as written."""
 
     scheme: str
     host: str
@@ -43,7 +44,7 @@ class Address(NamedTuple):
 
 
 def read_address(text: str) -> Address | None:
-    """The parts of ``text``, or None where no host can be made out."""
+    """Parse a URL; None if it has no valid host."""
     found = _ABSOLUTE.match(text)
     if found is not None:
         scheme, raw_host, path = found.groups(default="")
@@ -59,10 +60,10 @@ def read_address(text: str) -> Address | None:
 
 
 def host_of(url: str | None) -> str | None:
-    """The host of ``url`` in its one canonical form, or None.
+    """Return the host of ``url`` in canonical form, or None.
 
-    Lower case, IDNs in ASCII, IPv6 in brackets; no user name, port or trailing dot; a
-    leading ``www.`` stays.
+    Lower case, international names in ASCII, IPv6 in brackets; without user name, port and
+    trailing dot; a leading ``www.`` stays.
     """
     address = read_address(url) if url else None
     return None if address is None else address.host
@@ -70,9 +71,9 @@ def host_of(url: str | None) -> str | None:
 
 @lru_cache(maxsize=8192)
 def registrable_domain(host: str) -> str:
-    """The part of ``host`` that its owner registered, by the public suffix list.
+    """Return the part of ``host`` that its owner registered, by the public suffix list.
 
-    An address, a single label and a public suffix stand for themselves.
+    IP addresses, single labels and public suffixes are returned unchanged.
     """
     if host.startswith("[") or host.rpartition(".")[2].isdigit():
         return host
@@ -81,17 +82,16 @@ def registrable_domain(host: str) -> str:
 
 @cache
 def _public_suffixes() -> "PublicSuffixList":
-    from publicsuffixlist import PublicSuffixList  # noqa: PLC0415  read at the first need only
+    from publicsuffixlist import PublicSuffixList  # noqa: PLC0415 - slow
 
     return PublicSuffixList()
 
 
 def read_parameters(url: str, names: Container[str]) -> dict[str, str]:
-    """The query parameters of ``url`` among the lower-case ``names``, decoded and trimmed.
+    """Return the query parameters of ``url`` among the lower-case ``names``, decoded, trimmed.
 
-    Names match in any case, the first one with a value counts, and ``&`` alone separates.
-    The fragment is no part of the query. Values can be stored anywhere: control characters
-    are dropped, and what is no text (a broken percent code, half a surrogate pair) is U+FFFD.
+    Names match in any case; the first one with a value counts; only ``&`` separates. Control
+    characters are removed; invalid percent codes and surrogates become U+FFFD.
     """
     found: dict[str, str] = {}
     query = url.partition("#")[0].partition("?")[2]
@@ -131,9 +131,16 @@ def _canonical_ipv6(host: str) -> str | None:
 
 
 def _canonical_idn(host: str) -> str | None:
-    """ASCII form of an internationalised host: what browsers send in a referrer."""
+    # UTS 46, non-transitional, as browsers do: "faß.de" is not "fass.de". idna.encode would
+    # refuse symbols and emoji, which browsers and registries allow.
     try:
-        ascii_host = unquote(host).encode("idna").decode("ascii").lower().removesuffix(".")
-    except UnicodeError:
+        mapped = uts46_remap(unquote(host), std3_rules=False, transitional=False)
+    except IDNAError:
         return None
-    return ascii_host if _ASCII_HOST.fullmatch(ascii_host) else None
+    labels = [
+        label if label.isascii() else f"xn--{label.encode('punycode').decode()}"
+        for label in mapped.removesuffix(".").split(".")
+    ]
+    ascii_host = ".".join(labels)
+    is_host = _ASCII_HOST.fullmatch(ascii_host) and max(map(len, labels)) <= MAX_LABEL_LENGTH
+    return ascii_host if is_host else None

@@ -1,15 +1,13 @@
-"""The source classifier: pure, first match wins, and no input makes it raise.
+"""The source classifier: pure; the first matching rule wins; no input makes it raise.
 
-`_CASCADE` reads like the table it implements; what its rules know of hosts stands in the
-data files behind `networks`, what they are called and how sure they are in the contract.
+`_CASCADE` lists the rules in order. The hosts are in the data files that `networks` reads; the
+rules' ids and confidences are in the contract.
 """
 
 from collections.abc import Callable, Mapping
-from functools import lru_cache
 from typing import NamedTuple, TypeAlias
 
 from millimetric_mcp.api.ingest.address import (
-    MAX_HOST_LENGTH,
     Address,
     host_of,
     read_address,
@@ -32,27 +30,13 @@ CLICK_ID_SOURCES: Mapping[str, str] = {
     "ScCid": "snapchat",
     "yclid": "yandex",
 }
-"""Whose advertisement a click id proves, by rule id, which is its documented spelling."""
+"""The network that adds each click id to its ads' URLs; the rule id is the parameter's name."""
 
-PAID_MEDIUMS = frozenset(
-    {
-        "cpc",
-        "cpm",
-        "paid",
-        "paid_social",
-        "display",
-        "ppc",
-        "cpv",
-        "cpa",
-        "cpp",
-        "paidsocial",
-        "paid_search",
-        "paidsearch",
-        "banner",
-        "retargeting",
-        "remarketing",
-    }
+_PAID_MEDIUMS = (
+    "cpc cpm paid paid_social display ppc cpv cpa cpp paidsocial paid_search paidsearch banner "
+    "retargeting remarketing"
 )
+PAID_MEDIUMS = frozenset(_PAID_MEDIUMS.split())
 """utm_medium values that mean paid, with spaces and hyphens read as underscores."""
 
 SOURCE_ALIASES: Mapping[str, str] = {"fb": "facebook", "meta": "facebook", "ig": "instagram"}
@@ -62,21 +46,20 @@ _PARAMETERS = frozenset(
     {*(name.lower() for name in CLICK_ID_SOURCES), "fbclid"}
     | {"utm_source", "utm_medium", "utm_campaign"}
 )
-# Others (about:, file:, an extension's page) name no place on the web.
+# Others (about:, file:, a browser extension's page) are not on the web.
 _REFERRER_SCHEMES = frozenset({"http", "https", "android-app", "ios-app", ""})
-_MAX_SITE_LENGTH = MAX_HOST_LENGTH + len(".:65535")
 _UNDERSCORED = str.maketrans(" -", "__")
 
 
 class Facts(NamedTuple):
-    """What the rules look at: an event's origin before anybody judges it."""
+    """What the rules look at."""
 
     parameters: Mapping[str, str]
     """The known parameters of the URL, by lower-case name."""
     referrer: Address
-    """`NO_ADDRESS` where there is no usable one."""
+    """`NO_ADDRESS` if there is none, or an invalid one."""
     listing: Listing | None
-    """What the host tables say of the referrer."""
+    """The referrer's entry in the host tables."""
     request_host: str | None
     utm_source: str | None = None
     """Lower case, aliases resolved."""
@@ -84,14 +67,14 @@ class Facts(NamedTuple):
     """Lower case."""
     utm_campaign: str | None = None
     utm_paid: bool = False
-    """The medium is one that people pay for."""
+    """The medium is a paid one."""
 
 
 NO_ADDRESS = Address("", "", "")
 
 
 def read_facts(url: str | None, referrer: str | None, request_host: str | None) -> Facts:
-    """The facts of one event; aliases resolved, nothing decided."""
+    """Parse what the rules look at; aliases are resolved."""
     parameters = read_parameters(url, _PARAMETERS) if url else {}
     address = _read_referrer(referrer) if referrer else NO_ADDRESS
     listing = find_listing(address) if address.host else None
@@ -117,7 +100,7 @@ def _read_referrer(referrer: str) -> Address:
 
 
 Outcome: TypeAlias = tuple[str, str] | None
-"""Source and medium where a rule fires, else None."""
+"""Source and medium if a rule applies, else None."""
 
 Step: TypeAlias = Callable[[Facts], Outcome]
 
@@ -178,9 +161,11 @@ def _referrer_of(kind: Kind, medium: str, *, source: str | None = None) -> Step:
 
 def _ref_internal(facts: Facts) -> Outcome:
     host, request_host = facts.referrer.host, facts.request_host
-    if host and request_host and host.removeprefix("www.") == _site_of(request_host):
-        return "internal", "direct"
-    return None
+    if not (host and request_host):
+        return None
+    site = host_of(request_host) or host_of(f"//{request_host}")
+    is_internal = site and host.removeprefix("www.") == site.removeprefix("www.")
+    return ("internal", "direct") if is_internal else None
 
 
 def _direct(facts: Facts) -> Outcome:
@@ -198,7 +183,7 @@ _URL_RULES: tuple[tuple[str, Step], ...] = (
     ("fbclid_only", _fbclid_only),
     ("utm_explicit", _utm_explicit),
 )
-"""The rules that only a URL with a known parameter can meet."""
+"""The rules that need a known parameter in the URL."""
 
 _REFERRER_RULES: tuple[tuple[str, Step], ...] = (
     ("ref_facebook", _referrer_from("facebook")),
@@ -216,37 +201,16 @@ _CONFIDENCES = {rule.rule_id: rule.confidence for rule in RULES}
 
 
 def classify(url: str | None, referrer: str | None, request_host: str | None) -> Attribution:
-    """Where an event came from, by the first rule that fires."""
+    """Return where an event came from, by the first rule that applies."""
     return decide(read_facts(url, referrer, request_host))
 
 
 def decide(facts: Facts) -> Attribution:
-    """The attribution that the first rule to fire gives to ``facts``."""
+    """Return the attribution of the first rule that applies to ``facts``."""
     for rule_id, step in _CASCADE if facts.parameters else _REFERRER_RULES:
-        outcome = step(facts)
-        if outcome is not None:
-            return _attribution(facts, rule_id, outcome)
-    return _attribution(facts, "ref_other", (_slug(facts.referrer), "referral"))
-
-
-def _attribution(facts: Facts, rule_id: str, outcome: tuple[str, str]) -> Attribution:
-    source, medium = outcome
-    return Attribution(source, medium, facts.utm_campaign, _CONFIDENCES[rule_id], rule_id)
-
-
-def _slug(referrer: Address) -> str:
-    """What an unlisted referrer is called: an app by its package, a site by its domain."""
-    if referrer.scheme == "android-app":
-        return referrer.host
-    return registrable_domain(referrer.host)
-
-
-def _site_of(request_host: str) -> str | None:
-    # What can be no host is not worth a place in the cache either.
-    return _read_site(request_host) if len(request_host) <= _MAX_SITE_LENGTH else None
-
-
-@lru_cache(maxsize=1024)
-def _read_site(request_host: str) -> str | None:
-    host = host_of(request_host) or host_of(f"//{request_host}")
-    return host and host.removeprefix("www.")
+        if (outcome := step(facts)) is not None:
+            return Attribution(*outcome, facts.utm_campaign, _CONFIDENCES[rule_id], rule_id)
+    referrer = facts.referrer
+    is_app = referrer.scheme == "android-app"
+    name = referrer.host if is_app else registrable_domain(referrer.host)
+    return Attribution(name, "referral", facts.utm_campaign, _CONFIDENCES["ref_other"], "ref_other")

@@ -1,7 +1,6 @@
-"""What a request's headers and address say of a visitor, and no more than that.
+"""A visitor's device, country and hashed IP address, from a request's headers and address.
 
-Nothing here raises on what a stranger sends. Addresses leave the process's memory as hashes
-and countries only.
+Nothing here raises on invalid input.
 """
 
 import hmac
@@ -16,16 +15,15 @@ if TYPE_CHECKING:
     from ua_parser import Parser
 
 MAX_USER_AGENT_LENGTH = 512
-"""What lies behind is padding or an attack: it is cut off before parsing."""
-
+"""Longer ones are cut before parsing."""
 IP_HASH_BYTES = 16
 
 CountryLookup: TypeAlias = Callable[[str], str]
-"""Country of an IP address: ISO 3166-1 alpha-2 code in upper case, or "" where unknown."""
+"""Returns the country of an IP address: ISO 3166-1 alpha-2 in upper case, or "" if unknown."""
 
 
 class Device(NamedTuple):
-    """A visitor's device in the contract's words; "" is none of them, or unknown.
+    """A visitor's device in the contract's words; "" is another one, or unknown.
 
     Bots, televisions, consoles and tools have no device type.
     """
@@ -38,54 +36,28 @@ class Device(NamedTuple):
 UNKNOWN_DEVICE = Device("", "", "")
 
 _BROWSER_BY_FAMILY: Mapping[str, str] = {
-    "Chrome": "chrome",
-    "Chrome Mobile": "chrome",
-    "Chrome Mobile iOS": "chrome",
-    "Chromium": "chrome",
-    "HeadlessChrome": "chrome",
-    "Safari": "safari",
-    "Mobile Safari": "safari",
-    "Edge": "edge",
-    "Edge Mobile": "edge",
+    **dict.fromkeys(("Chrome", "Chrome Mobile", "Chrome Mobile iOS"), "chrome"),
+    **dict.fromkeys(("Chromium", "HeadlessChrome"), "chrome"),
+    **dict.fromkeys(("Safari", "Mobile Safari"), "safari"),
+    **dict.fromkeys(("Edge", "Edge Mobile"), "edge"),
 }
-# Variants that the parser tells apart by a suffix: Firefox Mobile, Firefox iOS, Opera Mini.
+# The parser adds a word to variants of these: Firefox Mobile, Firefox iOS, Opera Mini.
 _BROWSER_BY_FIRST_WORD: Mapping[str, str] = {"Firefox": "firefox", "Opera": "opera"}
 
+_LINUX = (
+    "Arch Linux,CentOS,Debian,Fedora,Gentoo,Kubuntu,Linux,Linux Mint,Lubuntu,Mageia,Mandriva,"
+    "PCLinuxOS,Puppy,Red Hat,Slackware,SUSE,Ubuntu,Xubuntu"
+)
 _OS_BY_FAMILY: Mapping[str, str] = {
-    "Windows": "windows",
-    "Windows Phone": "windows",
-    "Windows Mobile": "windows",
-    "Windows CE": "windows",
-    "Mac OS X": "macos",
-    "Mac OS": "macos",
+    **dict.fromkeys(("Windows", "Windows Phone", "Windows Mobile", "Windows CE"), "windows"),
+    **dict.fromkeys(("Mac OS X", "Mac OS"), "macos"),
     "iOS": "ios",
     "Android": "android",
-} | dict.fromkeys(
-    (
-        "Arch Linux",
-        "CentOS",
-        "Debian",
-        "Fedora",
-        "Gentoo",
-        "Kubuntu",
-        "Linux",
-        "Linux Mint",
-        "Lubuntu",
-        "Mageia",
-        "Mandriva",
-        "PCLinuxOS",
-        "Puppy",
-        "Red Hat",
-        "Slackware",
-        "SUSE",
-        "Ubuntu",
-        "Xubuntu",
-    ),
-    "linux",
-)
+    **dict.fromkeys(_LINUX.split(","), "linux"),
+}
 
-# The parser knows most crawlers (its device family Spider). These are what it leaves out:
-# monitors, previews of links, feed readers, HTTP libraries. CUBOT makes telephones.
+# The parser knows most crawlers (its device family Spider), but not these: monitors, link
+# previews, feed readers, HTTP libraries. CUBOT is a brand of phones.
 _NOT_A_PERSON = re.compile(
     r"(?<!cu)bots?(?![a-z])|crawl|spider|slurp|scrap(?:er|y)|archiver|external(?:hit|agent|fetcher)"
     r"|headless|phantomjs|puppeteer|playwright|selenium|webdriver|cypress"
@@ -107,9 +79,9 @@ _TELEVISION_OR_CONSOLE = re.compile(
     r"|\btv safari|vidaa|ce-html|[_ ]stb[_ ]|inettvbrowser|opera tv|nokia_?tv|philipstv|dtv\b"
     r"|playstation|xbox|nintendo|oculus|vision ?os|tesla|watchos|apple ?watch|wear ?os"
 )
-# Since iPadOS 13 a browser there passes for a Mac's; these name what no Mac runs.
+# Since iPadOS 13, browsers there send a Mac's User-Agent; these apps do not exist for Macs.
 _IOS_PASSING_FOR_MAC = re.compile(r"macintosh.*(?:crios|fxios|edgios|opios|opt/|gsa/|mobile/\d)")
-# Apps that show pages, and browsers built on another one's engine, whose name they keep.
+# Apps that show pages, and browsers that use another browser's engine and its name.
 _ANOTHER_BROWSER = re.compile(r"; wv\)|version/4\.0 chrome/|browser/|[( ](?:gsa|ddg)/")
 _TABLET = re.compile(r"ipad|tablet(?! pc)|kindle|playbook|touchpad|; kf[a-z]{2,5}[ ;)]")
 _PHONE = re.compile(
@@ -120,15 +92,15 @@ _DESKTOP = re.compile(r"(?:mozilla|opera)/.*(?:windows|macintosh|mac os|x11|cros
 
 
 def parse_user_agent(user_agent: str | None) -> Device:
-    """The device behind a User-Agent header; unknown where there is none."""
+    """Return the device of a User-Agent header; an unknown one if there is none."""
     return _parse(user_agent[:MAX_USER_AGENT_LENGTH]) if user_agent else UNKNOWN_DEVICE
 
 
 @lru_cache(maxsize=8192)
 def _parse(user_agent: str) -> Device:
-    from ua_parser import Domain  # noqa: PLC0415  heavy: read at the first need only
+    from ua_parser import Domain  # noqa: PLC0415 - slow
 
-    # The parser takes what UTF-8 can carry, which half a surrogate pair is not.
+    # The parser fails on surrogates.
     readable = user_agent.encode(errors="replace").decode()
     found = _load_parser()(readable, Domain.ALL)
     lowered = readable.lower()
@@ -156,7 +128,7 @@ def _device_type(lowered: str, os: str) -> str:
     if _PHONE.search(lowered):
         return "mobile"
     if os in {"android", "ios"}:
-        # Android's browsers say Mobile on telephones only; iOS apps may name no device.
+        # Android's browsers say Mobile on phones only; iOS apps may name no device.
         return "tablet" if os == "android" else "mobile"
     if _DESKTOP.match(lowered) or (os == "macos" and "cfnetwork" in lowered):
         return "desktop"
@@ -171,22 +143,21 @@ def _load_parser() -> "Parser":
 
 
 def load_country_lookup() -> CountryLookup:
-    """The offline look-up of the ``geo`` extra; where that is absent, nothing is known.
+    """Return the offline look-up of the ``geo`` extra; without it, every country is unknown.
 
-    It goes by the registries' assignments: the country an address block was given to.
+    The country is the one that the registries assigned the address block to.
     """
     try:
-        from iptocc import country_code  # noqa: PLC0415  an optional extra
+        from iptocc import country_code  # noqa: PLC0415 - an optional extra
     except ImportError:
         return lambda _: ""
     return lru_cache(maxsize=8192)(lambda ip: country_of(ip, lookup=country_code))
 
 
 def country_of(ip: str | None, *, lookup: Callable[[str], str | None]) -> str:
-    """The ISO code that ``lookup`` has for a public address, else "".
+    """Return the ISO code that ``lookup`` knows for a public address, else "".
 
-    Private, multicast, reserved and malformed addresses are not looked up, and what is no country's
-    code (the registries' EU and AP, say) is dropped.
+    Codes of regions, such as the registries' EU and AP, are left out.
     """
     address = _read_ip(ip)
     if address is None or not address.is_global or address.is_multicast:
@@ -201,10 +172,9 @@ _NO_COUNTRIES = frozenset({"AP", "EU", "XX", "ZZ"})
 
 @lru_cache(maxsize=8192)
 def hash_ip(ip: str, *, salt: bytes, date_utc: date) -> bytes:
-    """16 bytes that tell one address from another for one day, and nobody which it was.
+    """Return the first half of HMAC-SHA-256 of the address, with the salt and UTC date as key.
 
-    HMAC-SHA-256 of the address under the salt and the UTC date, cut to half. An address
-    written differently (IPv4 in IPv6 form, upper case) hashes the same.
+    Other forms of an address (IPv4 in IPv6 form, upper case) have the same hash.
     """
     key = salt + date_utc.isoformat().encode()
     text = str(_read_ip(ip) or ip)

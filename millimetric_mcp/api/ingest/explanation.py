@@ -1,4 +1,4 @@
-"""Why the classifier answered as it did: for people who read it, and for machines."""
+"""Explains a classification: as text, and as JSON."""
 
 import textwrap
 from collections.abc import Iterator
@@ -8,31 +8,32 @@ from millimetric_mcp.api.ingest.classify import CLICK_ID_SOURCES, Facts, decide,
 from millimetric_mcp.api.ingest.networks import Kind
 from millimetric_mcp.contract.attribution import RULES, Attribution, Rule
 
-_SHOWN_CHARACTERS = 100
+_MAX_SHOWN_CHARS = 60
+_WIDTH_CHARS = 80
+_UTM_NAMES = ("utm_source", "utm_medium", "utm_campaign")
 
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """An attribution, the rule that fired, and what it and the rules before it looked at."""
+    """An attribution, its rule, the rules before it, and what they looked at."""
 
     attribution: Attribution
     rule: Rule
     not_fired: tuple[Rule, ...]
-    """The rules before it, in cascade order."""
+    """The rules before it, in order."""
     facts: Facts
     referrer_given: bool
 
     @property
     def click_ids(self) -> tuple[str, ...]:
-        """The click ids seen, in cascade order and documented spelling; fbclid last."""
+        """The names of the click ids in the URL, in the rules' order; fbclid last."""
         return tuple(
             name for name in (*CLICK_ID_SOURCES, "fbclid") if name.lower() in self.facts.parameters
         )
 
     def to_json_dict(self) -> dict[str, object]:
-        """The explanation as JSON values; what was not seen is null."""
-        facts, attribution = self.facts, self.attribution
-        listing = facts.listing
+        """Return the explanation as JSON values; missing ones are null."""
+        facts, attribution, listing = self.facts, self.attribution, self.facts.listing
         return {
             "source": attribution.source,
             "medium": attribution.medium,
@@ -42,9 +43,7 @@ class Explanation:
             "fires_when": self.rule.fires_when,
             "seen": {
                 "click_ids": list(self.click_ids),
-                "utm_source": facts.parameters.get("utm_source"),
-                "utm_medium": facts.parameters.get("utm_medium"),
-                "utm_campaign": facts.parameters.get("utm_campaign"),
+                **{name: facts.parameters.get(name) for name in _UTM_NAMES},
                 "referrer_host": facts.referrer.host or None,
                 "listed_as": listing and listing.name,
                 "listed_kind": listing and listing.kind.value,
@@ -56,7 +55,7 @@ class Explanation:
 
 
 def explain(url: str | None, referrer: str | None, request_host: str | None) -> Explanation:
-    """How `classify` comes to its answer about the same arguments."""
+    """Return how `classify` classifies the same arguments."""
     facts = read_facts(url, referrer, request_host)
     attribution = decide(facts)
     place = next(at for at, rule in enumerate(RULES) if rule.rule_id == attribution.rule_id)
@@ -66,50 +65,50 @@ def explain(url: str | None, referrer: str | None, request_host: str | None) -> 
 
 
 def render_explanation(explanation: Explanation) -> str:
-    """The explanation as lines for a terminal; what strangers wrote can't reach its controls."""
+    """Return the explanation as lines for a terminal, without control characters."""
     attribution, rule = explanation.attribution, explanation.rule
-    answer = f"{_show(attribution.source)} / {_show(attribution.medium)}"
-    seen = [f"  {name:<13}{text}" for name, text in _seen(explanation)]
+    source, medium = _show(attribution.source), _show(attribution.medium)
     before = ", ".join(rule.rule_id for rule in explanation.not_fired)
     return "\n".join(
         [
-            f"{answer}  ({attribution.confidence.value} confidence)",
+            f"{source} / {medium}  ({attribution.confidence.value} confidence)",
             f"Rule {rule.rule_id}",
-            f"  fires when   {rule.fires_when}",
-            f"  gives        {rule.result}",
-            "Seen",
-            *(seen or ["  nothing that a rule looks at"]),
-            "Rules before it, none of which fired",
-            textwrap.fill(before or "none", 88, initial_indent="  ", subsequent_indent="  "),
+            _wrap("applies if", rule.fires_when),
+            _wrap("result", rule.result),
+            "Input",
+            *(list(_render_input(explanation)) or ["  nothing that a rule looks at"]),
+            "Rules before it that did not apply",
+            textwrap.fill(
+                before or "none", _WIDTH_CHARS, initial_indent="  ", subsequent_indent="  "
+            ),
         ]
     )
 
 
-def _seen(explanation: Explanation) -> Iterator[tuple[str, str]]:
+def _render_input(explanation: Explanation) -> Iterator[str]:
     facts = explanation.facts
     if explanation.click_ids:
-        yield "click ids", ", ".join(explanation.click_ids)
-    for name in ("utm_source", "utm_medium", "utm_campaign"):
-        value = facts.parameters.get(name)
-        if value is not None:
-            yield name, _show(value) + _remark(facts, name, value)
+        yield _wrap("click ids", ", ".join(explanation.click_ids))
+    for name in _UTM_NAMES:
+        if name in facts.parameters:
+            yield _wrap(name, _show(facts.parameters[name]) + _remark(facts, name))
     if facts.referrer.host:
-        yield "referrer", _show(facts.referrer.host) + _listed(facts)
+        yield _wrap("referrer", _show(facts.referrer.host) + _describe_listing(facts))
     elif explanation.referrer_given:
-        yield "referrer", "given, but it names no site or app"
+        yield _wrap("referrer", "given, but it is not a website or an app")
     if facts.request_host:
-        yield "site", _show(facts.request_host)
+        yield _wrap("site", _show(facts.request_host))
 
 
-def _remark(facts: Facts, name: str, value: str) -> str:
-    if name == "utm_source" and facts.utm_source != value.lower():
+def _remark(facts: Facts, name: str) -> str:
+    if name == "utm_source" and facts.utm_source != facts.parameters[name].lower():
         return f", which means {facts.utm_source}"
     if name == "utm_medium":
         return ", a paid one" if facts.utm_paid else ", not a paid one"
     return ""
 
 
-def _listed(facts: Facts) -> str:
+def _describe_listing(facts: Facts) -> str:
     listing = facts.listing
     if listing is None:
         return ", in none of the host tables"
@@ -118,11 +117,19 @@ def _listed(facts: Facts) -> str:
     return f", listed as {listing.name} ({listing.kind.value}) by the entry {listing.entry}"
 
 
+def _wrap(name: str, text: str) -> str:
+    return textwrap.fill(
+        text,
+        _WIDTH_CHARS,
+        initial_indent=f"  {name:<13}",
+        subsequent_indent=" " * 15,
+        break_on_hyphens=False,
+    )
+
+
 def _show(text: str) -> str:
-    """``text`` on one line, cut, with everything but visible characters spelt out."""
-    cut = text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}…"
-    if cut.isprintable():
-        return cut
+    """Return ``text`` cut, with invisible characters written as escapes."""
+    cut = text if len(text) <= _MAX_SHOWN_CHARS else f"{text[:_MAX_SHOWN_CHARS]}…"
     return "".join(
         char if char.isprintable() else char.encode("unicode_escape").decode() for char in cut
     )

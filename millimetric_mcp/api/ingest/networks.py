@@ -1,6 +1,6 @@
-"""Who stands behind a referrer's host: the tables in ``api/data`` as one look-up.
+"""Finds the network of a referrer's host in the tables in ``api/data``.
 
-The tables are read when the first referrer is looked up, not at import.
+They are read when the first referrer is looked up.
 """
 
 import tomllib
@@ -15,7 +15,7 @@ from millimetric_mcp.api.ingest.address import Address, registrable_domain
 
 
 class Kind(StrEnum):
-    """What a network is to its visitors; PLAIN hosts are listed as being none of the others."""
+    """The kind of a network; PLAIN hosts are none of the others."""
 
     SEARCH = "search"
     SOCIAL = "social"
@@ -25,27 +25,27 @@ class Kind(StrEnum):
 
 
 class Listing(NamedTuple):
-    """One entry of the tables: ``entry`` belongs to the network ``name``."""
+    """An entry of the tables, and the network that it belongs to."""
 
     kind: Kind
     name: str
     entry: str
     alone: bool = False
-    """The entry stands for this host (and its www.) only, not for the hosts below it."""
+    """The entry is for this host (and its www.) only, not for hosts below it."""
 
 
 @dataclass(frozen=True, slots=True)
 class NetworkTable:
-    """Everything the data files list, ready to be looked up."""
+    """All entries of the data files."""
 
     hosts: Mapping[str, Listing]
     first_labels: Mapping[str, Listing]
     apps: Mapping[str, Listing]
     pages: Mapping[str, tuple[tuple[str, Listing], ...]]
-    """By host: path prefixes that belong to another network than their host."""
+    """Path prefixes, by host, that belong to another network than their host."""
 
     def host_listing(self, host: str) -> Listing | None:
-        """The entry of the most specific listed host at or above ``host``."""
+        """Return the entry of the most specific listed host at or above ``host``."""
         bare = host.removeprefix("www.")
         exact = self.hosts.get(host) or self.hosts.get(bare)
         if exact is not None:
@@ -61,7 +61,7 @@ class NetworkTable:
         return listing if directly else None
 
     def page_listing(self, host: str, path: str) -> Listing | None:
-        """The entry of a page that belongs to another network than its host."""
+        """Return the entry of a page that belongs to another network than its host."""
         for prefix, listing in self.pages.get(host.removeprefix("www."), ()):
             if path == prefix or path.startswith(prefix + "/"):
                 return listing
@@ -69,7 +69,7 @@ class NetworkTable:
 
 
 def find_listing(address: Address) -> Listing | None:
-    """The entry that ``address`` falls under; None where it falls under none."""
+    """Return the entry of an address, or None."""
     table = load_networks()
     if address.scheme == "android-app":
         return table.apps.get(address.host)
@@ -81,7 +81,7 @@ def find_listing(address: Address) -> Listing | None:
 
 @cache
 def load_networks() -> NetworkTable:
-    """The tables of every data file; read once."""
+    """Read the tables of every data file, once."""
     hosts: dict[str, Listing] = {}
     first_labels: dict[str, Listing] = {}
     apps: dict[str, Listing] = {}
@@ -108,7 +108,7 @@ def _read_tables(kind: Kind) -> dict[str, Any]:
 
 
 def _entries(tables: Mapping[str, Any], section: str) -> Iterator[tuple[str, str]]:
-    """Each (network, entry) of a section, with ``google.{google}`` spelt out by its endings."""
+    """Yield a section's networks and entries; ``google.{google}`` becomes one entry per ending."""
     endings: Mapping[str, str] = tables.get("endings", {})
     for name, entries in tables.get(section, {}).items():
         for entry in entries:

@@ -1,4 +1,4 @@
-"""A request's bytes or parameters as a model of the contract, or the error that names the field."""
+"""Parses a request's body or query string as a model of the contract."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -22,12 +22,12 @@ from millimetric_mcp.errors import RequestError
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
-# A "+" that was not percent-encoded arrives as a space; before an offset it can be nothing else.
+# A "+" that was not percent-encoded arrives as a space.
 _LOST_PLUS = re.compile(r" (?=[0-9]{2}:?[0-9]{2}$)")
 
 
 def read_body(model: type[ModelT], body: bytes) -> ModelT:
-    """The model that a JSON body describes.
+    """Parse a JSON body.
 
     Raises:
         RequestError: invalid_payload.
@@ -41,18 +41,18 @@ def read_body(model: type[ModelT], body: bytes) -> ModelT:
             ErrorCode.INVALID_PAYLOAD, list_field_errors(error)
         ) from None
     except ValueError as error:
-        fault = FieldError("", f"Invalid JSON: {error}", "json_invalid")
-        raise RequestError.from_field_errors(ErrorCode.INVALID_PAYLOAD, [fault]) from None
+        invalid = FieldError("", f"Invalid JSON: {error}", "json_invalid")
+        raise RequestError.from_field_errors(ErrorCode.INVALID_PAYLOAD, [invalid]) from None
     return request
 
 
 def check_times(events: Sequence[TrackEvent], *, now: datetime, in_batch: bool) -> None:
-    """Nothing, where every event's time lies between 1970 and a day from ``now``.
+    """Raise if an event's time is before 1970 or more than a day after ``now``.
 
     Raises:
         RequestError: invalid_payload, naming each event's timestamp.
     """
-    faults = []
+    errors: list[FieldError] = []
     for index, event in enumerate(events):
         if event.timestamp is None:
             continue
@@ -60,13 +60,13 @@ def check_times(events: Sequence[TrackEvent], *, now: datetime, in_batch: bool) 
             check_timestamp_range(event.timestamp, now=now)
         except ValueError as error:
             field = f"events[{index}].timestamp" if in_batch else "timestamp"
-            faults.append(FieldError(field, str(error), "timestamp"))
-    if faults:
-        raise RequestError.from_field_errors(ErrorCode.INVALID_PAYLOAD, faults)
+            errors.append(FieldError(field, str(error), "timestamp"))
+    if errors:
+        raise RequestError.from_field_errors(ErrorCode.INVALID_PAYLOAD, errors)
 
 
 def read_params(model: type[ModelT], pairs: Iterable[tuple[str, str]]) -> ModelT:
-    """The model that a query string describes; of a repeated parameter the first counts.
+    """Parse a query string; of a repeated parameter the first counts.
 
     Raises:
         RequestError: invalid_group_by, else invalid_params.
@@ -78,8 +78,8 @@ def read_params(model: type[ModelT], pairs: Iterable[tuple[str, str]]) -> ModelT
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        faults = list_field_errors(error)
-        if any(fault.kind == "group_by" for fault in faults):
-            details = error_details(faults) | {"allowed": list(GroupColumn)}
+        errors = list_field_errors(error)
+        if any(wrong.kind == "group_by" for wrong in errors):
+            details = error_details(errors) | {"allowed": list(GroupColumn)}
             raise RequestError(ErrorCode.INVALID_GROUP_BY, details=details) from None
-        raise RequestError.from_field_errors(ErrorCode.INVALID_PARAMS, faults) from None
+        raise RequestError.from_field_errors(ErrorCode.INVALID_PARAMS, errors) from None

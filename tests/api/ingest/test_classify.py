@@ -51,7 +51,7 @@ def test_every_rule_has_an_example():
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.rule_id)
-def test_each_rule_fires_with_its_source_medium_and_confidence(rule):
+def test_each_rule_returns_its_source_medium_and_confidence(rule):
     query, referrer, source, medium = EXAMPLES[rule.rule_id]
     found = classify(f"{HOME}?{query}", referrer, SITE)
     assert found == (source, medium, None, rule.confidence, rule.rule_id)
@@ -61,7 +61,7 @@ CLICK_IDS = [rule.rule_id for rule in RULES if rule.fires_when.startswith("the U
 
 
 @pytest.mark.parametrize("place", range(11), ids=CLICK_IDS)
-def test_of_several_click_ids_the_first_of_the_cascade_decides_whatever_their_order(place):
+def test_the_first_click_id_in_rule_order_decides(place):
     remaining = CLICK_IDS[place:]
     everything = [f"{name}=1" for name in reversed(remaining)]
     query = "&".join(["utm_source=facebook", "utm_medium=cpc", "fbclid=1", *everything])
@@ -93,7 +93,7 @@ def test_the_earlier_rule_wins(query, referrer, rule_id):
     assert rule_of(query, referrer) == rule_id
 
 
-def test_a_listed_network_comes_before_the_site_itself():
+def test_a_listed_network_is_checked_before_the_own_site():
     facebook = "https://www.facebook.com/"
     assert classify(facebook, facebook, "www.facebook.com").rule_id == "ref_facebook"
 
@@ -114,13 +114,13 @@ PAID_MEDIUMS = [
         pytest.param("  {} ".format, id="blanks around"),
     ],
 )
-def test_paid_mediums_are_paid_however_they_are_written(medium, written):
+def test_paid_mediums_are_recognised_in_any_case_and_spacing(medium, written):
     query = f"utm_source=x&utm_medium={written(medium).replace(' ', '%20')}"
     assert rule_of(query) == "utm_paid"
 
 
 @pytest.mark.parametrize("medium", ["paid social", "PAID+SOCIAL", "paid%20search", "Paid-Search"])
-def test_a_space_or_a_hyphen_in_a_medium_is_an_underscore(medium):
+def test_spaces_and_hyphens_in_a_medium_are_read_as_underscores(medium):
     assert rule_of(f"utm_medium={medium}") == "utm_paid_unknown"
 
 
@@ -142,11 +142,11 @@ def test_other_mediums_are_not_paid(medium):
     ],
 )
 @pytest.mark.parametrize("more", ["", "&utm_medium=cpc"], ids=["explicit", "paid"])
-def test_the_aliases_hold_in_every_utm_rule_and_for_whole_values_only(source, meaning, more):
+def test_aliases_apply_in_every_utm_rule_to_whole_values(source, meaning, more):
     assert classify(f"{HOME}?utm_source={source}{more}", None, SITE).source == meaning
 
 
-def test_the_campaign_is_kept_as_written_whatever_rule_fires():
+def test_the_campaign_is_kept_as_written_with_every_rule():
     for query, referrer, _, _ in EXAMPLES.values():
         url = f"{HOME}?{query}&utm_campaign=%20Spring%20SALE%20"
         assert classify(url, referrer, SITE).campaign == "Spring SALE"
@@ -181,7 +181,7 @@ def test_the_campaign_is_kept_as_written_whatever_rule_fires():
         pytest.param("", "direct", id="nothing"),
     ],
 )
-def test_a_url_is_read_as_far_as_it_can_be(url, rule_id):
+def test_parameters_are_read_from_invalid_urls(url, rule_id):
     assert classify(url, None, SITE).rule_id == rule_id
 
 
@@ -198,13 +198,13 @@ def test_a_url_is_read_as_far_as_it_can_be(url, rule_id):
         ("ÄÖ", "äö"),
     ],
 )
-def test_a_utm_value_is_decoded_into_text_that_can_be_stored(value, source):
+def test_a_utm_value_is_decoded_without_control_characters(value, source):
     found = classify(f"{HOME}?utm_source={value}", None, SITE).source
     assert found == source
     assert found.encode()
 
 
-def test_of_repeated_parameters_the_first_counts():
+def test_the_first_of_repeated_parameters_counts():
     url = f"{HOME}?utm_source=a&UTM_SOURCE=b&utm_source=c"
     assert classify(url, None, SITE).source == "a"
 
@@ -243,7 +243,7 @@ def test_of_repeated_parameters_the_first_counts():
         "Google search",
     ],
 )
-def test_a_referrer_that_names_no_place_on_the_web_is_direct(referrer):
+def test_a_referrer_outside_the_web_is_direct(referrer):
     assert classify(HOME, referrer, SITE).rule_id == "direct"
 
 
@@ -271,7 +271,7 @@ def test_a_referrer_that_names_no_place_on_the_web_is_direct(referrer):
         "Android-App://com.google.android.googlequicksearchbox",
     ],
 )
-def test_the_host_is_found_however_the_referrer_is_written(referrer):
+def test_the_host_is_found_in_every_form_of_a_referrer(referrer):
     assert classify(HOME, referrer, SITE)[:2] == ("google", "organic")
 
 
@@ -289,6 +289,10 @@ def test_the_host_is_found_however_the_referrer_is_written(referrer):
         ("http://intranet/", "intranet"),
         ("https://blog.bücher.example/", "xn--bcher-kva.example"),
         ("https://blog.xn--bcher-kva.example/", "xn--bcher-kva.example"),
+        ("https://faß.de/", "xn--fa-hia.de"),
+        ("https://βόλος.com/", "xn--nxasmm1c.com"),
+        ("https://www.i❤.ws/", "xn--i-7iq.ws"),
+        ("https://Ｂｌｏｇ。example/", "blog.example"),
         ("android-app://com.example.reader/", "com.example.reader"),
         ("ios-app://544007664/", "544007664"),
         ("https://facebook.com@evil.test/", "evil.test"),
@@ -296,7 +300,7 @@ def test_the_host_is_found_however_the_referrer_is_written(referrer):
         ("https://evil.test\\@facebook.com/", "evil.test"),
     ],
 )
-def test_another_referrer_is_called_by_its_registrable_name(referrer, source):
+def test_an_unlisted_referrer_is_named_by_its_registrable_domain(referrer, source):
     assert classify(HOME, referrer, SITE)[:2] == (source, "referral")
 
 
@@ -311,9 +315,10 @@ def test_another_referrer_is_called_by_its_registrable_name(referrer, source):
         ("localhost:8080", "http://localhost:3000/"),
         ("[2001:db8::1]", "http://[2001:db8:0::1]:80/"),
         ("bücher.example", "https://xn--bcher-kva.example/"),
+        ("faß.de", "https://www.xn--fa-hia.de/"),
     ],
 )
-def test_a_referrer_on_the_site_itself_is_internal(request_host, referrer):
+def test_a_referrer_on_the_same_site_is_internal(request_host, referrer):
     assert classify(None, referrer, request_host).rule_id == "ref_internal"
 
 

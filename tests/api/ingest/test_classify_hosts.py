@@ -47,32 +47,32 @@ def test_every_listed_app_gets_the_medium_of_its_table():
         assert answer(f"android-app://{package}/") == (source, MEDIUMS[listing.kind])
 
 
-def test_a_host_below_a_listed_one_is_the_same_network_unless_the_entry_stands_alone():
+def test_a_host_below_a_listed_one_matches_unless_the_entry_is_for_one_host():
     for host, listing in TABLE.hosts.items():
         is_listed = TABLE.host_listing(f"zz9.{host}") is listing
         assert is_listed is not listing.alone, host
 
 
 @pytest.mark.parametrize("disguise", ["https://{}.evil.test/", "https://evil.test/{}/?u={}#{}"])
-def test_a_listed_host_as_part_of_another_address_never_matches(disguise):
+def test_a_listed_host_inside_another_address_does_not_match(disguise):
     for host in TABLE.hosts:
         referrer = disguise.replace("{}", host)
         assert answer(referrer) == ("evil.test", "referral"), referrer
 
 
-def test_a_listed_host_as_a_user_name_never_matches():
+def test_a_listed_host_as_a_user_name_does_not_match():
     for host in TABLE.hosts:
         assert answer(f"https://{host}@evil.test/") == ("evil.test", "referral")
         assert answer(f"https://{host}:{host}@evil.test/") == ("evil.test", "referral")
 
 
-def test_a_longer_name_never_matches():
+def test_a_longer_name_does_not_match():
     for host in TABLE.hosts:
         if registrable_domain(host) == host:
             assert answer(f"https://not{host}/") == (f"not{host}", "referral")
 
 
-def test_a_package_is_no_host_and_a_host_no_package():
+def test_app_packages_and_hosts_are_not_confused():
     for package in TABLE.apps:
         assert answer(f"https://{package}/")[1] == "referral"
     for host in TABLE.hosts:
@@ -80,7 +80,7 @@ def test_a_package_is_no_host_and_a_host_no_package():
             assert answer(f"android-app://{host}/") == (host, "referral")
 
 
-def test_no_entry_stands_twice_in_a_table_or_below_one_of_the_same_network():
+def test_no_entry_is_repeated_or_implied_by_another():
     for host, listing in TABLE.hosts.items():
         _, dot, above = host.partition(".")
         while dot:
@@ -90,7 +90,7 @@ def test_no_entry_stands_twice_in_a_table_or_below_one_of_the_same_network():
             _, dot, above = above.partition(".")
 
 
-def test_hosts_are_written_in_their_canonical_form_under_a_real_suffix():
+def test_hosts_are_canonical_and_have_a_public_suffix():
     suffixes = PublicSuffixList(accept_unknown=False)
     for host in TABLE.hosts:
         assert host == host.lower().strip(".")
@@ -98,7 +98,7 @@ def test_hosts_are_written_in_their_canonical_form_under_a_real_suffix():
         assert suffixes.publicsuffix(host), host
 
 
-def test_googles_country_domains_hang_under_the_registries_own_suffixes():
+def test_googles_country_domains_have_public_suffixes():
     registries = PublicSuffixList(only_icann=True, accept_unknown=False)
     domains = [host for host in TABLE.hosts if host.startswith("google.")]
     assert len(domains) > 220
@@ -107,7 +107,7 @@ def test_googles_country_domains_hang_under_the_registries_own_suffixes():
 
 
 @pytest.mark.parametrize("ending", ["com.de", "evil", "org", "dev", "co.com", "tv.evil.test"])
-def test_googles_name_under_another_suffix_is_not_google(ending):
+def test_googles_name_with_another_suffix_is_not_google(ending):
     assert answer(f"https://www.google.{ending}/")[1] == "referral"
 
 

@@ -23,21 +23,21 @@ REFERRERS = read_rows("referrers.jsonl")
 
 
 @pytest.mark.parametrize("row", URLS, ids=lambda row: f"{row['url']} from {row['referrer']}")
-def test_a_labelled_url_is_classified_as_the_rules_say(row):
+def test_a_labelled_url_has_its_expected_classification(row):
     found = classify(row["url"], row["referrer"], row["request_host"])
     names = ("source", "medium", "campaign", "confidence", "rule")
     assert dict(zip(names, found, strict=True)) == row["cascade"]
 
 
 @pytest.mark.parametrize("row", REFERRERS, ids=lambda row: row["referrer"])
-def test_a_labelled_referrer_is_classified_as_the_rules_say(row):
+def test_a_labelled_referrer_has_its_expected_classification(row):
     found = classify(f"https://{row['request_host']}/", row["referrer"], row["request_host"])
     expected = row["cascade"]
     assert found[:2] == (expected["source"], expected["medium"])
     assert found[3:] == (expected["confidence"], expected["rule"])
 
 
-def test_at_least_95_percent_of_referrers_get_the_medium_of_a_good_classifier():
+def test_at_least_95_percent_of_referrers_have_the_labelled_medium():
     agreed = [
         classify(None, row["referrer"], row["request_host"]).medium == row["medium"]
         for row in REFERRERS

@@ -32,7 +32,7 @@ INPUTS = st.none() | URL_LIKE
 @given(url=INPUTS, referrer=INPUTS, request_host=INPUTS)
 @example(url="?utm_source=\ud800", referrer="https://\udfff", request_host="\ud800")
 @example(url="?utm_source=%C4%B0", referrer="https://[::1%25\x00]/", request_host="[")
-def test_whatever_comes_in_a_storable_attribution_comes_out(url, referrer, request_host):
+def test_any_input_is_classified_as_storable_text(url, referrer, request_host):
     found = classify(url, referrer, request_host)
     assert found.confidence is CONFIDENCES[found.rule_id]
     for value in (found.source, found.medium, found.campaign or "x"):
@@ -45,7 +45,7 @@ def test_whatever_comes_in_a_storable_attribution_comes_out(url, referrer, reque
 
 @settings(max_examples=500, deadline=None)
 @given(url=INPUTS, referrer=INPUTS)
-def test_an_explanation_of_anything_is_plain_text(url, referrer):
+def test_any_input_is_explained_as_printable_text(url, referrer):
     text = render_explanation(explain(url, referrer, None))
     assert all(line.isprintable() for line in text.splitlines())
     assert text.encode()
@@ -53,7 +53,7 @@ def test_an_explanation_of_anything_is_plain_text(url, referrer):
 
 @settings(max_examples=800, deadline=None)
 @given(INPUTS)
-def test_a_host_is_canonical_and_reading_it_again_changes_nothing(url):
+def test_a_canonical_host_does_not_change_again(url):
     host = host_of(url)
     assert host is None or re.fullmatch(r"[a-z0-9._-]+|\[[0-9a-f:.]+\]", host)
     assert host is None or host_of(f"https://{host}/") == host
@@ -76,7 +76,7 @@ def test_a_host_is_canonical_and_reading_it_again_changes_nothing(url):
         pytest.param(lambda n: "https://a.example/" + "?#" * n, id="delimiters"),
     ],
 )
-def test_a_gigantic_input_costs_no_more_than_its_length(make):
+def test_the_time_for_a_huge_input_is_linear(make):
     text = make(30_000)
     started = time.process_time()
     found = classify(text, text, text)

@@ -38,7 +38,7 @@ SALT = b"s" * 32
 
 
 @pytest.mark.parametrize("row", LABELLED, ids=lambda row: row["ua"][:120])
-def test_a_labelled_user_agent_is_understood(row):
+def test_a_labelled_user_agent_has_its_expected_device(row):
     found = parse_user_agent(row["ua"])._asdict()
     labels = {name: row[name] for name in found if row[name] is not None}
     assert {name: found[name] for name in labels} == labels
@@ -47,12 +47,12 @@ def test_a_labelled_user_agent_is_understood(row):
 @pytest.mark.parametrize(
     ("device_type", "browser", "os", "user_agent"), MORE, ids=[row[3][:120] for row in MORE]
 )
-def test_a_user_agent_beyond_the_labelled_ones_is_understood(device_type, browser, os, user_agent):
+def test_further_user_agents_have_their_expected_device(device_type, browser, os, user_agent):
     assert parse_user_agent(user_agent) == Device(device_type, browser, os)
 
 
 @pytest.mark.parametrize("nothing", [None, "", " ", "\x00", "\ud800", "?" * 100_000])
-def test_without_a_readable_user_agent_the_device_is_unknown(nothing):
+def test_the_device_is_unknown_without_a_user_agent(nothing):
     assert parse_user_agent(nothing) == Device("", "", "")
 
 
@@ -63,7 +63,7 @@ def test_a_user_agent_is_cut_before_it_is_parsed():
 
 @settings(max_examples=300, deadline=None)
 @given(st.text(st.characters(exclude_categories=()), max_size=600))
-def test_any_user_agent_ends_in_the_contracts_vocabulary(text):
+def test_any_user_agent_gives_words_of_the_contract(text):
     for user_agent in (text, f"Mozilla/5.0 ({text}) Chrome/1"):
         found = parse_user_agent(user_agent)
         assert found.device_type in {"mobile", "tablet", "desktop", ""}
@@ -71,7 +71,7 @@ def test_any_user_agent_ends_in_the_contracts_vocabulary(text):
         assert found.os in {"windows", "macos", "android", "ios", "linux", ""}
 
 
-def test_a_public_address_has_the_country_of_the_look_up():
+def test_a_public_address_has_the_country_that_the_look_up_returns():
     asked = []
 
     def lookup(ip):
@@ -93,16 +93,16 @@ def test_a_public_address_has_the_country_of_the_look_up():
         *("::", "::1", "fe80::1%eth0", "fc00::1", "2001:db8::1", "::ffff:10.0.0.1"),
     ],
 )
-def test_no_other_address_is_looked_up(ip):
+def test_an_address_that_is_not_public_is_not_looked_up(ip):
     assert country_of(ip, lookup=lambda ip: pytest.fail(f"looked up {ip}")) == ""
 
 
 @pytest.mark.parametrize("answer", [None, "", "EU", "AP", "ZZ", "nl", "NLD", "N1"])
-def test_what_is_no_countrys_code_is_no_country(answer):
+def test_a_code_that_is_not_a_countrys_is_left_out(answer):
     assert country_of("193.0.6.139", lookup=lambda _: answer) == ""
 
 
-def test_the_offline_look_up_knows_countries_and_says_nothing_finer():
+def test_the_offline_look_up_returns_countries_only():
     pytest.importorskip("iptocc")
     lookup = load_country_lookup()
     assert lookup("8.8.8.8") == "US"
@@ -111,12 +111,12 @@ def test_the_offline_look_up_knows_countries_and_says_nothing_finer():
     assert lookup("192.168.1.1") == ""
 
 
-def test_without_the_extra_no_country_is_known(monkeypatch):
+def test_countries_are_unknown_without_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "iptocc", None)
     assert load_country_lookup()("8.8.8.8") == ""
 
 
-def test_an_address_is_hashed_under_the_salt_and_the_utc_date():
+def test_an_address_is_hashed_with_the_salt_and_the_utc_date():
     expected = hmac.digest(SALT + b"2026-05-16", b"193.0.6.139", hashlib.sha256)[:16]
     assert hash_ip("193.0.6.139", salt=SALT, date_utc=DAY) == expected
 
@@ -136,11 +136,11 @@ def test_the_hash_changes_with_the_day_the_salt_and_the_address():
     ("one", "other"),
     [("193.0.6.139", "::ffff:193.0.6.139"), ("2001:67c:2e8::1", "2001:067C:02E8:0::0001")],
 )
-def test_one_address_has_one_hash_however_it_is_written(one, other):
+def test_all_forms_of_an_address_have_the_same_hash(one, other):
     first, second = (hash_ip(ip, salt=SALT, date_utc=DAY) for ip in (one, other))
     assert first == second
 
 
 @pytest.mark.parametrize("ip", ["", "unknown", "\x00", "\ud800", "a" * 10_000])
-def test_what_is_no_address_is_hashed_all_the_same(ip):
+def test_text_that_is_not_an_address_is_hashed_too(ip):
     assert len(hash_ip(ip, salt=SALT, date_utc=DAY)) == 16

@@ -127,7 +127,7 @@ def test_a_store_in_the_data_directory_itself_is_served(start_api, tmp_path):
         ),
         pytest.param(
             lambda data_dir: (data_dir / "tmp").touch(),
-            "tmp can't be made: File exists",
+            "tmp is a file. Choose a directory.",
             id="no-temporary-directory",
         ),
     ],
