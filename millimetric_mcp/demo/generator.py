@@ -18,7 +18,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 from millimetric_mcp.contract.attribution import Attribution, Confidence
-from millimetric_mcp.contract.validation import EPOCH
+from millimetric_mcp.contract.validation import to_ms
 from millimetric_mcp.demo.shop import (
     NO_DEVICE,
     Channel,
@@ -76,7 +76,7 @@ class _Visitor:
 
 def generate(*, seed: int, end: datetime, events: int, days: int = 30) -> Iterator[GeneratedEvent]:
     """Yield exactly ``events`` events of the ``days`` before ``end`` (exclusive), oldest first."""
-    visits = _Visits(Random(seed), until_ms=_to_ms(end))  # noqa: S311 - the data must repeat
+    visits = _Visits(Random(seed), until_ms=to_ms(end))  # noqa: S311 - the data must repeat
     created = 0
     waiting: list[GeneratedEvent] = []
     for hour, events_until in _plan_hours(end=end, events=events, days=days):
@@ -85,16 +85,12 @@ def generate(*, seed: int, end: datetime, events: int, days: int = 30) -> Iterat
             created += len(visit)
             waiting += visit
         waiting.sort(key=_get_time)
-        ready = bisect_left(waiting, _to_ms(hour) + HOUR_MS, key=_get_time)
+        ready = bisect_left(waiting, to_ms(hour) + HOUR_MS, key=_get_time)
         yield from waiting[:ready]
         del waiting[:ready]
 
 
 _get_time = attrgetter("timestamp_ms")
-
-
-def _to_ms(moment: datetime) -> int:
-    return (moment - EPOCH) // timedelta(milliseconds=1)
 
 
 def _plan_hours(*, end: datetime, events: int, days: int) -> Iterator[tuple[datetime, int]]:
@@ -137,7 +133,7 @@ class _Visits:
     def create(self, hour: datetime) -> list[GeneratedEvent]:
         """Return the events of one visit that begins in ``hour``, none after the month's end."""
         rng, until_ms = self._rng, self._until_ms
-        starts_ms = min(_to_ms(hour) + int(rng.random() * HOUR_MS), until_ms - 1)
+        starts_ms = min(to_ms(hour) + int(rng.random() * HOUR_MS), until_ms - 1)
         visitor = self._find_returning(starts_ms)
         channel = self._channels[visitor is not None, hour.weekday()].pick(rng)
         landing = channel.land(rng, hour.date())

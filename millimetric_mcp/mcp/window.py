@@ -36,7 +36,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import TypeVar
 from zoneinfo import ZoneInfo, available_timezones
 
-from millimetric_mcp.contract.validation import EPOCH, is_zone_name, parse_timestamp
+from millimetric_mcp.contract.validation import EPOCH, cut_to_ms, is_zone_name, parse_timestamp
 from millimetric_mcp.errors import InvalidArguments
 
 __all__ = ["DEFAULT_DAYS", "FORMS", "PERIODS", "Window", "resolve_window"]
@@ -231,7 +231,7 @@ def _read_form(text: str, clock: _Clock) -> _Given:
         return _Given(_start_of(date.fromisoformat(text), clock.zone))
     if _LOCAL_TIME.fullmatch(text):
         local = datetime.fromisoformat(text.upper().replace(",", "."))
-        return _Given(_cut_to_ms(_to_utc(local, clock.zone)))
+        return _Given(cut_to_ms(_to_utc(local, clock.zone)))
     return _Given(parse_timestamp(text))
 
 
@@ -297,10 +297,6 @@ def _start_of(day: date, zone: ZoneInfo) -> datetime:
 def _to_utc(local: datetime, zone: ZoneInfo) -> datetime:
     """Return the moment of a local time: the first of two; later by the jump if skipped."""
     return local.replace(tzinfo=zone, fold=0).astimezone(UTC)
-
-
-def _cut_to_ms(moment: datetime) -> datetime:
-    return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
 
 
 def _show(moment: datetime, zone: ZoneInfo) -> str:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from uuid import uuid4
 
 from millimetric_mcp.api.ingest.address import host_of, read_address
@@ -16,9 +16,7 @@ from millimetric_mcp.api.ingest.enrich import (
 )
 from millimetric_mcp.contract.columns import StoredEvent
 from millimetric_mcp.contract.events import IDENTIFY_EVENT, IdentifyRequest, TrackEvent
-from millimetric_mcp.contract.validation import EPOCH
-
-_MILLISECOND = timedelta(milliseconds=1)
+from millimetric_mcp.contract.validation import to_ms
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +70,7 @@ def build_event(
         path = address.path if address and has_path else path_of(url)
     return StoredEvent(
         project_id=request.project_id,
-        timestamp_ms=((event.timestamp or request.received_at) - EPOCH) // _MILLISECOND,
+        timestamp_ms=to_ms(event.timestamp or request.received_at),
         event_name=event.event,
         event_id=event.event_id or "",
         anonymous_id=event.anonymous_id or new_id(),
