@@ -1,22 +1,22 @@
 """Every exception of this package.
 
 MillimetricError
-├── SettingsError              a setting is missing or wrong; every fault is named at once
-├── RequestError               a request the API answers with an error body
-├── StoreError                 the event store
-│   ├── StoreUnavailable       nothing was stored: queue full or store down
-│   │   └── StoreRefused       nothing was stored: the store said no to this statement
-│   ├── StoreUncertain         it is not known whether the write happened
-│   └── DataDirectoryInUse     another process holds the embedded store's directory
-├── DemoFailed                 the walk-through can't go on
-├── ToolRefusal                a tool call is refused before anything is sent
-│   ├── InvalidArguments       an argument is unknown, missing or wrong
-│   └── NotAllowed             the server's settings, or what the client can do, forbid it
-└── CallError                  the MCP half's call of the API failed
-    ├── ApiError               the API answered with one of the contract's error codes
-    ├── UpstreamError          no answer, or one that is not the contract's
-    ├── KeyMissing             the call needs a key that is not configured
-    └── UncertainWrite         a write was sent and no answer came: it may be stored
+├── SettingsError              settings are missing or wrong; it names all of them
+├── RequestError               the API refuses a request with an error body
+├── StoreError                 the event store or the control database failed
+│   ├── StoreUnavailable       nothing was stored: it is down, or its queue is full
+│   │   └── StoreRefused       nothing was stored: it refused this statement
+│   ├── StoreUncertain         the write may have been stored
+│   └── DataDirectoryInUse     another process uses the data directory
+├── DemoFailed                 the demo can't go on
+├── ToolRefusal                a tool call is refused before a request is sent
+│   ├── InvalidArguments       arguments are unknown, missing or invalid
+│   └── NotAllowed             the server's settings or the client do not allow it
+└── CallError                  a call of the API failed
+    ├── ApiError               the response is an error of the contract
+    ├── UpstreamError          no response, or one that is not in the contract
+    ├── KeyMissing             the call needs a key that is not set
+    └── UncertainWrite         a write got no response, and may have been stored
 """
 
 from collections.abc import Mapping, Sequence
@@ -50,11 +50,11 @@ __all__ = [
 
 
 class MillimetricError(Exception):
-    """Whatever this package raises on purpose; the text is fit for a person to read."""
+    """The base of this package's errors; their texts are written for people."""
 
 
 class SettingsError(MillimetricError):
-    """One or more settings are missing or wrong; secrets are named, never shown."""
+    """Settings are missing or wrong; a sentence for each, which shows no secret."""
 
     def __init__(self, errors: Sequence[str]) -> None:
         super().__init__("\n".join(errors))
@@ -62,7 +62,7 @@ class SettingsError(MillimetricError):
 
 
 class RequestError(MillimetricError):
-    """A request that the API refuses: the code is the contract, the rest explains it."""
+    """The API refuses a request; ``code`` and ``details`` are those of the error body."""
 
     def __init__(
         self,
@@ -83,11 +83,11 @@ class RequestError(MillimetricError):
 
     @classmethod
     def from_field_errors(cls, code: ErrorCode, errors: Sequence[FieldError]) -> "RequestError":
-        """A refusal whose ``details`` name each fault's field."""
+        """Return a refusal whose ``details`` name the invalid fields."""
         return cls(code, details=error_details(errors))
 
     def body(self) -> dict[str, Any]:
-        """The error body of the contract."""
+        """Return the error body."""
         extras = {
             "details": self.details,
             "origin": self.origin,
@@ -98,11 +98,11 @@ class RequestError(MillimetricError):
 
 
 class StoreError(MillimetricError):
-    """The event store failed."""
+    """The event store or the control database failed."""
 
 
 class StoreUnavailable(StoreError):
-    """Certainly nothing was stored; ``retry_after_s`` says when to try again."""
+    """Nothing was stored; try again after ``retry_after_s`` seconds."""
 
     def __init__(self, message: str, *, retry_after_s: int = 1) -> None:
         super().__init__(message)
@@ -110,27 +110,27 @@ class StoreUnavailable(StoreError):
 
 
 class StoreRefused(StoreUnavailable):
-    """The store said no to one statement; another may well succeed."""
+    """The store refused one statement; others may succeed."""
 
 
 class StoreUncertain(StoreError):
-    """The store did not answer; whether the write happened is not known."""
+    """The store did not answer, so the write may have been stored."""
 
 
 class DataDirectoryInUse(StoreError):
-    """Another process holds the embedded store's data directory."""
+    """Another process uses the data directory."""
 
 
 class DemoFailed(MillimetricError):
-    """The walk-through can't go on: a process died, or an answer was an error."""
+    """The demo can't go on: a process ended, or a result was an error."""
 
 
 class ToolRefusal(MillimetricError):
-    """A tool call is refused before anything is sent."""
+    """A tool call is refused before a request is sent."""
 
 
 class InvalidArguments(ToolRefusal):
-    """Arguments are unknown, missing or wrong: a sentence for each, field first."""
+    """Arguments are unknown, missing or invalid; a sentence for each, field first."""
 
     def __init__(self, errors: Sequence[str]) -> None:
         super().__init__("\n".join(errors))
@@ -138,11 +138,11 @@ class InvalidArguments(ToolRefusal):
 
 
 class NotAllowed(ToolRefusal):
-    """The server's settings, or what the client can do, forbid the call."""
+    """The server's settings or the client do not allow the call."""
 
 
 class NextStep(StrEnum):
-    """What helps against a failed call."""
+    """What to do after a failed call."""
 
     FIX_ARGUMENTS = "fix_arguments"
     WAIT = "wait"
@@ -153,9 +153,9 @@ class NextStep(StrEnum):
 class CallError(MillimetricError):
     """A call of the Millimetric API failed.
 
-    ``next_step`` says what helps: other arguments, waiting ``retry_after_s`` (None: unknown, a
-    little while) and calling again, a person who changes the configuration, or looking
-    whether the write was stored before it is repeated.
+    ``next_step`` says what to do: change the arguments; wait ``retry_after_s`` seconds (None:
+    unknown) and call again; let a person change the configuration; or check whether the write
+    was stored before repeating it.
     """
 
     next_step: NextStep
@@ -175,8 +175,8 @@ _NEXT_STEPS: Mapping[int, NextStep] = {
 class ApiError(CallError):
     """The API refused the call with a code of the contract.
 
-    ``fields`` are the names our own models know among those that the API's details name;
-    nothing else of the answer's text is kept.
+    ``fields`` are the field names in the response that our own models know too. Other text of
+    the response is dropped.
     """
 
     def __init__(
@@ -196,7 +196,7 @@ class ApiError(CallError):
 
 
 class UpstreamError(CallError):
-    """The API could not be reached, or its answer is not the contract's."""
+    """The API could not be reached, or its response is not in the contract."""
 
     def __init__(
         self, message: str, *, next_step: NextStep, retry_after_s: float | None = None
@@ -207,7 +207,7 @@ class UpstreamError(CallError):
 
 
 class KeyMissing(CallError):
-    """The call needs a key that is not configured; ``variable`` names it."""
+    """The call needs a key that is not set; ``variable`` is its environment variable."""
 
     next_step = NextStep.CONFIGURE
 
@@ -217,9 +217,10 @@ class KeyMissing(CallError):
 
 
 class UncertainWrite(CallError):
-    """A write was sent and its fate is unknown; ``event_id`` finds it if it was stored.
+    """A write was sent, and it is unknown whether it was stored.
 
-    Of a batch, which is stored whole or not at all, ``event_id`` is the first event's.
+    ``event_id`` finds the event if it was stored; in a batch, which is stored whole or not at
+    all, it is the first event's.
     """
 
     next_step = NextStep.LOOK_FIRST
@@ -229,10 +230,10 @@ class UncertainWrite(CallError):
         self.event_id = event_id
 
 
-def describe_exception(fault: BaseException) -> str:
-    """A fault's type and place for a log; its text may quote what must not stand there."""
-    step = fault.__traceback__
+def describe_exception(error: BaseException) -> str:
+    """Return an exception's type and place for a log; its text may quote what callers sent."""
+    step = error.__traceback__
     while step is not None and step.tb_next is not None:
         step = step.tb_next
     where = f" at {step.tb_frame.f_code.co_qualname}:{step.tb_lineno}" if step else ""
-    return type(fault).__name__ + where
+    return type(error).__name__ + where

@@ -19,8 +19,6 @@ from millimetric_mcp.contract.keys import (
 from millimetric_mcp.errors import RequestError
 from millimetric_mcp.web.headers import read_bearer
 
-__all__ = ["FindKey", "authenticate", "authorise", "check_origin"]
-
 FindKey = Callable[[str], Awaitable[KeyRecord | None]]
 
 _SHOWN_ORIGIN_CHARS = 256

@@ -13,8 +13,6 @@ from millimetric_mcp.contract.endpoints import BATCH, TRACK, Endpoint
 from millimetric_mcp.errors import RequestError
 from millimetric_mcp.settings import RateLimits
 
-__all__ = ["Bucket", "RateLimiter", "take_token"]
-
 _NS_PER_S = 1_000_000_000
 _LONGEST_WAIT_NS = 86_400 * _NS_PER_S
 _MIN_SWEEP_SIZE = 1024

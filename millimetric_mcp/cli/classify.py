@@ -1,11 +1,11 @@
-"""``millimetric-mcp classify``: which rule of the classifier fires, and why."""
+"""``millimetric-mcp classify``: explain where a visit came from."""
 
 import argparse
 import json
 import sys
 from collections.abc import Mapping
 
-import publicsuffixlist  # noqa: F401  loaded late otherwise: a missing extra is said at once
+import publicsuffixlist  # noqa: F401 - an error at once if the extra is missing
 from pydantic import ValidationError
 
 from millimetric_mcp.api.ingest.address import host_of
@@ -15,11 +15,11 @@ from millimetric_mcp.contract.validation import FieldError, list_field_errors
 
 
 def run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:  # noqa: ARG001
-    """Prints the explanation; every input has one."""
+    """Print the explanation; return 0."""
     explanation = explain(options.url, options.referrer, host_of(options.url))
-    for fault in _list_refusals(options):
+    for wrong in _list_errors(options):
         print(
-            f"millimetric-mcp: the API would refuse this {fault.field}: {fault.message}",
+            f"millimetric-mcp: the API would refuse this {wrong.field}: {wrong.message}",
             file=sys.stderr,
         )
     if options.json:
@@ -29,8 +29,8 @@ def run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:  # noqa
     return 0
 
 
-def _list_refusals(options: argparse.Namespace) -> tuple[FieldError, ...]:
-    """What the API would say of an event of this visit."""
+def _list_errors(options: argparse.Namespace) -> tuple[FieldError, ...]:
+    """Return why the API would refuse an event of this visit."""
     try:
         TrackEvent(event="visit", url=options.url, referrer=options.referrer)
     except ValidationError as error:

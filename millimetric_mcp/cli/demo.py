@@ -1,4 +1,4 @@
-"""``millimetric-mcp demo``: see the main job work, end to end, with nothing set up."""
+"""``millimetric-mcp demo``: see everything work, with nothing to set up."""
 
 import logging
 import sys
@@ -21,17 +21,17 @@ API_MODULES = ("chdb", "clickhouse_connect", "sqlalchemy", "uvicorn", "ua_parser
 
 
 def run(options: Namespace, environ: Mapping[str, str]) -> int:
-    """Walk through it; the exit code, 1 where a number that came back is not the one sent.
+    """Run the demo; return 1 if a number in a result differs from what was sent.
 
     Raises:
         SettingsError: ``--events`` is out of range, or the api extra is not installed.
-        DemoFailed: it could not be walked to its end.
+        DemoFailed: it could not run to its end.
     """
     _check_extra()
     if not MIN_EVENTS <= options.events <= MAX_EVENTS:
-        raise SettingsError([f"--events: must be from {MIN_EVENTS} to {MAX_EVENTS}"])
+        raise SettingsError([f"--events: use {MIN_EVENTS} to {MAX_EVENTS}."])
     if hasattr(sys.stdout, "reconfigure"):
-        sys.stdout.reconfigure(errors="replace")  # a poor terminal shows ? rather than fails
+        sys.stdout.reconfigure(errors="replace")  # print ? for characters that the terminal lacks
     width = None if sys.stdout.isatty() else PIPE_WIDTH_CHARS
     console = Console(file=sys.stdout, width=width, highlight=False)
     # An interrupted run may be over before asyncio notices that its child has ended.
@@ -42,7 +42,7 @@ def run(options: Namespace, environ: Mapping[str, str]) -> int:
 
 
 def _check_extra() -> None:
-    """The API runs as a child: what it lacks is better said before it is started."""
+    """Raise if the extra of the API is missing, before the API starts as a child process."""
     absent = [name for name in API_MODULES if find_spec(name) is None]
     if absent:
         missing = f"{', '.join(absent)} not installed"

@@ -1,4 +1,4 @@
-"""``millimetric-mcp migrate``: the event store's schema, brought up to date."""
+"""``millimetric-mcp migrate``: bring the event store's schema up to date."""
 
 import argparse
 import json
@@ -12,10 +12,10 @@ from millimetric_mcp.settings import StoreSettings, read_settings
 
 
 def run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
-    """Applies what is missing and prints it; nothing to do is a success too.
+    """Apply missing migrations and print them; return 0, also if none is missing.
 
     Raises:
-        StoreError: the store can't be reached, refuses, or another process holds it.
+        StoreError: the store can't be reached, it failed, or another process uses it.
     """
     settings = read_settings(StoreSettings, environ=environ, options=vars(options))
     keep_private()

@@ -195,7 +195,7 @@ def test_demo_refuses_a_number_of_events_out_of_range(tmp_path: Path, events: st
     with start_demo(tmp_path, f"--events={events}") as process:
         output = read_rest(process)
     assert process.returncode == 2
-    assert output == "millimetric-mcp: --events: must be from 1000 to 100000000\n"
+    assert output == "millimetric-mcp: --events: use 1000 to 100000000.\n"
     assert_nothing_left(tmp_path)
 
 

@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from millimetric_mcp.contract.keys import KeyRecord
 from millimetric_mcp.errors import StoreUnavailable
 
-__all__ = ["KeyCache"]
-
 FindKeys = Callable[[Collection[str]], Mapping[str, KeyRecord]]
 
 

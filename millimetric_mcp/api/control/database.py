@@ -24,17 +24,6 @@ from millimetric_mcp.contract.keys import (
 )
 from millimetric_mcp.errors import SettingsError
 
-__all__ = [
-    "FIRST_ORIGINS",
-    "FIRST_PROJECT",
-    "Control",
-    "KeySummary",
-    "NewKey",
-    "Retention",
-    "Revocation",
-    "open_control",
-]
-
 FIRST_PROJECT = "default"
 FIRST_ORIGINS = ("http://localhost:5173", "http://localhost:8787")
 

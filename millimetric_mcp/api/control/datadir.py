@@ -14,18 +14,6 @@ from millimetric_mcp.api.control.engine import parse_dsn
 from millimetric_mcp.errors import SettingsError
 from millimetric_mcp.settings import MIN_SECRET_LENGTH, ApiSettings, ControlSettings
 
-__all__ = [
-    "Secrets",
-    "control_dsn",
-    "find_data_dir",
-    "keep_private",
-    "make_private_directory",
-    "prepare_data_dir",
-    "read_or_make_secret",
-    "resolve_secrets",
-    "write_private_file",
-]
-
 _WHERE = "--data-dir / MILLIMETRIC_DATA_DIR"
 _CONTROL_FILE = "control.sqlite3"
 _PEPPER_FILE = "pepper"

@@ -16,8 +16,6 @@ from sqlalchemy import RowMapping, insert, or_, select, update
 from millimetric_mcp.api.control.engine import Database
 from millimetric_mcp.api.control.schema import deletions
 
-__all__ = ["Deletion", "DeletionLog"]
-
 _SALT_BYTES = 16
 _COLUMNS = ("id", "project_id", "user_hash", "cutoff", "requested_at", "completed_at")
 

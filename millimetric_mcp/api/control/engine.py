@@ -18,8 +18,6 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from millimetric_mcp.errors import SettingsError, StoreUnavailable
 
-__all__ = ["Database", "open_database", "parse_dsn"]
-
 _WHERE = "--control / MILLIMETRIC_CONTROL"
 _LOCK_WAIT_S = 10.0
 _SECONDS = re.compile(r"\d{1,6}(\.\d+)?")

@@ -30,8 +30,6 @@ from millimetric_mcp.contract.keys import KeyEnv, KeyKind
 from millimetric_mcp.contract.validation import EPOCH
 from millimetric_mcp.errors import SettingsError
 
-__all__ = ["deletions", "deployment", "keys", "projects", "upgrade_schema"]
-
 _MICROSECOND = timedelta(microseconds=1)
 
 
