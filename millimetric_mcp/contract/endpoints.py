@@ -6,27 +6,10 @@ from typing import Any, Generic, Literal, TypeVar
 
 from pydantic import BaseModel
 
+from millimetric_mcp.contract import events, reads
 from millimetric_mcp.contract.codes import ErrorCode
 from millimetric_mcp.contract.columns import SHOWN_COLUMNS
-from millimetric_mcp.contract.events import (
-    BatchRequest,
-    BatchResult,
-    ForgetRequest,
-    ForgetResult,
-    IdentifyRequest,
-    IdentifyResult,
-    TrackEvent,
-    TrackResult,
-)
 from millimetric_mcp.contract.keys import Scope
-from millimetric_mcp.contract.reads import (
-    QueryParams,
-    QueryResult,
-    SourcesParams,
-    SourcesResult,
-    StatsParams,
-    StatsResult,
-)
 
 RequestT = TypeVar("RequestT", bound=BaseModel)
 ResultT = TypeVar("ResultT", bound=BaseModel)
@@ -82,7 +65,7 @@ _EVENT = {
     "url": _EVENT_ROW["url"],
     "path": "/",
     "referrer": "https://l.facebook.com/",
-    "properties": {"plan": "free", "team_size": 4},
+    "properties": {"plan": "free"},
 }
 _WINDOW = {"from": "2026-05-01T00:00:00Z", "to": "2026-06-01T00:00:00Z"}
 _GROUP = {"source": "facebook", "medium": "paid"}
@@ -91,8 +74,8 @@ TRACK = Endpoint(
     method="POST",
     path="/v1/track",
     scope=Scope.INGEST,
-    request=TrackEvent,
-    result=TrackResult,
+    request=events.TrackEvent,
+    result=events.TrackResult,
     status=202,
     summary="Store one event.",
     errors=(*_WRITE_ERRORS, ErrorCode.ORIGIN_NOT_ALLOWED, ErrorCode.RATE_LIMITED),
@@ -103,8 +86,8 @@ BATCH = Endpoint(
     method="POST",
     path="/v1/batch",
     scope=Scope.INGEST,
-    request=BatchRequest,
-    result=BatchResult,
+    request=events.BatchRequest,
+    result=events.BatchResult,
     status=202,
     summary="Store 1 to 1000 events, all or none.",
     errors=(*_WRITE_ERRORS, ErrorCode.ORIGIN_NOT_ALLOWED, ErrorCode.RATE_LIMITED),
@@ -115,8 +98,8 @@ IDENTIFY = Endpoint(
     method="POST",
     path="/v1/identify",
     scope=Scope.INGEST,
-    request=IdentifyRequest,
-    result=IdentifyResult,
+    request=events.IdentifyRequest,
+    result=events.IdentifyResult,
     summary="Tie a visitor to a known person.",
     errors=(*_WRITE_ERRORS, ErrorCode.ORIGIN_NOT_ALLOWED),
     request_example={"anonymous_id": "u_abc", "user_id": "user_42", "traits": {"plan": "pro"}},
@@ -126,8 +109,8 @@ FORGET = Endpoint(
     method="POST",
     path="/v1/forget",
     scope=Scope.FORGET,
-    request=ForgetRequest,
-    result=ForgetResult,
+    request=events.ForgetRequest,
+    result=events.ForgetResult,
     summary="Delete every event of a user.",
     errors=(*_WRITE_ERRORS, ErrorCode.FORGET_REQUIRES_SECRET_KEY, ErrorCode.FORGET_FAILED),
     always_certain=True,
@@ -138,8 +121,8 @@ SOURCES = Endpoint(
     method="GET",
     path="/v1/sources",
     scope=Scope.READ,
-    request=SourcesParams,
-    result=SourcesResult,
+    request=reads.SourcesParams,
+    result=reads.SourcesResult,
     summary="Events and visitors by source, with the paid share.",
     errors=_READ_ERRORS,
     request_example={**_WINDOW, "breakdown": "source_medium", "limit": 50},
@@ -152,8 +135,8 @@ STATS = Endpoint(
     method="GET",
     path="/v1/stats",
     scope=Scope.READ,
-    request=StatsParams,
-    result=StatsResult,
+    request=reads.StatsParams,
+    result=reads.StatsResult,
     summary="Events or unique visitors by columns and buckets of time.",
     errors=(*_READ_ERRORS, ErrorCode.INVALID_GROUP_BY),
     request_example={
@@ -173,8 +156,8 @@ QUERY = Endpoint(
     method="GET",
     path="/v1/query",
     scope=Scope.READ,
-    request=QueryParams,
-    result=QueryResult,
+    request=reads.QueryParams,
+    result=reads.QueryResult,
     summary="Raw events, newest first.",
     errors=_READ_ERRORS,
     request_example={

@@ -234,7 +234,10 @@ else:
         __base__=ResponseBody,
         __doc__="One stored event; ``properties`` is a JSON string, times are UTC.",
         **{
-            column.name: (column.values | None if column.null_when_empty else column.values, ...)
+            column.name: (
+                column.values | None if column.nullable else column.values,
+                Field(description=column.meaning),
+            )
             for column in SHOWN_COLUMNS
         },
     )

@@ -6,7 +6,7 @@ from typing import Any
 
 from millimetric_mcp.api.store.clients import ClientPool
 from millimetric_mcp.api.store.statements import Statement, compose_for
-from millimetric_mcp.contract.columns import NULL_WHEN_EMPTY
+from millimetric_mcp.contract.columns import NULLABLE_COLUMNS
 from millimetric_mcp.contract.validation import EPOCH, format_timestamp
 from millimetric_mcp.errors import StoreUnavailable
 
@@ -29,7 +29,7 @@ def _show(name: str, value: object) -> object:
         return format_timestamp(value)
     if isinstance(value, date):
         return f"{value.isoformat()}T00:00:00.000Z"
-    if value == "" and name in NULL_WHEN_EMPTY:
+    if value == "" and name in NULLABLE_COLUMNS:
         return None
     return value
 
