@@ -1,8 +1,9 @@
-"""The skills as documents: their front matter, tables, links and shell blocks; and shells.
+"""Fixtures for the skills: their documents and shell blocks, a running API, and shells.
 
-The modules ``test_*`` need Python only. The modules ``live_*`` run the shell blocks with real
-shells, curl and jq against a running API: ``scripts/test-skills`` collects them. The modules
-``clients_*`` need the validators and clients that ``scripts/validate-skills`` installs.
+Modules named ``test_*`` need only Python. Modules named ``live_*`` run the script and the shell
+blocks with real shells, curl and jq against a running API; ``scripts/test-skills`` runs them.
+Modules named ``clients_*`` need the validators and clients that ``scripts/validate-skills``
+installs.
 """
 
 import json
@@ -33,6 +34,7 @@ from millimetric_mcp.contract.keys import KeyEnv, KeyKind
 from millimetric_mcp.settings import ControlSettings
 
 ROOT = Path(__file__).parents[2]
+MM = ROOT / "skills" / "millimetric-track" / "scripts" / "mm"
 SKILLS = ("millimetric-track", "millimetric-query", "millimetric-mcp-setup")
 SHELLS = {
     "bash": ("bash",),
@@ -40,7 +42,7 @@ SHELLS = {
     "dash": ("dash",),
     "busybox": ("busybox", "sh"),
 }
-"""``busybox`` stands for a system without GNU: its tools are the shell's, too."""
+"""``busybox`` also stands for a system without GNU tools: the script gets busybox's tools."""
 
 NOT_OF_BUSYBOX = {"curl", "jq", "split"}  # Debian's busybox was built without split
 TOOLS = ("curl", "jq", "sed", "grep", "split", "mktemp", "rm", "sleep", "cat", "wc", "env")
@@ -91,7 +93,7 @@ class Document:
         ]
 
     def table(self, first: str) -> list[dict[str, str]]:
-        """The rows of every table whose first column is headed ``first``, in their order."""
+        """Return the rows of every table whose first column is named ``first``, in their order."""
         lines = iter(self.text.splitlines())
         rows, heads = [], None
         for line in lines:
@@ -203,7 +205,7 @@ def setup() -> Skill:
 
 @pytest.fixture
 def guide() -> Document:
-    """What the documentation says of the skills."""
+    """docs/skills.md."""
     (found,) = [each for each in GUIDES if each.name == "skills"]
     return found
 
@@ -221,7 +223,7 @@ def sh_blocks() -> Mapping[str, Block]:
 
 @dataclass(frozen=True)
 class Project:
-    """A project of its own, with the variables that the recipes read."""
+    """A project for one test, with the variables that the recipes read."""
 
     url: str
     keys: Mapping[str, str] = field(repr=False)
@@ -320,14 +322,14 @@ def _await_url(process: subprocess.Popen[bytes], log: Path) -> str:
 
 @pytest.fixture(scope="session")
 def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveApi]:
-    """An API with the limits it has by default; it believes the addresses we say we come from."""
+    """An API with its default limits. It trusts the X-Forwarded-For header of the tests."""
     with _run_api(tmp_path_factory.mktemp("api"), "--trusted-proxy", "127.0.0.1/32") as running:
         yield running
 
 
 @pytest.fixture(scope="module")
 def narrow_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveApi]:
-    """An API that takes one request in two seconds."""
+    """An API that allows one request in two seconds."""
     limits = "track=0.5:1,batch=0.5:1"
     directory = tmp_path_factory.mktemp("narrow-api")
     with _run_api(directory, "--rate-limits", limits) as running:
@@ -336,7 +338,7 @@ def narrow_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveApi]:
 
 @pytest.fixture
 def project(api: LiveApi, request: pytest.FixtureRequest) -> Project:
-    """A project of the test's own."""
+    """A new project."""
     name = re.sub(r"\W+", "-", request.node.name)[:48]
     return api.new_project(f"{name}-{next(_NUMBERS)}")
 
@@ -346,7 +348,7 @@ def wait_until() -> Callable[..., None]:
     def wait(holds: Callable[[], bool], *, timeout_s: float) -> None:
         deadline_s = time.monotonic() + timeout_s
         while not holds():
-            assert time.monotonic() < deadline_s, "it did not come to hold"
+            assert time.monotonic() < deadline_s, "it did not happen in time"
             time.sleep(0.2)
 
     return wait
@@ -371,7 +373,7 @@ class Run:
 
     @property
     def lines(self) -> list[object]:
-        """What each line of the output says."""
+        """Return each line of the output, read as JSON."""
         assert self.code == 0, self.stderr
         return [json.loads(line) for line in self.stdout.splitlines()]
 
@@ -384,14 +386,16 @@ RunScript = Callable[..., Run]
 
 @pytest.fixture
 def run_script(tmp_path: Path) -> RunScript:
-    """Runs a script in a shell, in an empty directory, with nothing but the tools it may need.
+    """Return a function that runs a script in a shell, with only the tools it may need.
 
-    Every tool is a wrapper that notes its command line, as anybody on the machine could read
-    it. There is no ``date``, of neither kind, unless ``date`` is the path of one. ``clients``
-    are further programs that the script may start.
+    The directory it runs in has the skills' ``scripts/mm``, which the same shell runs. Each
+    tool, and ``mm``, is a wrapper that writes down its command line, as other users of the
+    machine could read it. There is no ``date``, unless ``date`` is the path of one.
+    ``clients`` are further programs that the script may start. ``trace`` turns on the shell's
+    trace (``set -x``) in the script and in ``mm``.
     """
     cwd, runs = tmp_path / "cwd", iter(range(1000))
-    cwd.mkdir()
+    (cwd / "scripts").mkdir(parents=True)
 
     def run(
         text: str,
@@ -400,18 +404,21 @@ def run_script(tmp_path: Path) -> RunScript:
         environ: Mapping[str, str],
         date: Path | None = None,
         clients: Sequence[str] = (),
+        trace: bool = False,
     ) -> Run:
         place = tmp_path / f"run-{next(runs)}"
         programs = {tool: _find_tool(tool, busybox=shell == "busybox") for tool in TOOLS}
         programs |= {client: _find_tool(client) for client in clients}
         if date:
             programs["date"] = str(date)
-        log = _wrap(programs, place)
+        log = _wrap(programs, place / "bin", log=place / "commands")
+        program, *options = SHELLS[shell]
+        command = [str(shutil.which(program)), *options, *(["-x"] if trace else [])]
+        _wrap({"mm": shlex.join([*command, str(MM)])}, cwd / "scripts", log=log)
         script = place / "script"
         script.write_text(text, encoding="utf-8")
-        command = SHELLS[shell]
         ended = subprocess.run(
-            [shutil.which(command[0]), *command[1:], str(script)],
+            [*command, str(script)],
             cwd=cwd,
             env={"PATH": str(place / "bin"), "HOME": str(cwd), "LC_ALL": "C.UTF-8", **environ},
             capture_output=True,
@@ -427,17 +434,17 @@ def run_script(tmp_path: Path) -> RunScript:
     return run
 
 
-def _wrap(programs: Mapping[str, str], place: Path) -> Path:
-    """A ``bin`` with a wrapper for each; the directory in which they note how they are called."""
-    log, bin_dir = place / "commands", place / "bin"
-    log.mkdir(parents=True)
-    bin_dir.mkdir()
+def _wrap(programs: Mapping[str, str], bin_dir: Path, *, log: Path) -> Path:
+    """Write a wrapper for each program; return the directory for their command lines."""
+    log.mkdir(parents=True, exist_ok=True)
+    bin_dir.mkdir(exist_ok=True)
     for name, program in programs.items():
         wrapper = bin_dir / name
+        path = "" if name == "mm" else f"PATH={shlex.quote(os.environ['PATH'])} "
         wrapper.write_text(
             "#!/bin/sh\n"
             f"""printf '%s\\0' {name} "$@" > {shlex.quote(str(log))}/$$\n"""
-            f"""PATH={shlex.quote(os.environ["PATH"])} exec {program} "$@"\n"""
+            f"""{path}exec {program} "$@"\n"""
         )
         wrapper.chmod(0o755)
     return log
