@@ -1,4 +1,4 @@
-"""The skills in their validators and in openclaw; the set-up skill's commands in their clients."""
+"""The skills in the validators and in openclaw; the set-up skill's commands in their clients."""
 
 import json
 import os
@@ -25,7 +25,7 @@ CLIENTS = {
 
 
 def run(*command, cwd=None, **environ):
-    """What a command prints; it fails with what it complains about."""
+    """Run a command and return what it prints; fail with its output."""
     ended = subprocess.run(
         command,
         cwd=cwd,
@@ -42,15 +42,15 @@ def run(*command, cwd=None, **environ):
 # --- Validators ---------------------------------------------------------------------------------
 
 
-def test_agentskills_finds_a_skill_valid(skill):
+def test_agentskills_accepts_a_skill(skill):
     run("agentskills", "validate", str(skill.path))
 
 
-def test_skills_ref_finds_a_skill_valid(skill):
+def test_skills_ref_accepts_a_skill(skill):
     run("skills-ref", "validate", str(skill.path))
 
 
-def test_skillsaw_has_nothing_to_say(skill):
+def test_skillsaw_finds_nothing(skill):
     assert "INFO" not in run("skillsaw", "lint", "--strict", "--verbose", str(skill.path))
 
 
@@ -59,7 +59,7 @@ def test_skillsaw_has_nothing_to_say(skill):
 
 @pytest.fixture
 def openclaw(tmp_path):
-    """openclaw with a state of its own, where it finds these programs only."""
+    """Run openclaw with a new state and only these programs."""
     bin_dir, home = tmp_path / "bin", tmp_path / "home"
     bin_dir.mkdir()
     home.mkdir()
@@ -72,7 +72,7 @@ def openclaw(tmp_path):
         state = {
             "HOME": str(home),
             "OPENCLAW_STATE_DIR": str(tmp_path / "state"),
-            "OPENCLAW_PATH_BOOTSTRAPPED": "1",  # else it looks beyond PATH, too
+            "OPENCLAW_PATH_BOOTSTRAPPED": "1",  # else it looks beyond PATH
         }
         ended = subprocess.run(
             [str(bin_dir / "openclaw"), *arguments],
@@ -92,7 +92,7 @@ def nothing_missing(**missing):
     return {"bins": [], "anyBins": [], "env": [], "config": [], "os": []} | missing
 
 
-def test_openclaw_installs_a_skill_and_says_what_it_lacks(skill, openclaw):
+def test_openclaw_installs_a_skill_and_lists_what_is_missing(skill, openclaw):
     openclaw("skills", "install", str(skill.path))
     env = skill.openclaw["requires"].get("env", [])
 
@@ -118,9 +118,12 @@ def test_openclaw_installs_a_skill_and_says_what_it_lacks(skill, openclaw):
     assert without_jq["missing"] == nothing_missing(bins=["jq"])
 
 
-def test_openclaw_installs_the_references_too(skill, openclaw, tmp_path):
+def test_openclaw_installs_the_references_and_the_script(skill, openclaw, tmp_path):
     openclaw("skills", "install", str(skill.path))
     (installed,) = (tmp_path / "state").rglob(f"{skill.name}/SKILL.md")
+    script = installed.parent / "scripts" / "mm"
+    assert script.read_text() == (skill.path / "scripts" / "mm").read_text()
+    assert os.access(script, os.X_OK)
     assert {path.name for path in installed.parent.rglob("*.md")} == {
         document.path.name for document in skill.documents
     }
@@ -130,13 +133,13 @@ def test_openclaw_installs_the_references_too(skill, openclaw, tmp_path):
 
 
 def test_every_command_of_the_set_up_skill_is_run(sh_blocks):
-    others = {f"{SETUP}: A hosted server, by curl"}
+    others = {f"{SETUP}: A hosted server, without a client"}
     assert {name for name in sh_blocks if name.startswith("mcp-setup/")} == others | CLIENTS.keys()
 
 
 @pytest.fixture
 def run_client(project, sh_blocks, run_script):
-    """Runs a block in its client; no key gets into a command line, or a file that stays."""
+    """Run a block in its client; no key gets into a command line, or into a file that stays."""
 
     def run_block(name):
         (run_script.cwd / "node_modules").symlink_to(CACHE / "node_modules")
@@ -185,8 +188,8 @@ def test_openclaw_connects_with_the_tools_of_the_read_key(way, run_client):
 
 
 @pytest.mark.parametrize("way", INSPECTORS)
-def test_the_inspector_gets_an_answer(way, project, run_client):
+def test_the_inspector_gets_a_result(way, project, run_client):
     project.send([{"event": "signup", "url": "https://shop.example/?fbclid=x"}])
-    answer = json.loads(run_client(INSPECTORS[way]))
-    (row,) = answer["structuredContent"]["rows"]
+    result = json.loads(run_client(INSPECTORS[way]))
+    (row,) = result["structuredContent"]["rows"]
     assert (row["source"], row["medium"], row["events"]) == ("facebook", "paid", 1)

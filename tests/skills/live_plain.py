@@ -1,6 +1,6 @@
-"""Plain curl calls as people have them in their scripts: only the host is changed.
+"""Plain curl calls, as people have them in their scripts: only the host is changed.
 
-Their windows of May 2026 have known events, and BSD's ``date -v`` is a shim.
+The events of May 2026, which they ask for, are known. ``date`` stands in for the one of BSD.
 """
 
 import json
@@ -62,7 +62,7 @@ def sign_up(visitor, moment, *, paid, **fields):
 
 @pytest.fixture
 def keys(api, project):
-    """The project's keys by the names that the recipes use."""
+    """The project's keys, under the names that the calls use."""
     environ = dict(project.environ)
     name = f"browser-{project.keys['rk'][8:16]}"
     return environ | {
@@ -84,7 +84,7 @@ def run_plain(run_script, keys, project):
 
 
 def read_many(text):
-    """Every JSON value of jq's output."""
+    """Return every JSON value of jq's output."""
     decoder, values, position = json.JSONDecoder(), [], 0
     while position < len(text.rstrip()):
         value, end = decoder.raw_decode(text, position)
@@ -93,16 +93,16 @@ def read_many(text):
     return values
 
 
-def test_every_call_is_run():
+def test_every_plain_call_is_run():
     assert set(RECIPES) == WRITTEN.keys() | READ
 
 
 @pytest.mark.parametrize("name", WRITTEN)
-def test_a_write_answers_as_documented(name, run_plain):
+def test_a_plain_write_returns_the_documented_response(name, run_plain):
     assert run_plain(name).json == WRITTEN[name]
 
 
-def test_a_browser_key_is_refused_elsewhere(api, project, run_plain):
+def test_a_browser_key_is_refused_from_another_origin(api, project, run_plain):
     name = f"other-{project.keys['rk'][8:16]}"
     elsewhere = api.create_key("pk", project=name, origins=["https://shop.example"])
     answer = run_plain("http-browser", PK_KEY=elsewhere).json
@@ -116,7 +116,7 @@ def may(project):
 
 
 @pytest.mark.parametrize("name", ["http-top-sources", "query-top-sources"])
-def test_sources(name, may, run_plain):
+def test_plain_sources_tell_paid_from_social(name, may, run_plain):
     assert run_plain(name).json == {
         "breakdown": "source_medium",
         "rows": [
@@ -127,7 +127,7 @@ def test_sources(name, may, run_plain):
 
 
 @pytest.mark.parametrize("name", ["http-daily-signups", "query-daily-signups"])
-def test_stats(name, may, run_plain):
+def test_plain_stats_count_by_day(name, may, run_plain):
     first, second = "2026-05-10T00:00:00.000Z", "2026-05-11T00:00:00.000Z"
     assert run_plain(name).json == {
         "metric": "count",
@@ -138,14 +138,14 @@ def test_stats(name, may, run_plain):
     }
 
 
-def test_raw_events(may, run_plain):
+def test_plain_query_returns_every_column(may, run_plain):
     rows = run_plain("query-raw-events").json["rows"]
     assert [row["anonymous_id"] for row in rows[-6:]] == ["p5", "p4", "p3", "p2", "p1", "p0"]
     assert len(rows) == 9
     assert all(sorted(row) == sorted(COLUMNS) for row in rows)
 
 
-def test_facebook_split_of_this_month(project, run_plain):
+def test_plain_sources_of_this_month(project, run_plain):
     start = datetime.now(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
     project.send([sign_up("before", start - timedelta(seconds=1), paid=True)])
     project.send([sign_up(f"s{n}", start, paid=False) for n in range(2)])
@@ -157,7 +157,7 @@ def test_facebook_split_of_this_month(project, run_plain):
     assert read_many(ran.stdout) == ([split] if datetime.now(UTC).day > 1 else [])
 
 
-def test_sign_ups_by_country(project, run_plain):
+def test_plain_stats_by_country(project, run_plain):
     at_home = {"X-Forwarded-For": "5.9.0.1"}
     project.send([sign_up("a", noon(days_ago=7), paid=True)], **at_home)
     project.send([sign_up("a", noon(days_ago=7), paid=True)], **at_home)
@@ -172,7 +172,7 @@ def test_sign_ups_by_country(project, run_plain):
     ]
 
 
-def test_week_of_a_user(project, run_plain):
+def test_plain_query_of_a_user(project, run_plain):
     project.send(
         [
             sign_up("a", noon(days_ago=8), paid=True, user_id="user_42"),

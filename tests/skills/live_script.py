@@ -186,9 +186,7 @@ def test_mm_refuses_a_malformed_key_without_showing_it(command, shape, run_scrip
     environ = point_at(url, **{variable: shape.format(kind=kind, secret=SECRET, url=url)})
     ran = run_script(COMMANDS[command], shell="bash", environ=environ)
     message = f"{variable} does not hold a complete key. "
-    check_stopped(
-        ran, f"{message}Copy {KINDS[kind]} ({kind}_...) again, without quotes or spaces."
-    )
+    check_stopped(ran, f"{message}Copy {KINDS[kind]} ({kind}_...) again, without quotes or spaces.")
     assert calls == []
 
 
@@ -213,9 +211,9 @@ def test_mm_refuses_a_host_that_is_not_a_url(command, host, shell, run_script):
         ("batch", "batch needs fields. See mm --help."),
         ("batch missing.ndjson", "missing.ndjson is missing or empty."),
         ("batch events.ndjson many", "'many' is not a number of events."),
-        ("track event=x properties.n:=many", "properties.n:= needs JSON. Use properties.n= for text."),
+        ("track event=x user_id:=many", "user_id:= needs JSON. Use user_id= for text."),
     ],
-)  # fmt: skip
+)
 def test_mm_says_what_is_wrong_with_a_command(command, message, shell, run_script, listener):
     url, calls = listener
     ran = run_script(f"scripts/mm {command}", shell=shell, environ=well_formed(url))
@@ -286,7 +284,7 @@ def test_the_harness_records_command_lines(run_script):
 
 @pytest.mark.parametrize("host", [{}, {"MILLIMETRIC_HOST": ""}], ids=["unset", "empty"])
 def test_mm_calls_the_hosted_api_when_no_host_is_set(host, run_script):
-    """``curl`` is replaced by a function's program that prints its options."""
+    """A program named ``curl`` writes its options to a file."""
     key = f"rk_test_abcdefgh_{SECRET}"
     (run_script.cwd / "curl").write_text("#!/bin/sh\ncat > options\n")
     (run_script.cwd / "curl").chmod(0o755)

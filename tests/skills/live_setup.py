@@ -1,4 +1,4 @@
-"""The set-up skill: its check of a hosted server, and every configuration it shows, for real."""
+"""The set-up skill: its check of a hosted server, and every configuration that it shows."""
 
 import json
 import os
@@ -11,7 +11,7 @@ from mcp import Client
 from mcp.client.stdio import StdioServerParameters, stdio_client
 from mcp.client.streamable_http import streamable_http_client
 
-HOSTED = "mcp-setup/SKILL: A hosted server, by curl"
+HOSTED = "mcp-setup/SKILL: A hosted server, without a client"
 READS = ["top_sources", "stats", "raw_events"]
 WRITES = ["track_event", "identify", "batch", "forget"]
 SCRIPTS = sysconfig.get_path("scripts")
@@ -23,7 +23,7 @@ def find_free_port():
         return listener.getsockname()[1]
 
 
-def test_the_guide_s_own_api_has_its_keys_ready_for_the_recipes(
+def test_the_commands_of_the_guide_start_an_api_that_the_recipes_can_use(
     shell, guide, sh_blocks, run_script
 ):
     port = str(find_free_port())
@@ -34,7 +34,7 @@ def test_the_guide_s_own_api_has_its_keys_ready_for_the_recipes(
             "trap 'kill $!' EXIT",
             start,
             'echo "browser key: ${MILLIMETRIC_PK-none}"',
-            sh_blocks["track/SKILL: Quick start: track one event"].text,
+            sh_blocks["track/SKILL: Track one event"].text,
         ]
     )
     ran = run_script(script, shell=shell, environ={"PATH": f"{SCRIPTS}:{os.environ['PATH']}"})
@@ -44,31 +44,15 @@ def test_the_guide_s_own_api_has_its_keys_ready_for_the_recipes(
     assert json.loads(answer) == {"ok": True, "event_id": "signup-42"}
 
 
-def test_the_check_of_a_hosted_server_prints_an_answer(shell, project, sh_blocks, run_script):
+def test_the_check_of_a_hosted_server_prints_a_result(shell, project, sh_blocks, run_script):
     project.send([{"event": "signup", "url": "https://shop.example/?fbclid=x"}])
     ran = run_script(sh_blocks[HOSTED].text, shell=shell, environ=project.environ)
     assert ran.code == 0, ran.stderr
     assert "facebook,paid,1" in ran.stdout
 
 
-def test_the_check_of_a_hosted_server_tells_an_unknown_key(shell, project, sh_blocks, run_script):
-    unknown = "rk_live_abcdefgh_" + "s" * 32
-    environ = project.environ | {"MILLIMETRIC_RK": unknown}
-    ran = run_script(sh_blocks[HOSTED].text, shell=shell, environ=environ)
-    assert ran.code != 0
-    assert "invalid_api_key" in ran.stderr
-
-
-def test_the_check_of_a_hosted_server_fails_with_its_last_filter(project, sh_blocks, run_script):
-    recipe = sh_blocks[HOSTED].text.removesuffix("'\n") + """ | error("it fails")'"""
-    ran = run_script(recipe, shell="dash", environ=project.environ)
-    assert ran.code != 0
-    assert ran.stdout == ""
-    assert "it fails" in ran.stderr
-
-
 def fill_in(text, project):
-    """``text`` with what a client, or the user, puts in the place of the examples."""
+    """Replace the examples in ``text`` as a client, or the user, does."""
     read, write = project.environ["MILLIMETRIC_RK"], project.environ["MILLIMETRIC_KEY"]
     for placeholder, value in {
         "rk_live_...": read,
