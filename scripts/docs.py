@@ -157,7 +157,7 @@ def render_endpoints() -> str:
 
 def render_columns() -> str:
     rows = [
-        (f"`{column.name}`", "yes" if column.null_when_empty else "", column.meaning)
+        (f"`{column.name}`", "yes" if column.nullable else "", column.meaning)
         for column in SHOWN_COLUMNS
     ]
     return table(("column", "can be null", "meaning"), rows)
