@@ -107,23 +107,25 @@ def _create(control: Control, options: Namespace, data_dir: Path) -> int:
 def _hand_out(created: Sequence[NewKey], *, data_dir: Path, stdout: TextIO) -> None:
     project = created[0].record.project
     kinds = ", ".join(_KIND_NAMES[new.key.kind] for new in created)
-    lines = list(_write_env_lines(created))
+    lines = "".join(_write_env_lines(created))
+    is_one = len(created) == 1
     if stdout.isatty():
-        stdout.write(f"# New for project {project}: {kinds}.\n")
-        stdout.write("# Copy it now: it can't be shown again.\n" + "".join(lines))
+        pronoun = "it" if is_one else "them"
+        stdout.write(
+            f"# New for project {project}: {kinds}.\n"
+            f"# Copy {pronoun} now: the API can't show {pronoun} again.\n{lines}"
+        )
         stdout.flush()
         return
     path = data_dir / _name_file(created)
-    header = f"# Keys of project {project}. The API stores only hashes of them.\n"
     try:
-        write_private_file(path, header + "".join(lines))
+        write_private_file(path, f"# Keys of project {project}\n{lines}")
     except OSError as error:
         raise SettingsError([f"can't write {path}: {error.strerror}"]) from None
     try:
-        verb = "is" if len(created) == 1 else "are"
         stdout.write(
             f"New for project {project}: {kinds}.\n"
-            f"{'It' if verb == 'is' else 'They'} {verb} saved in {path} (readable only by you).\n"
+            f"{'It is' if is_one else 'They are'} saved in {path} (readable only by you).\n"
         )
         stdout.flush()
     except OSError:

