@@ -201,11 +201,9 @@ def _describe_failures(endpoint: AnyEndpoint) -> Json:
 def _describe_failure(status: int, codes: Sequence[ErrorCode]) -> Json:
     references = [{"$ref": _SCHEMAS + _error_name(code)} for code in codes]
     schema = references[0] if len(references) == 1 else {"oneOf": references}
-    written = {
-        "description": " ".join(ERRORS[code].meaning for code in codes),
-        "content": {"application/json": {"schema": schema}},
-    }
-    return written | ({"headers": _HEADERS[status]} if status in _HEADERS else {})
+    headers = {"headers": _HEADERS[status]} if status in _HEADERS else {}
+    meanings = " ".join(ERRORS[code].meaning for code in codes)
+    return {"description": meanings, "content": {"application/json": {"schema": schema}}, **headers}
 
 
 def _describe_errors() -> Json:
@@ -236,28 +234,24 @@ def _describe_service() -> Json:
             "content": _health_body("unavailable"),
         },
     }
-    document = {
-        "200": {
-            "description": "OpenAPI 3.1.",
-            "content": {"application/json": {"schema": {"type": "object"}}},
-        }
-    }
+    any_object = {"application/json": {"schema": {"type": "object"}}}
+    document = {"200": {"description": "OpenAPI 3.1.", "content": any_object}}
+    paths = (
+        (HEALTH_PATH, "health", "Liveness and readiness.", health),
+        (OPENAPI_PATH, "openapi", "This document.", document),
+    )
     return {
-        HEALTH_PATH: _describe_service_path("health", "Liveness and readiness.", health),
-        OPENAPI_PATH: _describe_service_path("openapi", "This document.", document),
-    }
-
-
-def _describe_service_path(name: str, summary: str, responses: Json) -> Json:
-    internal = {"500": _describe_failure(500, [ErrorCode.INTERNAL_ERROR])}
-    return {
-        "get": {
-            "operationId": name,
-            "tags": ["service"],
-            "summary": summary,
-            "security": [],
-            "responses": responses | internal,
+        path: {
+            "get": {
+                "operationId": name,
+                "tags": ["service"],
+                "summary": summary,
+                "security": [],
+                "responses": responses
+                | {"500": _describe_failure(500, [ErrorCode.INTERNAL_ERROR])},
+            }
         }
+        for path, name, summary, responses in paths
     }
 
 

@@ -16,11 +16,11 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from millimetric_mcp.contract.codes import ErrorCode
+from millimetric_mcp.contract.columns import NULLABLE_COLUMNS
 from millimetric_mcp.contract.endpoints import Endpoint
 from millimetric_mcp.contract.events import BatchRequest, TrackEvent
 from millimetric_mcp.contract.reads import (
     Breakdown,
-    GroupColumn,
     SourcesParams,
     SourcesResult,
     StatsParams,
@@ -46,8 +46,6 @@ MAX_RESULT_BYTES = 64 * 1024 * 1024
 """Room for 1000 events whose every field is as long as it may be."""
 MAX_ERROR_BYTES = 64 * 1024
 MAX_NAMED_FIELDS = 20
-
-_NULLABLE = frozenset({GroupColumn.CAMPAIGN.value, GroupColumn.PATH.value})
 
 ResultT = TypeVar("ResultT", bound=BaseModel)
 
@@ -196,7 +194,9 @@ def _keep(row: StatsRow, names: Collection[str]) -> StatsRow:
 def _list_columns(row: StatsRow) -> set[str]:
     """The columns a row has; null is a value of those only that may be null."""
     return {
-        name for name in row.model_fields_set if name in _NULLABLE or getattr(row, name) is not None
+        name
+        for name in row.model_fields_set
+        if name in NULLABLE_COLUMNS or getattr(row, name) is not None
     }
 
 

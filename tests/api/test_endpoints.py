@@ -63,7 +63,7 @@ async def test_every_column_of_an_event_row_is_what_was_sent_or_derived(api):
     }
 
 
-async def test_an_event_of_a_name_alone_has_nulls_and_a_made_up_visitor(api):
+async def test_an_event_with_only_a_name_has_nulls_and_a_generated_visitor(api):
     await api.post("/v1/track", {"event": "ping"})
 
     [row] = await api.rows("/v1/query")
@@ -135,7 +135,7 @@ async def test_sources_split_facebook_into_paid_and_social(api):
     ]
 
 
-async def test_a_visitor_of_two_days_and_media_is_counted_once(api):
+async def test_a_visitor_of_two_days_and_mediums_is_counted_once(api):
     times = ["2026-05-03T23:00:00Z", "2026-05-04T12:00:00Z", "2026-05-05T01:00:00Z"]
     for time in times:
         for event in ({"url": PAGE}, {"referrer": "https://www.facebook.com/"}):
@@ -171,7 +171,7 @@ async def test_stats_rows_come_by_bucket_then_value_then_columns(api):
     assert list(rows[0]) == ["bucket", "source", "value"]
 
 
-async def test_stats_say_when_the_limit_left_rows_out(api):
+async def test_stats_are_marked_truncated_when_the_limit_left_rows_out(api):
     await api.post("/v1/batch", {"events": [{"event": f"e{n}"} for n in range(3)]})
 
     cut = (await api.get("/v1/stats", {"group_by": "event_name", "limit": 2})).json()
@@ -205,7 +205,7 @@ async def test_the_first_week_starts_in_the_year_before(api):
     ]
 
 
-async def test_a_window_holds_its_start_and_not_its_end(api):
+async def test_a_window_includes_its_start_and_not_its_end(api):
     for second in ("00", "01"):
         await api.post("/v1/track", {"event": "x", "timestamp": f"2026-05-02T00:00:{second}Z"})
 
@@ -225,7 +225,7 @@ async def test_the_same_event_id_twice_is_two_rows(api):
     assert len(await api.rows("/v1/query")) == 2
 
 
-async def test_the_origin_stands_in_where_an_event_has_no_url(api):
+async def test_the_origin_is_used_for_an_event_without_url(api):
     await api.http.post(
         "/v1/track",
         json={"event": "x", "referrer": "https://shop.example/a"},
@@ -237,7 +237,7 @@ async def test_the_origin_stands_in_where_an_event_has_no_url(api):
     assert (row["source"], row["source_rule_id"]) == ("internal", "ref_internal")
 
 
-async def test_an_address_has_another_hash_after_midnight_utc(quick_api):
+async def test_the_hash_of_an_address_changes_at_midnight_utc(quick_api):
     quick_api.clock.now = datetime(2026, 5, 16, 0, 0, tzinfo=UTC)
     for hours in (0, 23.99, 0.02, 23.9):
         quick_api.clock.advance(hours=hours)
@@ -248,7 +248,7 @@ async def test_an_address_has_another_hash_after_midnight_utc(quick_api):
     assert bytes(16) not in hashes
 
 
-async def test_health_is_ready_once_the_store_answers(api):
+async def test_health_is_200_when_the_store_answers(api):
     answer = await api.http.get("/health")
 
     assert (answer.status_code, answer.json()["status"]) == (200, "ok")

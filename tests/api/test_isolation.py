@@ -1,4 +1,4 @@
-"""One project never sees or touches another's rows, whatever it asks, sends or erases."""
+"""One project never sees or touches another's rows, whatever it asks, sends or deletes."""
 
 import asyncio
 from dataclasses import dataclass
@@ -126,7 +126,7 @@ async def count(api, key: str, **params: str) -> int:
     return row["value"]
 
 
-async def test_what_a_body_or_a_header_says_of_a_project_is_ignored(api, neighbours):
+async def test_a_project_named_in_a_body_or_header_is_ignored(api, neighbours):
     claims = {"project_id": neighbours.their_id, "project": "theirs", "key": "theirs"}
     event = make_event("mine", 99) | claims
     bodies = {
@@ -148,7 +148,7 @@ async def test_what_a_body_or_a_header_says_of_a_project_is_ignored(api, neighbo
     assert await count(api, neighbours.theirs[KeyKind.RK]) == THEIR_EVENTS
 
 
-async def test_forgetting_a_user_leaves_the_same_user_of_another_project(api, neighbours):
+async def test_forget_keeps_the_same_user_of_another_project(api, neighbours):
     mine = [
         make_event("mine", number) | {"user_id": near}
         for number, near in enumerate(["User-of-both", "user-of-both ", "user-of-both\0", "%"])

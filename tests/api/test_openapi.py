@@ -30,7 +30,7 @@ def test_the_document_is_valid_openapi_3_1():
     assert document()["info"]["version"] == __version__
 
 
-def test_the_committed_document_is_the_one_that_is_served():
+def test_the_committed_document_equals_the_served_one():
     assert COMMITTED.read_bytes() == render_openapi(), "run scripts/docs.py and commit the result"
 
 
@@ -42,7 +42,7 @@ async def test_the_api_serves_the_document_without_a_key(quick_api):
     assert answer.content == render_openapi()
 
 
-def test_every_route_and_no_other_is_described(quick_api):
+def test_exactly_the_served_routes_are_described(quick_api):
     served = {
         (route.path, method.lower())
         for route in quick_api.app.routes
@@ -68,7 +68,7 @@ def test_every_error_code_of_an_endpoint_is_described_there():
 
 
 @each_endpoint
-def test_a_wait_is_described_wherever_one_is_named(endpoint):
+def test_retry_after_is_described_for_429_and_503(endpoint):
     for status, response in operation(endpoint)["responses"].items():
         assert ("Retry-After" in response.get("headers", {})) is (status in {"429", "503"})
 
@@ -97,7 +97,7 @@ def test_every_parameter_of_the_contract_is_described(endpoint):
         ("properties", True),
     ],
 )
-def test_null_is_described_where_it_is_taken(field, nullable):
+def test_null_is_described_for_the_fields_that_accept_it(field, nullable):
     schema = document()["components"]["schemas"]["TrackEvent"]["properties"][field]
 
     assert Draft202012Validator(schema).is_valid(None) is nullable

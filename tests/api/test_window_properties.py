@@ -371,9 +371,7 @@ QUESTIONS = st.one_of(
 
 @given(question=QUESTIONS, which=st.sampled_from([0, 1]))
 @CALM
-async def test_every_read_answers_what_a_count_over_the_sent_events_gives(
-    api, projects, question, which
-):
+async def test_every_read_equals_a_count_over_the_sent_events(api, projects, question, which):
     project = projects[which]
 
     answer = await ask(api, project.key, question.path, question.window, question.params)

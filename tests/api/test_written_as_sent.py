@@ -51,7 +51,7 @@ async def test_a_time_comes_back_to_the_millisecond(api, count, timestamp_ms):
 
 
 @FORMS
-async def test_numbers_come_back_to_the_last_bit(api, count):
+async def test_numbers_come_back_exactly(api, count):
     ip_hash = bytes(range(0xF0, 0x100))
 
     await api.store.append([make_event(project_id=2**64 - 1, ip_hash=ip_hash)] * count)
@@ -68,7 +68,7 @@ async def test_one_event_may_be_as_large_as_a_body(api):
     assert await read_back(api, "length(properties)") == {len(sent.properties)}
 
 
-async def test_the_largest_group_is_one_part_and_so_whole_or_absent(api):
+async def test_the_largest_group_is_stored_as_one_part(api):
     sent = make_event(properties='{"a":"' + "x" * 14_000 + '"}')
 
     await api.store.append([sent] * MAX_GROUP_EVENTS)

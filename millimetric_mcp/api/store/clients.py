@@ -40,8 +40,11 @@ class ClientPool:
         self._local = threading.local()
         self._clients: list[Client] = []
         self._lock = threading.Lock()
-        _silence_drivers()
-        _disable_pandas()
+        for name in _DRIVERS:  # their warnings quote URLs, which hold what callers sent
+            logging.getLogger(name).setLevel(logging.CRITICAL)
+        # Only to see that events are no data frames, the client would import pandas, a tenth of
+        # the process's memory.
+        options.pd = options.pd_time_test = None
 
     def run(
         self, work: Callable[[Client], ResultT], *, timeout_s: int = RECEIVE_TIMEOUT_S
@@ -185,15 +188,3 @@ def _query_settings(target: StoreTarget) -> dict[str, Any]:
         "max_memory_usage_for_user": memory_bytes,
     }
     return settings | ({"max_threads": target.threads} if target.threads else {})
-
-
-def _silence_drivers() -> None:
-    """Turn off the drivers' warnings: they quote URLs, which hold what callers sent."""
-    for name in _DRIVERS:
-        logging.getLogger(name).setLevel(logging.CRITICAL)
-
-
-def _disable_pandas() -> None:
-    """Keep the client from importing pandas, a tenth of the process's memory, only to see that
-    events are lists and not data frames."""
-    options.pd = options.pd_time_test = None

@@ -135,8 +135,7 @@ def _list_applied(pool: ClientPool, sql: Traversable) -> frozenset[str]:
     if not _count(pool, sql / "schema_exists.sql", bound):
         return frozenset()
     [statement] = _render(sql / "applied_versions.sql", pool.target)
-    rows = pool.run(lambda client: client.query(statement).result_rows)
-    return frozenset(row[0] for row in rows)
+    return frozenset(row[0] for row in pool.query(statement))
 
 
 def _create_database(pool: ClientPool, sql: Traversable) -> None:
@@ -151,11 +150,11 @@ def _create_database(pool: ClientPool, sql: Traversable) -> None:
 def _check_cluster(pool: ClientPool, cluster: str, sql: Traversable) -> None:
     bound = {"cluster": cluster}
     if not _count(pool, sql / "cluster_replicas.sql", bound):
-        raise StoreRefused(f"--cluster: the event store knows no cluster {cluster}")
+        raise StoreRefused(f"--cluster: the event store has no cluster named {cluster}")
     if _count(pool, sql / "cluster_doubled_shards.sql", bound):
         raise StoreRefused(
-            f"--cluster: {cluster} has shards of several replicas that every write goes to one "
-            "by one; set <internal_replication>true</internal_replication> in its configuration"
+            f"--cluster: in {cluster} each write would go to every replica of a shard by itself. "
+            "Set <internal_replication>true</internal_replication> in its configuration."
         )
 
 
@@ -202,13 +201,10 @@ def _run_step(pool: ClientPool, statement: str) -> None:
                 timeout_s=STEP_TIMEOUT_S,
             )
         except StoreError as error:
-            if not (attempts_left and _is_race(error)):
+            cause = error.__cause__
+            is_race = isinstance(cause, Error) and cause.code in _RACES
+            if not (attempts_left and is_race):
                 raise
             time.sleep(RACE_PAUSE_S)
         else:
             return
-
-
-def _is_race(error: StoreError) -> bool:
-    cause = error.__cause__
-    return isinstance(cause, Error) and cause.code in _RACES

@@ -20,7 +20,7 @@ def test_a_refused_statement_is_named(pool):
         pool.run(lambda client: client.command("SELECT * FROM nowhere"))
 
 
-def test_a_fault_of_ours_is_a_refusal_and_not_the_end_of_the_writer(pool):
+def test_a_programming_error_refuses_the_write_and_the_writer_goes_on(pool):
     with pytest.raises(StoreRefused, match="ZeroDivisionError"):
         pool.run(lambda client: 1 // 0)
 
@@ -28,7 +28,7 @@ def test_a_fault_of_ours_is_a_refusal_and_not_the_end_of_the_writer(pool):
 
 
 @pytest.mark.parametrize("way", ["query", "command"])
-def test_what_fails_midway_leaves_nothing_to_the_next_answer(pool, way):
+def test_a_failed_statement_leaves_no_rows_in_the_next_answer(pool, way):
     failing = "SELECT number, throwIf(number = 500000) FROM numbers(1000000)"
 
     with pytest.raises(StoreRefused, match="THROW_IF"):
@@ -49,7 +49,7 @@ def test_a_closed_store_is_unavailable(pool):
         pool.run(lambda _: client.command("SELECT 1"))
 
 
-def test_a_store_that_can_t_be_opened_is_named(pool, tmp_path):
+def test_the_error_names_a_store_that_can_t_be_opened(pool, tmp_path):
     pool.run(lambda client: client.command("SELECT 1"))
     other = ClientPool(embedded_target(tmp_path / "other"))  # a process has one engine
 

@@ -40,14 +40,14 @@ def test_the_engine_starts_with_the_package_s_configuration(engine_target):
     ]
 
 
-def test_a_store_that_inserts_costs_no_pandas(tmp_path):
+def test_an_insert_does_not_import_pandas(tmp_path):
     modules = _run("-c", INSERT_AND_LIST_MODULES, tmp_path / "store")
 
     assert "chdb" in modules
     assert "pandas" not in modules
 
 
-def test_heavy_reads_at_once_lack_no_memory_for_each_other(tmp_path):
+def test_heavy_reads_at_once_all_have_enough_memory(tmp_path):
     assert _run(HEAVY_READS, tmp_path / "store") == ["1000"] * 4
 
 

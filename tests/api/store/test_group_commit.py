@@ -1,4 +1,4 @@
-"""Group commit: who waits for what, and what a failed insert means to each caller."""
+"""Group commit: what each request waits for, and what a failed insert means for it."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -13,18 +13,18 @@ TIMEOUT_S = 5
 
 
 class Inserts:
-    """Notes each insert, waits at the gate, and raises what ``judge`` says of its events."""
+    """Notes each insert, waits at the gate, and raises what ``fail`` returns for its events."""
 
     def __init__(self) -> None:
         self.groups: list[list[Any]] = []
         self.gate = asyncio.Event()
         self.gate.set()
-        self.judge: Callable[[Sequence[Any]], Exception | None] = lambda events: None
+        self.fail: Callable[[Sequence[Any]], Exception | None] = lambda events: None
 
     async def __call__(self, events: Sequence[Any]) -> None:
         self.groups.append(list(events))
         await self.gate.wait()
-        fault = self.judge(events)
+        fault = self.fail(events)
         if fault is not None:
             raise fault
 
@@ -60,7 +60,7 @@ async def hold(committer: GroupCommitter, inserts: Inserts) -> "asyncio.Task[Non
     raise AssertionError("it was not written")
 
 
-async def test_requests_that_come_while_one_is_written_are_written_together(committer, inserts):
+async def test_requests_that_arrive_during_an_insert_share_the_next_one(committer, inserts):
     held = await hold(committer, inserts)
     others = asyncio.create_task(commit_all(committer, ["a"], ["b", "c"]))
     await asyncio.sleep(0.01)
@@ -72,7 +72,7 @@ async def test_requests_that_come_while_one_is_written_are_written_together(comm
     assert inserts.groups == [["held"], ["a", "b", "c"]]
 
 
-async def test_nobody_is_answered_before_the_events_are_stored(committer, inserts):
+async def test_a_request_is_acknowledged_after_its_events_are_stored(committer, inserts):
     held = await hold(committer, inserts)
     await asyncio.sleep(0.01)
 
@@ -99,7 +99,7 @@ async def test_a_request_larger_than_the_queue_is_taken_when_it_is_alone(committ
     assert await commit_all(committer, list(range(1000))) == [None]
 
 
-async def test_a_group_has_a_largest_size(inserts):
+async def test_a_group_has_a_maximum_size(inserts):
     committer = GroupCommitter(inserts, max_queued_events=10 * MAX_GROUP_EVENTS)
     committer.start()
     held = await hold(committer, inserts)
@@ -115,8 +115,8 @@ async def test_a_group_has_a_largest_size(inserts):
     assert [len(group) for group in inserts.groups] == [1, MAX_GROUP_EVENTS, 1]
 
 
-async def test_what_the_store_refuses_fails_for_its_sender_alone(committer, inserts):
-    inserts.judge = lambda events: StoreRefused("bad") if "bad" in events else None
+async def test_refused_events_fail_their_own_request_only(committer, inserts):
+    inserts.fail = lambda events: StoreRefused("bad") if "bad" in events else None
     held = await hold(committer, inserts)
     others = asyncio.create_task(commit_all(committer, ["a"], ["bad"], ["b"]))
     await asyncio.sleep(0.01)
@@ -131,10 +131,10 @@ async def test_what_the_store_refuses_fails_for_its_sender_alone(committer, inse
 
 
 @pytest.mark.parametrize("fault", [StoreUnavailable("down"), StoreUncertain("no answer")])
-async def test_a_store_that_fails_fails_for_all_and_nothing_is_written_twice(
+async def test_a_store_failure_fails_the_whole_group_and_nothing_is_written_twice(
     committer, inserts, fault
 ):
-    inserts.judge = lambda events: fault if "held" not in events else None
+    inserts.fail = lambda events: fault if "held" not in events else None
     held = await hold(committer, inserts)
     others = asyncio.create_task(commit_all(committer, ["a"], ["b"]))
     await asyncio.sleep(0.01)
@@ -143,7 +143,7 @@ async def test_a_store_that_fails_fails_for_all_and_nothing_is_written_twice(
 
     assert await others == [fault, fault]
     await held
-    inserts.judge = lambda events: None
+    inserts.fail = lambda events: None
     assert await commit_all(committer, ["again"]) == [None]
     assert inserts.groups == [["held"], ["a", "b"], ["again"]]
 
@@ -163,7 +163,7 @@ async def test_closing_writes_what_is_queued_and_takes_no_more(committer, insert
     assert inserts.groups == [["held"], ["waits"]]
 
 
-async def test_a_caller_who_went_away_does_not_disturb_the_others(committer, inserts):
+async def test_a_cancelled_request_does_not_affect_the_others(committer, inserts):
     held = await hold(committer, inserts)
     leaving = asyncio.create_task(committer.commit(["left"]))
     staying = asyncio.create_task(committer.commit(["stays"]))
@@ -176,8 +176,8 @@ async def test_a_caller_who_went_away_does_not_disturb_the_others(committer, ins
     assert inserts.groups[1] == ["left", "stays"]
 
 
-async def test_an_unforeseen_fault_fails_its_group_and_the_next_is_written(committer, inserts):
-    inserts.judge = lambda events: ValueError("unforeseen") if "a" in events else None
+async def test_an_unexpected_error_fails_its_group_and_the_next_is_written(committer, inserts):
+    inserts.fail = lambda events: ValueError("unforeseen") if "a" in events else None
 
     [failed] = await commit_all(committer, ["a"])
 

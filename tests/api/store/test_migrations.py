@@ -60,7 +60,7 @@ def test_the_command_says_what_it_applied(call_command, front, database):
 
 
 @pytest.mark.parametrize("place", ["store_target", "engine_database"])
-def test_whether_writes_are_flushed_follows_the_setting_of_each_start(request, place):
+def test_each_start_turns_flushing_on_or_off_as_its_setting_says(request, place):
     target = request.getfixturevalue(place)
     for fsync in (False, True, True, False):
         pool = ClientPool(replace(target, fsync=fsync))
@@ -76,7 +76,7 @@ def test_whether_writes_are_flushed_follows_the_setting_of_each_start(request, p
         }
 
 
-def test_a_store_that_is_up_to_date_is_only_looked_at(pool, front, database):
+def test_a_store_that_is_up_to_date_is_not_changed(pool, front, database):
     migrate(pool)
     steps = front.list_statements(f"{database}.", database="")
 
@@ -107,7 +107,7 @@ def test_threads_that_start_at_once_leave_one_schema(store_target, ask):
     ]
 
 
-def test_a_store_has_an_id_of_its_own_that_stays(front, database):
+def test_a_store_keeps_its_own_id(front, database):
     def read_id(target):
         pool = ClientPool(target)
         migrate(pool)
@@ -161,7 +161,7 @@ async def test_an_older_store_is_brought_up_to_date_and_keeps_its_events(api, po
     assert await asyncio.to_thread(migrate, pool, sql=later_sql) == ()
 
 
-def test_a_newer_store_is_refused_and_left_alone(pool, front, database, call_command, later_sql):
+def test_a_newer_store_is_refused_and_not_changed(pool, front, database, call_command, later_sql):
     migrate(pool, sql=later_sql)
     before = len(front.list_statements("", database=database))
 
@@ -179,13 +179,13 @@ def test_a_newer_store_is_refused_and_left_alone(pool, front, database, call_com
 
 
 @pytest.mark.parametrize("code", [57, 253, 517])
-def test_a_step_that_another_process_takes_too_is_taken_again(code, pool, front):
+def test_a_step_is_repeated_if_another_process_takes_it_too(code, pool, front):
     front.plant({"database": "", "match": "CREATE TABLE", "kind": "refuse", "code": code})
 
     assert migrate(pool) == ALL
 
 
-def test_a_step_that_fails_is_told_by_name_and_taken_again_at_the_next_start(pool, front):
+def test_a_failed_step_is_named_and_repeated_at_the_next_start(pool, front):
     front.plant(
         {
             "database": "",
@@ -202,7 +202,9 @@ def test_a_step_that_fails_is_told_by_name_and_taken_again_at_the_next_start(poo
     assert migrate(pool) == ALL
 
 
-def test_a_user_who_may_not_make_databases_can_be_given_one(pool, front, database):
+def test_a_user_without_the_right_to_create_databases_can_use_an_existing_one(
+    pool, front, database
+):
     front.plant(
         {
             "database": "",
@@ -217,7 +219,7 @@ def test_a_user_who_may_not_make_databases_can_be_given_one(pool, front, databas
     assert migrate(pool) == ALL
 
 
-def test_a_server_gets_only_settings_that_every_server_knows(front, database):
+def test_a_server_gets_only_settings_that_old_servers_know(front, database):
     """Releases of the last years; what newer ones know is for the embedded engine."""
     for version in ALL:
         for statement in render_migration(version, front.target(database), packaged_sql()):

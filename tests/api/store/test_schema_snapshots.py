@@ -1,6 +1,6 @@
-"""What a store is told to make and to do, kept as snapshots that are reviewed like code.
+"""Snapshots of the statements that create the schema and maintain it.
 
-A cluster's statements can't all run here; the engine parses them.
+A cluster's statements can't all run here, so the engine only parses them.
 After a wanted change: ``MILLIMETRIC_UPDATE_SNAPSHOTS=1 pytest -k schema_snapshots``
 """
 
@@ -68,16 +68,16 @@ def check_snapshot(name, statements):
 
 
 @pytest.mark.parametrize("name", TARGETS)
-def test_a_schema_is_what_its_snapshot_says(name):
+def test_a_schema_equals_its_snapshot(name):
     check_snapshot(f"schema-{name}", list_schema(name))
 
 
-def test_a_cluster_s_maintenance_is_what_its_snapshot_says():
+def test_a_cluster_s_maintenance_statements_equal_their_snapshot():
     check_snapshot("maintenance-cluster", list_maintenance())
 
 
 @pytest.mark.parametrize("statement", [*list_schema("cluster"), *list_maintenance()])
-def test_the_engine_parses_what_a_cluster_is_told(statement, shared_front):
+def test_the_engine_parses_a_cluster_s_statements(statement, shared_front):
     pool = ClientPool(shared_front.target("default"))
     quoted = f"$statement${statement}$statement$"
 

@@ -1,4 +1,4 @@
-"""What callers are told while the ClickHouse server fails, and what is stored then."""
+"""What the API answers while the ClickHouse server fails, and what is stored then."""
 
 import asyncio
 import logging
@@ -69,7 +69,7 @@ EVENT = {"event": "x", "anonymous_id": "u1", "timestamp": "2026-05-16T10:00:00Z"
         ),
     ],
 )
-async def test_a_failed_insert_is_told_as_what_is_known_of_it(
+async def test_a_failed_insert_answers_503_or_502_by_what_is_known(
     fault, status, stored, api, front, database, ask
 ):
     front.plant({"database": database, "match": "INSERT INTO `events`", **fault})
@@ -100,26 +100,26 @@ def post_as_a_group(api, front, database, wait_until):
     return post
 
 
-async def test_nobody_fails_for_a_neighbour_whose_rows_the_server_refuses(post_as_a_group, ask):
+async def test_rows_that_the_server_refuses_fail_their_own_request_only(post_as_a_group, ask):
     assert await post_as_a_group(117) == [202] * 10
     assert ask("SELECT count() FROM events") == [(10,)]
 
 
-async def test_a_full_server_is_not_asked_for_each_neighbour_in_turn(
+async def test_a_full_server_gets_no_insert_for_each_request_of_a_group(
     post_as_a_group, front, database
 ):
     assert await post_as_a_group(252) == [202, *[503] * 9]
     assert len(front.list_statements("INSERT INTO `events`", database=database)) == 2
 
 
-async def test_a_read_whose_connection_is_cut_is_asked_again(api, front, database):
+async def test_a_read_is_repeated_when_its_connection_is_cut(api, front, database):
     await api.post("/v1/track", EVENT)
     front.plant({"database": database, "kind": "cut_before", "match": "raw rows"})
 
     assert len(await api.rows("/v1/sources")) == 1
 
 
-async def test_a_read_that_fails_is_told_so(api, front, database):
+async def test_a_failed_read_answers_503(api, front, database):
     front.plant(
         {"database": database, "kind": "refuse", "code": 241, "match": "SELECT", "times": 9}
     )
@@ -129,7 +129,7 @@ async def test_a_read_that_fails_is_told_so(api, front, database):
     assert (answer.status_code, answer.json()["error"]) == (503, "upstream_failed")
 
 
-async def test_an_insert_without_an_answer_in_time_is_in_doubt(front, database, store_target, api):
+async def test_an_insert_that_times_out_answers_502(front, database, store_target, api):
     front.plant({"database": database, "kind": "hang", "delay_s": 2, "match": "INSERT"})
     pool = ClientPool(store_target)
 
@@ -144,7 +144,7 @@ async def test_an_insert_without_an_answer_in_time_is_in_doubt(front, database, 
 
 
 @pytest.mark.parametrize("path", ["/v1/track", "/v1/sources"], ids=["write", "read"])
-async def test_a_server_that_hangs_does_not_hold_up_the_end(path, api, front, database, wait_until):
+async def test_a_server_that_hangs_does_not_delay_closing(path, api, front, database, wait_until):
     match = {"/v1/track": "INSERT INTO `events`", "/v1/sources": "-- Events, visitors"}[path]
     front.plant({"database": database, "kind": "hang", "delay_s": 2.5, "match": match})
     call = api.post(path, EVENT) if path == "/v1/track" else api.get(path)

@@ -17,7 +17,7 @@ STARTS = [
 
 
 @pytest.fixture
-def port_of_nobody():
+def unused_port():
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return listener.getsockname()[1]
 
@@ -46,18 +46,20 @@ def port_of_another_server():
 
 
 @pytest.mark.parametrize("command", STARTS)
-def test_a_server_that_is_down_is_named(command, call_command, port_of_nobody):
-    store = f"clickhouse://mm:{WRONG_PASSWORD}@127.0.0.1:{port_of_nobody}/shop"
+def test_the_error_names_a_server_that_is_down(command, call_command, unused_port):
+    store = f"clickhouse://mm:{WRONG_PASSWORD}@127.0.0.1:{unused_port}/shop"
 
     code, _, errors = call_command(*command, "--store", store)
 
     assert code == 1
-    sentence = f"the event store at 127.0.0.1:{port_of_nobody} can't be reached"
+    sentence = f"the event store at 127.0.0.1:{unused_port} can't be reached"
     assert errors == f"millimetric-mcp: {sentence}\n"
 
 
 @pytest.mark.parametrize("command", STARTS)
-def test_a_wrong_password_is_told_and_not_shown(command, call_command, front, database):
+def test_the_error_reports_a_wrong_password_without_showing_it(
+    command, call_command, front, database
+):
     store = front.dsn(database, password=WRONG_PASSWORD)
 
     code, printed, errors = call_command(*command, "--store", store)
@@ -70,7 +72,7 @@ def test_a_wrong_password_is_told_and_not_shown(command, call_command, front, da
     assert WRONG_PASSWORD not in printed + errors
 
 
-def test_tls_to_a_server_without_it_is_told(call_command, front, database):
+def test_the_error_reports_tls_to_a_server_without_it(call_command, front, database):
     store = front.dsn(database).replace("clickhouse:", "clickhouses:")
 
     code, _, errors = call_command("migrate", "--store", store)
@@ -79,7 +81,7 @@ def test_tls_to_a_server_without_it_is_told(call_command, front, database):
     assert "can't be reached by TLS: check clickhouses://" in errors
 
 
-def test_a_server_that_is_not_clickhouse_is_told(call_command, port_of_another_server):
+def test_the_error_reports_a_server_that_is_not_clickhouse(call_command, port_of_another_server):
     code, _, errors = call_command(
         "migrate", "--store", f"clickhouse://127.0.0.1:{port_of_another_server}"
     )
@@ -91,7 +93,7 @@ def test_a_server_that_is_not_clickhouse_is_told(call_command, port_of_another_s
     )
 
 
-def test_a_server_that_refuses_to_talk_is_told_by_its_reason(call_command, front, database):
+def test_the_error_gives_the_reason_of_a_server_that_refuses(call_command, front, database):
     front.plant(
         {
             "database": "",
@@ -108,7 +110,7 @@ def test_a_server_that_refuses_to_talk_is_told_by_its_reason(call_command, front
     assert errors.endswith("refused the connection (TOO_MANY_SIMULTANEOUS_QUERIES)\n")
 
 
-def test_several_workers_take_a_server(call_command):
+def test_several_workers_need_a_server(call_command):
     code, _, errors = call_command("api", "--port", "0", "--workers", "2")
 
     assert code == 2
@@ -118,13 +120,13 @@ def test_several_workers_take_a_server(call_command):
     )
 
 
-def test_a_cluster_that_the_server_does_not_know_is_named(call_command, front, database):
+def test_the_error_names_an_unknown_cluster(call_command, front, database):
     code, _, errors = call_command(
         "migrate", "--store", front.dsn(database), "--cluster", "nowhere"
     )
 
     assert code == 1
-    assert errors == "millimetric-mcp: --cluster: the event store knows no cluster nowhere\n"
+    assert errors == "millimetric-mcp: --cluster: the event store has no cluster named nowhere\n"
 
 
 @pytest.mark.parametrize("cluster", ["one", "two", "mirrored"])

@@ -38,7 +38,7 @@ QUESTIONS = {
 
 
 @pytest.mark.parametrize("name", QUESTIONS)
-def test_a_read_s_statement_is_what_its_snapshot_says(name):
+def test_a_read_s_statement_equals_its_snapshot(name):
     endpoint, asked = QUESTIONS[name]
     statement = compose(7, endpoint.request.model_validate(WINDOW | asked))
     values = "".join(f"-- {key} = {value}\n" for key, value in statement.values.items())

@@ -49,7 +49,7 @@ def parse(dsn, *, cluster=None):
         ),
     ],
 )
-def test_a_server_is_addressed_by_its_parts(dsn, opened, database, address, secure):
+def test_a_dsn_is_read_into_its_parts(dsn, opened, database, address, secure):
     target = parse(dsn)
 
     assert (target.dsn, target.database, target.address, target.secure, target.embedded) == (
@@ -100,7 +100,7 @@ def test_tls_parameters_reach_the_client():
         pytest.param("chdb:///srv/store?a=1", "chdb:///absolute", id="embedded-with-a-parameter"),
     ],
 )
-def test_a_wrong_dsn_is_named_and_not_shown(dsn, said):
+def test_the_error_for_an_invalid_dsn_does_not_show_it(dsn, said):
     with pytest.raises(SettingsError) as caught:
         parse(dsn)
 

@@ -44,7 +44,7 @@ async def test_values_are_bound_and_never_part_of_a_statement(api):
     assert [row["user_id"] for row in await api.rows("/v1/query", {"user_id": quoted})] == [quoted]
 
 
-async def test_writes_are_gathered_by_the_server_and_awaited(api, front, database):
+async def test_the_server_gathers_writes_and_answers_when_they_are_stored(api, front, database):
     await api.post("/v1/track", {"event": "visit"})
 
     [insert] = front.list_statements("INSERT INTO `events`", database=database)
@@ -55,7 +55,7 @@ async def test_writes_are_gathered_by_the_server_and_awaited(api, front, databas
     assert "insert_shard_id" not in settings
 
 
-async def test_equal_events_are_two_events_where_the_table_drops_equal_inserts(api, ask):
+async def test_equal_events_are_stored_twice_even_if_the_table_drops_equal_inserts(api, ask):
     ask.command("ALTER TABLE events MODIFY SETTING non_replicated_deduplication_window = 100")
     event = {"event": "x", "anonymous_id": "u1", "timestamp": "2026-05-16T10:00:00Z"}
 
@@ -65,7 +65,7 @@ async def test_equal_events_are_two_events_where_the_table_drops_equal_inserts(a
     assert len(await api.rows("/v1/query")) == 3
 
 
-async def test_a_forgotten_user_is_gone_and_nobody_else(api, ask, wait_until):
+async def test_a_forgotten_user_s_events_are_deleted_and_no_others(api, ask, wait_until):
     events = [{"event": "x", "user_id": f"user_{number % 3}"} for number in range(30)]
     await api.post("/v1/batch", {"events": events})
 
@@ -96,7 +96,7 @@ async def test_a_deletion_runs_in_the_store_that_was_in_use_when_it_was_requeste
     assert front.list_statements("-- Deletes", database=f"{database}_2") == []
 
 
-async def test_erasures_of_many_projects_are_done_together(api, front, database, wait_until):
+async def test_deletions_of_many_projects_share_a_statement(api, front, database, wait_until):
     for number in range(12):
         key = api.make_key(KeyKind.SK, project=f"project {number}")
         for user_id in ("gone", "kept"):
@@ -109,7 +109,7 @@ async def test_erasures_of_many_projects_are_done_together(api, front, database,
     assert len(front.list_statements("-- Deletes", database=database)) < 6
 
 
-async def test_a_thousand_users_are_erased_by_one_statement(api, ask):
+async def test_a_thousand_users_are_deleted_by_one_statement(api, ask):
     users = [f"user_{number}" for number in range(1001)]
     await api.post("/v1/batch", {"events": [{"event": "x", "user_id": u} for u in users[1:]]})
     await api.post("/v1/track", {"event": "x", "user_id": users[0]})

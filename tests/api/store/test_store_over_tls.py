@@ -49,7 +49,7 @@ def connect(tls_front):
         pool.close()
 
 
-def test_a_private_authority_is_trusted_where_it_is_named(connect, certificate):
+def test_a_private_authority_is_trusted_if_the_dsn_names_it(connect, certificate):
     pool = connect(f"?ca_cert={certificate}.crt")
 
     migrate(pool)
@@ -58,7 +58,7 @@ def test_a_private_authority_is_trusted_where_it_is_named(connect, certificate):
 
 
 @pytest.mark.filterwarnings("ignore::urllib3.exceptions.InsecureRequestWarning")
-def test_anybody_is_trusted_only_where_the_operator_says_so(connect):
+def test_any_certificate_is_accepted_only_with_verify_false(connect):
     with pytest.raises(StoreUnavailable, match="can't be reached by TLS"):
         connect("").run(lambda client: client.query("SELECT 1"))
 
