@@ -104,7 +104,7 @@ async def _serve_http(
 
 def _always(client: MillimetricClient) -> Callable[[object], Caller]:
     """Return a function that finds the same caller in every request."""
-    caller = Caller(client, client.can_write, client.can_read)
+    caller = Caller(client)
     return lambda _request: caller
 
 

@@ -174,11 +174,6 @@ def find_caller_by_keys(client: "MillimetricClient") -> Callable[[Request | None
         principal = request.scope.get("user") if request is not None else None
         write_key = principal.write_key if isinstance(principal, Principal) else None
         read_key = principal.read_key if isinstance(principal, Principal) else None
-        return Caller(
-            client.with_keys(write_key=write_key, read_key=read_key),
-            may_write=write_key is not None,
-            may_read=read_key is not None,
-            over_http=True,
-        )
+        return Caller(client.with_keys(write_key=write_key, read_key=read_key), over_http=True)
 
     return find

@@ -1,12 +1,12 @@
-"""Questions to the client's user, in the way of the connection's protocol era.
+"""Questions to the client's user, in the way of each protocol version.
 
-Handshake versions send a request and wait for its answer. 2026-07-28 ends the call with the
-question, and the client calls again with the answer, beside a state that the server sealed
-for the same arguments and the same principal.
+Versions with a handshake send a request and wait for its response. Version 2026-07-28 ends the
+call with the question. The client then calls again with the answer and a state that the server
+sealed for the same arguments and the same caller.
 """
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from mcp.server.context import ServerRequestContext
@@ -26,11 +26,14 @@ from millimetric_mcp.errors import NotAllowed
 _KEY = "confirm"
 _ASKED = "asked"
 _FORM: dict[str, Any] = {"type": "object", "properties": {}}
-"""Nothing to fill in: accepting is the answer."""
+"""An empty form: to accept it is the answer."""
+
+Context = ServerRequestContext[Any, Any]
+WriteQuestion = Callable[[], Awaitable[str]]
 
 
 class QuestionPending(Exception):
-    """The call ends with a question; ``result`` carries it to the client."""
+    """The call ends with a question. ``result`` carries it to the client."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
@@ -40,49 +43,35 @@ class QuestionPending(Exception):
         self.result = InputRequiredResult(input_requests={_KEY: question}, request_state=_ASKED)
 
 
-@dataclass(frozen=True, slots=True)
-class Asker:
-    """Asks the user at the other end of one tool call."""
+def find_ask(
+    ctx: Context, params: CallToolRequestParams
+) -> Callable[[WriteQuestion], Awaitable[bool]] | None:
+    """Return how to ask the user, or None if the client can't show a form.
 
-    ctx: ServerRequestContext[Any, Any]
-    params: CallToolRequestParams
+    The function returns whether the user agreed; declining and closing the form are the same.
+    """
+    capabilities = ctx.session.client_capabilities
+    elicitation = capabilities.elicitation if capabilities else None
+    if elicitation is None or (elicitation.form is None and elicitation.url is not None):
+        return None
+    if ctx.protocol_version in MODERN_PROTOCOL_VERSIONS:
+        return partial(_ask_in_result, params)
+    return partial(_ask_in_request, ctx) if ctx.session.can_send_request else None
 
-    @property
-    def can_ask(self) -> bool:
-        """Whether the client said that it puts forms to its user."""
-        capabilities = self.ctx.session.client_capabilities
-        elicitation = capabilities.elicitation if capabilities else None
-        if elicitation is None or (elicitation.form is None and elicitation.url is not None):
-            return False
-        return self._is_modern or self.ctx.session.can_send_request
 
-    async def ask(self, word: Callable[[], Awaitable[str]]) -> bool:
-        """Whether the user agreed; declining and dismissing are the same.
+async def _ask_in_result(params: CallToolRequestParams, write: WriteQuestion) -> bool:
+    response = (params.input_responses or {}).get(_KEY)
+    if params.request_state != _ASKED or not isinstance(response, ElicitResult):
+        raise QuestionPending(await write())
+    return response.action == "accept"
 
-        Raises:
-            QuestionPending: the client has to ask first and call again.
-            NotAllowed: the client said that it can ask, and failed to.
-        """
-        if not self._is_modern:
-            return await self._ask_now(await word())
-        response = (self.params.input_responses or {}).get(_KEY)
-        if self.params.request_state != _ASKED or not isinstance(response, ElicitResult):
-            raise QuestionPending(await word())
-        return response.action == "accept"
 
-    async def _ask_now(self, message: str) -> bool:
-        try:
-            answer = await self.ctx.session.elicit_form(
-                message, _FORM, related_request_id=self.ctx.request_id
-            )
-        except (MCPError, ValidationError):
-            pass
-        else:
-            return answer.action == "accept"
-        raise NotAllowed(
-            "the client says that it can ask its user, and could not be asked; nothing was sent"
-        )
-
-    @property
-    def _is_modern(self) -> bool:
-        return self.ctx.protocol_version in MODERN_PROTOCOL_VERSIONS
+async def _ask_in_request(ctx: Context, write: WriteQuestion) -> bool:
+    message = await write()
+    try:
+        answer = await ctx.session.elicit_form(message, _FORM, related_request_id=ctx.request_id)
+    except (MCPError, ValidationError):
+        pass
+    else:
+        return answer.action == "accept"
+    raise NotAllowed("the client failed to ask its user, although it says it can; nothing was sent")

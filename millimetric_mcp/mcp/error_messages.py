@@ -1,7 +1,6 @@
-"""A failed call in our words: what happened, and which of three things to do next.
+"""The text of a failed call: what happened, and what to do next.
 
-Nothing that an API answered is repeated: of its answers only known codes, the names of fields
-that our models know and a number of seconds get this far.
+Nothing from the API is repeated except known error codes, known field names and seconds.
 """
 
 import math
@@ -27,38 +26,41 @@ _OPENINGS: Mapping[NextStep, str] = {
     NextStep.LOOK_FIRST: "Wait {wait_s} s and look before you retry",
 }
 
-_WRONG_KEY = "check that it is a whole, unrevoked key of this API (sk_… writes, rk_… reads)"
-_NOT_THIS_API = "check that MILLIMETRIC_HOST is the address of a Millimetric API"
+_CHECK_KEY = "check that the key is complete and not revoked (sk_… writes, rk_… reads)"
+_CHECK_HOST = "check that MILLIMETRIC_HOST is the address of a Millimetric API"
 
 EXPLANATIONS: Mapping[ErrorCode, str] = {
-    ErrorCode.INVALID_PAYLOAD: "the API refused what was to be stored",
-    ErrorCode.INVALID_PARAMS: "the API refused the question",
+    ErrorCode.INVALID_PAYLOAD: "the API refused a field of the event",
+    ErrorCode.INVALID_PARAMS: "the API refused an argument of the question",
     ErrorCode.INVALID_GROUP_BY: "group_by names a column that the API does not group by",
-    ErrorCode.MISSING_BEARER_TOKEN: f"the API got no key; {_WRONG_KEY}",
-    ErrorCode.MALFORMED_API_KEY: f"the API found the key malformed; {_WRONG_KEY}",
-    ErrorCode.INVALID_API_KEY: f"the API does not know the key, or it is revoked; {_WRONG_KEY}",
-    ErrorCode.KEY_KIND_MISMATCH: f"the API knows the key as another kind; {_WRONG_KEY}",
-    ErrorCode.ORIGIN_NOT_ALLOWED: "the API took the key for a browser's; use one of kind sk",
-    ErrorCode.INSUFFICIENT_SCOPE: f"the key may not do this; {_WRONG_KEY}",
-    ErrorCode.FORGET_REQUIRES_SECRET_KEY: "forgetting a user takes a key of kind sk",
-    ErrorCode.NOT_FOUND: f"the API does not have this endpoint; {_NOT_THIS_API}",
-    ErrorCode.METHOD_NOT_ALLOWED: f"the API does not take this request; {_NOT_THIS_API}",
-    ErrorCode.PAYLOAD_TOO_LARGE: "the API found it too large; send fewer or smaller events",
-    ErrorCode.UNSUPPORTED_MEDIA_TYPE: f"the API does not take JSON here; {_NOT_THIS_API}",
+    ErrorCode.MISSING_BEARER_TOKEN: f"the API got no key; {_CHECK_KEY}",
+    ErrorCode.MALFORMED_API_KEY: f"the key is malformed; {_CHECK_KEY}",
+    ErrorCode.INVALID_API_KEY: f"the API does not know the key, or it is revoked; {_CHECK_KEY}",
+    ErrorCode.KEY_KIND_MISMATCH: f"the API knows the key as another kind; {_CHECK_KEY}",
+    ErrorCode.ORIGIN_NOT_ALLOWED: "the key is a browser's key (pk_…); use a server key (sk_…)",
+    ErrorCode.INSUFFICIENT_SCOPE: f"this kind of key is not allowed to do this; {_CHECK_KEY}",
+    ErrorCode.FORGET_REQUIRES_SECRET_KEY: "only a server key (sk_…) is allowed to delete a user",
+    ErrorCode.NOT_FOUND: f"the API does not have this endpoint; {_CHECK_HOST}",
+    ErrorCode.METHOD_NOT_ALLOWED: f"the API does not allow this method; {_CHECK_HOST}",
+    ErrorCode.PAYLOAD_TOO_LARGE: "the request is too large; send fewer or smaller events",
+    ErrorCode.UNSUPPORTED_MEDIA_TYPE: f"the API does not accept JSON here; {_CHECK_HOST}",
     ErrorCode.RATE_LIMITED: "the API's rate limit is reached",
     ErrorCode.INTERNAL_ERROR: "the API failed",
-    ErrorCode.FORGET_FAILED: "the API did not queue the erasure",
-    ErrorCode.UPSTREAM_FAILED: "the API's store is not available and stored nothing",
+    ErrorCode.FORGET_FAILED: "the API did not queue the deletion",
+    ErrorCode.UPSTREAM_FAILED: "the API's store is not available, and nothing was stored",
 }
-"""Every code of the contract, once."""
+"""A sentence for every error code."""
 
 
 def explain(error: MillimetricError | None, *, over_http: bool) -> str:
-    """What happened and what to do next; None is a fault of this server itself."""
+    """Return what happened and what to do next. None is an unexpected error of this server.
+
+    ``over_http``: the caller sends its keys with each request.
+    """
     match error:
         case InvalidArguments():
-            faults = "\n".join(f"- {fault}" for fault in error.errors)
-            return f"{_open(NextStep.FIX_ARGUMENTS)}:\n{faults}"
+            lines = "\n".join(f"- {line}" for line in error.errors)
+            return f"{_open(NextStep.FIX_ARGUMENTS)}:\n{lines}"
         case NotAllowed():
             return f"{_open(NextStep.CONFIGURE)}: {error}."
         case KeyMissing():
@@ -70,9 +72,7 @@ def explain(error: MillimetricError | None, *, over_http: bool) -> str:
         case CallError():
             return f"{_open(error.next_step, error.retry_after_s)}: {str(error).rstrip('.')}."
         case _:
-            return (
-                f"{_open(NextStep.CONFIGURE)}: this server failed unexpectedly; its log says more."
-            )
+            return f"{_open(NextStep.CONFIGURE)}: this server failed unexpectedly; see its log."
 
 
 def _open(next_step: NextStep, retry_after_s: float | None = None) -> str:
@@ -83,14 +83,11 @@ def _open(next_step: NextStep, retry_after_s: float | None = None) -> str:
 def _advise_key(variable: str, *, over_http: bool) -> str:
     kind, purpose = ("rk", "read") if variable == "MILLIMETRIC_RK" else ("sk", "write")
     if over_http:
-        header = (
-            "Authorization: Bearer rk_… (or Millimetric-Read-Key: rk_… beside an sk_…)"
-            if kind == "rk"
-            else "Authorization: Bearer sk_…"
-        )
+        beside = " (or Millimetric-Read-Key: rk_… beside an sk_…)" if kind == "rk" else ""
+        header = f"Authorization: Bearer {kind}_…{beside}"
         return f"to {purpose}, send a key of kind {kind} with each request, as {header}."
     return (
         f"{variable} is not set. To {purpose}, put a key of kind {kind} ({kind}_…) into {variable} "
         "in the environment of this server (the env block of its entry in mcp.json) and restart "
-        f"it. A local API makes one with: millimetric-mcp keys create --kind {kind}"
+        f"it. For a local API, create a key with: millimetric-mcp keys create --kind {kind}"
     )

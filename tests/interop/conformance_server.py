@@ -564,7 +564,7 @@ async def main() -> None:
         read_key="rk_test_FIXTURE0_" + "f" * 32,
         transport=httpx.MockTransport(answer_nothing),
     )
-    server = build_server(find_caller=lambda _: Caller(client, may_write=False, may_read=True))
+    server = build_server(find_caller=lambda _: Caller(client))
     Fixtures(server).attach()
     access = Access()
     log = Log(LogLevel.OFF, print)

@@ -205,7 +205,7 @@ def connect(api):
             pace=Pace(sleep=sleep),
         ) as client:
             server = build_server(
-                find_caller=lambda _: Caller(client, client.can_write, client.can_read),
+                find_caller=lambda _: Caller(client),
                 options=ServerOptions(**options),
                 now=lambda: NOW,
                 new_id=lambda: f"id-{next(numbers)}",
@@ -240,6 +240,23 @@ class Outcome:
     @property
     def lines(self) -> list[str]:
         return self.text.split("\n")
+
+
+def fill_in(schema: dict[str, Any]) -> Any:
+    """The least value that a schema allows."""
+    match schema["type"]:
+        case "object":
+            required = schema.get("required", [])
+            return {name: fill_in(schema["properties"][name]) for name in required}
+        case "array":
+            return [fill_in(schema["items"])]
+    return "a"
+
+
+@pytest.fixture(scope="session")
+def minimal():
+    """Makes the least arguments of a tool."""
+    return lambda tool: fill_in(tool.input_schema)
 
 
 @pytest.fixture(scope="session")

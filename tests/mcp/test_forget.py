@@ -18,7 +18,7 @@ def reply(action, asked=None):
 
 
 @MODES
-async def test_an_accepted_question_erases(mode, call, api):
+async def test_an_accepted_question_deletes(mode, call, api):
     outcome = await call("forget", {"user_id": "user_42"}, mode=mode, elicitation=reply("accept"))
     assert not outcome.is_error
     assert outcome.data == {"ok": True, "queued": True}
@@ -41,7 +41,7 @@ async def test_the_question_says_how_many_events_are_known(mode, call, api, even
     await call("forget", {"user_id": "user_42"}, mode=mode, elicitation=reply("decline", asked))
     (question,) = asked
     assert "user_42" in question
-    assert "3 events are known" in question
+    assert "Found: 3 events." in question
 
 
 async def test_the_count_takes_one_read_however_many_rounds_the_question_takes(call, api):
@@ -49,23 +49,23 @@ async def test_the_count_takes_one_read_however_many_rounds_the_question_takes(c
     assert len(api.asked("/v1/query")) == 1
 
 
-async def test_one_event_is_told_as_one(call, api, event_row):
+async def test_the_question_counts_one_event_in_the_singular(call, api, event_row):
     api.events = [event_row(user_id="u")]
     asked = []
     await call("forget", {"user_id": "u"}, elicitation=reply("decline", asked))
-    assert asked[0].endswith("1 event is known.")
+    assert asked[0].endswith("Found: 1 event.")
 
 
 async def test_without_a_read_key_the_question_has_no_count(call, api):
     asked = []
     await call("forget", {"user_id": "u"}, read_key=None, elicitation=reply("accept", asked))
-    assert "known" not in asked[0]
+    assert "Found" not in asked[0]
     assert api.asked("/v1/query") == []
 
 
 @MODES
 @pytest.mark.parametrize("read_key", [None, "rk_test_READKEY0_" + "r" * 32], ids=["none", "rk"])
-async def test_without_a_write_key_nobody_is_asked(mode, read_key, call, api):
+async def test_without_a_write_key_no_question_is_asked(mode, read_key, call, api):
     asked = []
     keys = {"write_key": None, "read_key": read_key}
     outcome = await call(
@@ -81,23 +81,23 @@ async def test_a_count_that_fails_does_not_stop_the_question(call, api, answer):
     asked = []
     outcome = await call("forget", {"user_id": "u"}, elicitation=reply("accept", asked))
     assert outcome.data == {"ok": True, "queued": True}
-    assert "known" not in asked[0]
+    assert "Found" not in asked[0]
 
 
-async def test_a_thousand_events_are_told_as_at_least_so_many(call, api, event_row):
+async def test_the_question_says_or_more_for_a_thousand_events(call, api, event_row):
     api.events = [event_row(user_id="u")] * 1200
     asked = []
     await call("forget", {"user_id": "u"}, elicitation=reply("decline", asked))
     assert "1000 events or more" in asked[0]
 
 
-async def test_a_client_that_fails_to_ask_erases_nothing_and_is_told_so(call, api, caplog):
+async def test_a_client_that_fails_to_ask_deletes_nothing(call, api, caplog):
     async def fail(_context, _params):
         return ErrorData(code=-32603, message=PLANTED)
 
     outcome = await call("forget", {"user_id": "u"}, mode="legacy", elicitation=fail)
     assert outcome.is_error
-    assert "could not be asked; nothing was sent" in outcome.text
+    assert "failed to ask its user" in outcome.text
     assert PLANTED not in outcome.text + caplog.text
     assert api.sent("/v1/forget") == []
 
@@ -109,7 +109,7 @@ async def test_a_client_that_can_not_ask_is_not_blocked(mode, call, api):
 
 
 @MODES
-async def test_a_client_that_can_not_ask_is_refused_where_the_server_insists(mode, call, api):
+async def test_a_client_that_can_not_ask_is_refused_with_confirm_destructive(mode, call, api):
     outcome = await call("forget", {"user_id": "u"}, mode=mode, confirm_destructive=True)
     assert outcome.is_error
     assert outcome.text.startswith("A person must change the configuration:")
@@ -117,7 +117,7 @@ async def test_a_client_that_can_not_ask_is_refused_where_the_server_insists(mod
     assert api.requests == []
 
 
-async def test_an_answer_that_nobody_asked_for_counts_for_nothing(connect, api):
+async def test_an_answer_without_a_question_deletes_nothing(connect, api):
     async with connect(elicitation=reply("accept")) as client:
         result = await client.session.call_tool(
             "forget",
@@ -129,7 +129,7 @@ async def test_an_answer_that_nobody_asked_for_counts_for_nothing(connect, api):
     assert api.sent("/v1/forget") == []
 
 
-async def test_an_answer_for_one_user_does_not_erase_another(connect, api):
+async def test_an_answer_for_one_user_does_not_delete_another(connect, api):
     async with connect(elicitation=reply("accept")) as client:
         asked = await client.session.call_tool(
             "forget", {"user_id": "a"}, allow_input_required=True
@@ -156,7 +156,7 @@ async def test_a_long_user_id_is_cut_where_it_is_quoted(action, call):
         assert len(text) < 700
 
 
-async def test_a_hostile_user_id_can_not_dress_up_the_question(call, api):
+async def test_a_hostile_user_id_can_not_change_the_question(call, api):
     asked = []
     await call("forget", {"user_id": "u\n\x1b[2Jsafe\u202e"}, elicitation=reply("decline", asked))
     assert "\x1b" not in asked[0]

@@ -104,8 +104,8 @@ class TestTopSources:
     async def test_a_filter_that_saw_only_the_200_largest_rows_says_so(self, api, source, call):
         api.sources = [source(f"site{index}.test", "referral", 500 - index) for index in range(210)]
         outcome = await call("top_sources", {"source": "site7.test"})
-        assert "Only the 200 largest rows were looked through." in outcome.lines
-        assert outcome.data["notes"] == ["Only the 200 largest rows were looked through."]
+        assert "Only the 200 largest rows were searched." in outcome.lines
+        assert outcome.data["notes"] == ["Only the 200 largest rows were searched."]
 
     async def test_without_a_filter_the_limit_asked_for_is_asked_of_the_api(self, facebook, call):
         await call("top_sources", {"limit": 7})
@@ -146,8 +146,8 @@ class TestTopSources:
     @pytest.mark.parametrize(
         ("filters", "said"),
         [
-            ({}, "The window before has no events at all."),
-            ({"source": "google"}, "The window before has no events of it at all."),
+            ({}, "The window before has no events."),
+            ({"source": "google"}, 'The window before has no events of "google".'),
         ],
         ids=["every source", "one source"],
     )
@@ -309,14 +309,14 @@ class TestStats:
             {"country": "FR", "os": "ios", "path": "/", "value": 1},
         ]
         one = await call("stats", {"group_by": ["country"]})
-        assert "An empty country stands for events without one." in one.lines
-        assert one.data["notes"] == ["An empty country stands for events without one."]
+        assert "An empty country means: events without one." in one.lines
+        assert one.data["notes"] == ["An empty country means: events without one."]
         more = await call("stats", {"group_by": ["os", "path"]})
-        assert "An empty os or path stands for events without one." in more.lines
+        assert "An empty os or path means: events without one." in more.lines
 
     async def test_where_no_cell_is_empty_nothing_is_said_of_it(self, signups, call):
         outcome = await call("stats", {"group_by": ["country"]})
-        assert "stands for" not in outcome.text
+        assert "An empty" not in outcome.text
 
     async def test_buckets_cut_by_the_window_are_told(self, signups, call):
         outcome = await call("stats", {"interval": "day", "from": "7d"})
@@ -489,7 +489,7 @@ class TestRawEvents:
         fields = ["timestamp", "url", "referrer", "path", "properties"]
         outcome = await call("raw_events", {"fields": fields})
         assert len(outcome.data["rows"]) == 20
-        assert "Values are cut at 200 characters: the first event is a long one." in outcome.lines
+        assert "Values are cut at 200 characters: the first event is long." in outcome.lines
 
     async def test_past_an_event_that_does_not_fit_at_all_there_is_a_way_on(
         self, api, event_row, call
@@ -610,7 +610,10 @@ class TestWaysOn:
         ("arguments", "way"),
         [
             ({"limit": 3}, "The limit of 3 is reached; there may be more: raise limit"),
-            ({"limit": 200}, "The limit of 200 is reached; there may be more: narrow the window"),
+            (
+                {"limit": 200},
+                "The limit of 200 is reached; there may be more: narrow the window",
+            ),
             ({"limit": 3, "source": "facebook"}, "37 further rows beyond the limit: raise limit"),
             ({"limit": 3, "compare": "previous_period"}, "197 further rows beyond the limit:"),
         ],
@@ -620,7 +623,7 @@ class TestWaysOn:
         api.sources = [source("facebook", f"m{n}", 900) for n in range(40)]
         api.sources += [source(f"site{n}.test", "referral", 500 - n) for n in range(190)]
         outcome = await call("top_sources", arguments)
-        (line,) = [line for line in find_ways_on(outcome) if "looked through" not in line]
+        (line,) = [line for line in find_ways_on(outcome) if "were searched" not in line]
         assert line.startswith(way)
         assert outcome.data["notes"][-1] == line
 

@@ -6,7 +6,6 @@ and look at the difference.
 
 import json
 import os
-from datetime import UTC, datetime
 
 import jsonschema
 import pytest
@@ -15,22 +14,9 @@ from millimetric_mcp.contract.endpoints import ENDPOINTS
 from millimetric_mcp.contract.keys import Scope
 from millimetric_mcp.mcp.server import INSTRUCTIONS, publish_tool
 from millimetric_mcp.mcp.tools import TOOLS
-from millimetric_mcp.mcp.tools.arguments import EXAMPLES, list_argument_names, parse_arguments
 
 UPDATE = "MILLIMETRIC_UPDATE_SNAPSHOTS"
-NAMES = [
-    "track_event",
-    "identify",
-    "batch",
-    "forget",
-    "top_sources",
-    "stats",
-    "raw_events",
-]
-CHARS_PER_TOKEN = 3.6
-"""Fewer than o200k packs into a token of this JSON (4.05, measured): an upper bound of tokens."""
-
-each_tool = pytest.mark.parametrize("spec", TOOLS, ids=[spec.name for spec in TOOLS])
+each_tool = pytest.mark.parametrize("tool", TOOLS, ids=lambda tool: tool.name)
 
 
 def list_nodes(schema):
@@ -42,14 +28,10 @@ def list_nodes(schema):
                 yield from list_nodes(child)
 
 
-def test_tools_are_listed_in_the_order_of_the_contract():
-    assert [spec.name for spec in TOOLS] == NAMES
-
-
 @each_tool
-def test_a_tool_is_published_as_its_snapshot_says(spec, snapshots):
-    path = snapshots / f"{spec.name}.json"
-    published = publish_tool(spec).model_dump(mode="json", by_alias=True, exclude_none=True)
+def test_a_tool_is_published_as_its_snapshot_says(tool, snapshots):
+    path = snapshots / f"{tool.name}.json"
+    published = publish_tool(tool).model_dump(mode="json", by_alias=True, exclude_none=True)
     text = json.dumps(published, indent=2, ensure_ascii=False) + "\n"
     if os.environ.get(UPDATE):
         path.write_text(text, encoding="utf-8")
@@ -57,35 +39,35 @@ def test_a_tool_is_published_as_its_snapshot_says(spec, snapshots):
 
 
 def test_every_snapshot_belongs_to_a_tool(snapshots):
-    assert {path.stem for path in snapshots.glob("*.json")} == set(NAMES)
+    assert {path.stem for path in snapshots.glob("*.json")} == {tool.name for tool in TOOLS}
 
 
 @each_tool
-async def test_a_tool_reaches_clients_with_all_four_hints(spec, connect):
+async def test_a_tool_reaches_clients_with_all_four_hints(tool, connect):
     async with connect() as client:
-        listed = {tool.name: tool for tool in (await client.list_tools()).tools}
-    hints = listed[spec.name].annotations
+        listed = {item.name: item for item in (await client.list_tools()).tools}
+    hints = listed[tool.name].annotations
     assert None not in (
         hints.read_only_hint,
         hints.destructive_hint,
         hints.idempotent_hint,
         hints.open_world_hint,
     )
-    assert hints.read_only_hint is (spec.scope is Scope.READ)
-    assert hints.destructive_hint is (spec.name == "forget")
+    assert hints.read_only_hint is (tool.scope is Scope.READ)
+    assert hints.destructive_hint is (tool.name == "forget")
 
 
 @each_tool
-async def test_the_published_schemas_are_the_models_own(spec, connect):
+async def test_the_published_schemas_are_the_models_own(tool, connect):
     async with connect() as client:
-        listed = {tool.name: tool for tool in (await client.list_tools()).tools}
-    assert listed[spec.name].input_schema == spec.input_schema
-    assert listed[spec.name].output_schema == spec.output_schema
+        listed = {item.name: item for item in (await client.list_tools()).tools}
+    assert listed[tool.name].input_schema == tool.input_schema
+    assert listed[tool.name].output_schema == tool.output_schema
 
 
 @each_tool
-def test_input_schemas_are_flat_and_closed(spec):
-    schema = spec.input_schema
+def test_input_schemas_are_flat_and_closed(tool):
+    schema = tool.input_schema
     assert schema["type"] == "object"
     assert schema["additionalProperties"] is False
     assert not {"anyOf", "oneOf", "allOf", "$defs", "$ref"} & {
@@ -94,8 +76,8 @@ def test_input_schemas_are_flat_and_closed(spec):
 
 
 @each_tool
-def test_schemas_hold_no_titles_and_no_nulls(spec):
-    for schema in (spec.input_schema, spec.output_schema):
+def test_schemas_hold_no_titles_and_no_nulls(tool):
+    for schema in (tool.input_schema, tool.output_schema):
         for node in list_nodes(schema):
             assert not isinstance(node.get("title"), str)
             assert node.get("type") != "null"
@@ -103,42 +85,34 @@ def test_schemas_hold_no_titles_and_no_nulls(spec):
 
 
 @each_tool
-def test_schemas_are_valid_json_schema(spec):
-    jsonschema.Draft202012Validator.check_schema(spec.input_schema)
-    jsonschema.Draft202012Validator.check_schema(spec.output_schema)
+def test_schemas_are_valid_json_schema(tool):
+    jsonschema.Draft202012Validator.check_schema(tool.input_schema)
+    jsonschema.Draft202012Validator.check_schema(tool.output_schema)
 
 
 @each_tool
-def test_every_argument_has_an_example_that_is_right(spec):
-    required = spec.input_schema.get("required", [])
-    for name in list_argument_names(spec.params):
-        needed = ["interval"] if name == "fill_empty" else []
-        arguments = {other: EXAMPLES[other] for other in [*required, *needed, name]}
-        parse_arguments(spec.params, arguments, now=datetime.now(UTC), timezone="UTC")
-        jsonschema.validate(arguments, spec.input_schema)
-
-
-def test_the_examples_are_those_of_arguments_there_are():
-    known = {name for spec in TOOLS for name in list_argument_names(spec.params)}
-    assert set(EXAMPLES) == known
+def test_every_argument_has_a_description(tool):
+    assert all(argument.get("description") for argument in tool.input_schema["properties"].values())
 
 
 @each_tool
-def test_a_tool_calls_endpoints_of_its_scope(spec):
-    assert set(spec.endpoints) <= set(ENDPOINTS)
-    assert spec.endpoints[0].scope is spec.scope
+def test_a_tool_calls_endpoints_of_the_contract(tool):
+    assert set(tool.endpoints) <= set(ENDPOINTS)
 
 
-def test_the_list_of_tools_costs_at_most_2200_tokens():
+def count_tokens(text):
+    return len(pytest.importorskip("bpe_openai").get_encoding("o200k_base").encode(text))
+
+
+def test_the_list_of_tools_costs_at_most_1900_tokens():
     listed = [
-        {"name": spec.name, "description": spec.description, "inputSchema": spec.input_schema}
-        for spec in TOOLS
+        {"name": tool.name, "description": tool.description, "inputSchema": tool.input_schema}
+        for tool in TOOLS
     ]
-    text = json.dumps(listed, separators=(",", ":"), ensure_ascii=False)
-    assert len(text) / CHARS_PER_TOKEN <= 2200
+    assert count_tokens(json.dumps(listed, separators=(",", ":"), ensure_ascii=False)) <= 1900
 
 
 def test_the_instructions_cost_at_most_300_tokens_and_say_what_a_missing_url_means():
-    assert len(INSTRUCTIONS) / CHARS_PER_TOKEN <= 300
+    assert count_tokens(INSTRUCTIONS) <= 300
     assert "without a url" in INSTRUCTIONS
     assert "direct" in INSTRUCTIONS

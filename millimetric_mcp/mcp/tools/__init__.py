@@ -1,24 +1,31 @@
-"""The tools, in the order they are listed."""
+"""The tools, in the order in which they are listed."""
 
 from typing import Any
 
-from millimetric_mcp.mcp.tools.batch import BATCH_TOOL
-from millimetric_mcp.mcp.tools.forget import FORGET_TOOL
-from millimetric_mcp.mcp.tools.identify import IDENTIFY_TOOL
-from millimetric_mcp.mcp.tools.raw_events import RAW_EVENTS
-from millimetric_mcp.mcp.tools.spec import ToolSpec
-from millimetric_mcp.mcp.tools.stats import STATS_TOOL
-from millimetric_mcp.mcp.tools.top_sources import TOP_SOURCES
-from millimetric_mcp.mcp.tools.track_event import TRACK_EVENT
-
-__all__ = ["TOOLS"]
-
-TOOLS: tuple[ToolSpec[Any, Any], ...] = (
-    TRACK_EVENT,
-    IDENTIFY_TOOL,
-    BATCH_TOOL,
-    FORGET_TOOL,
-    TOP_SOURCES,
-    STATS_TOOL,
-    RAW_EVENTS,
+from millimetric_mcp.mcp.tools import (
+    batch,
+    forget,
+    identify,
+    raw_events,
+    stats,
+    top_sources,
+    track_event,
 )
+from millimetric_mcp.mcp.tools.tool import Tool
+
+__all__ = ["TOOLS", "find_tool"]
+
+TOOLS: tuple[Tool[Any, Any], ...] = (
+    track_event.TOOL,
+    identify.TOOL,
+    batch.TOOL,
+    forget.TOOL,
+    top_sources.TOOL,
+    stats.TOOL,
+    raw_events.TOOL,
+)
+
+
+def find_tool(name: str) -> Tool[Any, Any] | None:
+    """Return the tool with this name, here or on the hosted server."""
+    return next((tool for tool in TOOLS if name in {tool.name, tool.hosted_name}), None)

@@ -1,4 +1,4 @@
-"""``forget``: erase a user, after asking where the client can ask."""
+"""``forget``: delete a user's events, after asking the client's user if that is possible."""
 
 from typing import Annotated
 
@@ -6,68 +6,68 @@ from pydantic import ConfigDict, Field
 
 from millimetric_mcp.contract.endpoints import FORGET, QUERY
 from millimetric_mcp.contract.events import ForgetRequest
-from millimetric_mcp.contract.keys import Scope
-from millimetric_mcp.contract.reads import MAX_QUERY_LIMIT
+from millimetric_mcp.contract.reads import MAX_QUERY_LIMIT, QueryParams
 from millimetric_mcp.errors import NotAllowed
-from millimetric_mcp.mcp.tools.explain import quote
-from millimetric_mcp.mcp.tools.probe import count_events_of
-from millimetric_mcp.mcp.tools.spec import Answer, Hints, ToolAnswer, ToolContext, ToolSpec
+from millimetric_mcp.mcp.tools.follow_ups import all_time, attempt
+from millimetric_mcp.mcp.tools.tool import Hints, Tool, ToolContext, ToolData, ToolResult
+from millimetric_mcp.mcp.tools.wording import count, quote
 
 
 class ForgetArguments(ForgetRequest):
-    """Whom to erase."""
+    """The user whose events are deleted."""
 
     model_config = ConfigDict(extra="forbid")
 
 
-class ForgetAnswer(ToolAnswer):
-    """The erasure is queued, or the user declined it and nothing was sent."""
+class ForgetData(ToolData):
+    """The deletion is queued, or the person declined it and nothing was sent."""
 
-    ok: Annotated[bool, Field(description="Whether the erasure is queued.")]
+    ok: Annotated[bool, Field(description="Whether the deletion is queued.")]
     queued: Annotated[bool, Field(description="False: declined, nothing was sent.")]
 
 
-async def _run(context: ToolContext, params: ForgetArguments) -> Answer[ForgetAnswer]:
+async def _run(context: ToolContext, params: ForgetArguments) -> ToolResult[ForgetData]:
     user = quote(params.user_id)
-    if context.confirm_destructive and not context.can_ask:
+    if context.confirm_destructive and context.ask is None:
         raise NotAllowed(
-            "this server erases a user only after its client asked a person, and this client "
+            "this server deletes a user only after a person agreed in the client, and this client "
             "can't ask; use a client that supports elicitation, or start the server without "
             "--confirm-destructive"
         )
-    # Nobody is asked to agree to what then lacks a key.
-    asks = context.can_ask and context.client.can_write
-    if asks and not await context.ask(lambda: _word_question(context, params.user_id)):
-        return Answer(
-            f"Declined: nothing was sent, {user} is not erased.",
-            ForgetAnswer(ok=False, queued=False),
+    # Without a key the call fails anyway, so nobody has to agree to it first.
+    ask = context.ask if context.client.can_write else None
+    if ask and not await ask(lambda: _write_question(context, params.user_id)):
+        return ToolResult(
+            f"Declined: nothing was sent, user {user} is not deleted.",
+            ForgetData(ok=False, queued=False),
         )
     await context.client.forget(params)
-    return Answer(
-        f"Queued: every event of {user} is being erased.", ForgetAnswer(ok=True, queued=True)
+    return ToolResult(
+        f"Queued: every event of user {user} is being deleted.", ForgetData(ok=True, queued=True)
     )
 
 
-async def _word_question(context: ToolContext, user_id: str) -> str:
-    known = await count_events_of(context, user_id)
-    found = {
-        None: "",
-        0: " No event of this user is known.",
-        MAX_QUERY_LIMIT: f" {MAX_QUERY_LIMIT} events or more are known.",
-        1: " 1 event is known.",
-    }.get(known, f" {known} events are known.")
-    return f"Erase every event of user {quote(user_id)}? This can't be undone.{found}"
+async def _write_question(context: ToolContext, user_id: str) -> str:
+    question = f"Delete every event of user {quote(user_id)}? This can't be undone."
+    if not context.client.can_read:
+        return question
+    start, end = all_time(context.now())
+    params = QueryParams(from_=start, to=end, user_id=user_id, limit=MAX_QUERY_LIMIT)
+    answer = await attempt(context, context.client.query(params))
+    if answer is None:
+        return question
+    or_more = " or more" if len(answer.rows) == MAX_QUERY_LIMIT else ""
+    return f"{question} Found: {count(len(answer.rows), 'event')}{or_more}."
 
 
-FORGET_TOOL = ToolSpec(
+TOOL = Tool(
     name="forget",
     title="Forget a user",
-    description="Erase every event of a user for good (GDPR). Asks the person at the client "
-    "first, where it can.",
+    description="Delete every event of a user for good (GDPR). Asks the person at the client "
+    "first, if the client can ask.",
     params=ForgetArguments,
-    result=ForgetAnswer,
+    result=ForgetData,
     endpoints=(FORGET, QUERY),
-    scope=Scope.FORGET,
     hints=Hints(read_only=False, destructive=True, idempotent=True, open_world=False),
     run=_run,
 )

@@ -1,4 +1,4 @@
-"""``identify``: tie a visitor to a known person."""
+"""``identify``: connect a visitor with a user."""
 
 from typing import Literal
 
@@ -6,41 +6,39 @@ from pydantic import ConfigDict
 
 from millimetric_mcp.contract.endpoints import IDENTIFY
 from millimetric_mcp.contract.events import IdentifyRequest
-from millimetric_mcp.contract.keys import Scope
-from millimetric_mcp.mcp.tools.explain import quote
-from millimetric_mcp.mcp.tools.spec import Answer, Hints, ToolAnswer, ToolContext, ToolSpec
+from millimetric_mcp.mcp.tools.tool import Hints, Tool, ToolContext, ToolData, ToolResult
+from millimetric_mcp.mcp.tools.wording import quote
 
 
 class IdentifyArguments(IdentifyRequest):
-    """A visitor and a person; a field the API does not know is refused."""
+    """A visitor and a user. An unknown field is refused."""
 
     model_config = ConfigDict(extra="forbid")
 
 
-class IdentifyAnswer(ToolAnswer):
+class IdentifyData(ToolData):
     """The ``$identify`` event is stored."""
 
     ok: Literal[True]
 
 
-async def _run(context: ToolContext, params: IdentifyArguments) -> Answer[IdentifyAnswer]:
+async def _run(context: ToolContext, params: IdentifyArguments) -> ToolResult[IdentifyData]:
     await context.client.identify(params)
-    return Answer(
-        f"{quote(params.anonymous_id)} is now {quote(params.user_id)}; earlier events are "
-        "unchanged, send user_id with later ones.",
-        IdentifyAnswer(ok=True),
+    return ToolResult(
+        f"Visitor {quote(params.anonymous_id)} is now user {quote(params.user_id)}. Earlier "
+        "events are unchanged; send user_id with later ones.",
+        IdentifyData(ok=True),
     )
 
 
-IDENTIFY_TOOL = ToolSpec(
+TOOL = Tool(
     name="identify",
     title="Identify a visitor",
-    description="Tie a visitor to a known person. History is not rewritten; send user_id with "
-    "later events.",
+    description="Connect a visitor (anonymous_id) with a known user. Earlier events don't change; "
+    "send user_id with later ones.",
     params=IdentifyArguments,
-    result=IdentifyAnswer,
+    result=IdentifyData,
     endpoints=(IDENTIFY,),
-    scope=Scope.INGEST,
     hints=Hints(read_only=False, destructive=False, idempotent=False, open_world=False),
     run=_run,
 )

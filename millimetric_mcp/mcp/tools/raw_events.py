@@ -6,11 +6,10 @@ from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
-from pydantic import BeforeValidator, Field, WithJsonSchema, create_model
+from pydantic import AfterValidator, Field, WithJsonSchema, create_model
 
 from millimetric_mcp.contract.endpoints import QUERY
 from millimetric_mcp.contract.events import EventName, ShortId, UserId
-from millimetric_mcp.contract.keys import Scope
 from millimetric_mcp.contract.reads import MAX_QUERY_LIMIT, EventRow, QueryParams
 from millimetric_mcp.contract.validation import format_timestamp, parse_timestamp
 from millimetric_mcp.mcp.render import (
@@ -20,102 +19,130 @@ from millimetric_mcp.mcp.render import (
     present_event,
     render_events,
 )
-from millimetric_mcp.mcp.tools.arguments import SourceName, WindowArguments, choose_names
-from millimetric_mcp.mcp.tools.explain import explain_nothing
-from millimetric_mcp.mcp.tools.reading import (
-    STRANGERS,
-    ReadAnswer,
-    WindowAnswer,
-    count,
-    cut_note,
-    find_window,
-    fit_answer,
+from millimetric_mcp.mcp.tools.arguments import SourceName, WindowArguments
+from millimetric_mcp.mcp.tools.read_tool import (
+    READ_HINTS,
+    UNTRUSTED,
+    ReadData,
+    Report,
+    WindowData,
+    list_filters,
+    run_read,
 )
-from millimetric_mcp.mcp.tools.spec import Answer, Hints, ToolAnswer, ToolContext, ToolSpec
+from millimetric_mcp.mcp.tools.tool import Tool, ToolContext, ToolData
+from millimetric_mcp.mcp.tools.wording import count
 from millimetric_mcp.mcp.window import Window
 
-MAX_CHOSEN_CELL_CHARS = 2048
-"""Values of columns that were asked for by name are cut later: they are what is wanted."""
-TIGHT_CELL_CHARS = (MAX_CELL_CHARS, 30)
-"""What values are cut at, in turn, where otherwise not even the first event would fit."""
+CELL_CHARS = (2048, MAX_CELL_CHARS, 30)
+"""Where values are cut: late if the columns were asked for by name, earlier if the first event
+would take more than half of the budget."""
 
 
-Country = Annotated[str, Field(pattern=r"^[A-Z]{2}$")]
-FieldNames = Annotated[
-    tuple[str, ...],
-    BeforeValidator(partial(choose_names, allowed=EVENT_COLUMNS, at_least=1)),
-    WithJsonSchema(
-        {
-            "type": "array",
-            "items": {"type": "string", "enum": list(EVENT_COLUMNS)},
-            "minItems": 1,
-        }
-    ),
-]
+def _check_columns(names: tuple[str, ...]) -> tuple[str, ...]:
+    if not names or not set(names) <= set(EVENT_COLUMNS):
+        raise ValueError(f"must be a list of names among {', '.join(EVENT_COLUMNS)}")
+    return names
+
+
+_COLUMNS_SCHEMA = {"type": "array", "items": {"type": "string", "enum": list(EVENT_COLUMNS)}}
 
 
 class RawEventsArguments(WindowArguments):
-    """A window, which of its events, and which of their columns."""
+    """A window, and which events and columns of it."""
 
-    event: EventName | None = None
-    source: SourceName | None = None
-    medium: SourceName | None = None
-    country: Country | None = None
+    event: Annotated[EventName | None, Field(description="Only this event name.")] = None
+    source: Annotated[SourceName | None, Field(description="Only this source.")] = None
+    medium: Annotated[SourceName | None, Field(description="E.g. paid, organic, social.")] = None
+    country: Annotated[
+        str | None, Field(pattern=r"^[A-Z]{2}$", description="ISO code, e.g. DE.")
+    ] = None
     user_id: Annotated[
         UserId | None,
         Field(description="Events sent with it; earlier ones have an anonymous_id only."),
     ] = None
-    anonymous_id: ShortId | None = None
+    anonymous_id: Annotated[ShortId | None, Field(description="Only this visitor.")] = None
     fields: Annotated[
-        FieldNames | None,
+        Annotated[tuple[str, ...], AfterValidator(_check_columns), WithJsonSchema(_COLUMNS_SCHEMA)]
+        | None,
         Field(description=f"Columns; default {', '.join(DEFAULT_EVENT_COLUMNS)}."),
     ] = None
-    limit: Annotated[int, Field(ge=1, le=MAX_QUERY_LIMIT)] = 20
+    limit: Annotated[
+        int, Field(strict=True, ge=1, le=MAX_QUERY_LIMIT, description="Most rows.")
+    ] = 20
 
 
 if TYPE_CHECKING:
 
-    class RawEventRow(ToolAnswer):
+    class RawEventRow(ToolData):
         """The columns asked for: for type checkers."""
 
 else:
     RawEventRow = create_model(
         "RawEventRow",
-        __base__=ToolAnswer,
+        __base__=ToolData,
         __doc__="The columns asked for; one without a value is absent.",
         **dict.fromkeys(EventRow.model_fields, (str | None, None)),
         who=(str | None, Field(None, description="user:<user_id>, else the anonymous_id.")),
     )
 
 
-class RawEventsAnswer(ReadAnswer):
+class RawEventsData(ReadData):
     """Events, newest first."""
 
     rows: list[RawEventRow]
 
 
-async def _run(context: ToolContext, params: RawEventsArguments) -> Answer[RawEventsAnswer]:
-    window = find_window(context, params)
-    answer = await context.client.query(
-        QueryParams(
-            from_=window.start_utc, to=window.end_utc, limit=params.limit, **_list_filters(params)
-        )
+async def _find(
+    context: ToolContext, params: RawEventsArguments, window: Window
+) -> Report[RawEventsData]:
+    question = QueryParams(
+        from_=window.start_utc, to=window.end_utc, limit=params.limit, **list_filters(params)
     )
-    notes: list[str] = []
-    if not answer.rows:
-        filters = _list_filters(params)
-        event = filters.pop("event", None)
-        nothing = await explain_nothing(context, window, event=event, filters=filters)
-        notes.append(cut_note(context, nothing))
-    return _answer(context, params, window=window, rows=answer.rows, notes=notes)
+    events = (await context.client.query(question)).rows
+    columns = params.fields or DEFAULT_EVENT_COLUMNS
+    max_cell_chars = _choose_cell_chars(context, params, events)
+    notes = []
+    if max_cell_chars < (CELL_CHARS[0] if params.fields else CELL_CHARS[1]):
+        notes.append(f"Values are cut at {max_cell_chars} characters: the first event is long.")
+    zone = "; times are UTC" if events and "timestamp" in columns and not window.is_utc else ""
+    return Report(
+        data=RawEventsData(window=WindowData.of(window), rows=[]),
+        rows=[
+            RawEventRow.model_validate(present_event(row, columns, max_cell_chars=max_cell_chars))
+            for row in events
+        ],
+        receipt=[f"{count(len(events), 'event')}, newest first{zone}. {window.describe()}"],
+        notes=notes,
+        render=partial(
+            render_events,
+            events,
+            columns=params.fields,
+            max_cell_chars=max_cell_chars,
+            advice=partial(_advise_rest, events, window),
+            limit_note=_advise_limit(events, window, params.limit),
+        ),
+        is_empty=not events,
+    )
 
 
-def _note_limit(rows: Sequence[EventRow], window: Window, *, limit: int) -> str:
-    """The way to what is older than ``rows``; empty where there is nothing."""
-    if len(rows) < limit:
+def _choose_cell_chars(
+    context: ToolContext, params: RawEventsArguments, events: Sequence[EventRow]
+) -> int:
+    columns = params.fields or DEFAULT_EVENT_COLUMNS
+    widths = CELL_CHARS if params.fields else CELL_CHARS[1:]
+    for width in widths:
+        first = [str(present_event(row, columns, max_cell_chars=width)) for row in events[:1]]
+        if sum(map(len, first)) <= context.max_result_chars / 2:
+            return width
+    return widths[-1]
+
+
+def _advise_limit(events: Sequence[EventRow], window: Window, limit: int) -> str:
+    """Return how to get older events than these; empty if there are none."""
+    if len(events) < limit:
         return ""
-    if goes_on := _continue_at(rows[-1], rows, window):
-        way = f"{goes_on} (that last millisecond's rows come again)"
+    if way := _continue_at(events[-1], events, window):
+        way += " (that last millisecond's rows come again)"
     elif limit < MAX_QUERY_LIMIT:
         way = f"raise limit (at most {MAX_QUERY_LIMIT})"
     else:
@@ -123,113 +150,46 @@ def _note_limit(rows: Sequence[EventRow], window: Window, *, limit: int) -> str:
     return f"The limit of {limit} is reached; for older events {way}."
 
 
-def _advise_rest(rows: Sequence[EventRow], window: Window, *, shown: int) -> str:
-    """The way to the rows after so many shown ones, and to whatever is older than all.
+def _advise_rest(events: Sequence[EventRow], window: Window, shown: int) -> str:
+    """Return how to get the events that did not fit.
 
-    Past a first event that does not fit, its whole millisecond is left out.
+    If the first event does not fit, its whole millisecond has to be left out.
     """
-    goes_on = _continue_at(rows[shown], rows, window) if 0 < shown < len(rows) else ""
-    if not goes_on:
-        passing = _pass_window(rows[shown], window, later_ms=0) if shown < len(rows) else ""
-        past = f"filter, name fewer fields, or leave out that millisecond's rows: {passing}"
-        return past if passing else _CHOOSE_LESS
-    comes_again = rows[shown].timestamp == rows[shown - 1].timestamp
-    return f"{goes_on} (that millisecond's rows come again)" if comes_again else goes_on
+    way = _continue_at(events[shown], events, window) if shown else ""
+    if way:
+        comes_again = events[shown].timestamp == events[shown - 1].timestamp
+        return f"{way} (that millisecond's rows come again)" if comes_again else way
+    past = _write_window(events[shown], window, later_ms=0)
+    if not past:
+        return "filter, or name fewer fields"
+    return f"filter, name fewer fields, or leave out that millisecond's rows: {past}"
 
 
-_CHOOSE_LESS = "filter, or name fewer fields"
+def _continue_at(row: EventRow, events: Sequence[EventRow], window: Window) -> str:
+    """Return the window of ``row`` and older events; empty if time alone can't tell them apart.
 
-
-def _continue_at(row: EventRow, rows: Sequence[EventRow], window: Window) -> str:
-    """How to ask for ``row`` and what is older; empty where time alone can't say it.
-
-    Other events may share the row's millisecond, so all of it belongs to what follows.
+    Other events may share the row's millisecond, so the window holds all of it.
     """
-    return "" if row.timestamp == rows[0].timestamp else _pass_window(row, window, later_ms=1)
+    is_first = row.timestamp == events[0].timestamp
+    return "" if is_first else _write_window(row, window, later_ms=1)
 
 
-def _pass_window(row: EventRow, window: Window, *, later_ms: int) -> str:
-    """The arguments that end the window so long after ``row``; empty where its time is none."""
+def _write_window(row: EventRow, window: Window, *, later_ms: int) -> str:
+    """Return the arguments of a window that ends just after ``row``; empty if it has no time."""
     with suppress(ValueError):
         to = parse_timestamp(row.timestamp) + timedelta(milliseconds=later_ms)
         return f"pass from={format_timestamp(window.start_utc)} to={format_timestamp(to)}"
     return ""
 
 
-def _list_filters(params: RawEventsArguments) -> dict[str, str]:
-    names = ("event", "source", "medium", "country", "user_id", "anonymous_id")
-    values = {name: getattr(params, name) for name in names}
-    return {name: value for name, value in values.items() if value is not None}
-
-
-def _answer(
-    context: ToolContext,
-    params: RawEventsArguments,
-    *,
-    window: Window,
-    rows: list[EventRow],
-    notes: list[str],
-) -> Answer[RawEventsAnswer]:
-    longest = MAX_CHOSEN_CELL_CHARS if params.fields else MAX_CELL_CHARS
-    answer = _fit(context, params, window=window, rows=rows, notes=notes, max_cell_chars=longest)
-    for max_cell_chars in (chars for chars in TIGHT_CELL_CHARS if chars < longest):
-        if answer.data.rows or not rows:
-            break
-        tight = f"Values are cut at {max_cell_chars} characters: the first event is a long one."
-        answer = _fit(
-            context,
-            params,
-            window=window,
-            rows=rows,
-            notes=[*notes, tight],
-            max_cell_chars=max_cell_chars,
-        )
-    return answer
-
-
-def _fit(
-    context: ToolContext,
-    params: RawEventsArguments,
-    *,
-    window: Window,
-    rows: list[EventRow],
-    notes: list[str],
-    max_cell_chars: int,
-) -> Answer[RawEventsAnswer]:
-    columns = params.fields or DEFAULT_EVENT_COLUMNS
-    tells_time = bool(rows) and "timestamp" in columns and not window.is_utc
-    zone = "; times are UTC" if tells_time else ""
-    return fit_answer(
-        context,
-        RawEventsAnswer(window=WindowAnswer.of(window), rows=[], notes=notes or None),
-        [
-            RawEventRow.model_validate(present_event(row, columns, max_cell_chars=max_cell_chars))
-            for row in rows
-        ],
-        lambda max_rows: render_events(
-            rows,
-            receipt=[
-                f"{count(len(rows), 'event')}, newest first{zone}. {window.describe()}",
-                *notes,
-            ],
-            max_chars=context.max_result_chars,
-            columns=params.fields,
-            max_cell_chars=max_cell_chars,
-            advice=lambda shown: _advise_rest(rows, window, shown=shown),
-            limit_note=_note_limit(rows, window, limit=params.limit),
-            max_rows=max_rows,
-        ),
-    )
-
-
-RAW_EVENTS = ToolSpec(
+TOOL = Tool(
     name="raw_events",
     title="Raw events",
-    description=f"Single events with their attribution, newest first. {STRANGERS}",
+    description=f"Single events with their attribution, newest first. {UNTRUSTED}",
     params=RawEventsArguments,
-    result=RawEventsAnswer,
+    result=RawEventsData,
     endpoints=(QUERY,),
-    scope=Scope.READ,
-    hints=Hints(read_only=True, destructive=False, idempotent=True, open_world=True),
-    run=_run,
+    hints=READ_HINTS,
+    run=run_read(_find),
+    hosted_name="query_events",
 )

@@ -1,23 +1,16 @@
 """``stats``: one metric by columns and buckets of time."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Annotated
 
-from pydantic import (
-    BeforeValidator,
-    Field,
-    ValidationInfo,
-    WithJsonSchema,
-    field_validator,
-)
+from pydantic import Field, ValidationInfo, WithJsonSchema, field_validator
 
 from millimetric_mcp.contract.endpoints import STATS
 from millimetric_mcp.contract.events import EventName
-from millimetric_mcp.contract.keys import Scope
 from millimetric_mcp.contract.reads import (
     MAX_STATS_LIMIT,
+    GroupBy,
     GroupColumn,
     Interval,
     Metric,
@@ -31,31 +24,23 @@ from millimetric_mcp.mcp.render import (
     present,
     render_stats,
 )
-from millimetric_mcp.mcp.tools.arguments import WindowArguments, choose_names
-from millimetric_mcp.mcp.tools.explain import explain_nothing, quote
-from millimetric_mcp.mcp.tools.faults import combination_fault
-from millimetric_mcp.mcp.tools.reading import (
-    STRANGERS,
-    ReadAnswer,
-    WindowAnswer,
-    count,
-    cut_note,
-    find_window,
-    fit_answer,
-    keep_time,
+from millimetric_mcp.mcp.tools.arguments import WindowArguments
+from millimetric_mcp.mcp.tools.read_tool import (
+    READ_HINTS,
+    UNTRUSTED,
+    ReadData,
+    Report,
+    WindowData,
+    run_read,
+    share_timeout,
 )
-from millimetric_mcp.mcp.tools.spec import Answer, Hints, ToolContext, ToolSpec
+from millimetric_mcp.mcp.tools.tool import Tool, ToolContext
+from millimetric_mcp.mcp.tools.wording import count, quote
 from millimetric_mcp.mcp.window import Window
-
-GroupByList = Annotated[
-    tuple[GroupColumn, ...],
-    BeforeValidator(partial(choose_names, allowed=list(GroupColumn))),
-    WithJsonSchema({"type": "array", "items": {"type": "string", "enum": list(GroupColumn)}}),
-]
 
 
 class StatsArguments(WindowArguments):
-    """A window, what to count in it, and how to cut it."""
+    """A window, what to count in it, and how to group it."""
 
     metric: Annotated[
         Metric, Field(description="count: events; uniques: distinct visitors, an estimate.")
@@ -63,25 +48,32 @@ class StatsArguments(WindowArguments):
     event: Annotated[EventName | None, Field(description="Only this event name, e.g. signup.")] = (
         None
     )
-    group_by: GroupByList = ()
+    group_by: Annotated[
+        GroupBy,
+        WithJsonSchema({"type": "array", "items": {"type": "string", "enum": list(GroupColumn)}}),
+        Field(description="Columns of the rows."),
+    ] = ()
     interval: Annotated[
-        Interval | None, Field(description="Bucket width, in UTC; absent: one bucket.")
+        Interval | None,
+        Field(description="Bucket width, in UTC; weeks begin on Monday; absent: one bucket."),
     ] = None
     fill_empty: Annotated[bool, Field(strict=True, description="Add zeros for empty buckets.")] = (
         False
     )
-    limit: Annotated[int, Field(ge=1, le=MAX_STATS_LIMIT)] = 100
+    limit: Annotated[
+        int, Field(strict=True, ge=1, le=MAX_STATS_LIMIT, description="Most rows.")
+    ] = 100
 
     @field_validator("fill_empty")
     @classmethod
-    def _check_interval(cls, value: object, info: ValidationInfo) -> object:
+    def _check_interval(cls, value: bool, info: ValidationInfo) -> bool:  # noqa: FBT001
         if value and info.data.get("interval", ...) is None:
-            raise combination_fault('needs an interval, such as "day"')
+            raise ValueError('needs an interval, such as "day"')
         return value
 
 
-class StatsAnswer(ReadAnswer):
-    """Rows by bucket, then value; a group column without a value is absent from its row."""
+class StatsData(ReadData):
+    """Rows by bucket, then by value; a group column without a value is absent from its row."""
 
     metric: Metric
     total: Annotated[
@@ -91,33 +83,48 @@ class StatsAnswer(ReadAnswer):
 
 
 @dataclass(frozen=True, slots=True)
-class _Found:
+class _Counts:
+    """Rows and the total of their window; not complete if the limit cut rows off."""
+
     rows: list[StatsRow]
     total: int
-    is_whole: bool
+    is_complete: bool
 
 
-async def _run(context: ToolContext, params: StatsArguments) -> Answer[StatsAnswer]:
-    window = find_window(context, params)
-    if params.fill_empty and params.interval:
-        check_fillable(params.interval, start=window.start_utc, end=window.end_utc)
-    with keep_time(context):
-        found = await _find(context, window, params)
-    rows = found.rows
-    notes = [*_note_blanks(params, rows), *_note_gaps(params, window, found)]
-    if found.total == 0:
-        nothing = await explain_nothing(context, window, event=params.event)
-        notes.append(cut_note(context, nothing))
-    if params.fill_empty and params.interval and found.is_whole:
-        rows = fill_buckets(
-            rows, interval=params.interval, start=window.start_utc, end=window.end_utc
-        )
-    found = replace(found, rows=rows)
-    return _answer(context, params, window=window, found=found, notes=notes)
+async def _find(context: ToolContext, params: StatsArguments, window: Window) -> Report[StatsData]:
+    start, end = window.start_utc, window.end_utc
+    fill = params.interval if params.fill_empty else None
+    if fill:
+        check_fillable(fill, start=start, end=end)
+    with share_timeout(context):
+        counts = await _fetch(context, params, window)
+    rows = counts.rows
+    if fill and counts.is_complete:
+        rows = fill_buckets(rows, interval=fill, start=start, end=end)
+    what = "events" if params.metric is Metric.COUNT else "unique visitors (estimate)"
+    of = f" of {quote(params.event)}" if params.event else ""
+    about = window.describe(has_buckets=params.interval is not None)
+    return Report(
+        data=StatsData(
+            window=WindowData.of(window), metric=params.metric, total=counts.total, rows=[]
+        ),
+        rows=[StatsRow.model_validate(present(row)) for row in rows],
+        receipt=[f"Total {counts.total} {what}{of}; {count(len(rows), 'row')}. {about}"],
+        notes=_list_notes(params, window, counts),
+        render=partial(
+            render_stats,
+            rows,
+            metric=params.metric,
+            interval=params.interval,
+            group_by=params.group_by,
+            limit_note="" if counts.is_complete else _advise_limit(params),
+        ),
+        is_empty=counts.total == 0,
+    )
 
 
-async def _find(context: ToolContext, window: Window, params: StatsArguments) -> _Found:
-    """One row more than wanted is asked for: it tells whether the limit cuts any off."""
+async def _fetch(context: ToolContext, params: StatsArguments, window: Window) -> _Counts:
+    """Ask for one row more than wanted, to learn whether the limit cuts any off."""
     question = StatsParams(
         from_=window.start_utc,
         to=window.end_utc,
@@ -129,19 +136,32 @@ async def _find(context: ToolContext, window: Window, params: StatsArguments) ->
     )
     answer = await context.client.stats(question)
     rows = answer.rows[: params.limit]
-    is_whole = not answer.truncated and len(answer.rows) < question.limit
+    is_complete = not answer.truncated and len(answer.rows) < question.limit
     if not params.group_by and params.interval is None:
-        return _Found(rows, total=rows[0].value if rows else 0, is_whole=True)
+        return _Counts(rows, total=rows[0].value if rows else 0, is_complete=True)
     if not rows:
-        return _Found(rows, total=0, is_whole=True)
+        return _Counts(rows, total=0, is_complete=True)
     whole = question.model_copy(update={"group_by": (), "interval": None, "limit": 1})
     totals = (await context.client.stats(whole)).rows
-    return _Found(rows, total=totals[0].value if totals else 0, is_whole=is_whole)
+    return _Counts(rows, total=totals[0].value if totals else 0, is_complete=is_complete)
 
 
-def _note_limit(params: StatsArguments, found: _Found) -> str:
-    if found.is_whole:
-        return ""
+def _list_notes(params: StatsArguments, window: Window, counts: _Counts) -> list[str]:
+    notes: list[str] = []
+    blank = [name for name in params.group_by if not all(getattr(r, name) for r in counts.rows)]
+    if blank:
+        notes.append(f"An empty {' or '.join(blank)} means: events without one.")
+    if params.fill_empty and not counts.is_complete:
+        cut = "may have cut" if params.limit == MAX_STATS_LIMIT else "cut"
+        notes.append(f"The limit {cut} rows off, so empty buckets are not filled.")
+    if params.interval:
+        notes.append(
+            describe_cut_buckets(params.interval, start=window.start_utc, end=window.end_utc)
+        )
+    return list(filter(None, notes))
+
+
+def _advise_limit(params: StatsArguments) -> str:
     way = (
         f"raise limit (at most {MAX_STATS_LIMIT})"
         if params.limit < MAX_STATS_LIMIT
@@ -150,70 +170,16 @@ def _note_limit(params: StatsArguments, found: _Found) -> str:
     return f"The limit of {params.limit} rows is reached: {way}."
 
 
-def _note_blanks(params: StatsArguments, rows: Sequence[StatsRow]) -> list[str]:
-    """What an empty cell stands for, which might else be taken for a total."""
-    names = [name for name in params.group_by if not all(getattr(row, name) for row in rows)]
-    if not names:
-        return []
-    return [f"An empty {' or '.join(names)} stands for events without one."]
-
-
-def _note_gaps(params: StatsArguments, window: Window, found: _Found) -> list[str]:
-    notes: list[str] = []
-    if params.fill_empty and not found.is_whole:
-        cuts = "may have cut" if params.limit == MAX_STATS_LIMIT else "cut"
-        notes.append(f"The limit {cuts} rows off, so empty buckets are not filled.")
-    if params.interval and (
-        cut := describe_cut_buckets(params.interval, start=window.start_utc, end=window.end_utc)
-    ):
-        notes.append(cut)
-    return notes
-
-
-def _answer(
-    context: ToolContext,
-    params: StatsArguments,
-    *,
-    window: Window,
-    found: _Found,
-    notes: list[str],
-) -> Answer[StatsAnswer]:
-    rows, total = found.rows, found.total
-    what = "events" if params.metric is Metric.COUNT else "unique visitors (estimate)"
-    of = f" of {quote(params.event)}" if params.event else ""
-    about = window.describe(has_buckets=params.interval is not None)
-    return fit_answer(
-        context,
-        StatsAnswer(
-            window=WindowAnswer.of(window),
-            metric=params.metric,
-            total=total,
-            rows=[],
-            notes=notes or None,
-        ),
-        [StatsRow.model_validate(present(row)) for row in rows],
-        lambda max_rows: render_stats(
-            rows,
-            metric=params.metric,
-            interval=params.interval,
-            group_by=params.group_by,
-            receipt=[f"Total {total} {what}{of}; {count(len(rows), 'row')}. {about}", *notes],
-            max_chars=context.max_result_chars,
-            max_rows=max_rows,
-            limit_note=_note_limit(params, found),
-        ),
-    )
-
-
-STATS_TOOL = ToolSpec(
+TOOL = Tool(
     name="stats",
     title="Statistics",
-    description="Counts of events or unique visitors, by columns and buckets of time, with the "
-    f"total. Uniques can't be added up: ask for the grouping you need. {STRANGERS}",
+    description="Counts of events or unique visitors (anonymous_id) by columns and buckets of "
+    "time, with the total. Rows by bucket, then largest first. Uniques can't be added up: ask "
+    f"for the grouping you need. {UNTRUSTED}",
     params=StatsArguments,
-    result=StatsAnswer,
+    result=StatsData,
     endpoints=(STATS,),
-    scope=Scope.READ,
-    hints=Hints(read_only=True, destructive=False, idempotent=True, open_world=True),
-    run=_run,
+    hints=READ_HINTS,
+    run=run_read(_find),
+    hosted_name="get_stats",
 )

@@ -1,14 +1,14 @@
-"""``top_sources``: where events come from, what of it is paid, and what changed."""
+"""``top_sources``: where events come from, how much of it is paid, and what changed."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from typing import Annotated
 
 from pydantic import Field
 
 from millimetric_mcp.contract.endpoints import SOURCES
-from millimetric_mcp.contract.keys import Scope
 from millimetric_mcp.contract.reads import (
     MAX_SOURCES_LIMIT,
     Breakdown,
@@ -16,26 +16,25 @@ from millimetric_mcp.contract.reads import (
     SourcesParams,
 )
 from millimetric_mcp.mcp.render import (
-    SourceChange,
     compare_sources,
     describe_split,
     present,
     render_sources,
 )
 from millimetric_mcp.mcp.tools.arguments import SourceName, WindowArguments
-from millimetric_mcp.mcp.tools.explain import explain_nothing, quote
-from millimetric_mcp.mcp.tools.probe import UNANSWERED, attempt
-from millimetric_mcp.mcp.tools.reading import (
-    STRANGERS,
-    ReadAnswer,
-    WindowAnswer,
-    count,
-    cut_note,
-    find_window,
-    fit_answer,
-    keep_time,
+from millimetric_mcp.mcp.tools.follow_ups import UNANSWERED, attempt
+from millimetric_mcp.mcp.tools.read_tool import (
+    READ_HINTS,
+    UNTRUSTED,
+    ReadData,
+    Report,
+    WindowData,
+    run_read,
+    share_timeout,
+    shorten_note,
 )
-from millimetric_mcp.mcp.tools.spec import Answer, Hints, ToolContext, ToolSpec
+from millimetric_mcp.mcp.tools.tool import Tool, ToolContext
+from millimetric_mcp.mcp.tools.wording import count, quote
 from millimetric_mcp.mcp.window import Window
 
 FACEBOOK = "facebook"
@@ -51,18 +50,22 @@ class Comparison(StrEnum):
 class TopSourcesArguments(WindowArguments):
     """A window, and how to look at its sources."""
 
-    breakdown: Breakdown = Breakdown.SOURCE_MEDIUM
+    breakdown: Annotated[
+        Breakdown, Field(description="Rows by source and medium, or by source alone.")
+    ] = Breakdown.SOURCE_MEDIUM
     source: Annotated[SourceName | None, Field(description="Only this source, e.g. facebook.")] = (
         None
     )
     compare: Annotated[
         Comparison | None, Field(description="Adds the change against the window before.")
     ] = None
-    limit: Annotated[int, Field(ge=1, le=MAX_SOURCES_LIMIT)] = 50
+    limit: Annotated[
+        int, Field(strict=True, ge=1, le=MAX_SOURCES_LIMIT, description="Most rows.")
+    ] = 50
 
 
 class TopSourcesRow(SourceRow):
-    """A source (and medium), with what changed where that was asked for."""
+    """A source (and medium), with its change if a comparison was asked for."""
 
     events_before: int | None = None
     events_change: int | None = None
@@ -73,7 +76,7 @@ class TopSourcesRow(SourceRow):
     paid_share_before: float | None = None
 
 
-class TopSourcesAnswer(ReadAnswer):
+class TopSourcesData(ReadData):
     """Sources, most events first."""
 
     breakdown: Breakdown
@@ -81,142 +84,115 @@ class TopSourcesAnswer(ReadAnswer):
     splits: Annotated[
         list[str] | None, Field(description="Paid against other media, in a sentence.")
     ] = None
-    previous_window: WindowAnswer | None = None
+    previous_window: WindowData | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class _Found:
-    """Rows of one window after the filter; not whole where a limit may have cut them short."""
+class _Sources:
+    """Rows of one window after the filter; not complete if a limit may have cut rows off."""
 
-    rows: Sequence[SourceRow]
-    is_whole: bool
-
-
-async def _run(context: ToolContext, params: TopSourcesArguments) -> Answer[TopSourcesAnswer]:
-    window = find_window(context, params)
-    with keep_time(context):
-        found = await _find(context, window, params)
-        before = await _find(context, window.previous(), params) if params.compare else None
-    splits = await _describe_splits(context, window, params, found)
-    notes = _note_depth(params, found)
-    if not found.rows:
-        filters = {"source": params.source or ""}
-        nothing = await explain_nothing(context, window, filters=filters)
-        notes.append(cut_note(context, nothing))
-    elif before and not before.rows and before.is_whole:
-        notes.append(f"The window before has no events{' of it' if params.source else ''} at all.")
-    found = replace(found, rows=_compare(found, before)) if before else found
-    return _answer(context, params, window=window, found=found, splits=splits, notes=notes)
+    rows: list[SourceRow]
+    is_complete: bool
 
 
-async def _find(context: ToolContext, window: Window, params: TopSourcesArguments) -> _Found:
-    """The window's rows; a filter or a comparison looks through as many as the API gives."""
+async def _find(
+    context: ToolContext, params: TopSourcesArguments, window: Window
+) -> Report[TopSourcesData]:
+    with share_timeout(context):
+        sources = await _fetch(context, params, window)
+        previous = await _fetch(context, params, window.previous()) if params.compare else None
+    splits = await _describe_splits(context, params, window, sources)
+    notes: list[str] = []
+    if not sources.is_complete and (params.source or params.compare):
+        notes.append(f"Only the {MAX_SOURCES_LIMIT} largest rows were searched.")
+    if previous and sources.rows and not previous.rows and previous.is_complete:
+        of = f" of {quote(params.source)}" if params.source else ""
+        notes.append(f"The window before has no events{of}.")
+    rows: Sequence[SourceRow] = sources.rows
+    if previous:
+        rows = compare_sources(
+            sources.rows,
+            previous.rows,
+            current_is_whole=sources.is_complete,
+            previous_is_whole=previous.is_complete,
+        )
+    limit_note = _advise_limit(params, sources, len(rows))
+    rows = rows[: params.limit]
+    by = "source" if params.breakdown is Breakdown.SOURCE else "source and medium"
+    receipt = [f"{count(len(rows), 'row')} by {by}. {window.describe()}"]
+    if previous:
+        receipt.append(f"Compared with: {window.previous().describe()}")
+    return Report(
+        data=TopSourcesData(
+            window=WindowData.of(window),
+            breakdown=params.breakdown,
+            rows=[],
+            splits=splits or None,
+            previous_window=WindowData.of(window.previous()) if previous else None,
+        ),
+        rows=[TopSourcesRow.model_validate(present(row)) for row in rows],
+        receipt=[*receipt, *splits],
+        notes=notes,
+        render=partial(render_sources, rows, breakdown=params.breakdown, limit_note=limit_note),
+        is_empty=not sources.rows,
+    )
+
+
+async def _fetch(context: ToolContext, params: TopSourcesArguments, window: Window) -> _Sources:
+    """Return the window's rows. A filter or a comparison needs as many as the API gives."""
     limit = MAX_SOURCES_LIMIT if params.source or params.compare else params.limit
     rows = await _ask(context, window, breakdown=params.breakdown, limit=limit)
     wanted = [row for row in rows if params.source in {None, row.source}]
-    return _Found(wanted, is_whole=len(rows) < limit)
+    return _Sources(wanted, is_complete=len(rows) < limit)
 
 
 async def _ask(
     context: ToolContext, window: Window, *, breakdown: Breakdown, limit: int
 ) -> list[SourceRow]:
-    answer = await context.client.sources(
-        SourcesParams(from_=window.start_utc, to=window.end_utc, breakdown=breakdown, limit=limit)
+    params = SourcesParams(
+        from_=window.start_utc, to=window.end_utc, breakdown=breakdown, limit=limit
     )
-    return answer.rows
+    return (await context.client.sources(params)).rows
 
 
 async def _describe_splits(
-    context: ToolContext, window: Window, params: TopSourcesArguments, found: _Found
+    context: ToolContext, params: TopSourcesArguments, window: Window, sources: _Sources
 ) -> list[str]:
-    """A sentence on the source asked for; where none is, on Facebook, however small."""
+    """Return a sentence about the source asked for; without one, about Facebook."""
     name = params.source or FACEBOOK
-    rows: Sequence[SourceRow] | None = found.rows
-    is_absent = name not in {row.source for row in found.rows}
-    if not found.rows or (is_absent and params.source):
+    rows: list[SourceRow] | None = sources.rows
+    is_absent = name not in {row.source for row in sources.rows}
+    if not sources.rows or (is_absent and params.source):
         return []
-    if not found.is_whole or (params.breakdown is Breakdown.SOURCE and not is_absent):
+    if not sources.is_complete or (params.breakdown is Breakdown.SOURCE and not is_absent):
         question = _ask(context, window, breakdown=Breakdown.SOURCE_MEDIUM, limit=MAX_SOURCES_LIMIT)
         rows = await attempt(context, question)
     if rows is None:
-        return [f"How much of {quote(name)} is paid is not known: {UNANSWERED}."]
+        return [f"How much of {quote(name)} is paid is unknown: {UNANSWERED}."]
     depth = f", by the {MAX_SOURCES_LIMIT} largest rows" if len(rows) == MAX_SOURCES_LIMIT else ""
-    return [cut_note(context, describe_split(name, rows) + depth)]
+    return [shorten_note(context, describe_split(name, rows) + depth)]
 
 
-def _note_depth(params: TopSourcesArguments, found: _Found) -> list[str]:
-    if found.is_whole or not (params.source or params.compare):
-        return []
-    return [f"Only the {MAX_SOURCES_LIMIT} largest rows were looked through."]
-
-
-def _note_limit(params: TopSourcesArguments, found: _Found) -> str:
-    """The way to rows beyond the limit; empty where there are none, or none to be had."""
-    beyond = len(found.rows) - params.limit
-    if beyond > 0:
-        return f"{count(beyond, 'further row')} beyond the limit: {_RAISE_LIMIT}."
-    if found.is_whole or params.source or params.compare:
+def _advise_limit(params: TopSourcesArguments, sources: _Sources, found: int) -> str:
+    """Return how to get rows beyond the limit; empty if there are none, or no way."""
+    if found > params.limit:
+        return f"{count(found - params.limit, 'further row')} beyond the limit: {_RAISE_LIMIT}."
+    if sources.is_complete or params.source or params.compare:
         return ""
     can_raise = params.limit < MAX_SOURCES_LIMIT
     way = _RAISE_LIMIT if can_raise else "narrow the window, or name a source"
     return f"The limit of {params.limit} is reached; there may be more: {way}."
 
 
-def _compare(found: _Found, before: _Found) -> list[SourceChange]:
-    return compare_sources(
-        found.rows,
-        before.rows,
-        current_is_whole=found.is_whole,
-        previous_is_whole=before.is_whole,
-    )
-
-
-def _answer(
-    context: ToolContext,
-    params: TopSourcesArguments,
-    *,
-    window: Window,
-    found: _Found,
-    splits: list[str],
-    notes: list[str],
-) -> Answer[TopSourcesAnswer]:
-    by = "source" if params.breakdown is Breakdown.SOURCE else "source and medium"
-    shown = found.rows[: params.limit]
-    receipt = [f"{count(len(shown), 'row')} by {by}. {window.describe()}"]
-    if params.compare:
-        receipt.append(f"Compared with: {window.previous().describe()}")
-    receipt += [*splits, *notes]
-    return fit_answer(
-        context,
-        TopSourcesAnswer(
-            window=WindowAnswer.of(window),
-            breakdown=params.breakdown,
-            rows=[],
-            splits=splits or None,
-            previous_window=WindowAnswer.of(window.previous()) if params.compare else None,
-            notes=notes or None,
-        ),
-        [TopSourcesRow.model_validate(present(row)) for row in shown],
-        lambda max_rows: render_sources(
-            shown,
-            breakdown=params.breakdown,
-            receipt=receipt,
-            max_chars=context.max_result_chars,
-            max_rows=max_rows,
-            limit_note=_note_limit(params, found),
-        ),
-    )
-
-
-TOP_SOURCES = ToolSpec(
+TOOL = Tool(
     name="top_sources",
     title="Top sources",
-    description="Events, unique visitors and paid share by source and medium, most events first; "
-    f"spells out Facebook's paid/social split. {STRANGERS}",
+    description="Events, unique visitors (anonymous_id) and paid share by source and medium, most "
+    "events first; spells out Facebook's paid/social split. Source internal: a click within the "
+    f"site itself. {UNTRUSTED}",
     params=TopSourcesArguments,
-    result=TopSourcesAnswer,
+    result=TopSourcesData,
     endpoints=(SOURCES,),
-    scope=Scope.READ,
-    hints=Hints(read_only=True, destructive=False, idempotent=True, open_world=True),
-    run=_run,
+    hints=READ_HINTS,
+    run=run_read(_find),
 )

@@ -6,43 +6,41 @@ from pydantic import ConfigDict, Field
 
 from millimetric_mcp.contract.endpoints import TRACK
 from millimetric_mcp.contract.events import TrackEvent
-from millimetric_mcp.contract.keys import Scope
 from millimetric_mcp.mcp.render import escape_invisible
-from millimetric_mcp.mcp.tools.spec import Answer, Hints, ToolAnswer, ToolContext, ToolSpec
+from millimetric_mcp.mcp.tools.tool import Hints, Tool, ToolContext, ToolData, ToolResult
 
 
 class TrackEventArguments(TrackEvent):
-    """One event; a field the API does not know is refused rather than ignored."""
+    """One event. An unknown field is refused, where the API ignores it."""
 
     model_config = ConfigDict(extra="forbid")
 
 
-class TrackEventAnswer(ToolAnswer):
-    """The stored event's id: the caller's own, or the one minted for it."""
+class TrackEventData(ToolData):
+    """The id of the stored event."""
 
     ok: Literal[True]
-    event_id: Annotated[str, Field(description="The caller's, or one minted here.")]
+    event_id: Annotated[str, Field(description="Yours, or a new one.")]
 
 
-async def _run(context: ToolContext, params: TrackEventArguments) -> Answer[TrackEventAnswer]:
+async def _run(context: ToolContext, params: TrackEventArguments) -> ToolResult[TrackEventData]:
     event_id = params.event_id or context.new_id()
     await context.client.track(params.model_copy(update={"event_id": event_id}))
     direct = "" if params.url or params.referrer else "; without url or referrer: direct"
-    return Answer(
+    return ToolResult(
         f"Stored as event_id {escape_invisible(event_id)}{direct}.",
-        TrackEventAnswer(ok=True, event_id=event_id),
+        TrackEventData(ok=True, event_id=event_id),
     )
 
 
-TRACK_EVENT = ToolSpec(
+TOOL = Tool(
     name="track_event",
     title="Track an event",
     description="Store one event. Source, medium and campaign are derived from url and "
     "referrer; they can't be set.",
     params=TrackEventArguments,
-    result=TrackEventAnswer,
+    result=TrackEventData,
     endpoints=(TRACK,),
-    scope=Scope.INGEST,
     hints=Hints(read_only=False, destructive=False, idempotent=False, open_world=False),
     run=_run,
 )

@@ -17,6 +17,8 @@ import pytest
 from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
 
+from millimetric_mcp.mcp.tools import TOOLS
+
 pytestmark = pytest.mark.slow
 
 pytest.importorskip("chdb", reason="needs the api extra")
@@ -100,7 +102,7 @@ async def test_a_caller_reaches_its_own_project_only(mode, api_url, create_key):
         "Millimetric-Read-Key": create_key("rk", ours),
     }
     async with connect(api_url, headers, mode) as client:
-        assert len((await client.list_tools()).tools) == 7
+        assert len((await client.list_tools()).tools) == len(TOOLS)
         event = {"event": "signup", "url": "https://shop.test/?fbclid=x&utm_source=facebook"}
         assert not (await client.call_tool("track_event", event)).is_error
         answer = await client.call_tool("top_sources", {})

@@ -155,7 +155,7 @@ from millimetric_mcp.web.log import Log
 from millimetric_mcp.web.serve import configure, listen, serve, write_url
 
 client = MillimetricClient(api_url="http://api.test", write_key=None, read_key=None)
-server = build_server(find_caller=lambda _: Caller(client, may_write=False, may_read=False))
+server = build_server(find_caller=lambda _: Caller(client))
 transports = build_http_transports(server, access=Access(), max_sessions=2)
 app = build_http_app(transports, access=Access(), log=Log(LogLevel.OFF, print))
 listener = listen("127.0.0.1", 0)

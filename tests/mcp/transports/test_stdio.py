@@ -12,6 +12,8 @@ import time
 import pytest
 from mcp import Client, StdioServerParameters
 
+from millimetric_mcp.mcp.tools import TOOLS
+
 pytestmark = pytest.mark.slow
 
 WRITE_KEY = "sk_test_WRITEKEY_" + "w" * 32
@@ -92,7 +94,7 @@ async def test_a_client_lists_and_calls_tools(mode, environ, upstream):
         env=environ | {"MILLIMETRIC_KEY": WRITE_KEY, "MILLIMETRIC_RK": READ_KEY},
     )
     async with Client(parameters, mode=mode) as client:
-        assert len((await client.list_tools()).tools) == 7
+        assert len((await client.list_tools()).tools) == len(TOOLS)
         result = await client.call_tool("stats", {})
     assert result.structured_content["total"] == 7
     assert upstream.keys == [READ_KEY]
@@ -328,7 +330,7 @@ async def test_answers_wait_while_the_pipe_is_full_and_arrive_whole(spawn):
     child.process.stdout._transport.resume_reading()
     answers = [await child.receive() for _ in MANY]
     assert {answer["id"] for answer in answers} == set(MANY)
-    assert all(len(answer["result"]["tools"]) == 7 for answer in answers)
+    assert all(len(answer["result"]["tools"]) == len(TOOLS) for answer in answers)
 
 
 def test_a_signal_ends_the_server_while_its_client_does_not_read(environ):
@@ -370,7 +372,7 @@ client = MillimetricClient(api_url="http://api.test", write_key=None, read_key=N
 def find_caller(_request):
     print("a stray line", flush=True)
     subprocess.run(["echo", "a child's line"], check=True)
-    return Caller(client, may_write=False, may_read=False)
+    return Caller(client)
 
 anyio.run(serve_stdio, build_server(find_caller=find_caller))
 """
@@ -400,7 +402,7 @@ async def test_a_client_that_closes_stdin_still_gets_its_answer(spawn):
     )
     wire.process.stdin.close()
 
-    assert len((await wire.receive())["result"]["tools"]) == 7
+    assert len((await wire.receive())["result"]["tools"]) == len(TOOLS)
     assert await asyncio.wait_for(wire.process.wait(), DEADLINE_S) == 0
 
 

@@ -1,4 +1,4 @@
-"""JSON Schemas of a tool's arguments and results, written from their models alone."""
+"""JSON Schemas of a tool's arguments and results, written from their models."""
 
 from typing import Any
 
@@ -8,10 +8,10 @@ from pydantic_core import CoreSchema, core_schema
 
 
 class FlatJsonSchema(GenerateJsonSchema):
-    """Schemas without titles, null branches and references: what a model has to read.
+    """Writes schemas without titles, null branches and references, which cost a model tokens.
 
-    An optional field is one that is absent, never one that is null. A model's docstring is
-    for readers of the code and stays out; a field's description is the schema's.
+    An optional field may be absent; the schema does not offer null. The docstrings of models are
+    for readers of the code and stay out; the descriptions of fields are for models.
     """
 
     def field_title_should_be_set(self, schema: object) -> bool:  # noqa: ARG002 - overrides
@@ -52,12 +52,12 @@ def _inline(node: Any, definitions: dict[str, Any]) -> Any:  # noqa: ANN401 - an
 
 
 def write_input_schema(model: type[BaseModel]) -> dict[str, Any]:
-    """The schema a caller's arguments have to meet."""
+    """Return the schema of a caller's arguments."""
     return model.model_json_schema(by_alias=True, schema_generator=FlatJsonSchema)
 
 
 def write_output_schema(model: type[BaseModel]) -> dict[str, Any]:
-    """The schema a tool's structured result meets when dumped without nulls."""
+    """Return the schema of structured content, whose None values are left out."""
     return model.model_json_schema(
         by_alias=True, mode="serialization", schema_generator=FlatJsonSchema
     )

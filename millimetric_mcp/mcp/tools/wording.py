@@ -1,0 +1,16 @@
+"""Parts of sentences that results and prompts share."""
+
+from millimetric_mcp.mcp.render import clean
+
+MAX_NAME_CHARS = 100
+
+
+def quote(text: str, *, max_chars: int = MAX_NAME_CHARS) -> str:
+    """Return a visitor's text in quotes: cleaned, cut, and with its own quotes escaped."""
+    shown = clean(text, max_chars=max_chars).replace('"', '\\"')
+    return f'"{shown}"'
+
+
+def count(number: int, noun: str) -> str:
+    """Return such as ``1 row`` and ``2 rows``."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
