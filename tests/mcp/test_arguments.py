@@ -118,7 +118,9 @@ SHAPES = {"string": 7, "integer": "x", "boolean": "yes", "array": 7, "object": 7
         ),
         pytest.param("raw_events", {"country": "de"}, "country: String should match", id="country"),
         pytest.param("raw_events", {"from": "sometime"}, "from: must be", id="window"),
-        pytest.param("stats", {"from": "now", "to": "7d"}, "from: from=now ", id="from after to"),
+        pytest.param(
+            "stats", {"from": "now", "to": "7d"}, "from: must not be after to; ", id="from after to"
+        ),
         pytest.param(
             "stats", {"timezone": "Nowhere"}, "timezone: must be an IANA time zone", id="zone"
         ),

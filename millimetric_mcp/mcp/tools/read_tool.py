@@ -13,7 +13,7 @@ from typing import Annotated, Generic, Protocol, TypeVar
 import anyio
 from pydantic import BaseModel, Field
 
-from millimetric_mcp.contract.reads import QueryParams
+from millimetric_mcp.contract.reads import FILTERS
 from millimetric_mcp.contract.validation import format_timestamp
 from millimetric_mcp.errors import NextStep, UpstreamError
 from millimetric_mcp.mcp.render import MAX_MARK_CHARS, Rendered, shorten
@@ -30,8 +30,6 @@ MAX_REST_CHARS = 400
 """Room for the note about rows that are left out."""
 MAX_NOTE_PART = 1 / 6
 """The part of the budget that one note may take, so that there is room for rows."""
-
-FILTERS = tuple(name for name in QueryParams.model_fields if name not in {"from_", "to", "limit"})
 
 ParamsT = TypeVar("ParamsT", bound=WindowArguments)
 DataT = TypeVar("DataT", bound="ReadData")
