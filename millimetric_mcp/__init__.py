@@ -1,14 +1,16 @@
 """Millimetric analytics for agents: an MCP server, an HTTP API, and an async client of it.
 
-The client and its errors are loaded at the first use, so that commands start without them::
+The client, its requests and its errors are loaded at the first use, so that commands start fast::
 
-    from millimetric_mcp import MillimetricClient
+    from millimetric_mcp import MillimetricClient, TrackEvent
 """
 
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from millimetric_mcp.client import MillimetricClient
+    from millimetric_mcp.contract.events import ForgetRequest, IdentifyRequest, TrackEvent
+    from millimetric_mcp.contract.reads import QueryParams, SourcesParams, StatsParams
     from millimetric_mcp.errors import (
         ApiError,
         CallError,
@@ -21,9 +23,15 @@ if TYPE_CHECKING:
 __all__ = [
     "ApiError",
     "CallError",
+    "ForgetRequest",
+    "IdentifyRequest",
     "KeyMissing",
     "MillimetricClient",
     "MillimetricError",
+    "QueryParams",
+    "SourcesParams",
+    "StatsParams",
+    "TrackEvent",
     "UncertainWrite",
     "UpstreamError",
     "__version__",
@@ -31,11 +39,20 @@ __all__ = [
 
 __version__ = "0.1.0"
 
+_MODULES = {
+    "MillimetricClient": "client",
+    "ForgetRequest": "contract.events",
+    "IdentifyRequest": "contract.events",
+    "TrackEvent": "contract.events",
+    "QueryParams": "contract.reads",
+    "SourcesParams": "contract.reads",
+    "StatsParams": "contract.reads",
+}
+
 
 def __getattr__(name: str) -> object:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module  # noqa: PLC0415
 
-    module = "client" if name == "MillimetricClient" else "errors"
-    return getattr(import_module(f"{__name__}.{module}"), name)
+    return getattr(import_module(f"{__name__}.{_MODULES.get(name, 'errors')}"), name)

@@ -1,22 +1,23 @@
-"""The contract's async HTTP client: keys, one deadline a call, retries.
+"""An async client of the Millimetric HTTP API.
 
-A call ends within one total deadline. Reads are repeated on 429, 5xx, broken connections and
-time-outs; writes only where certainly nothing was stored: no connection, 429, 503. Where a
-write's fate is unknown, the exception says so. Nobody is kept waiting in silence: where the
-API asks for more than a moment, the call fails and says for how long.
+Each call ends within one deadline. Reads are retried after 429, 5xx, a broken connection or a
+timeout. Writes are retried only if nothing was stored: no connection, 429 or 503. A write that was
+sent and got no response is never repeated: it raises `UncertainWrite`. If the API asks for a wait
+above `MAX_WAIT_S`, the call fails at once, and the error carries ``retry_after_s``.
 
-httpx is imported at the first call: the start of the MCP server is measured.
+httpx is imported at the first call, because the start time of the MCP server is measured.
 """
 
 import json
 import random
+import re
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from copy import copy
+from dataclasses import dataclass
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from ipaddress import ip_address
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 from urllib.parse import urlsplit
 
 import anyio
@@ -24,119 +25,76 @@ from pydantic import BaseModel
 
 from millimetric_mcp import __version__
 from millimetric_mcp.client.responses import (
-    MAX_ERROR_BYTES,
-    MAX_RESULT_BYTES,
-    Answer,
     Failure,
-    Write,
+    WriteEffect,
     check_sources,
     check_stats,
-    interpret,
-    parse_retry_after,
-    suspect,
+    no_response,
+    read_response,
+    read_result,
 )
+from millimetric_mcp.contract import endpoints, events, reads
 from millimetric_mcp.contract.codes import ErrorCode
-from millimetric_mcp.contract.endpoints import (
-    BATCH,
-    FORGET,
-    IDENTIFY,
-    QUERY,
-    SOURCES,
-    STATS,
-    TRACK,
-    Endpoint,
-)
-from millimetric_mcp.contract.events import (
-    BatchRequest,
-    BatchResult,
-    ForgetRequest,
-    ForgetResult,
-    IdentifyRequest,
-    IdentifyResult,
-    RequestBody,
-    TrackEvent,
-    TrackResult,
-    dump_json,
-)
+from millimetric_mcp.contract.endpoints import Endpoint
 from millimetric_mcp.contract.keys import Scope
-from millimetric_mcp.contract.reads import (
-    QueryParams,
-    QueryResult,
-    SourcesParams,
-    SourcesResult,
-    StatsParams,
-    StatsResult,
-    WindowParams,
-)
-from millimetric_mcp.errors import ApiError, KeyMissing, NextStep, UpstreamError
+from millimetric_mcp.errors import ApiError, CallError, KeyMissing, NextStep, UpstreamError
 
 if TYPE_CHECKING:
     import httpx
 
-__all__ = ["MAX_ATTEMPTS", "MAX_WAIT_S", "MillimetricClient", "Pace", "is_loopback"]
+__all__ = ["MAX_ATTEMPTS", "MAX_WAIT_S", "MillimetricClient", "RetryTiming", "is_loopback"]
 
 MAX_ATTEMPTS = 3
 MAX_WAIT_S = 2.0
-"""The longest a call waits between its attempts, all of them together."""
+"""The longest time that one call waits between its attempts, all waits together."""
 FIRST_BACKOFF_S = 0.25
 
 WRITE_KEY_VARIABLE = "MILLIMETRIC_KEY"
 READ_KEY_VARIABLE = "MILLIMETRIC_RK"
 
+ParamsT = TypeVar("ParamsT", bound=BaseModel)
+BodyT = TypeVar("BodyT", bound=events.RequestBody)
 ResultT = TypeVar("ResultT", bound=BaseModel)
+
+OnRateLimit = Callable[[CallError], Awaitable[bool]]
+"""Waits for ``error.retry_after_s`` (None: unknown), and returns whether to try again."""
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
-    """How time passes between attempts: ``jitter`` is 0 to 1, ``clock`` monotonic seconds."""
+class RetryTiming:
+    """The clock of the retries: ``jitter`` returns 0 to 1, ``clock`` returns monotonic seconds."""
 
     sleep: Callable[[float], Awaitable[None]] = anyio.sleep
     jitter: Callable[[], float] = random.random
     clock: Callable[[], float] = time.monotonic
 
     def backoff_s(self, failures: int) -> float:
-        """The least wait after so many failed attempts, doubling, half of it random."""
+        """Return the wait after so many failures: it doubles each time, and half is random."""
         return FIRST_BACKOFF_S * 2.0 ** (failures - 1) * (0.5 + self.jitter() / 2)
 
 
-@dataclass(frozen=True, slots=True)
-class _Call(Generic[ResultT]):
-    """A call on its way: what is sent, and what hangs on it where it is a write."""
-
-    endpoint: Endpoint[Any, ResultT]
-    payload: Mapping[str, Any]
-    key: str = field(repr=False)
-    deadline_s: float
-    write: Write | None
-
-
-class _Sending:
-    """Notices the moment from which a request may have reached the API."""
-
-    def __init__(self, *, started: bool) -> None:
-        self.started = started
-
-    async def trace(self, name: str, _info: object) -> None:
-        if name.endswith("send_request_headers.started"):
-            self.started = True
+REAL_TIME = RetryTiming()
 
 
 @dataclass(slots=True)
-class _Pool:
-    """Connections, opened by the first call."""
+class _Connections:
+    """The connections of a client and its copies; the first call opens them."""
 
     http: "httpx.AsyncClient | None" = None
 
 
-REAL_TIME = Pace()
-
-
 class MillimetricClient:
-    """Calls the API: writes with ``write_key`` only, reads with ``read_key`` only.
+    """Calls the API: ``write_key`` (sk_…) for writes, ``read_key`` (rk_…) for reads.
 
-    Every method raises a `CallError`: `KeyMissing`, `ApiError`, `UpstreamError`, and for
-    writes `UncertainWrite`. One client belongs to one event loop and is closed in it.
-    ``transport`` replaces the network, ``pace`` the passing of time.
+    Every call raises a `CallError` if it fails: `KeyMissing`, `ApiError` (the API refused it),
+    `UpstreamError` (no usable response) or, for writes, `UncertainWrite` (it may be stored).
+    Use a client in one event loop, and close it there. Times in results are UTC. ``transport``
+    replaces the network, ``timing`` the clock of the retries::
+
+        async with MillimetricClient(
+            api_url="http://localhost:8787", write_key="sk_…", read_key=None
+        ) as client:
+            await client.track(TrackEvent(event="signup", user_id="user_42"))
     """
 
     def __init__(
@@ -148,7 +106,7 @@ class MillimetricClient:
         connect_timeout_s: float = 5.0,
         timeout_s: float = 30.0,
         transport: "httpx.AsyncBaseTransport | None" = None,
-        pace: Pace = REAL_TIME,
+        timing: RetryTiming = REAL_TIME,
     ) -> None:
         self._api_url = api_url.rstrip("/")
         self._write_key = write_key
@@ -156,127 +114,154 @@ class MillimetricClient:
         self._connect_timeout_s = connect_timeout_s
         self._timeout_s = timeout_s
         self._transport = transport
-        self._pace = pace
-        self._pool = _Pool()
+        self._timing = timing
+        self._connections = _Connections()
 
     def with_keys(self, *, write_key: str | None, read_key: str | None) -> "MillimetricClient":
-        """The same client with another caller's keys; its connections are this one's."""
-        sibling = MillimetricClient(
-            api_url=self._api_url,
-            write_key=write_key,
-            read_key=read_key,
-            connect_timeout_s=self._connect_timeout_s,
-            timeout_s=self._timeout_s,
-            transport=self._transport,
-            pace=self._pace,
-        )
-        sibling._pool = self._pool
-        return sibling
+        """Return a client with other keys that shares this client's connections."""
+        other = copy(self)
+        vars(other).update(_write_key=write_key, _read_key=read_key)
+        return other
 
     @property
     def timeout_s(self) -> float:
-        """Within how many seconds a call ends."""
+        """The longest time that one call takes, in seconds."""
         return self._timeout_s
 
     @property
     def can_write(self) -> bool:
-        """Whether there is a key for track, batch, identify and forget."""
+        """Whether there is a key for writes: track, batch, identify and forget."""
         return self._write_key is not None
 
     @property
     def can_read(self) -> bool:
-        """Whether there is a key for sources, stats and query."""
+        """Whether there is a key for reads: sources, stats and query."""
         return self._read_key is not None
 
-    async def track(self, event: TrackEvent) -> TrackResult:
-        """Store one event."""
+    async def track(self, event: events.TrackEvent) -> events.TrackResult:
+        """Store one event. The API does not remove duplicates of an ``event_id``."""
         named = f" under event_id {json.dumps(event.event_id)}" if event.event_id else ""
-        return await self._write(
-            TRACK, event, Write(f"the event may have been stored{named}", event.event_id)
-        )
+        effect = WriteEffect(f"the event may have been stored{named}", event.event_id)
+        return await self.post(endpoints.TRACK, event, effect)
 
-    async def batch(self, events: Sequence[TrackEvent]) -> BatchResult:
-        """Store 1 to 1000 events in one request, all or none."""
-        request = BatchRequest(events=tuple(events))
-        first = request.events[0].event_id
+    async def batch(
+        self,
+        batch: Sequence[events.TrackEvent],
+        *,
+        first_index: int = 0,
+        on_rate_limit: OnRateLimit | None = None,
+    ) -> events.BatchResult:
+        """Store 1 to 1000 events in one request: all of them, or none.
+
+        ``first_index`` is the place of the first event in a longer list. `ApiError.fields` count
+        from it, such as ``events[1003].url``.
+        """
+        request = events.BatchRequest(events=tuple(batch))
+        count, first = len(request.events), request.events[0].event_id
         named = f" (the first has event_id {json.dumps(first)})" if first else ""
-        count = len(request.events)
-        doubt = Write(
+        effect = WriteEffect(
             f"all events of the request ({count}) may have been stored, or none{named}", first
         )
-        result = await self._write(BATCH, request, doubt)
+        try:
+            result = await self.post(endpoints.BATCH, request, effect, on_rate_limit=on_rate_limit)
+        except ApiError as error:
+            error.fields = tuple(_shift_index(name, first_index) for name in error.fields)
+            raise
         if result.count != count:
-            raise doubt.doubt(f"The API acknowledged {result.count} events of {count}")
+            raise effect.to_error(f"The API acknowledged {result.count} events of {count}")
         return result
 
-    async def identify(self, request: IdentifyRequest) -> IdentifyResult:
-        """Tie a visitor to a known person."""
-        fate = "the visitor may have been identified; doing it again adds one more $identify event"
-        return await self._write(IDENTIFY, request, Write(fate))
+    async def identify(self, request: events.IdentifyRequest) -> events.IdentifyResult:
+        """Connect a visitor (``anonymous_id``) with a user (``user_id``)."""
+        effect = WriteEffect(
+            "the visitor may have been identified; doing it again adds one more $identify event"
+        )
+        return await self.post(endpoints.IDENTIFY, request, effect)
 
-    async def forget(self, request: ForgetRequest) -> ForgetResult:
-        """Queue the erasure of a user's every event."""
-        fate = "the erasure may have been queued; asking for it again does no harm"
-        return await self._write(FORGET, request, Write(fate))
+    async def forget(self, request: events.ForgetRequest) -> events.ForgetResult:
+        """Queue the deletion of every event of a user."""
+        effect = WriteEffect("the deletion may have been queued; asking for it again does no harm")
+        return await self.post(endpoints.FORGET, request, effect)
 
-    async def sources(self, params: SourcesParams) -> SourcesResult:
-        """Events and visitors by source."""
-        return check_sources(await self._read(SOURCES, params), params)
+    async def sources(self, params: reads.SourcesParams) -> reads.SourcesResult:
+        """Return events, visitors and paid share by source, most events first."""
+        return check_sources(await self.get(endpoints.SOURCES, params), params)
 
-    async def stats(self, params: StatsParams) -> StatsResult:
-        """One metric by columns and buckets of time."""
-        return check_stats(await self._read(STATS, params), params)
+    async def stats(self, params: reads.StatsParams) -> reads.StatsResult:
+        """Return one metric by columns and buckets of time, ordered by bucket, then value."""
+        return check_stats(await self.get(endpoints.STATS, params), params)
 
-    async def query(self, params: QueryParams) -> QueryResult:
-        """Raw events, newest first."""
-        return await self._read(QUERY, params)
+    async def query(self, params: reads.QueryParams) -> reads.QueryResult:
+        """Return single events, newest first."""
+        return await self.get(endpoints.QUERY, params)
+
+    async def get(self, endpoint: Endpoint[ParamsT, ResultT], params: ParamsT) -> ResultT:
+        """Return the result of a read. ``params`` that are None or empty are not sent."""
+        values = params.model_dump(mode="json", by_alias=True, exclude_none=True)
+        texts = {
+            name: ",".join(value) if isinstance(value, list) else str(value)
+            for name, value in values.items()
+        }
+        return await self._call(endpoint, {"params": {k: v for k, v in texts.items() if v}})
+
+    async def post(
+        self,
+        endpoint: Endpoint[BodyT, ResultT],
+        body: BodyT,
+        effect: WriteEffect,
+        *,
+        on_rate_limit: OnRateLimit | None = None,
+    ) -> ResultT:
+        """Return the result of a write. ``effect`` says what it may have done without a response.
+
+        ``on_rate_limit`` is awaited where the call would fail because of the rate limit.
+        """
+        try:
+            text = json.dumps(events.dump_json(body), ensure_ascii=False, separators=(",", ":"))
+        except ValueError:
+            raise UpstreamError(
+                "The request can't be written as JSON: an object in it is nested too deeply.",
+                next_step=NextStep.FIX_ARGUMENTS,
+            ) from None
+        return await self._call(endpoint, {"content": text.encode()}, effect, on_rate_limit)
 
     async def aclose(self) -> None:
-        """Close the pooled connections; a later call opens new ones."""
-        http, self._pool.http = self._pool.http, None
+        """Close the connections. A later call opens new ones."""
+        http, self._connections.http = self._connections.http, None
         if http is not None:
             await http.aclose()
 
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_exc_info: object) -> None:
         await self.aclose()
 
-    async def _write(
-        self, endpoint: Endpoint[Any, ResultT], body: RequestBody, write: Write
-    ) -> ResultT:
-        return await self._call(endpoint, {"content": _write_json(body)}, write)
-
-    async def _read(self, endpoint: Endpoint[Any, ResultT], params: WindowParams) -> ResultT:
-        return await self._call(endpoint, {"params": _query(params)}, None)
-
     async def _call(
-        self, endpoint: Endpoint[Any, ResultT], payload: Mapping[str, Any], write: Write | None
+        self,
+        endpoint: Endpoint[Any, ResultT],
+        payload: Mapping[str, Any],
+        effect: WriteEffect | None = None,
+        on_rate_limit: OnRateLimit | None = None,
     ) -> ResultT:
-        pace = self._pace
-        call = _Call(
-            endpoint=endpoint,
-            payload=payload,
-            key=self._key(endpoint.scope),
-            deadline_s=pace.clock() + self._timeout_s,
-            write=write,
-        )
-        failures, patience_s = 0, MAX_WAIT_S
-        while isinstance(outcome := await self._attempt(call), Failure):
+        timing, key = self._timing, self._key(endpoint.scope)
+        failures, patience_s, deadline_s = 0, MAX_WAIT_S, timing.clock() + self._timeout_s
+        while True:
+            left_s = deadline_s - timing.clock()
+            outcome = await self._attempt(endpoint, payload, key=key, effect=effect, left_s=left_s)
+            if not isinstance(outcome, Failure):
+                return outcome
             failures += 1
-            wait_s = max(pace.backoff_s(failures), outcome.error.retry_after_s or 0.0)
-            in_time = wait_s <= patience_s and pace.clock() + wait_s < call.deadline_s
-            if failures == MAX_ATTEMPTS or not outcome.repeatable or not in_time:
-                raise outcome.error
-            patience_s -= wait_s
-            await pace.sleep(wait_s)
-        return outcome
+            error = outcome.error
+            wait_s = max(timing.backoff_s(failures), error.retry_after_s or 0.0)
+            in_time = wait_s <= patience_s and timing.clock() + wait_s < deadline_s
+            if failures < MAX_ATTEMPTS and outcome.repeatable and in_time:
+                patience_s -= wait_s
+                await timing.sleep(wait_s)
+            elif on_rate_limit and _is_rate_limit(error) and await on_rate_limit(error):
+                failures, patience_s, deadline_s = 0, MAX_WAIT_S, timing.clock() + self._timeout_s
+            else:
+                raise error
 
     def _key(self, scope: Scope) -> str:
         key, variable = (
@@ -287,70 +272,85 @@ class MillimetricClient:
         if key is None:
             raise KeyMissing(variable)
         if not key.isascii() or not key.isprintable() or " " in key:
-            # It can't stand in a header, and httpx's own complaint would quote it.
+            # It can't be sent in a header, and the error of httpx would quote it.
             raise ApiError(ErrorCode.MALFORMED_API_KEY, status=401)
         return key
 
-    async def _attempt(self, call: _Call[ResultT]) -> ResultT | Failure:
+    async def _attempt(
+        self,
+        endpoint: Endpoint[Any, ResultT],
+        payload: Mapping[str, Any],
+        *,
+        key: str,
+        effect: WriteEffect | None,
+        left_s: float,
+    ) -> ResultT | Failure:
         import httpx  # noqa: PLC0415
 
-        sending = _Sending(started=self._transport is not None)
+        is_sent = self._transport is not None  # a replaced network reports no steps
+
+        async def note_sending(step: str, _info: object) -> None:
+            nonlocal is_sent
+            is_sent = is_sent or step.endswith("send_request_headers.started")
+
+        headers = {"Authorization": f"Bearer {key}"}
+        # A read gets half of the time: a dead connection then leaves time for another one.
+        timeout = httpx.Timeout(None, connect=self._connect_timeout_s, read=self._timeout_s / 2)
+        extensions = {}
+        if effect is not None:
+            headers["Content-Type"] = "application/json"
+            timeout.read = None
+            extensions["trace"] = note_sending  # it takes time, so only where it matters
         try:
-            with anyio.move_on_after(call.deadline_s - self._pace.clock()):
-                answer = await self._exchange(call, sending)
-                return interpret(call.endpoint, answer, call.write)
+            with anyio.move_on_after(left_s):
+                async with self._open().stream(
+                    endpoint.method,
+                    self._api_url + endpoint.path,
+                    headers=headers,
+                    timeout=timeout,
+                    extensions=extensions,
+                    **payload,
+                ) as response:
+                    return read_result(endpoint, await read_response(response), effect)
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError, httpx.PoolTimeout):
             return Failure(self._unreachable(), repeatable=True)
         except httpx.InvalidURL:
-            return Failure(_unwritable())
+            reason = "an argument is too long, or MILLIMETRIC_HOST is wrong"
+            message = f"The request can't be written as a URL: {reason}."
+            return Failure(UpstreamError(message, next_step=NextStep.FIX_ARGUMENTS))
         except httpx.TimeoutException:
             pass
         except httpx.HTTPError:
-            return suspect("The connection to the API broke before a whole answer came", call.write)
-        reason = f"No whole answer came from the API within {self._timeout_s:g} s"
-        return suspect(reason, call.write if sending.started else None)
-
-    async def _exchange(self, call: _Call[Any], sending: _Sending) -> Answer:
-        import httpx  # noqa: PLC0415
-
-        content_type = {"Content-Type": "application/json"} if call.write else {}
-        # A read's dead connection is noticed while there is time for another one.
-        read_s = None if call.write else self._timeout_s / 2
-        async with self._open().stream(
-            call.endpoint.method,
-            self._api_url + call.endpoint.path,
-            headers={"Authorization": f"Bearer {call.key}", **content_type},
-            timeout=httpx.Timeout(None, connect=self._connect_timeout_s, read=read_s),
-            # Watching takes time, and of a read nobody asks whether it was sent.
-            extensions={"trace": sending.trace} if call.write else {},
-            **call.payload,
-        ) as response:
-            return await _read_answer(response)
+            reason = "The connection to the API broke before the response was complete"
+            return no_response(reason, effect)
+        reason = f"The API did not answer within {self._timeout_s:g} seconds"
+        return no_response(reason, effect if is_sent else None)
 
     def _open(self) -> "httpx.AsyncClient":
         import httpx  # noqa: PLC0415
 
-        if self._pool.http is None:
-            self._pool.http = httpx.AsyncClient(
+        if self._connections.http is None:
+            self._connections.http = httpx.AsyncClient(
                 transport=self._transport,
                 follow_redirects=False,
-                # Callers of several keys share the connections; a cookie would mix them up.
+                # Callers with different keys share the connections, and must not share cookies.
                 cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
-                # A proxy named in the environment would look for its own loopback.
+                # A proxy from the environment would connect to its own loopback address.
                 trust_env=not _is_local(self._api_url),
                 headers={
                     "Accept": "application/json",
-                    # Compressed, a small answer could unpack to any size before it is counted.
+                    # A small compressed response could unpack to any size.
                     "Accept-Encoding": "identity",
                     "User-Agent": f"millimetric-mcp/{__version__}",
                 },
             )
-        return self._pool.http
+        return self._connections.http
 
     def _unreachable(self) -> UpstreamError:
+        parts = urlsplit(self._api_url)
+        shown = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()  # no password
         advice = (
-            f"nothing answers at {_hide_userinfo(self._api_url)}: "
-            "start it with `millimetric-mcp api`, or correct"
+            f"nothing answers at {shown}: start it with `millimetric-mcp api`, or correct"
             if _is_local(self._api_url)
             else "check the network, its proxy, and the URL in"
         )
@@ -359,69 +359,23 @@ class MillimetricClient:
         )
 
 
-def _unwritable() -> UpstreamError:
-    return UpstreamError(
-        "The request can't be written as a URL: an argument is too long, "
-        "or MILLIMETRIC_HOST is wrong.",
-        next_step=NextStep.FIX_ARGUMENTS,
-    )
+def _is_rate_limit(error: CallError) -> bool:
+    return isinstance(error, ApiError) and error.code is ErrorCode.RATE_LIMITED
+
+
+def _shift_index(name: str, by: int) -> str:
+    """Return ``events[3].url`` as ``events[1003].url`` for 1000."""
+    return re.sub(r"^events\[(\d+)\]", lambda found: f"events[{int(found[1]) + by}]", name)
 
 
 def is_loopback(host: str) -> bool:
-    """Whether nobody beyond this machine is at ``host``."""
+    """Return whether only this machine can reach ``host``."""
     try:
         return ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
 
 
-def _write_json(body: RequestBody) -> bytes:
-    try:
-        fields = dump_json(body)
-    except ValueError:
-        raise UpstreamError(
-            "The request can't be written as JSON: an object in it is nested too deeply.",
-            next_step=NextStep.FIX_ARGUMENTS,
-        ) from None
-    return json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode()
-
-
 def _is_local(url: str) -> bool:
     host = urlsplit(url).hostname or ""
     return is_loopback(host) or host == "0.0.0.0" or host.endswith(".localhost")  # noqa: S104
-
-
-def _hide_userinfo(url: str) -> str:
-    parts = urlsplit(url)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
-
-
-def _query(params: WindowParams) -> dict[str, str]:
-    values = params.model_dump(mode="json", by_alias=True, exclude_none=True)
-    texts = {
-        name: ",".join(value) if isinstance(value, list) else str(value)
-        for name, value in values.items()
-    }
-    return {name: text for name, text in texts.items() if text}
-
-
-async def _read_answer(response: "httpx.Response") -> Answer:
-    headers = response.headers
-    is_compressed = headers.get("content-encoding", "identity").lower() != "identity"
-    return Answer(
-        status=response.status_code,
-        media_type=headers.get("content-type", "").partition(";")[0].strip().lower(),
-        retry_after_s=parse_retry_after(headers.get("retry-after"), date=headers.get("date")),
-        body=None if is_compressed else await _read_body(response),
-        is_compressed=is_compressed,
-    )
-
-
-async def _read_body(response: "httpx.Response") -> bytes | None:
-    max_bytes = MAX_RESULT_BYTES if response.is_success else MAX_ERROR_BYTES
-    body = bytearray()
-    async for chunk in response.aiter_bytes():
-        body += chunk
-        if len(body) > max_bytes:
-            return None
-    return bytes(body)

@@ -1,17 +1,15 @@
-"""What an answer of the API means to its caller: a result, or a failure and its next_step.
+"""What an HTTP response of the API means: a result, or a failure and whether to try again.
 
-Of an answer that is not the contract's nothing is kept but its status; of an error body only
-codes, field names our own models know, and a number of seconds. So no stranger's text
-travels on. The functions are pure; reading bytes from the network is the client's.
+Of an unexpected response only its status is kept. Of an error body only the error code, known
+field names and a number of seconds are kept, so text from the API never reaches a model.
 """
 
-import json
 import re
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
@@ -25,47 +23,42 @@ from millimetric_mcp.contract.reads import (
     SourcesResult,
     StatsParams,
     StatsResult,
-    StatsRow,
 )
 from millimetric_mcp.errors import ApiError, CallError, NextStep, UncertainWrite, UpstreamError
 
-__all__ = [
-    "MAX_ERROR_BYTES",
-    "MAX_RESULT_BYTES",
-    "Answer",
-    "Failure",
-    "Write",
-    "check_sources",
-    "check_stats",
-    "interpret",
-    "parse_retry_after",
-    "suspect",
-]
+if TYPE_CHECKING:
+    import httpx
 
 MAX_RESULT_BYTES = 64 * 1024 * 1024
-"""Room for 1000 events whose every field is as long as it may be."""
+"""Enough for 1000 events with all fields of the longest length."""
 MAX_ERROR_BYTES = 64 * 1024
 MAX_NAMED_FIELDS = 20
 
+
+_SOURCE_VALUES = ("events", "uniques", "paid_share")
+
 ResultT = TypeVar("ResultT", bound=BaseModel)
+RowT = TypeVar("RowT", bound=BaseModel)
 
 
 @dataclass(frozen=True, slots=True)
-class Write:
-    """What can be said of a write whose answer never came."""
+class WriteEffect:
+    """What a write may have done if its response is missing, such as "the event may have been
+    stored". ``event_id`` helps to look for it."""
 
-    fate: str
+    sentence: str
     event_id: str | None = None
 
-    def doubt(self, reason: str, *, next_step: NextStep = NextStep.LOOK_FIRST) -> UncertainWrite:
-        error = UncertainWrite(f"{reason}; {self.fate}.", event_id=self.event_id)
+    def to_error(self, reason: str, *, next_step: NextStep = NextStep.LOOK_FIRST) -> UncertainWrite:
+        """Return the error for a write with an unknown outcome."""
+        error = UncertainWrite(f"{reason}; {self.sentence}.", event_id=self.event_id)
         error.next_step = next_step
         return error
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """An answer read whole; ``body`` is None where it was compressed, or else too large."""
+class ApiResponse:
+    """A complete HTTP response. ``body`` is None if it was compressed or too large."""
 
     status: int
     media_type: str
@@ -75,6 +68,7 @@ class Answer:
 
     @property
     def is_json(self) -> bool:
+        """Whether the response says that it is JSON."""
         return self.media_type == "application/json" or self.media_type.endswith("+json")
 
 
@@ -86,8 +80,28 @@ class Failure:
     repeatable: bool = False
 
 
-def parse_retry_after(value: str | None, *, date: str | None) -> float | None:
-    """Seconds to wait, from seconds or from an HTTP date measured by the API's own clock."""
+async def read_response(response: "httpx.Response") -> ApiResponse:
+    """Read a response to its end, or to the largest allowed size."""
+    headers = response.headers
+    is_compressed = headers.get("content-encoding", "identity").lower() != "identity"
+    max_bytes = MAX_RESULT_BYTES if response.is_success else MAX_ERROR_BYTES
+    body = bytearray()
+    if not is_compressed:
+        async for chunk in response.aiter_bytes():
+            body += chunk
+            if len(body) > max_bytes:
+                break
+    return ApiResponse(
+        status=response.status_code,
+        media_type=headers.get("content-type", "").partition(";")[0].strip().lower(),
+        retry_after_s=_parse_retry_after(headers.get("retry-after"), date=headers.get("date")),
+        body=None if is_compressed or len(body) > max_bytes else bytes(body),
+        is_compressed=is_compressed,
+    )
+
+
+def _parse_retry_after(value: str | None, *, date: str | None) -> float | None:
+    """Return the seconds to wait. An HTTP date is compared with the response's own ``date``."""
     if value is None:
         return None
     if re.fullmatch(r"\s*\d{1,9}\s*", value, re.ASCII):
@@ -104,134 +118,136 @@ def _unix_s(http_date: str | None) -> float | None:
         return None
 
 
-def suspect(reason: str, write: Write | None) -> Failure:
-    """A failure without an answer: a read may be repeated, a write is in doubt."""
-    if write is not None:
-        return Failure(write.doubt(reason))
+def no_response(reason: str, effect: WriteEffect | None) -> Failure:
+    """Return the failure of a request without a response. Only reads (no ``effect``) repeat."""
+    if effect is not None:
+        return Failure(effect.to_error(reason))
     return Failure(UpstreamError(f"{reason}.", next_step=NextStep.WAIT), repeatable=True)
 
 
-def interpret(
-    endpoint: Endpoint[Any, ResultT], answer: Answer, write: Write | None
+def read_result(
+    endpoint: Endpoint[Any, ResultT], response: ApiResponse, effect: WriteEffect | None
 ) -> ResultT | Failure:
-    """The endpoint's result, or what the answer means instead; ``write`` is None for reads."""
-    if 200 <= answer.status < 300:
-        return _parse_result(endpoint, answer, write)
-    if 300 <= answer.status < 400:
+    """Return the endpoint's result, or the failure. ``effect`` is None for reads."""
+    if 200 <= response.status < 300:
+        return _parse_result(endpoint, response, effect)
+    if 300 <= response.status < 400:
         return Failure(
             UpstreamError(
-                f"The API answered with a redirect (HTTP {answer.status}), which is not followed: "
-                "the URL in MILLIMETRIC_HOST is probably wrong.",
+                f"The API answered with a redirect (HTTP {response.status}), which is not "
+                "followed: the URL in MILLIMETRIC_HOST is probably wrong.",
                 next_step=NextStep.CONFIGURE,
             )
         )
-    return _explain_status(endpoint, answer, write)
+    return _read_failure(endpoint, response, effect)
 
 
 def _parse_result(
-    endpoint: Endpoint[Any, ResultT], answer: Answer, write: Write | None
+    endpoint: Endpoint[Any, ResultT], response: ApiResponse, effect: WriteEffect | None
 ) -> ResultT | Failure:
     next_step = NextStep.CONFIGURE
-    if not answer.is_json:
-        fault = "is not JSON: the URL in MILLIMETRIC_HOST is probably wrong"
-    elif answer.is_compressed:
-        fault = "is compressed, which was not asked for: look at any proxy before it"
-    elif answer.body is None:
-        fault, next_step = "is too large", NextStep.FIX_ARGUMENTS
+    if not response.is_json:
+        problem = "is not JSON: the URL in MILLIMETRIC_HOST is probably wrong"
+    elif response.is_compressed:
+        problem = "is compressed, but no compression was asked for: check any proxy before the API"
+    elif response.body is None:
+        problem, next_step = "is too large", NextStep.FIX_ARGUMENTS
     else:
         try:
-            return endpoint.result.model_validate_json(answer.body)
+            return endpoint.result.model_validate_json(response.body)
         except ValidationError as error:
-            fault = "is JSON of another shape: MILLIMETRIC_HOST seems to name another service"
+            problem = "is JSON of another shape: MILLIMETRIC_HOST seems to name another service"
             if error.errors(include_input=False, include_url=False)[0]["type"] == "json_invalid":
-                fault, next_step = "is broken JSON", NextStep.WAIT
-    reason = f"The API's answer (HTTP {answer.status}) {fault}"
-    if write is None:
+                problem, next_step = "is broken JSON", NextStep.WAIT
+    reason = f"The API's response (HTTP {response.status}) {problem}"
+    if effect is None:
         return Failure(UpstreamError(f"{reason}.", next_step=next_step))
-    unknown_step = NextStep.LOOK_FIRST if answer.is_json else NextStep.CONFIGURE
-    return Failure(write.doubt(reason, next_step=unknown_step))
+    unknown_step = NextStep.LOOK_FIRST if response.is_json else NextStep.CONFIGURE
+    return Failure(effect.to_error(reason, next_step=unknown_step))
 
 
 def check_sources(result: SourcesResult, params: SourcesParams) -> SourcesResult:
-    """``result`` unchanged where it answers ``params``: each source (and medium) once.
+    """Return ``result`` if it answers ``params``.
 
     Raises:
-        UpstreamError: it answers another question, and would be told under a wrong name.
+        UpstreamError: it answers another question.
     """
-    has_media = params.breakdown is Breakdown.SOURCE_MEDIUM
-    if result.breakdown is not params.breakdown:
-        raise _other_question("breakdown")
-    if any((row.medium is not None) is not has_media for row in result.rows):
-        raise _other_question("set of columns")
-    if len({(row.source, row.medium) for row in result.rows}) < len(result.rows):
-        raise _other_question("set of columns")
-    return result
+    _check_echo("breakdown", result.breakdown, params.breakdown)
+    columns = ["source", "medium"] if params.breakdown is Breakdown.SOURCE_MEDIUM else ["source"]
+    return result.model_copy(update={"rows": _keep_columns(result.rows, columns, _SOURCE_VALUES)})
 
 
 def check_stats(result: StatsResult, params: StatsParams) -> StatsResult:
-    """``result`` where it answers ``params``: each group once, without columns not asked for.
+    """Return ``result`` if it answers ``params``.
 
     Raises:
-        UpstreamError: it answers another question, and would be told under a wrong name.
+        UpstreamError: it answers another question.
     """
-    if result.metric is not params.metric:
-        raise _other_question("metric")
-    asked = [*(["bucket"] if params.interval else []), *(col.value for col in params.group_by)]
-    if any(not _list_columns(row).issuperset(asked) for row in result.rows):
+    _check_echo("metric", result.metric, params.metric)
+    columns = [*(["bucket"] if params.interval else []), *params.group_by]
+    return result.model_copy(update={"rows": _keep_columns(result.rows, columns, ["value"])})
+
+
+def _check_echo(name: str, echoed: object, asked: object) -> None:
+    if echoed is not asked:
+        raise _other_question(name)
+
+
+def _keep_columns(
+    rows: Sequence[RowT], columns: Sequence[str], values: Sequence[str]
+) -> list[RowT]:
+    """Return rows with ``columns`` and ``values`` only; each group must occur once."""
+    groups = {tuple(getattr(row, name) for name in columns) for row in rows}
+    is_missing = any(
+        getattr(row, name) is None
+        and not (name in NULLABLE_COLUMNS and name in row.model_fields_set)
+        for row in rows
+        for name in columns
+    )
+    if is_missing or len(groups) < len(rows):
         raise _other_question("set of columns")
-    groups = {tuple(getattr(row, name) for name in asked) for row in result.rows}
-    if len(groups) < len(result.rows):
-        raise _other_question("set of columns")
-    kept = {*asked, "value"}
-    rows = [row if row.model_fields_set == kept else _keep(row, kept) for row in result.rows]
-    return result.model_copy(update={"rows": rows})
-
-
-def _keep(row: StatsRow, names: Collection[str]) -> StatsRow:
-    return StatsRow.model_construct(**{name: getattr(row, name) for name in names})
-
-
-def _list_columns(row: StatsRow) -> set[str]:
-    """The columns a row has; null is a value of those only that may be null."""
-    return {
-        name
-        for name in row.model_fields_set
-        if name in NULLABLE_COLUMNS or getattr(row, name) is not None
-    }
+    kept = {*columns, *values}
+    return [
+        row
+        if row.model_fields_set == kept
+        else row.model_construct(**{name: getattr(row, name) for name in kept})
+        for row in rows
+    ]
 
 
 def _other_question(what: str) -> UpstreamError:
     return UpstreamError(
-        f"The API's answer has another {what} than asked for: MILLIMETRIC_HOST seems to name "
+        f"The API's response has another {what} than asked for: MILLIMETRIC_HOST seems to name "
         "another service or version.",
         next_step=NextStep.CONFIGURE,
     )
 
 
-def _explain_status(endpoint: Endpoint[Any, Any], answer: Answer, write: Write | None) -> Failure:
-    """The failure an error status means; 503 and ``forget_failed`` say nothing was stored."""
-    status = answer.status
-    body = _read_error(answer)
-    wait_s = body.retry_after_s if answer.retry_after_s is None else answer.retry_after_s
-    refused = status < 500 or status == 503 or body.code is ErrorCode.FORGET_FAILED
-    if write is not None and not refused:
-        return Failure(write.doubt(f"The API failed (HTTP {status})"))
-    repeatable = status in {429, 503} or (write is None and status >= 500)
+def _read_failure(
+    endpoint: Endpoint[Any, Any], response: ApiResponse, effect: WriteEffect | None
+) -> Failure:
+    """Return the failure of an error status. 503 and ``forget_failed`` mean: nothing was stored."""
+    status, body = response.status, _read_error(response)
+    code = body.error if body else None
+    wait_s = body.wait_s if body and response.retry_after_s is None else response.retry_after_s
+    is_refused = status < 500 or status == 503 or code is ErrorCode.FORGET_FAILED
+    if effect is not None and not is_refused:
+        return Failure(effect.to_error(f"The API failed (HTTP {status})"))
     error: CallError
-    if body.code is not None:
-        fields = _known_fields(endpoint, body.fields)
-        error = ApiError(body.code, status=status, fields=fields, retry_after_s=wait_s)
+    if body:
+        known = (_known_field(endpoint.request, name) for name in body.fields)
+        fields = list(dict.fromkeys(name for name in known if name))[:MAX_NAMED_FIELDS]
+        error = ApiError(body.error, status=status, fields=fields, retry_after_s=wait_s)
     else:
         next_step = _next_step(status)
-        way = "; check MILLIMETRIC_HOST, and any proxy before it" * (
-            next_step is NextStep.CONFIGURE
-        )
+        advice = "; check MILLIMETRIC_HOST, and any proxy before it"
         error = UpstreamError(
-            f"The API answered HTTP {status} without an error code of the contract{way}.",
+            f"The API answered HTTP {status} without a known error code"
+            f"{advice if next_step is NextStep.CONFIGURE else ''}.",
             next_step=next_step,
             retry_after_s=wait_s,
         )
-    return Failure(error, repeatable=repeatable)
+    return Failure(error, repeatable=status in {429, 503} or (effect is None and status >= 500))
 
 
 def _next_step(status: int) -> NextStep:
@@ -240,40 +256,35 @@ def _next_step(status: int) -> NextStep:
     return NextStep.WAIT if status >= 500 or status in {408, 425, 429} else NextStep.CONFIGURE
 
 
-@dataclass(frozen=True, slots=True)
-class _ErrorBody:
-    """What an error body says in the contract's words; ``fields`` are still unchecked."""
+class _ErrorBody(BaseModel):
+    """The parts of an error body that are read; only ``error`` is checked here."""
 
-    code: ErrorCode | None = None
-    fields: tuple[str, ...] = ()
-    retry_after_s: float | None = None
+    error: ErrorCode
+    details: Any = None
+    retry_after_s: Any = None
+
+    @property
+    def fields(self) -> list[str]:
+        fields = self.details.get("fieldErrors") if isinstance(self.details, dict) else None
+        return list(fields)[:1000] if isinstance(fields, dict) else []
+
+    @property
+    def wait_s(self) -> float | None:
+        wait_s = self.retry_after_s
+        is_wait = isinstance(wait_s, int | float) and 0 <= wait_s < 1e9
+        return float(wait_s) if is_wait else None
 
 
-def _read_error(answer: Answer) -> _ErrorBody:
+def _read_error(response: ApiResponse) -> _ErrorBody | None:
+    """Return the body of an error, or None if it is not one of the API's."""
     try:
-        body = json.loads(answer.body or b"") if answer.is_json else {}
-        code = ErrorCode(body["error"])
-    except (ValueError, KeyError, TypeError, RecursionError):
-        return _ErrorBody()
-    details = body.get("details")
-    fields = details.get("fieldErrors") if isinstance(details, dict) else None
-    wait_s = body.get("retry_after_s")
-    return _ErrorBody(
-        code,
-        fields=tuple(fields) if isinstance(fields, dict) else (),
-        retry_after_s=float(wait_s)
-        if isinstance(wait_s, int | float) and 0 <= wait_s < 1e9
-        else None,
-    )
-
-
-def _known_fields(endpoint: Endpoint[Any, Any], names: Sequence[str]) -> tuple[str, ...]:
-    known = (_known_field(endpoint.request, name) for name in names[:1000])
-    return tuple(dict.fromkeys(field for field in known if field))[:MAX_NAMED_FIELDS]
+        return _ErrorBody.model_validate_json(response.body or b"") if response.is_json else None
+    except ValidationError:
+        return None
 
 
 def _known_field(model: type[BaseModel], name: str) -> str | None:
-    """The part of a field's name that our models know: ``from``, ``events[3].url``."""
+    """Return the part of a field's name that ``model`` knows: ``from``, ``events[3].url``."""
     parts: list[str] = re.findall(r"[^.\[\]]+", name[:200])
     head, *rest = parts or [""]
     if head not in {field.alias or own_name for own_name, field in model.model_fields.items()}:

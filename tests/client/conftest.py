@@ -1,4 +1,4 @@
-"""The seven calls of the client, a pace without real waiting, and an upstream that misbehaves."""
+"""Every call of the client, retries without real waiting, and an upstream that misbehaves."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -11,7 +11,7 @@ import httpx
 import pytest
 from pydantic import BaseModel
 
-from millimetric_mcp.client.client import MillimetricClient, Pace
+from millimetric_mcp.client.client import MillimetricClient, RetryTiming
 from millimetric_mcp.contract import endpoints
 from millimetric_mcp.contract.endpoints import Endpoint
 from millimetric_mcp.contract.events import ForgetRequest, IdentifyRequest, TrackEvent
@@ -152,8 +152,8 @@ class FakeTime:
         self.now_s += seconds
 
     @property
-    def pace(self) -> Pace:
-        return Pace(sleep=self.sleep, jitter=lambda: 1.0, clock=lambda: self.now_s)
+    def timing(self) -> RetryTiming:
+        return RetryTiming(sleep=self.sleep, jitter=lambda: 1.0, clock=lambda: self.now_s)
 
 
 @pytest.fixture
@@ -176,7 +176,7 @@ def connect(fake_time: FakeTime) -> Connect:
             "read_key": READ_KEY,
         }
         if handler is not None:
-            given |= {"transport": httpx.MockTransport(handler), "pace": fake_time.pace}
+            given |= {"transport": httpx.MockTransport(handler), "timing": fake_time.timing}
         return MillimetricClient(**(given | options))
 
     return build

@@ -1,5 +1,6 @@
 """What the client sends, with which key, and what it makes of a good answer."""
 
+import inspect
 import json
 import logging
 import subprocess
@@ -9,12 +10,14 @@ import httpx
 import pytest
 from pydantic import ValidationError
 
+import millimetric_mcp
 from millimetric_mcp import __version__
 from millimetric_mcp.client.client import MillimetricClient
 from millimetric_mcp.contract.endpoints import ENDPOINTS
-from millimetric_mcp.contract.events import IdentifyRequest, TrackEvent
+from millimetric_mcp.contract.events import BatchRequest, IdentifyRequest, TrackEvent
 from millimetric_mcp.contract.reads import Metric, StatsParams
 from millimetric_mcp.errors import ApiError, KeyMissing, NextStep
+from millimetric_mcp.settings import ServeSettings
 
 
 class Recorder:
@@ -282,6 +285,27 @@ class TestProxies:
         assert proxy.requests[0].startswith(b"GET http://api.example.test/v1/sources?")
 
 
-def test_the_defaults_are_the_settings_documented():
-    client = MillimetricClient(api_url="http://localhost:8787", write_key=None, read_key=None)
-    assert (client._connect_timeout_s, client._timeout_s) == (5.0, 30.0)
+def test_the_default_timeouts_are_those_of_the_settings():
+    parameters = inspect.signature(MillimetricClient).parameters
+    defaults = [parameters[name].default for name in ("connect_timeout_s", "timeout_s")]
+    assert defaults == [ServeSettings().connect_timeout_s, ServeSettings().timeout_s]
+
+
+class TestThePackage:
+    """What ``import millimetric_mcp`` offers."""
+
+    def test_all_names_of_the_package_are_sorted_and_exist(self):
+        assert millimetric_mcp.__all__ == sorted(millimetric_mcp.__all__)
+        assert all(hasattr(millimetric_mcp, name) for name in millimetric_mcp.__all__)
+
+    def test_the_package_offers_the_client_and_what_its_methods_take(self):
+        assert millimetric_mcp.MillimetricClient is MillimetricClient
+        requests = {endpoint.request for endpoint in ENDPOINTS} - {BatchRequest}
+        assert {getattr(millimetric_mcp, kind.__name__) for kind in requests} == requests
+
+    def test_importing_the_package_imports_neither_client_nor_pydantic(self):
+        code = (
+            "import sys; import millimetric_mcp;"
+            "sys.exit(any(name in sys.modules for name in ('pydantic', 'httpx')))"
+        )
+        assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 0

@@ -11,7 +11,7 @@ import anyio
 import httpx
 import pytest
 
-from millimetric_mcp.client import responses as answers
+from millimetric_mcp.client import responses
 from millimetric_mcp.client.client import MAX_ATTEMPTS
 from millimetric_mcp.contract.codes import ERRORS, ErrorCode
 from millimetric_mcp.contract.events import IdentifyRequest, TrackEvent
@@ -144,7 +144,7 @@ FAULTS = {
         *[Outcome(ApiError, FIX)] * 2,
     ),
     "an error body without end": (
-        answer(400, b'{"error": "invalid_params", "pad": "' + b"x" * answers.MAX_ERROR_BYTES),
+        answer(400, b'{"error": "invalid_params", "pad": "' + b"x" * responses.MAX_ERROR_BYTES),
         *[Outcome(UpstreamError, FIX)] * 2,
     ),
     "no connection": (fail(httpx.ConnectError), *[Outcome(UpstreamError, CONFIGURE, RETRIED)] * 2),
@@ -289,7 +289,7 @@ async def test_named_fields_are_bounded(all_calls, connect):
     async with connect(answer(400, {"error": "invalid_payload", "details": details})) as client:
         with pytest.raises(ApiError) as caught:
             await all_calls[1].run(client)
-    assert len(caught.value.fields) == answers.MAX_NAMED_FIELDS
+    assert len(caught.value.fields) == responses.MAX_NAMED_FIELDS
 
 
 async def test_an_answer_without_end_is_not_read_to_its_end(call, connect):
@@ -307,7 +307,7 @@ async def test_an_answer_without_end_is_not_read_to_its_end(call, connect):
     async with connect(handler) as client:
         with pytest.raises((UpstreamError, UncertainWrite), match="too large"):
             await call.run(client)
-    assert sent_bytes <= answers.MAX_RESULT_BYTES + (2 << 20)
+    assert sent_bytes <= responses.MAX_RESULT_BYTES + (2 << 20)
 
 
 async def test_an_argument_too_long_for_a_url_is_the_caller_s_to_mend(
@@ -370,9 +370,9 @@ OTHER_QUESTIONS = {
         {"breakdown": "source_medium"},
         {"breakdown": "source_medium", "rows": [SOURCE_ROW]},
     ),
-    "media nobody asked for": (
+    "a source twice": (
         {"breakdown": "source"},
-        {"breakdown": "source", "rows": [SOURCE_ROW | {"medium": "paid"}]},
+        {"breakdown": "source", "rows": [SOURCE_ROW, SOURCE_ROW | {"medium": "paid"}]},
     ),
 }
 
@@ -453,10 +453,10 @@ async def test_over_a_socket_a_fault_ends_in_time_and_leaks_nothing(
     peer, call, connect, listen, assert_leaks_nothing
 ):
     started = time.monotonic()
-    async with listen(peer) as upstream, connect(api_url=upstream.url, timeout_s=0.3) as client:
+    async with listen(peer) as upstream, connect(api_url=upstream.url, timeout_s=2) as client:
         with pytest.raises(CallError) as caught:
             await call.run(client)
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 20
     assert type(caught.value) is (UncertainWrite if call.is_write else UpstreamError)
     assert len(upstream.requests) == 1 if call.is_write else len(upstream.requests) >= 1
     assert_leaks_nothing(caught.value)

@@ -6,7 +6,7 @@ from email.utils import format_datetime
 import httpx
 import pytest
 
-from millimetric_mcp.client.client import FIRST_BACKOFF_S, MAX_ATTEMPTS, Pace
+from millimetric_mcp.client.client import FIRST_BACKOFF_S, MAX_ATTEMPTS, RetryTiming
 from millimetric_mcp.contract.codes import ErrorCode
 from millimetric_mcp.errors import ApiError, CallError, NextStep, UncertainWrite, UpstreamError
 
@@ -113,7 +113,7 @@ async def test_waits_double_and_stop_after_the_last_attempt(call, connect, fake_
 
 
 def test_half_of_a_wait_is_random():
-    waits_s = [Pace(jitter=lambda at=at: at).backoff_s(1) for at in (0.0, 0.5, 1.0)]
+    waits_s = [RetryTiming(jitter=lambda at=at: at).backoff_s(1) for at in (0.0, 0.5, 1.0)]
     assert waits_s == [FIRST_BACKOFF_S * part for part in (0.5, 0.75, 1.0)]
 
 

@@ -13,7 +13,7 @@ import httpx
 import pytest
 from mcp import Client
 
-from millimetric_mcp.client.client import MillimetricClient, Pace
+from millimetric_mcp.client.client import MillimetricClient, RetryTiming
 from millimetric_mcp.mcp.server import Caller, ServerOptions, build_server
 
 WRITE_KEY = "sk_test_WRITEKEY_" + "w" * 32
@@ -202,7 +202,7 @@ def connect(api):
             read_key=read_key,
             timeout_s=timeout_s,
             transport=transport or httpx.MockTransport(api),
-            pace=Pace(sleep=sleep),
+            timing=RetryTiming(sleep=sleep),
         ) as client:
             server = build_server(
                 find_caller=lambda _: Caller(client),
