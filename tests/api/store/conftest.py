@@ -204,14 +204,14 @@ def wait_until() -> Callable[..., Awaitable[None]]:
 
 @pytest.fixture
 def call_command(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    capfd: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Callable[..., tuple[int, str, str]]]:
     """Runs the command line in this process: exit code, stdout, stderr."""
     from millimetric_mcp.cli import main  # noqa: PLC0415
 
     def call(*arguments: str) -> tuple[int, str, str]:
         code = main([*arguments, "--data-dir", str(tmp_path / "data")])
-        printed = capsys.readouterr()
+        printed = capfd.readouterr()
         return code, printed.out, printed.err
 
     monkeypatch.setenv("MILLIMETRIC_RATE_LIMITS", "off")

@@ -115,8 +115,8 @@ def test_several_workers_need_a_server(call_command):
 
     assert code == 2
     assert errors == (
-        "millimetric-mcp: --workers: the embedded store has one process; "
-        "more take a ClickHouse server\n"
+        "millimetric-mcp: --workers: the embedded store takes one process. "
+        "Use one worker, or a ClickHouse server with --store.\n"
     )
 
 
