@@ -183,7 +183,10 @@ def _describe_parameters(endpoint: AnyEndpoint, schemas: Json) -> Iterator[Json]
         parameter = {"name": name, "in": "query", "required": name in written["required"]}
         if "description" in described:
             parameter["description"] = described.pop("description")
-        yield parameter | {"schema": described, "example": endpoint.request_example[name]}
+        parameter["schema"] = described
+        if name in endpoint.request_example:
+            parameter["example"] = endpoint.request_example[name]
+        yield parameter
 
 
 def _describe_failures(endpoint: AnyEndpoint) -> Json:

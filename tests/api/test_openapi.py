@@ -81,6 +81,7 @@ def test_every_parameter_of_the_contract_is_described(endpoint):
         described = operation(endpoint)["parameters"]
         assert [parameter["name"] for parameter in described] == names
         assert all(parameter["description"] for parameter in described)
+        assert [p["name"] for p in described if "example" not in p] == []
         assert [p["name"] for p in described if p["required"]] == ["from", "to"]
     else:
         schema = document()["components"]["schemas"][endpoint.request.__name__]

@@ -71,9 +71,9 @@ async def test_filters_given_together_must_all_match(filled_api):
 
 def test_a_statement_that_does_not_use_a_parameter_is_not_run():
     class MoreParams(StatsParams):
-        campaign: str | None = None
+        colour: str | None = None
 
     window = {"from": "2026-05-01T00:00:00Z", "to": "2026-06-01T00:00:00Z"}
 
-    with pytest.raises(TypeError, match="MoreParams does not use campaign"):
+    with pytest.raises(TypeError, match="MoreParams does not use colour"):
         compose(1, MoreParams.model_validate(window))
