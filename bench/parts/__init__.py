@@ -2,7 +2,18 @@
 
 from collections.abc import Callable, Mapping
 
-from bench.parts import batch, classifier, codecs, inserts, isolation, mcp, reads, rivals, track
+from bench.parts import (
+    batch,
+    classifier,
+    codecs,
+    fairness,
+    inserts,
+    isolation,
+    mcp,
+    reads,
+    rivals,
+    track,
+)
 from bench.report import Findings
 from bench.workspace import Workspace
 
@@ -10,5 +21,16 @@ __all__ = ["PARTS"]
 
 PARTS: Mapping[str, tuple[str, Callable[[Workspace], Findings]]] = {
     module.__name__.rpartition(".")[2]: (module.TITLE, module.measure)
-    for module in (track, inserts, batch, reads, codecs, isolation, rivals, mcp, classifier)
+    for module in (
+        track,
+        inserts,
+        batch,
+        reads,
+        codecs,
+        isolation,
+        fairness,
+        rivals,
+        mcp,
+        classifier,
+    )
 }

@@ -21,6 +21,8 @@ MAX_HELD_BYTES = 8 * MAX_BODY_BYTES
 """For all requests together: the bodies that are being received or parsed, as sent."""
 MAX_JSON_VALUES = 300_000
 """The parser holds the interpreter's lock: so many values take it about 40 ms."""
+PAUSE_S = 0.02
+"""As long as 0.5 MB of JSON takes the parser: half of the time belongs to other projects."""
 MAX_GZIP_MEMBERS = 100
 NOT_GZIP = f"The body is not whole gzip, of {MAX_GZIP_MEMBERS} members at most."
 
@@ -33,11 +35,13 @@ ModelT = TypeVar("ModelT", bound=BaseModel)
 class BodyReader:
     """Reads request bodies as models of the contract.
 
-    Each project's large bodies are parsed one at a time; projects do not wait for each other.
+    Each project's large bodies are parsed one at a time, with a pause between them while other
+    projects send too. Projects do not wait for each other.
     """
 
     def __init__(self, *, max_held_bytes: int = MAX_HELD_BYTES) -> None:
         self._buffer = BodyBuffer(max_held_bytes=max_held_bytes)
+        # By project; an entry lives as long as a request of the project is read.
         self._turns: WeakValueDictionary[int, asyncio.Lock] = WeakValueDictionary()
 
     async def read(
@@ -50,17 +54,21 @@ class BodyReader:
                 upstream_failed (503) while bodies hold `MAX_HELD_BYTES`.
         """
         is_gzip = _read_media_type(headers)
+        turn = self._turns.setdefault(project_id, asyncio.Lock())
         async with self._buffer.read(request, headers, max_bytes=MAX_BODY_BYTES) as body:
-            return await self._parse(model, body, is_gzip=is_gzip, project_id=project_id)
+            return await self._parse(model, body, is_gzip=is_gzip, turn=turn)
 
     async def _parse(
-        self, model: type[ModelT], body: bytes, *, is_gzip: bool, project_id: int
+        self, model: type[ModelT], body: bytes, *, is_gzip: bool, turn: asyncio.Lock
     ) -> ModelT:
         if len(body) <= LARGE_BODY_BYTES:
             text = inflate(body, max_bytes=LARGE_BODY_BYTES) if is_gzip else body
             if text is not None:
                 return read_body(model, text)
-        async with self._turns.setdefault(project_id, asyncio.Lock()):
+        is_queued = turn.locked()
+        async with turn:
+            if is_queued and len(self._turns) > 1:
+                await asyncio.sleep(PAUSE_S)
             return await asyncio.to_thread(_parse_large, model, body, is_gzip=is_gzip)
 
 
