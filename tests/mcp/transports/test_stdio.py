@@ -435,7 +435,7 @@ async def test_a_client_that_closes_stdin_during_a_question_ends_the_server(spaw
 async def test_a_client_that_closes_stdin_before_a_question_ends_the_server(spawn, upstream):
     upstream.held.add("/v1/query")
     wire = await spawn(
-        MILLIMETRIC_KEY=WRITE_KEY, MILLIMETRIC_RK=READ_KEY, MILLIMETRIC_TIMEOUT_S="1"
+        MILLIMETRIC_KEY=WRITE_KEY, MILLIMETRIC_RK=READ_KEY, MILLIMETRIC_TIMEOUT_S="6"
     )
     await wire.send(CAN_ASK)
     await wire.receive()
