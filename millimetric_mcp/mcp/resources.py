@@ -5,6 +5,8 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import accumulate
 
+import mcp_types as types
+
 from millimetric_mcp.contract.attribution import RULES
 from millimetric_mcp.contract.reads import (
     MAX_STATS_LIMIT,
@@ -39,13 +41,9 @@ without them is direct. An event's `source_rule_id` names its rule.
 
 @dataclass(frozen=True, slots=True)
 class Resource:
-    """A resource: its published definition, and ``read``, which returns its JSON or Markdown."""
+    """A resource: what clients see of it, and ``read``, which returns its JSON or Markdown."""
 
-    uri: str
-    name: str
-    title: str
-    description: str
-    mime_type: str
+    published: types.Resource
     needs_read_key: bool
     read: Callable[[ToolContext], Awaitable[str]]
 
@@ -95,31 +93,37 @@ def _dump(rows: Iterable[Mapping[str, object]], *, max_chars: int) -> str:
 
 RESOURCES: tuple[Resource, ...] = (
     Resource(
-        uri="events://recent",
-        name="recent_events",
-        title="Recent events",
-        description=f"The last {RECENT_EVENTS} events, or as many as fit, newest first; long "
-        f"values are cut. {UNTRUSTED}",
-        mime_type="application/json",
+        types.Resource(
+            uri="events://recent",
+            name="recent_events",
+            title="Recent events",
+            description=f"The last {RECENT_EVENTS} events, or as many as fit, newest first; long "
+            f"values are cut. {UNTRUSTED}",
+            mime_type="application/json",
+        ),
         needs_read_key=True,
         read=_read_recent_events,
     ),
     Resource(
-        uri="schema://events",
-        name="event_names",
-        title="Event names",
-        description="Event names of the last 30 days with their counts, most frequent first. "
-        f"{UNTRUSTED}",
-        mime_type="application/json",
+        types.Resource(
+            uri="schema://events",
+            name="event_names",
+            title="Event names",
+            description="Event names of the last 30 days with their counts, most frequent first. "
+            f"{UNTRUSTED}",
+            mime_type="application/json",
+        ),
         needs_read_key=True,
         read=_read_event_names,
     ),
     Resource(
-        uri="source://rules",
-        name="source_rules",
-        title="Attribution rules",
-        description="The rules that derive source and medium, in order.",
-        mime_type="text/markdown",
+        types.Resource(
+            uri="source://rules",
+            name="source_rules",
+            title="Attribution rules",
+            description="The rules that derive source and medium, in order.",
+            mime_type="text/markdown",
+        ),
         needs_read_key=False,
         read=_read_rules,
     ),

@@ -27,7 +27,7 @@ from millimetric_mcp.mcp.elicitation import QuestionPending, find_ask
 from millimetric_mcp.mcp.error_messages import explain
 from millimetric_mcp.mcp.prompts import MAX_COMPLETIONS, PROMPTS, Prompt, choose_completions
 from millimetric_mcp.mcp.render import escape_invisible
-from millimetric_mcp.mcp.resources import RESOURCES, Resource
+from millimetric_mcp.mcp.resources import RESOURCES
 from millimetric_mcp.mcp.tools import TOOLS, find_tool
 from millimetric_mcp.mcp.tools.arguments import parse_arguments
 from millimetric_mcp.mcp.tools.tool import Tool, ToolContext
@@ -207,7 +207,7 @@ class _Handlers:
         can_read = client.can_read or not client.can_write
         return types.ListResourcesResult(
             resources=[
-                publish_resource(resource)
+                resource.published
                 for resource in RESOURCES
                 if can_read or not resource.needs_read_key
             ]
@@ -216,7 +216,7 @@ class _Handlers:
     async def read_resource(
         self, ctx: Context, params: types.ReadResourceRequestParams
     ) -> types.ReadResourceResult:
-        resource = next((resource for resource in RESOURCES if resource.uri == params.uri), None)
+        resource = next((item for item in RESOURCES if item.published.uri == params.uri), None)
         if resource is None:
             raise MCPError(types.INVALID_PARAMS, "There is no such resource.", {"uri": params.uri})
         caller = self.find_caller(ctx.request)
@@ -226,7 +226,7 @@ class _Handlers:
             message = explain(error, over_http=caller.over_http)
             raise MCPError(types.INTERNAL_ERROR, message) from None
         contents = types.TextResourceContents(
-            uri=resource.uri, mime_type=resource.mime_type, text=text
+            uri=params.uri, mime_type=resource.published.mime_type, text=text
         )
         return types.ReadResourceResult(contents=[contents])
 
@@ -316,17 +316,6 @@ def publish_tool(tool: Tool[Any, Any]) -> types.Tool:
             idempotent_hint=tool.hints.idempotent,
             open_world_hint=tool.hints.open_world,
         ),
-    )
-
-
-def publish_resource(resource: Resource) -> types.Resource:
-    """Return the resource as clients see it."""
-    return types.Resource(
-        uri=resource.uri,
-        name=resource.name,
-        title=resource.title,
-        description=resource.description,
-        mime_type=resource.mime_type,
     )
 
 

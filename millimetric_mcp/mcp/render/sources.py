@@ -21,17 +21,17 @@ MAX_NAMED_MEDIA = 6
 class SourceChange(SourceRow):
     """A row of sources, and how it differs from the same row of the window before.
 
-    ``*_before`` and ``*_change`` are None if the earlier row is unknown. Percentages are None
-    also if there was nothing before.
+    ``*_before`` and ``*_change`` are None if the earlier row is unknown or was not asked for.
+    Percentages are None also if there was nothing before.
     """
 
-    events_before: int | None
-    events_change: int | None
-    events_change_pct: float | None
-    uniques_before: int | None
-    uniques_change: int | None
-    uniques_change_pct: float | None
-    paid_share_before: float | None
+    events_before: int | None = None
+    events_change: int | None = None
+    events_change_pct: float | None = None
+    uniques_before: int | None = None
+    uniques_change: int | None = None
+    uniques_change_pct: float | None = None
+    paid_share_before: float | None = None
 
 
 def compare_sources(

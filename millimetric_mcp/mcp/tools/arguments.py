@@ -43,22 +43,18 @@ def _check_zone(value: str) -> str:
 class WindowArguments(Arguments):
     """The window of time of a read tool. The default is the last 30 days."""
 
-    from_: Annotated[
-        str | None,
-        Field(
-            alias="from",
-            description="Start: ISO 8601, a date, 24h, 46d, 4w, 3mo (so long before now), today, "
-            "yesterday, this_week, this_month, last_month…; default 30d.",
-        ),
-    ] = None
-    to: Annotated[
-        str | None,
-        Field(description="End, exclusive, same forms; default: the named period's end, or now."),
-    ] = None
-    timezone: Annotated[
-        Annotated[str, AfterValidator(_check_zone)] | None,
-        Field(description="IANA zone of dates and days."),
-    ] = None
+    from_: str | None = Field(
+        None,
+        alias="from",
+        description="Start: ISO 8601, a date, 24h, 46d, 4w, 3mo (so long before now), today, "
+        "yesterday, this_week, this_month, last_month…; default 30d.",
+    )
+    to: str | None = Field(
+        None, description="End, exclusive, same forms; default: the named period's end, or now."
+    )
+    timezone: Annotated[str, AfterValidator(_check_zone)] | None = Field(
+        None, description="IANA zone of dates and days."
+    )
 
 
 def parse_arguments(tool: Tool[ParamsT, DataT], given: Mapping[str, Any]) -> ParamsT:

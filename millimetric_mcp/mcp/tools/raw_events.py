@@ -50,25 +50,20 @@ _COLUMNS_SCHEMA = {"type": "array", "items": {"type": "string", "enum": list(EVE
 class RawEventsArguments(WindowArguments):
     """A window, and which events and columns of it."""
 
-    event: Annotated[EventName | None, Field(description="Only this event name.")] = None
-    source: Annotated[SourceName | None, Field(description="Only this source.")] = None
-    medium: Annotated[SourceName | None, Field(description="E.g. paid, organic, social.")] = None
-    country: Annotated[
-        str | None, Field(pattern=r"^[A-Z]{2}$", description="ISO code, e.g. DE.")
-    ] = None
-    user_id: Annotated[
-        UserId | None,
-        Field(description="Events sent with it; earlier ones have an anonymous_id only."),
-    ] = None
-    anonymous_id: Annotated[ShortId | None, Field(description="Only this visitor.")] = None
+    event: EventName | None = Field(None, description="Only this event name.")
+    source: SourceName | None = Field(None, description="Only this source.")
+    medium: SourceName | None = Field(None, description="E.g. paid, organic, social.")
+    country: str | None = Field(None, pattern=r"^[A-Z]{2}$", description="ISO code, e.g. DE.")
+    user_id: UserId | None = Field(
+        None, description="Events sent with it; earlier ones have an anonymous_id only."
+    )
+    anonymous_id: ShortId | None = Field(None, description="Only this visitor.")
     fields: Annotated[
         Annotated[tuple[str, ...], AfterValidator(_check_columns), WithJsonSchema(_COLUMNS_SCHEMA)]
         | None,
         Field(description=f"Columns; default {', '.join(DEFAULT_EVENT_COLUMNS)}."),
     ] = None
-    limit: Annotated[
-        int, Field(strict=True, ge=1, le=MAX_QUERY_LIMIT, description="Most rows.")
-    ] = 20
+    limit: int = Field(20, strict=True, ge=1, le=MAX_QUERY_LIMIT, description="Most rows.")
 
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import Annotated, Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 import anyio
 from pydantic import BaseModel, Field
@@ -38,7 +38,7 @@ DataT = TypeVar("DataT", bound="ReadData")
 class WindowData(ToolData):
     """The absolute window of a result, in UTC."""
 
-    from_: Annotated[str, Field(serialization_alias="from")]
+    from_: str = Field(serialization_alias="from")
     to: str
     timezone: str
     includes_running_day: bool
@@ -57,12 +57,8 @@ class ReadData(ToolData):
     """The fields of every read tool's result, beside its rows."""
 
     window: WindowData
-    left_out: Annotated[
-        int | None, Field(description="Rows that did not fit into this answer.")
-    ] = None
-    notes: Annotated[list[str] | None, Field(description="What to know when reading the rows.")] = (
-        None
-    )
+    left_out: int | None = Field(None, description="Rows that did not fit into this answer.")
+    notes: list[str] | None = Field(None, description="What to know when reading the rows.")
 
 
 class RenderRows(Protocol):

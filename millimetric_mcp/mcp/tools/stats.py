@@ -42,27 +42,20 @@ from millimetric_mcp.mcp.window import Window
 class StatsArguments(WindowArguments):
     """A window, what to count in it, and how to group it."""
 
-    metric: Annotated[
-        Metric, Field(description="count: events; uniques: distinct visitors, an estimate.")
-    ] = Metric.COUNT
-    event: Annotated[EventName | None, Field(description="Only this event name, e.g. signup.")] = (
-        None
+    metric: Metric = Field(
+        Metric.COUNT, description="count: events; uniques: distinct visitors, an estimate."
     )
+    event: EventName | None = Field(None, description="Only this event name, e.g. signup.")
     group_by: Annotated[
         GroupBy,
         WithJsonSchema({"type": "array", "items": {"type": "string", "enum": list(GroupColumn)}}),
         Field(description="Columns of the rows."),
     ] = ()
-    interval: Annotated[
-        Interval | None,
-        Field(description="Bucket width, in UTC; weeks begin on Monday; absent: one bucket."),
-    ] = None
-    fill_empty: Annotated[bool, Field(strict=True, description="Add zeros for empty buckets.")] = (
-        False
+    interval: Interval | None = Field(
+        None, description="Bucket width, in UTC; weeks begin on Monday; absent: one bucket."
     )
-    limit: Annotated[
-        int, Field(strict=True, ge=1, le=MAX_STATS_LIMIT, description="Most rows.")
-    ] = 100
+    fill_empty: bool = Field(default=False, strict=True, description="Add zeros for empty buckets.")
+    limit: int = Field(100, strict=True, ge=1, le=MAX_STATS_LIMIT, description="Most rows.")
 
     @field_validator("fill_empty")
     @classmethod
@@ -76,9 +69,7 @@ class StatsData(ReadData):
     """Rows by bucket, then by value; a group column without a value is absent from its row."""
 
     metric: Metric
-    total: Annotated[
-        int, Field(description="Of the whole window, as the API counts it; not a sum of rows.")
-    ]
+    total: int = Field(description="Of the whole window, as the API counts it; no sum of rows.")
     rows: list[StatsRow]
 
 

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
-from typing import Annotated
 
 from pydantic import Field
 
@@ -16,6 +15,7 @@ from millimetric_mcp.contract.reads import (
     SourcesParams,
 )
 from millimetric_mcp.mcp.render import (
+    SourceChange,
     compare_sources,
     describe_split,
     present,
@@ -50,40 +50,22 @@ class Comparison(StrEnum):
 class TopSourcesArguments(WindowArguments):
     """A window, and how to look at its sources."""
 
-    breakdown: Annotated[
-        Breakdown, Field(description="Rows by source and medium, or by source alone.")
-    ] = Breakdown.SOURCE_MEDIUM
-    source: Annotated[SourceName | None, Field(description="Only this source, e.g. facebook.")] = (
-        None
+    breakdown: Breakdown = Field(
+        Breakdown.SOURCE_MEDIUM, description="Rows by source and medium, or by source alone."
     )
-    compare: Annotated[
-        Comparison | None, Field(description="Adds the change against the window before.")
-    ] = None
-    limit: Annotated[
-        int, Field(strict=True, ge=1, le=MAX_SOURCES_LIMIT, description="Most rows.")
-    ] = 50
-
-
-class TopSourcesRow(SourceRow):
-    """A source (and medium), with its change if a comparison was asked for."""
-
-    events_before: int | None = None
-    events_change: int | None = None
-    events_change_pct: float | None = None
-    uniques_before: int | None = None
-    uniques_change: int | None = None
-    uniques_change_pct: float | None = None
-    paid_share_before: float | None = None
+    source: SourceName | None = Field(None, description="Only this source, e.g. facebook.")
+    compare: Comparison | None = Field(
+        None, description="Adds the change against the window before."
+    )
+    limit: int = Field(50, strict=True, ge=1, le=MAX_SOURCES_LIMIT, description="Most rows.")
 
 
 class TopSourcesData(ReadData):
     """Sources, most events first."""
 
     breakdown: Breakdown
-    rows: list[TopSourcesRow]
-    splits: Annotated[
-        list[str] | None, Field(description="Paid against other media, in a sentence.")
-    ] = None
+    rows: list[SourceChange]
+    splits: list[str] | None = Field(None, description="Paid against other media, in a sentence.")
     previous_window: WindowData | None = None
 
 
@@ -130,7 +112,7 @@ async def _find(
             splits=splits or None,
             previous_window=WindowData.of(window.previous()) if previous else None,
         ),
-        rows=[TopSourcesRow.model_validate(present(row)) for row in rows],
+        rows=[SourceChange.model_validate(present(row)) for row in rows],
         receipt=[*receipt, *splits],
         notes=notes,
         render=partial(render_sources, rows, breakdown=params.breakdown, limit_note=limit_note),
