@@ -128,19 +128,17 @@ class _Lookups:
         loop = asyncio.get_running_loop()
         while self._waiting:
             self._running, self._waiting = self._waiting, {}
-            asked_at_s = self._clock()
+            prefixes, asked_at_s = tuple(self._running), self._clock()
             try:
-                records = await loop.run_in_executor(
-                    self._thread, self._find_keys, tuple(self._running)
-                )
+                records = await loop.run_in_executor(self._thread, self._find_keys, prefixes)
+                for prefix in prefixes:
+                    self._remember(prefix, records.get(prefix), asked_at_s)
+                    self._running[prefix].set_result(records.get(prefix))
             except Exception as error:  # noqa: BLE001 - every caller gets it
                 for lookup in self._running.values():
-                    lookup.set_exception(error)
+                    if not lookup.done():
+                        lookup.set_exception(error)
                     lookup.exception()  # a refresh has no caller who would read it
-            else:
-                for prefix, lookup in self._running.items():
-                    self._remember(prefix, records.get(prefix), asked_at_s)
-                    lookup.set_result(records.get(prefix))
             self._running = {}
         self._task = None
 
