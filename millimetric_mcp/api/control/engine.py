@@ -163,7 +163,8 @@ def _enter_wal_mode(engine: Engine) -> None:
         try:
             connection.cursor().execute("PRAGMA journal_mode = WAL")
         except sqlite3.OperationalError as error:
-            if error.sqlite_errorname != "SQLITE_BUSY" or time.monotonic() > give_up_at_s:
+            is_locked = error.sqlite_errorname.startswith(("SQLITE_BUSY", "SQLITE_LOCKED"))
+            if not is_locked or time.monotonic() > give_up_at_s:
                 raise
             time.sleep(0.01)
         else:
