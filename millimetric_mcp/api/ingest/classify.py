@@ -160,11 +160,12 @@ def _referrer_of(kind: Kind, medium: str, *, source: str | None = None) -> Step:
 
 
 def _ref_internal(facts: Facts) -> Outcome:
-    host, request_host = facts.referrer.host, facts.request_host
-    if not (host and request_host):
+    host, site = facts.referrer.host, facts.request_host
+    if not (host and site):
         return None
-    site = host_of(request_host) or host_of(f"//{request_host}")
-    is_internal = site and host.removeprefix("www.") == site.removeprefix("www.")
+    if host != site:  # nearly always it is canonical already
+        site = host_of(site) or host_of(f"//{site}") or ""
+    is_internal = host.removeprefix("www.") == site.removeprefix("www.")
     return ("internal", "direct") if is_internal else None
 
 
