@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -23,11 +24,14 @@ _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """The body of one POST /v1/batch, and the device whose User-Agent is sent with it."""
+    """The events of one POST /v1/batch as JSON texts, and the device that sends them."""
 
     device: Device
-    count: int
-    body: bytes
+    events: list[str]
+
+    @property
+    def body(self) -> bytes:
+        return f'{{"events":[{",".join(self.events)}]}}'.encode()
 
 
 def cut_batches(
@@ -37,20 +41,13 @@ def cut_batches(
 
     A request has one User-Agent, so the events of a batch come from one device.
     """
-    waiting: dict[Device, list[str]] = {}
+    waiting: dict[Device, list[str]] = defaultdict(list)
     for event in events:
-        texts = waiting.setdefault(event.device, [])
-        texts.append(write_event(event))
-        if len(texts) == size:
-            yield _make_batch(event.device, texts)
-            texts.clear()
+        waiting[event.device].append(write_event(event))
+        if len(waiting[event.device]) == size:
+            yield Batch(event.device, waiting.pop(event.device))
     for device, texts in waiting.items():
-        if texts:
-            yield _make_batch(device, texts)
-
-
-def _make_batch(device: Device, texts: list[str]) -> Batch:
-    return Batch(device, len(texts), f'{{"events":[{",".join(texts)}]}}'.encode())
+        yield Batch(device, texts)
 
 
 def write_event(event: GeneratedEvent) -> str:
@@ -81,7 +78,7 @@ async def send_batches(
     on_sent: Callable[[int], None],
     transport: httpx.AsyncBaseTransport | None = None,
 ) -> None:
-    """Send every batch once, over a few connections; ``on_sent`` gets each batch's count.
+    """Send every batch once, over a few connections; ``on_sent`` gets its number of events.
 
     Raises:
         DemoFailed: the API did not accept a batch, or the connection failed.
@@ -91,7 +88,7 @@ async def send_batches(
     async def send_waiting(client: httpx.AsyncClient) -> None:
         for batch in waiting:
             await _send(client, batch)
-            on_sent(batch.count)
+            on_sent(len(batch.events))
 
     headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
     async with httpx.AsyncClient(

@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 from millimetric_mcp.demo.batches import write_time
 from millimetric_mcp.demo.generator import PURCHASE, SIGNUP, GeneratedEvent
 
+Values = Mapping[str, object]
+"""Values of an answer by a key such as ``facebook / paid`` or ``2026-05-16``."""
+
 
 @dataclass(slots=True)
 class Tally:
@@ -83,9 +86,7 @@ class Checks:
     mismatches: list[str] = field(default_factory=list)
 
 
-def compare(
-    what: str, *, found: Mapping[str, object], sent: Mapping[str, object], tolerance: float = 0.0
-) -> Checks:
+def compare(what: str, *, found: Values, sent: Values, tolerance: float = 0.0) -> Checks:
     """Compare values by key; numbers may differ by ``tolerance`` times the one sent."""
     checks = Checks()
     for key in sorted(found.keys() | sent.keys()):

@@ -19,17 +19,7 @@ from uuid import UUID
 
 from millimetric_mcp.contract.attribution import Attribution, Confidence
 from millimetric_mcp.contract.validation import to_ms
-from millimetric_mcp.demo.shop import (
-    NO_DEVICE,
-    Channel,
-    Device,
-    Landing,
-    Market,
-    Page,
-    Shop,
-    Weighted,
-    load_shop,
-)
+from millimetric_mcp.demo.shop import Channel, Device, Landing, Market, Page, Shop, load_shop
 
 PAGEVIEW, ADD_TO_CART, SIGNUP, PURCHASE = "$pageview", "add_to_cart", "signup", "purchase"
 INTERNAL = Attribution("internal", "direct", None, Confidence.HIGH, "ref_internal")
@@ -59,7 +49,7 @@ class GeneratedEvent(NamedTuple):
     user_id: str | None = None
     referrer: str | None = None
     properties: str = "{}"
-    device: Device = NO_DEVICE
+    device: Device = Device()
     country: str = ""
 
 
@@ -77,20 +67,17 @@ class _Visitor:
 def generate(*, seed: int, end: datetime, events: int, days: int = 30) -> Iterator[GeneratedEvent]:
     """Yield exactly ``events`` events of the ``days`` before ``end`` (exclusive), oldest first."""
     visits = _Visits(Random(seed), until_ms=to_ms(end))  # noqa: S311 - the data must repeat
-    created = 0
+    created, get_time = 0, attrgetter("timestamp_ms")
     waiting: list[GeneratedEvent] = []
     for hour, events_until in _plan_hours(end=end, events=events, days=days):
         while created < events_until:
             visit = visits.create(hour)[: events - created]
             created += len(visit)
             waiting += visit
-        waiting.sort(key=_get_time)
-        ready = bisect_left(waiting, to_ms(hour) + HOUR_MS, key=_get_time)
+        waiting.sort(key=get_time)
+        ready = bisect_left(waiting, to_ms(hour) + HOUR_MS, key=get_time)
         yield from waiting[:ready]
         del waiting[:ready]
-
-
-_get_time = attrgetter("timestamp_ms")
 
 
 def _plan_hours(*, end: datetime, events: int, days: int) -> Iterator[tuple[datetime, int]]:
@@ -120,12 +107,7 @@ class _Visits:
         self._users = 0
         self._orders = 0
         self._channels = {
-            (returning, weekday): Weighted(
-                [
-                    (channel, channel.weigh(returning=returning, weekday=weekday))
-                    for channel in self._shop.channels
-                ]
-            )
+            (returning, weekday): self._shop.weigh_channels(returning=returning, weekday=weekday)
             for returning in (False, True)
             for weekday in range(7)
         }

@@ -21,11 +21,9 @@ from millimetric_mcp.errors import DemoFailed
 
 HOST = "127.0.0.1"
 API_LOG, MCP_LOG = "api.log", "mcp.log"
-START_TIMEOUT_S = 60.0
-COMMAND_TIMEOUT_S = 60.0
+TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 8.0
 POLL_S = 0.05
-MCP_TIMEOUT_S = 60.0
 SHOWN_LOG_LINES = 12
 
 
@@ -105,7 +103,7 @@ def wait_for_end(api: Api) -> None:
 
 
 def _wait_until_healthy(process: "subprocess.Popen[bytes]", *, url: str, log: Path) -> None:
-    deadline = time.monotonic() + START_TIMEOUT_S
+    deadline = time.monotonic() + TIMEOUT_S
     with httpx.Client(timeout=2.0, trust_env=False) as client:
         while time.monotonic() < deadline:
             if (code := process.poll()) is not None:
@@ -114,7 +112,7 @@ def _wait_until_healthy(process: "subprocess.Popen[bytes]", *, url: str, log: Pa
                 if client.get(f"{url}/health").is_success:
                     return
             time.sleep(POLL_S)
-    raise DemoFailed(f"the API did not answer within {START_TIMEOUT_S:.0f} s{quote_log(log)}")
+    raise DemoFailed(f"the API did not answer within {TIMEOUT_S:.0f} s{quote_log(log)}")
 
 
 def _stop(process: "subprocess.Popen[bytes]") -> None:
@@ -143,7 +141,7 @@ def create_keys(api: Api, *, environ: Mapping[str, str]) -> Keys:
             env=clean_environment(environ),
             cwd=api.data_dir.parent,
             start_new_session=True,
-            timeout=COMMAND_TIMEOUT_S,
+            timeout=TIMEOUT_S,
             check=False,
         )
         if ended.returncode != 0:
@@ -185,7 +183,7 @@ async def connect_agent(
         try:
             async with Client(
                 stdio_client(server, errlog=errors),
-                read_timeout_seconds=MCP_TIMEOUT_S,
+                read_timeout_seconds=TIMEOUT_S,
                 elicitation_callback=accept,
             ) as client:
                 try:

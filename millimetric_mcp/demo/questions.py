@@ -10,7 +10,7 @@ from mcp_types import TextContent
 
 from millimetric_mcp.contract.reads import MAX_SOURCES_LIMIT, MAX_STATS_LIMIT, SourceRow
 from millimetric_mcp.demo.batches import write_time
-from millimetric_mcp.demo.checks import Checks, ExpectedCounts, compare
+from millimetric_mcp.demo.checks import Checks, ExpectedCounts, Values, compare
 from millimetric_mcp.demo.generator import PURCHASE, SIGNUP, GeneratedEvent
 from millimetric_mcp.demo.report import Report, draw_bar
 from millimetric_mcp.errors import DemoFailed
@@ -35,9 +35,7 @@ class Questions:
     window: Mapping[str, str]
     checks: Checks
 
-    async def ask(
-        self, tool: str, arguments: Mapping[str, object], *, is_shown: bool = True
-    ) -> dict[str, Any]:
+    async def ask(self, tool: str, arguments: Values, *, is_shown: bool = True) -> dict[str, Any]:
         """Show a tool call and return its structured result.
 
         Raises:
@@ -54,14 +52,7 @@ class Questions:
             raise DemoFailed(f"{tool} returned an error: {' '.join(texts)}")
         return dict(result.structured_content)
 
-    def check(
-        self,
-        what: str,
-        *,
-        found: Mapping[str, object],
-        sent: Mapping[str, object],
-        tolerance: float = 0.0,
-    ) -> None:
+    def check(self, what: str, *, found: Values, sent: Values, tolerance: float = 0.0) -> None:
         """Compare a result's values with those sent, and show whether they are correct."""
         checks = compare(what, found=found, sent=sent, tolerance=tolerance)
         self.checks.correct += checks.correct
@@ -79,10 +70,11 @@ class Questions:
         result = await self.ask("top_sources", question)
         rows = [SourceRow.model_validate(row) for row in result["rows"]]
         keys = [" / ".join(filter(None, (row.source, row.medium))) for row in rows]
-        for column, tolerance in (("events", 0), ("uniques", UNIQUES_TOLERANCE), ("paid_share", 0)):
+        columns = {"events": "events", "uniques": "visitors", "paid_share": "paid share"}
+        for column, what in columns.items():
             found = dict(zip(keys, (getattr(row, column) for row in rows), strict=True))
-            sent = expected.get(group, column)
-            self.check(column, found=found, sent=sent, tolerance=tolerance)
+            tolerance = UNIQUES_TOLERANCE if column == "uniques" else 0.0
+            self.check(what, found=found, sent=expected.get(group, column), tolerance=tolerance)
         return rows
 
     async def ask_traffic(self) -> None:
@@ -143,9 +135,8 @@ class Questions:
         question = {**self.window, "event": PURCHASE, "group_by": ["device_type"]}
         rows = (await self.ask("stats", question))["rows"]
         found = {row["device_type"]: row["value"] for row in rows}
-        self.check(
-            "purchases", found=found, sent=self.expected.get("purchases by device", "events")
-        )
+        sent = self.expected.get("purchases by device", "events")
+        self.check("purchases", found=found, sent=sent)
         largest = max(found.values(), default=0)
         bars = [(name, value, draw_bar(value, largest=largest)) for name, value in found.items()]
         self.report.write_table(["Device", "Purchases", ""], bars)

@@ -21,10 +21,6 @@ from millimetric_mcp.contract.attribution import RULES, Attribution
 
 T = TypeVar("T")
 
-TUESDAY, THURSDAY = 1, 3
-MAILING_FACTOR = 5.0
-"""How much more a mailing's link is opened on Tuesdays and Thursdays."""
-
 
 class Weighted(Generic[T]):
     """Values with a weight each; values of weight 0 are left out, one must be above 0."""
@@ -69,17 +65,13 @@ class Device:
     ``everyone`` and ``phones`` weigh it among all visitors and those from an app's feed.
     """
 
-    user_agent: str
-    screen: str
-    device_type: str
-    browser: str
-    os: str
+    user_agent: str = ""
+    screen: str = ""
+    device_type: str = ""
+    browser: str = ""
+    os: str = ""
     everyone: float = 0
     phones: float = 0
-
-
-NO_DEVICE = Device(user_agent="", screen="", device_type="", browser="", os="")
-"""The device of an event that a program sends."""
 
 
 class Landing(NamedTuple):
@@ -123,11 +115,6 @@ class Channel:
             self.attribution._replace(campaign=campaign),
         )
 
-    def weigh(self, *, returning: bool, weekday: int) -> float:
-        """Return the channel's weight among the visits of a weekday (Monday is 0)."""
-        mailed = self.mailing and weekday in {TUESDAY, THURSDAY}
-        return (self.returning if returning else self.new) * (MAILING_FACTOR if mailed else 1.0)
-
 
 def make_token(rng: Random, length: int) -> str:
     """Return ``length`` random characters of the URL-safe alphabet."""
@@ -160,6 +147,15 @@ class Shop:
     pages_per_visit: Weighted[int]
     items_in_cart: Weighted[int]
     signup_methods: Weighted[str]
+
+    def weigh_channels(self, *, returning: bool, weekday: int) -> Weighted[Channel]:
+        """Return the channels with their weights among a weekday's visits; Monday is 0."""
+        is_mailing_day = weekday in self.traffic["mailing_weekdays"]
+        factor = self.traffic["mailing_factor"] if is_mailing_day else 1.0
+        return Weighted(
+            (each, (each.returning if returning else each.new) * (factor if each.mailing else 1.0))
+            for each in self.channels
+        )
 
 
 @cache

@@ -93,9 +93,8 @@ async def _send_and_ask(
         report.write(f"The server asks: {text} The user agrees.")
 
     report.write_title("Connect to the MCP server, as an AI agent does")
-    async with processes.connect_agent(
-        api, keys, environ=environ, on_question=show_question
-    ) as client:
+    agent = processes.connect_agent(api, keys, environ=environ, on_question=show_question)
+    async with agent as client:
         report.write_done("an MCP client started 'millimetric-mcp' and talks to it over stdio")
         tools = (await client.list_tools()).tools
         report.write(f"tools: {', '.join(tool.name for tool in tools)}")
@@ -168,9 +167,8 @@ async def _write_events(questions: Questions, *, now: datetime) -> list[Generate
         referrer=landing.referrer,
         attribution=landing.attribution,
     )
-    identify = signup._replace(
-        event=IDENTIFY_EVENT, url="", referrer=None, attribution=channels["direct"].attribution
-    )
+    direct = channels["direct"].attribution
+    identify = signup._replace(event=IDENTIFY_EVENT, url="", referrer=None, attribution=direct)
     tracked = await questions.ask("track_event", json.loads(write_event(signup)))
     who = {"anonymous_id": signup.anonymous_id, "user_id": signup.user_id}
     identified = await questions.ask("identify", {**who, "traits": {"name": "Ada"}})

@@ -49,7 +49,7 @@ def test_batches_hold_every_event_once_with_its_device(size: int) -> None:
     found: Counter[tuple[str, str]] = Counter()
     for batch in cut_batches(events, size=size):
         sent = json.loads(batch.body)["events"]
-        assert 1 <= len(sent) == batch.count <= size
+        assert 1 <= len(sent) == len(batch.events) <= size
         texts = [json.dumps(event, ensure_ascii=False, separators=(",", ":")) for event in sent]
         found.update((batch.device.user_agent, text) for text in texts)
     assert found == Counter((event.device.user_agent, write_event(event)) for event in events)
@@ -58,7 +58,7 @@ def test_batches_hold_every_event_once_with_its_device(size: int) -> None:
 def test_batches_are_valid_requests() -> None:
     for batch in cut_batches(generate(seed=7, end=END, events=4_000)):
         request = BatchRequest.model_validate_json(batch.body)
-        assert len(request.events) == batch.count <= MAX_BATCH_EVENTS
+        assert len(request.events) == len(batch.events) <= MAX_BATCH_EVENTS
 
 
 def test_batches_are_none_without_events() -> None:

@@ -229,11 +229,11 @@ FAULTS = {
     ),
     "four per cent more visitors": (
         change_row("top_sources", "uniques", lambda value: round(value * 1.04)),
-        "uniques (internal / direct)",
+        "visitors (internal / direct)",
     ),
     "another paid share": (
         change_row("top_sources", "paid_share", lambda value: value + 1e-6, breakdown="source"),
-        "paid_share (facebook)",
+        "paid share (facebook)",
     ),
     "a source is missing": (drop_last_row("top_sources", limit=200), "got nothing, expected 1"),
     "a source that was not sent": (
