@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from argparse import Namespace
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -15,6 +16,9 @@ from typing import Any
 
 import httpx
 import pytest
+
+from millimetric_mcp.cli.demo import run
+from millimetric_mcp.errors import SettingsError
 
 pytestmark = pytest.mark.slow
 
@@ -190,13 +194,13 @@ def test_demo_leaves_nothing_when_interrupted(
     assert_nothing_left(tmp_path)
 
 
-@pytest.mark.parametrize("events", ["999", "-5", "100000001"])
-def test_demo_refuses_a_number_of_events_out_of_range(tmp_path: Path, events: str) -> None:
-    with start_demo(tmp_path, f"--events={events}") as process:
-        output = read_rest(process)
-    assert process.returncode == 2
-    assert output == "millimetric-mcp: --events: use 1000 to 100000000.\n"
-    assert_nothing_left(tmp_path)
+@pytest.mark.parametrize("events", [999, -5, 100_000_001])
+def test_demo_refuses_a_number_of_events_out_of_range(
+    events: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SettingsError, match="--events: use 1000 to 100000000"):
+        run(Namespace(events=events, keep=False), {})
+    assert capsys.readouterr().out == ""
 
 
 @pytest.mark.parametrize("absent", ["rich", "chdb", "sqlalchemy"])

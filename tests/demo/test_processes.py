@@ -35,7 +35,7 @@ def test_own_command_runs_in_any_directory(tmp_path: Path) -> None:
     assert found.stdout.startswith("millimetric-mcp ")
 
 
-def test_api_runs_with_keys_until_the_context_ends(tmp_path: Path) -> None:
+def test_api_runs_with_its_keys_and_waiting_fails_when_it_dies(tmp_path: Path) -> None:
     with run_api(tmp_path, environ=os.environ) as api:
         keys = create_keys(api, environ=os.environ)
         for key, kind in ((keys.write, KeyKind.SK), (keys.read, KeyKind.RK)):
@@ -49,9 +49,9 @@ def test_api_runs_with_keys_until_the_context_ends(tmp_path: Path) -> None:
             headers={"Authorization": f"Bearer {keys.read}"},
         )
         assert response.json()["rows"] == []
-    assert api.process.returncode == 0
-    with pytest.raises(httpx.ConnectError):
-        httpx.get(f"{api.url}/health")
+        os.kill(api.process.pid, signal.SIGKILL)
+        with pytest.raises(DemoFailed, match="the API ended with exit code -9"):
+            wait_for_end(api)
 
 
 def test_running_the_api_fails_with_its_log_when_it_does_not_start(tmp_path: Path) -> None:
@@ -61,13 +61,6 @@ def test_running_the_api_fails_with_its_log_when_it_does_not_start(tmp_path: Pat
         run_api(tmp_path, environ=os.environ),
     ):
         pytest.fail("it started")
-
-
-def test_waiting_fails_with_the_log_when_the_api_dies(tmp_path: Path) -> None:
-    with run_api(tmp_path, environ=os.environ) as api:
-        os.kill(api.process.pid, signal.SIGKILL)
-        with pytest.raises(DemoFailed, match="the API ended with exit code -9"):
-            wait_for_end(api)
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -28,7 +27,7 @@ from millimetric_mcp.demo.walkthrough import ask_everything, choose_window
 from millimetric_mcp.errors import DemoFailed
 
 END = datetime(2026, 5, 16, 14, 37, 12, tzinfo=UTC)
-GENERATE = partial(generate, seed=5, end=END, events=1_500, days=30)
+EVENTS = list(generate(seed=5, end=END, events=1_500, days=30))
 
 Result = dict[str, Any]
 Fault = Callable[[str, Mapping[str, Any], Result], None]
@@ -52,7 +51,7 @@ class FakeClient:
 
     fault: Fault = no_fault
     deleted_after_polls: int = 2
-    events: list[GeneratedEvent] = field(default_factory=lambda: list(GENERATE()))
+    events: list[GeneratedEvent] = field(default_factory=lambda: list(EVENTS))
     calls: Counter[str] = field(default_factory=Counter)
     forgotten: str = ""
     polls: int = 0
@@ -173,8 +172,8 @@ async def ask(
     checks, output = Checks(), io.StringIO()
     report = Report(Console(file=output, width=width, highlight=False))
     window = choose_window(END - timedelta(days=30), END)
-    questions = Questions(report, client, count(GENERATE()), window, checks)
-    await ask_everything(questions, GENERATE, now=END, deletion_timeout_s=deletion_timeout_s)
+    questions = Questions(report, client, count(EVENTS), window, checks)
+    await ask_everything(questions, lambda: EVENTS, now=END, deletion_timeout_s=deletion_timeout_s)
     return checks, output.getvalue()
 
 
