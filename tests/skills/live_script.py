@@ -208,7 +208,8 @@ def test_mm_refuses_a_host_that_is_not_a_url(command, host, shell, run_script):
         ("track --jq .", "'--jq' is not an option or NAME=VALUE. See mm --help."),
         ("sources facebook", "'facebook' is not an option or NAME=VALUE. See mm --help."),
         ("sources --jq", "--jq needs a filter."),
-        ("batch", "batch needs fields. See mm --help."),
+        ("batch", "batch needs a file. See mm --help."),
+        ("mcp from=7d", "mcp takes no parameters."),
         ("batch missing.ndjson", "missing.ndjson is missing or empty."),
         ("batch events.ndjson many", "'many' is not a number of events."),
         ("track event=x user_id:=many", "user_id:= needs JSON. Use user_id= for text."),
@@ -219,6 +220,15 @@ def test_mm_says_what_is_wrong_with_a_command(command, message, shell, run_scrip
     ran = run_script(f"scripts/mm {command}", shell=shell, environ=well_formed(url))
     assert (ran.code, ran.stdout, ran.stderr) == (2, "", f"mm: {message}\n")
     assert calls == []
+
+
+def test_mm_says_that_a_tool_is_missing(shell, run_script):
+    script = "PATH=/nowhere\nexport PATH\nscripts/mm sources"
+    ran = run_script(script, shell=shell, environ=well_formed("http://127.0.0.1:9"))
+    assert (ran.code, ran.stdout) == (2, "")
+    assert ran.stderr == (
+        "mm: curl is not installed. Install it: brew install curl, or apt-get install curl.\n"
+    )
 
 
 def test_mm_lists_its_commands_when_asked_for_help(shell, run_script):
@@ -289,9 +299,12 @@ def test_mm_calls_the_hosted_api_when_no_host_is_set(host, run_script):
     (run_script.cwd / "curl").write_text("#!/bin/sh\ncat > options\n")
     (run_script.cwd / "curl").chmod(0o755)
     script = 'PATH="$PWD:$PATH"\nexport PATH\nscripts/mm sources'
-    run_script(script, shell="bash", environ={"MILLIMETRIC_RK": key, **host})
+    ran = run_script(script, shell="bash", environ={"MILLIMETRIC_RK": key, **host})
     options = (run_script.cwd / "options").read_text()
     assert 'url="https://api.millimetric.ai/v1/sources?from=' in options
+    assert ran.stderr.endswith(
+        "mm: Check MILLIMETRIC_HOST (it is not set; https://api.millimetric.ai was used).\n"
+    )
     assert f"oauth2-bearer={key}" in options
 
 
