@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from millimetric_mcp.api.openapi import build_openapi
-from millimetric_mcp.contract.attribution import RULES
 from millimetric_mcp.contract.codes import ERRORS
 from millimetric_mcp.contract.columns import SHOWN_COLUMNS
 from millimetric_mcp.contract.endpoints import ENDPOINTS
 from millimetric_mcp.contract.keys import SCOPES
+from millimetric_mcp.contract.rules import RULES
 from millimetric_mcp.mcp.tools import TOOLS
 from millimetric_mcp.settings import (
     ApiSettings,

@@ -17,7 +17,8 @@ from itertools import accumulate, product
 from random import Random
 from typing import Any, Generic, NamedTuple, TypeVar
 
-from millimetric_mcp.contract.attribution import RULES, Attribution
+from millimetric_mcp.contract.attribution import Attribution
+from millimetric_mcp.contract.rules import RULES
 
 T = TypeVar("T")
 

@@ -7,7 +7,6 @@ from itertools import accumulate
 
 import mcp_types as types
 
-from millimetric_mcp.contract.attribution import RULES
 from millimetric_mcp.contract.reads import (
     MAX_STATS_LIMIT,
     GroupColumn,
@@ -73,6 +72,8 @@ async def _read_event_names(context: ToolContext) -> str:
 
 
 async def _read_rules(_context: ToolContext) -> str:
+    from millimetric_mcp.contract.rules import RULES  # noqa: PLC0415 - only this resource reads it
+
     rows = (
         f"| `{rule.rule_id}` | {rule.fires_when} | {rule.result} | {rule.confidence} |\n"
         for rule in RULES

@@ -9,7 +9,7 @@ import pytest
 
 from millimetric_mcp.api.ingest.classify import classify
 from millimetric_mcp.api.ingest.enrich import parse_user_agent
-from millimetric_mcp.contract.attribution import RULES
+from millimetric_mcp.contract.rules import RULES
 from millimetric_mcp.demo.generator import generate
 from millimetric_mcp.demo.shop import Channel, Device, Weighted, load_shop, make_token
 

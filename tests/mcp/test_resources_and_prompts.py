@@ -6,7 +6,7 @@ import pytest
 from mcp import MCPError
 from mcp_types import PromptReference
 
-from millimetric_mcp.contract.attribution import RULES
+from millimetric_mcp.contract.rules import RULES
 from millimetric_mcp.mcp.prompts import PROMPTS
 from millimetric_mcp.mcp.tools import TOOLS
 from millimetric_mcp.mcp.tools.read_tool import UNTRUSTED

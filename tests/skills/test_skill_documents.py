@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from millimetric_mcp.api.ingest.classify import PAID_MEDIUMS
-from millimetric_mcp.contract.attribution import RULES, Confidence
+from millimetric_mcp.contract.attribution import Confidence
 from millimetric_mcp.contract.codes import ERRORS, ErrorCode
 from millimetric_mcp.contract.endpoints import BATCH, FORGET, IDENTIFY, QUERY, SOURCES, STATS, TRACK
 from millimetric_mcp.contract.events import MAX_BATCH_EVENTS, MAX_BODY_BYTES, TrackEvent
@@ -21,6 +21,7 @@ from millimetric_mcp.contract.reads import (
     Metric,
     SourceRow,
 )
+from millimetric_mcp.contract.rules import RULES
 from millimetric_mcp.contract.validation import MAX_PROPERTIES_BYTES
 from millimetric_mcp.mcp.access import READ_KEY_HEADER, AccessError
 from millimetric_mcp.mcp.tools import TOOLS

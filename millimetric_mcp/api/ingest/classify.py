@@ -15,7 +15,8 @@ from millimetric_mcp.api.ingest.address import (
     registrable_domain,
 )
 from millimetric_mcp.api.ingest.networks import Kind, Listing, find_listing
-from millimetric_mcp.contract.attribution import RULES, Attribution
+from millimetric_mcp.contract.attribution import Attribution
+from millimetric_mcp.contract.rules import RULES
 
 CLICK_ID_SOURCES: Mapping[str, str] = {
     "gclid": "google",

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from millimetric_mcp.api.ingest.classify import CLICK_ID_SOURCES, Facts, decide, read_facts
 from millimetric_mcp.api.ingest.networks import Kind
-from millimetric_mcp.contract.attribution import RULES, Attribution, Rule
+from millimetric_mcp.contract.attribution import Attribution
+from millimetric_mcp.contract.rules import RULES, Rule
 
 _MAX_SHOWN_CHARS = 60
 _WIDTH_CHARS = 80

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from millimetric_mcp.api.ingest.classify import CLICK_ID_SOURCES, classify
-from millimetric_mcp.contract.attribution import RULES
+from millimetric_mcp.contract.rules import RULES
 
 SITE = "shop.example"
 HOME = "https://shop.example/"

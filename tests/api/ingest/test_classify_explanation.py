@@ -5,7 +5,7 @@ import json
 import pytest
 
 from millimetric_mcp.api.ingest.explanation import explain, render_explanation
-from millimetric_mcp.contract.attribution import RULES
+from millimetric_mcp.contract.rules import RULES
 
 AD_CLICK = (
     "https://shop.example/?fbclid=1&utm_source=FB&utm_medium=CPC&utm_campaign=Spring",

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from millimetric_mcp.api.ingest.address import host_of
 from millimetric_mcp.api.ingest.classify import classify
 from millimetric_mcp.api.ingest.explanation import explain, render_explanation
-from millimetric_mcp.contract.attribution import RULES
+from millimetric_mcp.contract.rules import RULES
 
 CONFIDENCES = {rule.rule_id: rule.confidence for rule in RULES}
 
