@@ -23,7 +23,7 @@ from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Any
 
-from millimetric_mcp.contract.codes import ERRORS, ErrorCode
+from millimetric_mcp.contract.codes import ErrorCode
 from millimetric_mcp.contract.validation import FieldError, error_details
 
 __all__ = [
@@ -73,7 +73,7 @@ class RequestError(MillimetricError):
         origin: str | None = None,
         retry_after_s: int | None = None,
     ) -> None:
-        fact = ERRORS[code] if isinstance(code, ErrorCode) else None
+        fact = code if isinstance(code, ErrorCode) else None
         super().__init__(fact.meaning if fact else code)
         self.code = code
         self.status = status or (fact.statuses[0] if fact else 400)
@@ -187,12 +187,12 @@ class ApiError(CallError):
         fields: Sequence[str] = (),
         retry_after_s: float | None = None,
     ) -> None:
-        super().__init__(ERRORS[code].meaning)
+        super().__init__(code.meaning)
         self.code = code
         self.status = status
         self.fields = tuple(fields)
         self.retry_after_s = retry_after_s
-        self.next_step = _NEXT_STEPS.get(ERRORS[code].statuses[0], NextStep.CONFIGURE)
+        self.next_step = _NEXT_STEPS.get(code.statuses[0], NextStep.CONFIGURE)
 
 
 class UpstreamError(CallError):

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from millimetric_mcp.api.openapi import build_openapi
-from millimetric_mcp.contract.codes import ERRORS
+from millimetric_mcp.contract.codes import ErrorCode
 from millimetric_mcp.contract.columns import SHOWN_COLUMNS
 from millimetric_mcp.contract.endpoints import ENDPOINTS
 from millimetric_mcp.contract.keys import SCOPES
@@ -188,10 +188,7 @@ def settings_of(model: type[Settings]) -> Iterable[tuple[str, ...]]:
 
 
 def render_errors() -> str:
-    rows = [
-        (", ".join(map(str, fact.statuses)), f"`{code}`", fact.meaning)
-        for code, fact in ERRORS.items()
-    ]
+    rows = [(", ".join(map(str, code.statuses)), f"`{code}`", code.meaning) for code in ErrorCode]
     return table(("status", "`error`", "meaning"), rows)
 
 

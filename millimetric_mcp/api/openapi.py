@@ -10,7 +10,7 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue, models_jso
 from pydantic_core import core_schema
 
 from millimetric_mcp import __version__
-from millimetric_mcp.contract.codes import ERRORS, ErrorCode
+from millimetric_mcp.contract.codes import ErrorCode
 from millimetric_mcp.contract.endpoints import ENDPOINTS, HEALTH_PATH, OPENAPI_PATH, Endpoint
 from millimetric_mcp.contract.keys import SCOPES, Scope
 from millimetric_mcp.contract.reads import GroupColumn
@@ -192,7 +192,7 @@ def _describe_parameters(endpoint: AnyEndpoint, schemas: Json) -> Iterator[Json]
 def _describe_failures(endpoint: AnyEndpoint) -> Json:
     codes_by_status: dict[int, list[ErrorCode]] = {}
     for code in endpoint.errors:
-        for status in ERRORS[code].statuses:
+        for status in code.statuses:
             if not (status == 502 and endpoint.always_certain):
                 codes_by_status.setdefault(status, []).append(code)
     return {
@@ -205,19 +205,19 @@ def _describe_failure(status: int, codes: Sequence[ErrorCode]) -> Json:
     references = [{"$ref": _SCHEMAS + _error_name(code)} for code in codes]
     schema = references[0] if len(references) == 1 else {"oneOf": references}
     headers = {"headers": _HEADERS[status]} if status in _HEADERS else {}
-    meanings = " ".join(ERRORS[code].meaning for code in codes)
+    meanings = " ".join(code.meaning for code in codes)
     return {"description": meanings, "content": {"application/json": {"schema": schema}}, **headers}
 
 
 def _describe_errors() -> Json:
     described: Json = {"ErrorDetails": _DETAILS}
-    for code, fact in ERRORS.items():
+    for code in ErrorCode:
         extras = _EXTRAS.get(code, {})
         # 503 says how long to wait, 502 does not.
         certain = [name for name in extras if code is not ErrorCode.UPSTREAM_FAILED]
         described[_error_name(code)] = {
             "type": "object",
-            "description": fact.meaning,
+            "description": code.meaning,
             "properties": {"error": {"const": code.value}} | extras,
             "required": ["error", *certain],
         }

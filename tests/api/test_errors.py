@@ -14,7 +14,7 @@ from sqlalchemy import create_engine
 from millimetric_mcp.api.control.engine import parse_dsn
 from millimetric_mcp.api.control.schema import keys
 from millimetric_mcp.api.openapi import build_openapi
-from millimetric_mcp.contract.codes import ERRORS, ErrorCode
+from millimetric_mcp.contract.codes import ErrorCode
 from millimetric_mcp.contract.keys import KeyEnv, KeyKind
 from millimetric_mcp.contract.reads import GroupColumn
 from millimetric_mcp.errors import StoreRefused, StoreUnavailable, StoreUncertain
@@ -453,7 +453,7 @@ def check_document(answer: httpx.Response, path: str) -> None:
 def test_every_code_and_status_of_the_contract_has_a_case():
     reached = {(case.body["error"], case.status) for case in REFUSALS}
 
-    assert reached == {(code, status) for code in ErrorCode for status in ERRORS[code].statuses}
+    assert reached == {(code, status) for code in ErrorCode for status in code.statuses}
 
 
 async def test_an_unready_store_is_503_at_health(quick_api):

@@ -13,7 +13,7 @@ import pytest
 
 from millimetric_mcp.client import responses
 from millimetric_mcp.client.client import MAX_ATTEMPTS
-from millimetric_mcp.contract.codes import ERRORS, ErrorCode
+from millimetric_mcp.contract.codes import ErrorCode
 from millimetric_mcp.contract.events import IdentifyRequest, TrackEvent
 from millimetric_mcp.contract.reads import QueryParams, SourcesParams, StatsParams
 from millimetric_mcp.errors import ApiError, CallError, NextStep, UncertainWrite, UpstreamError
@@ -228,13 +228,13 @@ REMEDIES = {
 
 @pytest.mark.parametrize("code", ErrorCode)
 async def test_each_code_of_the_contract_arrives_as_itself_with_its_remedy(code, read, connect):
-    status = ERRORS[code].statuses[0]
+    status = code.statuses[0]
     async with connect(answer(status, {"error": code, "message": PLANTED})) as client:
         with pytest.raises(ApiError) as caught:
             await read.run(client)
     assert (caught.value.code, caught.value.status) == (code, status)
     assert caught.value.next_step is REMEDIES.get(code, NextStep.CONFIGURE)
-    assert str(caught.value) == ERRORS[code].meaning
+    assert str(caught.value) == code.meaning
 
 
 async def test_a_forget_that_certainly_failed_is_not_in_doubt(all_calls, connect):

@@ -11,7 +11,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from millimetric_mcp.contract.codes import ERRORS, ErrorCode
+from millimetric_mcp.contract.codes import ErrorCode
 from millimetric_mcp.mcp.window import PERIODS, resolve_window
 
 SECRET = "s" * 40
@@ -314,7 +314,7 @@ def test_mm_calls_the_hosted_api_when_no_host_is_set(host, run_script):
 @pytest.mark.parametrize("code", ErrorCode)
 @pytest.mark.parametrize("command", ["query", "track", "batch"])
 def test_mm_says_what_to_do_about_every_error_code(command, code, run_script, serve):
-    for status in ERRORS[code].statuses:
+    for status in code.statuses:
         body = {"error": code.value, "details": {"formErrors": ["the reason"]}}
         url, calls = serve(status, json.dumps(body).encode(), Retry_After="3600")
         ran = run_script(COMMANDS[command], shell="dash", environ=well_formed(url))

@@ -9,7 +9,7 @@ import pytest
 
 from millimetric_mcp.api.ingest.classify import PAID_MEDIUMS
 from millimetric_mcp.contract.attribution import Confidence
-from millimetric_mcp.contract.codes import ERRORS, ErrorCode
+from millimetric_mcp.contract.codes import ErrorCode
 from millimetric_mcp.contract.endpoints import BATCH, FORGET, IDENTIFY, QUERY, SOURCES, STATS, TRACK
 from millimetric_mcp.contract.events import MAX_BATCH_EVENTS, MAX_BODY_BYTES, TrackEvent
 from millimetric_mcp.contract.keys import MIN_SECRET_LENGTH, PREFIX_LENGTH, Scope, parse_api_key
@@ -422,7 +422,7 @@ def errors_in(document):
 
 
 def answers(codes):
-    return {(code.value, status) for code in codes for status in ERRORS[code].statuses}
+    return {(code.value, status) for code in codes for status in code.statuses}
 
 
 def test_every_error_of_writing_is_explained(track):
