@@ -71,30 +71,21 @@ class TrackEvent(RequestBody):
     event: Annotated[
         EventName, Field(description="Event name; system events start with $, e.g. $pageview.")
     ]
-    event_id: Annotated[ShortId | None, Field(description="Your stable id; not deduplicated.")] = (
-        None
+    event_id: ShortId | None = Field(None, description="Your stable id; not deduplicated.")
+    timestamp: Timestamp | None = Field(None, description="ISO 8601 with offset; default: now.")
+    anonymous_id: ShortId | None = Field(None, description="Visitor id; generated when absent.")
+    user_id: UserId | None = Field(None, description="Your id of a known person.")
+    session_id: ShortId | None = Field(None, description="Default: visitor id and 30-minute slot.")
+    url: AbsoluteUrl | None = Field(
+        None, description="Full page URL with utm_* and click ids; decides the attribution."
     )
-    timestamp: Annotated[
-        Timestamp | None, Field(description="ISO 8601 with offset; default: now.")
-    ] = None
-    anonymous_id: Annotated[
-        ShortId | None, Field(description="Visitor id; generated when absent.")
-    ] = None
-    user_id: Annotated[UserId | None, Field(description="Your id of a known person.")] = None
-    session_id: Annotated[
-        ShortId | None, Field(description="Default: visitor id and 30-minute slot.")
-    ] = None
-    url: Annotated[
-        AbsoluteUrl | None,
-        Field(description="Full page URL with utm_* and click ids; decides the attribution."),
-    ] = None
-    path: Annotated[LongText | None, Field(description="Default: the path of url.")] = None
-    referrer: Annotated[
-        LongText | None, Field(description="Full referrer URL; used for the attribution.")
-    ] = None
-    properties: Annotated[
-        CompactObject | None, Field(description="Free-form object, at most 8192 bytes of JSON.")
-    ] = None
+    path: LongText | None = Field(None, description="Default: the path of url.")
+    referrer: LongText | None = Field(
+        None, description="Full referrer URL; used for the attribution."
+    )
+    properties: CompactObject | None = Field(
+        None, description="Free-form object, at most 8192 bytes of JSON."
+    )
 
 
 def _count_events(value: object) -> object:
@@ -123,10 +114,9 @@ class IdentifyRequest(RequestBody):
 
     anonymous_id: Annotated[ShortId, Field(description="The visitor's id.")]
     user_id: Annotated[UserId, Field(description="Your id of the person.")]
-    traits: Annotated[
-        CompactObject | None,
-        Field(description="What is known about the person, at most 8192 bytes of JSON."),
-    ] = None
+    traits: CompactObject | None = Field(
+        None, description="What is known about the person, at most 8192 bytes of JSON."
+    )
 
 
 class ForgetRequest(RequestBody):

@@ -96,11 +96,10 @@ def _read_digits(value: object) -> object:
     return value
 
 
-_PLAIN_DIGITS = BeforeValidator(_read_digits)
+Limit = Annotated[int, BeforeValidator(_read_digits)]
 Filter = Annotated[str | None, Field(min_length=1)]
 """A value that a column must equal. To filter nothing, leave it out; it can't be empty."""
 
-_MOST_ROWS = "Most rows to answer with."
 _EVENT_NAME = "Only events of this name."
 
 
@@ -133,43 +132,33 @@ class WindowParams(BaseModel):
 class SourcesParams(WindowParams):
     """Events and visitors by source."""
 
-    breakdown: Annotated[Breakdown, Field(description="What each row stands for.")] = (
-        Breakdown.SOURCE_MEDIUM
-    )
-    limit: Annotated[
-        int, Field(ge=1, le=MAX_SOURCES_LIMIT, description=_MOST_ROWS), _PLAIN_DIGITS
-    ] = 50
+    breakdown: Breakdown = Field(Breakdown.SOURCE_MEDIUM, description="What each row stands for.")
+    limit: Limit = Field(50, ge=1, le=MAX_SOURCES_LIMIT, description="Most rows to answer with.")
 
 
 class StatsParams(WindowParams):
     """One metric, by columns and buckets of time."""
 
-    metric: Annotated[Metric, Field(description="What is counted.")] = Metric.COUNT
-    group_by: Annotated[GroupBy, Field(description="Columns to group by, comma-separated.")] = ()
-    interval: Annotated[
-        Interval | None, Field(description="Width of a bucket; absent: one bucket.")
-    ] = None
-    event: Annotated[Filter, Field(description=_EVENT_NAME)] = None
-    limit: Annotated[
-        int, Field(ge=1, le=MAX_STATS_LIMIT, description=_MOST_ROWS), _PLAIN_DIGITS
-    ] = 100
+    metric: Metric = Field(Metric.COUNT, description="What is counted.")
+    group_by: GroupBy = Field((), description="Columns to group by, comma-separated.")
+    interval: Interval | None = Field(None, description="Width of a bucket; absent: one bucket.")
+    event: Filter = Field(None, description=_EVENT_NAME)
+    limit: Limit = Field(100, ge=1, le=MAX_STATS_LIMIT, description="Most rows to answer with.")
 
 
 class QueryParams(WindowParams):
     """Raw events, newest first."""
 
-    event: Annotated[Filter, Field(description=_EVENT_NAME)] = None
-    source: Annotated[Filter, Field(description="Only this source.")] = None
-    medium: Annotated[Filter, Field(description="Only this medium.")] = None
-    country: Annotated[Filter, Field(description="Only this ISO country code.")] = None
-    user_id: Annotated[Filter, Field(description="Only this user.")] = None
-    anonymous_id: Annotated[Filter, Field(description="Only this visitor.")] = None
-    limit: Annotated[
-        int, Field(ge=1, le=MAX_QUERY_LIMIT, description=_MOST_ROWS), _PLAIN_DIGITS
-    ] = 100
+    event: Filter = Field(None, description=_EVENT_NAME)
+    source: Filter = Field(None, description="Only this source.")
+    medium: Filter = Field(None, description="Only this medium.")
+    country: Filter = Field(None, description="Only this ISO country code.")
+    user_id: Filter = Field(None, description="Only this user.")
+    anonymous_id: Filter = Field(None, description="Only this visitor.")
+    limit: Limit = Field(100, ge=1, le=MAX_QUERY_LIMIT, description="Most rows to answer with.")
 
 
-Column = Annotated[str | None, WithJsonSchema({"type": "string"})]
+OptionalColumn = Annotated[str | None, WithJsonSchema({"type": "string"})]
 """A column that is absent unless it was asked for, and never null."""
 
 
@@ -177,7 +166,7 @@ class SourceRow(ResponseBody):
     """One source (and medium): events, visitors, and the share of paid events, 0 to 1."""
 
     source: str
-    medium: Column = None
+    medium: OptionalColumn = None
     events: Annotated[int, Field(ge=0)]
     uniques: Annotated[int, Field(ge=0)]
     paid_share: Annotated[float, Field(ge=0, le=1)]
@@ -193,16 +182,16 @@ class SourcesResult(ResponseBody):
 class StatsRow(ResponseBody):
     """One group in one bucket; it has only the columns that were asked for."""
 
-    bucket: Column = None
-    source: Column = None
-    medium: Column = None
+    bucket: OptionalColumn = None
+    source: OptionalColumn = None
+    medium: OptionalColumn = None
     campaign: str | None = None
-    country: Column = None
-    device_type: Column = None
-    browser: Column = None
-    os: Column = None
+    country: OptionalColumn = None
+    device_type: OptionalColumn = None
+    browser: OptionalColumn = None
+    os: OptionalColumn = None
     path: str | None = None
-    event_name: Column = None
+    event_name: OptionalColumn = None
     value: Annotated[int, Field(ge=0)]
 
 
