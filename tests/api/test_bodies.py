@@ -1,4 +1,4 @@
-"""What the API takes as a body and as a query string, and what becomes of it."""
+"""Request bodies and query strings: what is accepted, and what is stored of it."""
 
 import asyncio
 import gzip
@@ -23,7 +23,7 @@ async def track(api, content: Any, headers: Mapping[str, Any] = JSON):
 
 
 def read_refusal(answer) -> tuple[str | None, list[str]]:
-    """The error code, and the fields it names (or ``*`` for the whole)."""
+    """Returns the error code, and the fields it names (``*`` for the whole)."""
     body = answer.json()
     details = body.get("details", {"fieldErrors": {}, "formErrors": []})
     return body.get("error"), [*details["fieldErrors"], *("*" for _ in details["formErrors"])]
@@ -56,7 +56,7 @@ MEDIA_TYPES = {
 }
 
 
-async def test_only_json_in_utf_8_is_taken(quick_api):
+async def test_only_json_in_utf_8_is_accepted(quick_api):
     answers = {name: await track(quick_api, PING, {"Content-Type": name}) for name in MEDIA_TYPES}
 
     assert {name: answer.status_code for name, answer in answers.items()} == MEDIA_TYPES
@@ -69,14 +69,14 @@ async def test_a_body_without_a_media_type_is_refused(quick_api):
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "GZIP", "x-gzip"])
-async def test_gzip_is_called_by_any_of_its_names(quick_api, encoding):
+async def test_gzip_is_accepted_under_each_of_its_names(quick_api, encoding):
     answer = await track(quick_api, gzip.compress(PING), JSON | {"Content-Encoding": encoding})
 
     assert answer.status_code == 202
 
 
 @pytest.mark.parametrize("encoding", ["identity", ""])
-async def test_a_body_that_is_not_encoded_may_say_so(quick_api, encoding):
+async def test_a_plain_body_may_declare_no_encoding(quick_api, encoding):
     answer = await track(quick_api, PING, JSON | {"Content-Encoding": encoding})
 
     assert answer.status_code == 202
@@ -140,7 +140,7 @@ async def test_an_encoding_other_than_gzip_is_refused(quick_api, encoding):
         pytest.param(b"1", "*", id="number"),
     ],
 )
-async def test_what_is_no_json_object_is_refused(quick_api, content, named):
+async def test_a_body_without_a_json_object_is_refused(quick_api, content, named):
     answer = await track(quick_api, content)
 
     assert answer.status_code == 400
@@ -210,7 +210,7 @@ FIELDS = {
 
 
 @pytest.mark.parametrize("field", FIELDS)
-async def test_a_wrong_field_is_named(quick_api, field):
+async def test_an_invalid_field_is_named(quick_api, field):
     for value in FIELDS[field]:
         event = {"event": "x"} | {field: value}
 
@@ -247,21 +247,21 @@ OTHER_BODIES = [
 ]
 
 
-async def test_other_bodies_name_their_wrong_fields_too(quick_api):
+async def test_identify_and_forget_name_invalid_fields(quick_api):
     for path, body, fields in OTHER_BODIES:
         answer = await quick_api.post(path, body)
 
         assert read_refusal(answer) == ("invalid_payload", fields), (path, body)
 
 
-async def test_a_body_of_ten_mib_is_taken_and_a_byte_more_is_not(quick_api):
+async def test_a_body_of_ten_mib_is_accepted_and_one_byte_more_is_not(quick_api):
     whole = PING.ljust(MAX_BODY_BYTES)
 
     assert (await track(quick_api, whole)).status_code == 202
     assert read_refusal(await track(quick_api, whole + b" ")) == ("payload_too_large", [])
 
 
-async def test_a_body_of_chunks_is_cut_at_the_limit_before_it_ends(quick_api):
+async def test_a_chunked_body_is_refused_at_the_limit_before_its_end(quick_api):
     sent = 0
 
     async def chunks():
@@ -277,7 +277,7 @@ async def test_a_body_of_chunks_is_cut_at_the_limit_before_it_ends(quick_api):
 
 
 @pytest.mark.parametrize("declared", [b"-1", b"x", b"\xb9", b"1" * 5000, b"", b" "])
-async def test_a_content_length_that_is_none_does_no_harm(quick_api, declared):
+async def test_an_invalid_content_length_is_ignored(quick_api, declared):
     async def chunks():
         yield PING
 
@@ -307,14 +307,14 @@ async def test_a_gzip_body_is_inflated(api):
         pytest.param(gzip.compress(PING) + gzip.compress(b"") * 100, id="101 members"),
     ],
 )
-async def test_a_gzip_body_that_is_not_whole_is_refused(quick_api, content):
+async def test_an_incomplete_gzip_body_is_refused(quick_api, content):
     answer = await track(quick_api, content, GZIP)
 
     assert read_refusal(answer) == ("invalid_payload", ["*"])
     assert quick_api.store.events == []
 
 
-async def test_gzip_members_behind_each_other_are_one_body(quick_api):
+async def test_several_gzip_members_are_one_body(quick_api):
     members = [gzip.compress(part) for part in (b'{"ev', b"", b'ent":"x",', b'"event_id":"whole"}')]
 
     answer = await track(quick_api, b"".join(members), GZIP)
@@ -322,7 +322,7 @@ async def test_gzip_members_behind_each_other_are_one_body(quick_api):
     assert answer.json() == {"ok": True, "event_id": "whole"}
 
 
-async def test_gzip_may_be_padded_with_zeros(quick_api):
+async def test_zeros_after_gzip_are_ignored(quick_api):
     assert (await track(quick_api, gzip.compress(PING) + b"\0" * 8, GZIP)).is_success
 
 
@@ -378,7 +378,7 @@ async def test_a_body_of_more_json_values_than_allowed_is_refused(quick_api, hea
     assert read_refusal(refused) == ("payload_too_large", [])
 
 
-async def test_a_large_batch_of_very_many_values_is_stored_whole(api):
+async def test_a_large_batch_with_many_values_is_stored_completely(api):
     numbers = [0, 1.5, -3, 12345678901234567890] * 70
     event = {"event": "x", "timestamp": "2026-05-16T19:00:00Z", "properties": {"a": numbers}}
 
@@ -392,7 +392,7 @@ async def test_a_large_batch_of_very_many_values_is_stored_whole(api):
     }
 
 
-async def test_bodies_that_are_held_are_bounded_together(quick_api):
+async def test_bodies_in_memory_have_a_common_limit(quick_api):
     may_end = asyncio.Event()
 
     async def upload():
@@ -413,7 +413,7 @@ async def test_bodies_that_are_held_are_bounded_together(quick_api):
     assert {answer.status_code for answer in (again, *taken)} == {202}
 
 
-async def test_the_longest_values_come_back_as_they_were(api):
+async def test_values_of_the_longest_length_are_returned_unchanged(api):
     sent = {
         "event": "é" * 128,
         "event_id": "🦆" * 128,
@@ -437,7 +437,7 @@ async def test_the_longest_values_come_back_as_they_were(api):
     assert json.loads(row["properties"]) == sent["properties"]
 
 
-async def test_odd_but_valid_text_is_stored_as_it_is(api):
+async def test_unusual_text_is_stored_unchanged(api):
     odd = "\0 \x01\x7f\u2028\ufffe\uffff\U0001f986\u202eabc '\"`\\\t\r\n;--/**/{}%s$1 <script>"
     sent = {"event": odd, "event_id": odd, "anonymous_id": odd, "user_id": odd, "session_id": odd}
     sent |= {"path": odd, "referrer": odd, "properties": {odd: [odd]}}
@@ -500,14 +500,14 @@ async def test_a_number_larger_than_a_double_is_refused(quick_api):
     assert read_refusal(answer) == ("invalid_payload", ["properties"])
 
 
-async def test_of_a_field_given_twice_the_last_counts(api):
+async def test_the_last_of_repeated_fields_is_stored(api):
     await track(api, b'{"event":"a","event":"b","properties":{"x":1,"x":2}}')
 
     [row] = await api.rows("/v1/query")
     assert (row["event_name"], row["properties"]) == ("b", '{"x":2}')
 
 
-async def test_words_that_look_like_no_numbers_are_text(api):
+async def test_texts_nan_and_infinity_are_stored_unchanged(api):
     await track(api, b'{"event":"NaN","properties":{"Infinity":"-Infinity"}}')
 
     [row] = await api.rows("/v1/query")
@@ -527,7 +527,7 @@ async def test_null_is_an_absent_field(api):
     assert (row["url"], row["path"], row["referrer"], row["properties"]) == (None, None, None, "{}")
 
 
-async def test_fields_that_the_server_makes_are_ignored(api):
+async def test_fields_of_the_server_are_ignored(api):
     made = {"project_id": 1, "source": "spoof", "medium": "paid", "ip_hash": "0", "browser": "x"}
     made |= {"received_at": "2000-01-01T00:00:00Z", "device_type": 1, "country": ["XX"]}
 
@@ -567,7 +567,7 @@ TIMES = {
 }
 
 
-async def test_times_of_all_forms_are_stored_in_utc_to_the_millisecond(api):
+async def test_timestamps_of_every_form_are_stored_in_utc_with_milliseconds(api):
     events = [{"event": "x", "event_id": str(n), "timestamp": t} for n, t in enumerate(TIMES)]
 
     answer = await api.post("/v1/batch", {"events": events})
@@ -598,7 +598,7 @@ URLS = {
 }
 
 
-async def test_absolute_urls_of_all_kinds_are_stored_as_sent_with_their_path(api):
+async def test_absolute_urls_are_stored_as_sent_with_their_path(api):
     events = [{"event": "x", "event_id": str(n), "url": url} for n, url in enumerate(URLS)]
 
     answer = await api.post("/v1/batch", {"events": events})
@@ -608,7 +608,7 @@ async def test_absolute_urls_of_all_kinds_are_stored_as_sent_with_their_path(api
     assert {row["url"]: row["path"] for row in rows} == URLS
 
 
-async def test_a_path_that_was_sent_wins_over_the_url_s(api):
+async def test_a_sent_path_is_stored_instead_of_the_url_s(api):
     await api.post("/v1/track", {"event": "x", "url": "https://a.example/u", "path": "sent"})
 
     [row] = await api.rows("/v1/query")
@@ -655,7 +655,7 @@ async def read(api, path: str, query: str):
     )
 
 
-async def test_a_wrong_parameter_is_named(quick_api):
+async def test_an_invalid_parameter_is_named(quick_api):
     for path, query, names in QUERIES:
         answer = await read(quick_api, path, query)
 
@@ -663,7 +663,7 @@ async def test_a_wrong_parameter_is_named(quick_api):
         assert read_refusal(answer) == ("invalid_params", names), query
 
 
-async def test_a_wrong_column_is_named_with_the_right_ones(quick_api):
+async def test_an_unknown_column_is_named_with_the_allowed_ones(quick_api):
     for columns in [
         "colour",
         "source,colour",
@@ -719,7 +719,7 @@ async def test_filters_are_decoded_and_compared_as_they_are(api):
     assert await api.rows("/v1/stats", {"event": "a"}) == [{"value": 0}]
 
 
-async def test_a_window_to_the_end_of_time_holds_everything(api):
+async def test_a_window_to_the_year_9999_has_every_event(api):
     await api.post("/v1/track", {"event": "x"})
 
     window = {"from": "1970-01-01T00:00:00Z", "to": "9999-12-31T23:59:59Z"}

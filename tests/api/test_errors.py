@@ -466,6 +466,14 @@ async def test_an_unready_store_is_503_at_health(quick_api):
     check_document(answer, "/health")
 
 
+async def test_a_closed_store_is_503(api):
+    await api.store.close()
+
+    answer = await api.get("/v1/sources")
+
+    assert (answer.status_code, answer.json()["error"]) == (503, "upstream_failed")
+
+
 async def test_a_failing_control_database_is_503(quick_api, control_dsn):
     engine = create_engine(parse_dsn(control_dsn))
     with engine.begin() as connection:

@@ -20,6 +20,7 @@ from millimetric_mcp.api.store.reads import count_shards, read_clock, read_ident
 from millimetric_mcp.api.store.statements import compose
 from millimetric_mcp.contract.columns import StoredEvent
 from millimetric_mcp.contract.reads import WindowParams
+from millimetric_mcp.errors import StoreUnavailable
 
 MAX_CONCURRENT_READS = 4
 MAX_HEAVY_READS_EMBEDDED = 1
@@ -152,7 +153,11 @@ async def _run(
     **kwargs: P.kwargs,
 ) -> ResultT:
     loop = asyncio.get_running_loop()
-    return await loop.run_in_executor(executor, partial(work, *args, **kwargs))
+    try:
+        result = loop.run_in_executor(executor, partial(work, *args, **kwargs))
+    except RuntimeError:
+        raise StoreUnavailable("the event store is closed") from None
+    return await result
 
 
 async def _end(executors: Sequence[ThreadPoolExecutor], *, timeout_s: float) -> bool:
