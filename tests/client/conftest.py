@@ -235,7 +235,7 @@ PLANTED = f"{SECRET} {INSTRUCTION}"
 
 @pytest.fixture
 def planted() -> str:
-    """Text of an upstream that nobody may ever see: a secret and an injected instruction."""
+    """Text of an upstream that must never be shown: a secret and an injected instruction."""
     return PLANTED
 
 

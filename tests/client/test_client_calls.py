@@ -82,7 +82,7 @@ async def test_without_its_key_a_call_is_refused_by_variable_and_nothing_is_sent
 
 
 @pytest.mark.parametrize("key", ["sk live", "sk_\nlive", "sk_ключ", "sk_\x7f", "sk_\udcff"])
-async def test_a_key_that_cannot_stand_in_a_header_is_malformed_and_never_quoted(
+async def test_a_key_that_can_not_be_sent_in_a_header_is_malformed_and_never_quoted(
     key, call, connect, assert_leaks_nothing
 ):
     api = Recorder(call.answer)
@@ -117,7 +117,7 @@ async def test_reads_send_the_api_s_parameter_names_and_leave_absent_ones_out(co
     }
 
 
-async def test_writes_send_json_whose_object_fields_are_objects_again(connect):
+async def test_writes_send_properties_as_json_objects(connect):
     api = Recorder({"ok": True})
     request = IdentifyRequest.model_validate(
         {"anonymous_id": "ä", "user_id": "u", "traits": {"n": 12345678901234567890123, "s": '"\n'}}
@@ -142,7 +142,7 @@ async def test_a_batch_is_one_request_and_refuses_sizes_the_api_refuses(connect)
     assert len(api.requests) == 1
 
 
-async def test_the_client_names_itself_and_asks_for_plain_json(call, connect):
+async def test_the_client_sends_its_name_and_asks_for_uncompressed_json(call, connect):
     api = Recorder(call.answer)
     async with connect(api) as client:
         await call.run(client)
@@ -158,7 +158,7 @@ async def test_a_path_in_the_api_s_url_is_kept(call, connect):
     assert api.request.url.path == f"/metrics{call.endpoint.path}"
 
 
-async def test_fields_the_contract_does_not_know_are_tolerated(call, connect):
+async def test_unknown_fields_of_a_response_are_ignored(call, connect):
     answer = call.answer | {"new": 1}
     if "rows" in answer:
         answer["rows"] = [row | {"new": {"er": 1}} for row in answer["rows"]]

@@ -95,9 +95,7 @@ async def test_a_call_in_process_stays_in_the_process(call, peer, connect, liste
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-async def test_a_redirect_sends_nothing_to_where_it_points(
-    status, all_calls, peer, connect, listen
-):
+async def test_a_redirect_is_not_followed(status, all_calls, peer, connect, listen):
     async with listen(peer) as elsewhere:
 
         async def redirect(_reader, writer):
@@ -113,7 +111,7 @@ async def test_a_redirect_sends_nothing_to_where_it_points(
     assert elsewhere.requests == []
 
 
-async def test_a_compressed_answer_is_not_unpacked(call, connect):
+async def test_a_compressed_response_is_not_unpacked(call, connect):
     read = 0
 
     async def endless():
@@ -172,9 +170,7 @@ def test_credentials_in_the_api_s_url_are_refused_and_not_shown(url):
     assert PASSWORD not in str(caught.value)
 
 
-async def test_credentials_in_a_url_that_nobody_checked_are_told_to_nobody(
-    call, peer, connect, listen, caplog
-):
+async def test_credentials_in_an_unchecked_url_are_not_shown(call, peer, connect, listen, caplog):
     caplog.set_level(logging.WARNING)
     async with listen(peer) as upstream:
         pass

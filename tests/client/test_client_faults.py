@@ -165,7 +165,7 @@ def fault(request):
     return request.param
 
 
-async def test_a_fault_becomes_the_right_failure_and_leaks_nothing(
+async def test_each_upstream_failure_raises_the_right_error_without_a_leak(
     call, fault, connect, fake_time, assert_leaks_nothing
 ):
     respond, *outcomes = fault
@@ -200,7 +200,7 @@ async def test_an_uncertain_write_names_its_event_and_says_that_it_may_be_stored
         assert f'"{write.event_id}"' in str(caught.value)
 
 
-async def test_an_uncertain_event_without_an_id_is_in_doubt_without_one(connect):
+async def test_an_uncertain_write_without_an_event_id_names_none(connect):
     async with connect(fail(httpx.ReadError)) as client:
         with pytest.raises(UncertainWrite, match="the event may have been stored") as caught:
             await client.track(TrackEvent(event="signup"))
@@ -208,7 +208,7 @@ async def test_an_uncertain_event_without_an_id_is_in_doubt_without_one(connect)
     assert "event_id" not in str(caught.value)
 
 
-async def test_a_batch_acknowledged_in_part_is_in_doubt(connect):
+async def test_a_batch_acknowledged_in_part_is_an_uncertain_write(connect):
     async with connect(answer(202, {"ok": True, "count": 1})) as client:
         with pytest.raises(UncertainWrite, match="1 events of 2"):
             await client.batch([TrackEvent(event="a"), TrackEvent(event="b")])
@@ -227,7 +227,7 @@ REMEDIES = {
 
 
 @pytest.mark.parametrize("code", ErrorCode)
-async def test_each_code_of_the_contract_arrives_as_itself_with_its_remedy(code, read, connect):
+async def test_each_error_code_is_raised_with_its_next_step(code, read, connect):
     status = code.statuses[0]
     async with connect(answer(status, {"error": code, "message": PLANTED})) as client:
         with pytest.raises(ApiError) as caught:
@@ -237,7 +237,7 @@ async def test_each_code_of_the_contract_arrives_as_itself_with_its_remedy(code,
     assert str(caught.value) == code.meaning
 
 
-async def test_a_forget_that_certainly_failed_is_not_in_doubt(all_calls, connect):
+async def test_a_forget_that_failed_is_not_an_uncertain_write(all_calls, connect):
     async with connect(answer(500, {"error": "forget_failed"})) as client:
         with pytest.raises(ApiError) as caught:
             await all_calls[3].run(client)
@@ -272,9 +272,7 @@ FIELD_ERRORS = [
 
 
 @pytest.mark.parametrize(("name", "field", "known"), FIELD_ERRORS)
-async def test_of_an_error_s_details_only_our_own_field_names_are_kept(
-    name, field, known, all_calls, connect
-):
+async def test_only_known_field_names_of_an_error_are_kept(name, field, known, all_calls, connect):
     call = next(call for call in all_calls if call.name == name)
     details = {"fieldErrors": {field: [PLANTED]}, "formErrors": [PLANTED]}
     code = "invalid_payload" if call.is_write else "invalid_params"
@@ -284,7 +282,7 @@ async def test_of_an_error_s_details_only_our_own_field_names_are_kept(
     assert caught.value.fields == ((known,) if known else ())
 
 
-async def test_named_fields_are_bounded(all_calls, connect):
+async def test_an_error_names_at_most_20_fields(all_calls, connect):
     details = {"fieldErrors": {f"events[{index}]": [] for index in range(1000)}}
     async with connect(answer(400, {"error": "invalid_payload", "details": details})) as client:
         with pytest.raises(ApiError) as caught:
@@ -292,7 +290,7 @@ async def test_named_fields_are_bounded(all_calls, connect):
     assert len(caught.value.fields) == responses.MAX_NAMED_FIELDS
 
 
-async def test_an_answer_without_end_is_not_read_to_its_end(call, connect):
+async def test_an_endless_response_is_not_read_to_its_end(call, connect):
     sent_bytes = 0
 
     async def endless():
@@ -310,7 +308,7 @@ async def test_an_answer_without_end_is_not_read_to_its_end(call, connect):
     assert sent_bytes <= responses.MAX_RESULT_BYTES + (2 << 20)
 
 
-async def test_an_argument_too_long_for_a_url_is_the_caller_s_to_mend(
+async def test_an_argument_too_long_for_a_url_asks_to_fix_the_arguments(
     all_calls, connect, assert_leaks_nothing
 ):
     params = QueryParams(from_="2026-05-01T00:00Z", to="2026-06-01T00:00Z", source="x" * 100_000)
@@ -334,7 +332,7 @@ TOO_DEEP = {
 
 
 @pytest.mark.parametrize("write", TOO_DEEP.values(), ids=TOO_DEEP)
-async def test_what_is_nested_too_deeply_is_the_caller_s_to_mend(write, connect):
+async def test_an_object_nested_too_deeply_asks_to_fix_the_arguments(write, connect):
     def refuse(_request):
         pytest.fail("a request was sent")
 
@@ -378,7 +376,7 @@ OTHER_QUESTIONS = {
 
 
 @pytest.mark.parametrize(("asked", "body"), OTHER_QUESTIONS.values(), ids=OTHER_QUESTIONS)
-async def test_an_answer_to_another_question_is_not_taken(asked, body, connect):
+async def test_a_response_to_another_question_is_refused(asked, body, connect):
     window = {"from_": "2026-05-01T00:00Z", "to": "2026-06-01T00:00Z"}
     async with connect(answer(200, body)) as client:
         question = (
@@ -391,7 +389,7 @@ async def test_an_answer_to_another_question_is_not_taken(asked, body, connect):
     assert caught.value.next_step is NextStep.CONFIGURE
 
 
-async def test_a_campaign_and_a_path_may_be_null_where_they_are_asked_for(connect):
+async def test_campaign_and_path_may_be_null_in_rows_of_stats(connect):
     params = StatsParams(
         from_="2026-05-01T00:00Z", to="2026-06-01T00:00Z", group_by=("campaign", "path")
     )
@@ -449,7 +447,7 @@ PEERS = (stall, stall_in_the_body, drip, reset, close, end_early, talk_nonsense)
 
 
 @pytest.mark.parametrize("peer", PEERS, ids=lambda peer: peer.__name__)
-async def test_over_a_socket_a_fault_ends_in_time_and_leaks_nothing(
+async def test_each_socket_failure_ends_in_time_without_a_leak(
     peer, call, connect, listen, assert_leaks_nothing
 ):
     started = time.monotonic()
@@ -462,7 +460,7 @@ async def test_over_a_socket_a_fault_ends_in_time_and_leaks_nothing(
     assert_leaks_nothing(caught.value)
 
 
-async def test_nobody_listening_is_said_with_what_to_start(call, connect, listen):
+async def test_an_unreachable_local_api_says_what_to_start(call, connect, listen):
     async with listen(close) as upstream:
         pass
     async with connect(api_url=upstream.url, timeout_s=5) as client:
@@ -479,7 +477,7 @@ async def test_a_remote_api_that_is_not_reached_is_named_by_its_variable_only(ca
     assert "planted" not in str(caught.value)
 
 
-async def test_a_connection_that_takes_too_long_leaves_a_write_out_of_doubt(write, connect):
+async def test_a_write_without_a_connection_is_never_uncertain(write, connect):
     # A listener whose backlog is full lets further connections hang.
     with socket.socket() as listener, socket.socket() as first, socket.socket() as second:
         listener.bind(("127.0.0.1", 0))
@@ -513,7 +511,7 @@ async def test_cancelling_a_call_closes_its_connection_and_is_not_swallowed(call
         await asyncio.wait_for(gone.wait(), 5)
 
 
-async def test_a_caller_s_own_deadline_passes_through(call, connect, listen):
+async def test_the_callers_own_timeout_is_raised_unchanged(call, connect, listen):
     async def call_until_time_runs_out():
         with anyio.fail_after(HANGING_S) as scope:
 
@@ -549,7 +547,9 @@ class Hurried(httpx.AsyncBaseTransport):
         await self._network.aclose()
 
 
-async def test_a_read_s_dead_connection_is_noticed_in_time_for_another(read, connect, listen):
+async def test_a_read_leaves_time_for_a_second_connection_if_the_first_is_dead(
+    read, connect, listen
+):
     body = json.dumps(read.answer).encode()
     connections = 0
 

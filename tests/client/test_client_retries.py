@@ -63,7 +63,7 @@ IDEMPOTENT = {
 
 
 @pytest.mark.parametrize("fault", SAFE.values(), ids=SAFE.keys())
-async def test_any_call_is_repeated_where_certainly_nothing_was_stored(fault, call, connect):
+async def test_any_call_is_retried_if_nothing_was_stored(fault, call, connect):
     script = Script(fault(), fault(), good(call))
     async with connect(script) as client:
         assert isinstance(await call.run(client), call.endpoint.result)
@@ -71,7 +71,7 @@ async def test_any_call_is_repeated_where_certainly_nothing_was_stored(fault, ca
 
 
 @pytest.mark.parametrize("fault", IDEMPOTENT.values(), ids=IDEMPOTENT.keys())
-async def test_reads_are_repeated_after_any_failure_of_the_upstream(fault, read, connect):
+async def test_reads_are_retried_after_any_upstream_failure(fault, read, connect):
     script = Script(fault(), fault(), good(read))
     async with connect(script) as client:
         assert isinstance(await read.run(client), read.endpoint.result)
@@ -87,7 +87,7 @@ async def test_a_write_that_may_be_stored_is_never_repeated(fault, write, connec
     assert script.sent == 1
 
 
-async def test_a_write_in_doubt_after_a_repetition_is_still_in_doubt(write, connect):
+async def test_a_retried_write_that_breaks_is_uncertain(write, connect):
     script = Script(failed(503), httpx.ReadError, good(write))
     async with connect(script) as client:
         with pytest.raises(UncertainWrite):
@@ -96,7 +96,7 @@ async def test_a_write_in_doubt_after_a_repetition_is_still_in_doubt(write, conn
 
 
 @pytest.mark.parametrize("status", [301, 400, 401, 403, 404, 405, 413, 415])
-async def test_what_cannot_get_better_is_not_repeated(status, call, connect):
+async def test_a_permanent_error_is_not_retried(status, call, connect):
     script = Script(httpx.Response(status), good(call))
     async with connect(script) as client:
         with pytest.raises(UpstreamError):
@@ -112,7 +112,7 @@ async def test_waits_double_and_stop_after_the_last_attempt(call, connect, fake_
     assert fake_time.waits_s == [FIRST_BACKOFF_S * 2**n for n in range(MAX_ATTEMPTS - 1)]
 
 
-def test_half_of_a_wait_is_random():
+def test_half_of_a_backoff_is_random():
     waits_s = [RetryTiming(jitter=lambda at=at: at).backoff_s(1) for at in (0.0, 0.5, 1.0)]
     assert waits_s == [FIRST_BACKOFF_S * part for part in (0.5, 0.75, 1.0)]
 
@@ -136,7 +136,7 @@ RETRY_AFTER = [
 
 
 @pytest.mark.parametrize(("value", "date", "wait_s"), RETRY_AFTER)
-async def test_a_short_retry_after_is_honoured_as_seconds_or_date(
+async def test_a_short_retry_after_is_waited_for_as_seconds_or_date(
     value, date, wait_s, call, connect, fake_time
 ):
     answer = limited(value.encode(), date=date and format_datetime(date, usegmt=True))
@@ -161,7 +161,7 @@ LONG_WAITS = {
 
 
 @pytest.mark.parametrize(("answer", "wait_s"), LONG_WAITS.values(), ids=LONG_WAITS)
-async def test_a_long_wait_is_not_begun_but_told(answer, wait_s, call, connect, fake_time):
+async def test_a_long_wait_fails_at_once_with_its_seconds(answer, wait_s, call, connect, fake_time):
     script = Script(answer(), good(call))
     async with connect(script) as client:
         with pytest.raises(CallError) as caught:
@@ -170,7 +170,9 @@ async def test_a_long_wait_is_not_begun_but_told(answer, wait_s, call, connect, 
     assert (script.sent, fake_time.waits_s) == (1, [])
 
 
-async def test_a_date_without_the_api_s_own_date_is_measured_by_ours(call, connect):
+async def test_a_retry_after_date_is_compared_with_our_clock_if_the_response_has_no_date(
+    call, connect
+):
     soon = datetime.now(UTC) + timedelta(seconds=100)
     script = Script(limited(format_datetime(soon, usegmt=True)), good(call))
     async with connect(script) as client:
@@ -183,7 +185,7 @@ async def test_a_date_without_the_api_s_own_date_is_measured_by_ours(call, conne
     ("seconds", "wait_s"),
     [(2, 2.0), (1.5, 1.5), (-1, 0.25), (1e300, 0.25), ("1", 0.25), (None, 0.25), ([], 0.25)],
 )
-async def test_without_the_header_the_body_s_seconds_count(
+async def test_retry_after_s_of_the_body_is_used_without_the_header(
     seconds, wait_s, call, connect, fake_time
 ):
     script = Script(limited(body={"retry_after_s": seconds}), good(call))
@@ -192,7 +194,7 @@ async def test_without_the_header_the_body_s_seconds_count(
     assert fake_time.waits_s == [wait_s]
 
 
-async def test_a_wait_beyond_the_deadline_is_not_begun_but_told(call, connect, fake_time):
+async def test_a_wait_beyond_the_deadline_fails_at_once_with_its_seconds(call, connect, fake_time):
     script = Script(limited("2"), good(call))
     async with connect(script, timeout_s=1.5) as client:
         with pytest.raises(ApiError) as caught:
@@ -230,7 +232,7 @@ async def test_each_call_has_its_own_deadline_and_attempts(call, connect, fake_t
 @pytest.mark.parametrize(
     ("status", "is_said"), [(401, True), (404, True), (400, False), (500, False)]
 )
-async def test_a_refusal_by_another_than_the_api_says_where_to_look(status, is_said, read, connect):
+async def test_an_error_without_a_known_code_says_what_to_check(status, is_said, read, connect):
     script = Script(*[httpx.Response(status)] * MAX_ATTEMPTS)
     async with connect(script) as client:
         with pytest.raises(UpstreamError) as failure:

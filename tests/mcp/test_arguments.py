@@ -10,7 +10,7 @@ from mcp_types import CallToolResult, Request
 from pydantic import ValidationError
 
 from millimetric_mcp.contract.validation import list_field_errors
-from millimetric_mcp.mcp.tools import TOOLS
+from millimetric_mcp.mcp.tools import TOOLS, find_tool
 
 WRONG: tuple[Any, ...] = (
     *(True, False, 0, -1, 1, 1.5, 10**30, math.nan, math.inf, " ", "yes"),
@@ -143,26 +143,27 @@ async def test_a_wrong_argument_is_refused_with_its_field_and_nothing_is_sent(
     assert api.requests == []
 
 
-@pytest.mark.parametrize("tool", TOOLS, ids=lambda tool: tool.name)
-async def test_a_wrong_field_of_the_api_reads_the_same_as_over_http(tool, call):
-    """The API answers with the same sentences, from the same model and the same function."""
-    model = tool.endpoints[0].request
-    wrong = {name: "x" * 3000 for name in tool.input_schema["properties"] if name == "user_id"}
-    wrong |= {name: 0 for name in tool.input_schema["properties"] if name == "limit"}
-    wrong |= {"events": []} if tool.name == "batch" else {}
-    wrong |= {"url": "/x"} if tool.name == "track_event" else {}
-    if tool.name == "batch":
-        wrong = {"events": [{"url": "/x"}]}
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [
+        ("track_event", {"event": "x" * 200, "url": "/x", "user_id": "x" * 300}),
+        ("identify", {"anonymous_id": "a" * 200, "traits": [1]}),
+        ("batch", {"events": [{"url": "/x"}, {"event": 7}]}),
+        ("forget", {"user_id": "x" * 300}),
+        ("top_sources", {"limit": 0, "breakdown": "x"}),
+        ("stats", {"limit": 1001, "metric": "x", "group_by": ["x"], "interval": "x"}),
+        ("raw_events", {"limit": 1001}),
+    ],
+)
+async def test_a_wrong_field_reads_the_same_over_mcp_and_http(name, wrong, call):
+    """The API writes its sentences with the same function, from the endpoint's own model."""
+    window = {"from": "2026-05-01T00:00:00Z", "to": "2026-06-01T00:00:00Z"}
+    endpoint = find_tool(name).endpoints[0]
     with pytest.raises(ValidationError) as failure:
-        model.model_validate(wrong)
-    told = {
-        f"- {error.field}: {error.message}"
-        for error in list_field_errors(failure.value)
-        if error.field.partition("[")[0] in wrong
-    }
-    outcome = await call(tool.name, wrong)
-    assert told
-    assert told <= set(outcome.lines)
+        endpoint.request.model_validate((window if endpoint.method == "GET" else {}) | wrong)
+    expected = [f"- {item.field}: {item.message}" for item in list_field_errors(failure.value)]
+    outcome = await call(name, wrong)
+    assert outcome.lines == ["Fix the arguments:", *expected]
 
 
 async def test_all_wrong_arguments_are_named_at_once(call):

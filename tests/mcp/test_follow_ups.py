@@ -123,7 +123,7 @@ async def test_an_unanswered_split_is_reported_as_unknown(fault, known, call):
 
 
 @pytest.mark.parametrize("question", QUESTIONS)
-async def test_slow_follow_up_questions_share_a_small_part_of_the_time(question, api, call):
+async def test_slow_follow_up_questions_share_a_small_part_of_the_timeout(question, api, call):
     async def answer_slowly(request):
         await anyio.sleep(TIMEOUT_S * 0.6)
         return api(request)

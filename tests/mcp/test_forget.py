@@ -44,7 +44,7 @@ async def test_the_question_says_how_many_events_are_known(mode, call, api, even
     assert "Found: 3 events." in question
 
 
-async def test_the_count_takes_one_read_however_many_rounds_the_question_takes(call, api):
+async def test_the_count_takes_one_request_in_every_protocol_version(call, api):
     await call("forget", {"user_id": "u"}, elicitation=reply("accept"))
     assert len(api.asked("/v1/query")) == 1
 
@@ -76,7 +76,7 @@ async def test_without_a_write_key_no_question_is_asked(mode, read_key, call, ap
     assert api.requests == []
 
 
-async def test_a_count_that_fails_does_not_stop_the_question(call, api, answer):
+async def test_the_question_is_asked_even_if_counting_fails(call, api, answer):
     api.rules["/v1/query"] = lambda _: answer({"error": "invalid_api_key"}, 401)
     asked = []
     outcome = await call("forget", {"user_id": "u"}, elicitation=reply("accept", asked))

@@ -83,7 +83,7 @@ EXPECTED = {
     "an unknown code": {"": (CONFIGURE, "418")},
     "stall": {"read": (WAIT, "0.8 seconds"), "write": (LOOK, "0.8 seconds")},
     "reset": {"read": (WAIT, "broke"), "write": (LOOK, "broke")},
-    "nobody there": {"": (CONFIGURE, "No connection")},
+    "no listener": {"": (CONFIGURE, "No connection")},
 }
 
 
@@ -108,7 +108,7 @@ async def misbehave(fault: str):
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    if fault == "nobody there":
+    if fault == "no listener":
         server.close()
         await server.wait_closed()
     yield f"http://127.0.0.1:{port}"
@@ -190,7 +190,7 @@ async def test_an_unexpected_error_shows_nothing_of_its_text(
 
 
 def test_every_error_is_tried():
-    assert set(FAULTS) | {"stall", "reset", "nobody there"} == set(EXPECTED)
+    assert set(FAULTS) | {"stall", "reset", "no listener"} == set(EXPECTED)
 
 
 @pytest.mark.parametrize("code", ErrorCode)

@@ -1,18 +1,18 @@
-"""track_event, identify and batch: what is sent, what is minted, what is told."""
+"""track_event, identify and batch: what is sent, which ids are created, what the result says."""
 
 import json
 
 import pytest
 
 
-async def test_an_event_without_an_id_gets_one_and_is_told_it(call, api):
+async def test_an_event_without_an_id_gets_one_and_the_result_names_it(call, api):
     outcome = await call("track_event", {"event": "signup"})
     assert api.sent("/v1/track") == [{"event": "signup", "event_id": "id-1"}]
     assert outcome.data == {"ok": True, "event_id": "id-1"}
     assert "id-1" in outcome.text
 
 
-async def test_an_event_s_own_id_and_fields_travel_unchanged(call, api):
+async def test_an_events_own_id_and_fields_are_sent_unchanged(call, api):
     event = {
         "event": "purchase",
         "event_id": "evt_7",
@@ -38,7 +38,7 @@ async def test_an_event_s_own_id_and_fields_travel_unchanged(call, api):
         pytest.param({"referrer": "https://t.co/"}, False, id="referrer"),
     ],
 )
-async def test_an_event_that_counts_as_direct_is_told_so(fields, is_told, call):
+async def test_the_result_says_if_an_event_counts_as_direct(fields, is_told, call):
     outcome = await call("track_event", {"event": "a"} | fields)
     assert ("direct" in outcome.text) is is_told
 
@@ -55,7 +55,7 @@ async def test_identify_sends_the_visitor_the_person_and_the_traits(call, api):
     assert outcome.data == {"ok": True}
 
 
-async def test_a_batch_mints_ids_from_its_own_id_and_the_index(call, api):
+async def test_a_batch_creates_event_ids_from_its_own_id_and_the_index(call, api):
     outcome = await call("batch", {"events": [{"event": "a"}, {"event": "b", "event_id": "mine"}]})
     (body,) = api.sent("/v1/batch")
     assert [event["event_id"] for event in body["events"]] == ["id-1-0", "mine"]
@@ -70,7 +70,7 @@ async def test_a_batch_over_1000_is_cut_and_numbered_through(call, api):
     assert outcome.data["count"] == 2500
 
 
-async def test_a_batch_larger_than_a_body_may_be_is_cut_by_its_size(call, api):
+async def test_a_batch_above_the_body_limit_is_cut_by_its_size(call, api):
     """Escaped, wide and long: each event takes about 20 kB."""
     event = {
         "event": "é" * 128,
@@ -87,7 +87,7 @@ async def test_a_batch_larger_than_a_body_may_be_is_cut_by_its_size(call, api):
     assert outcome.data["count"] == 1000
 
 
-async def test_a_batch_keeps_to_the_rate_the_api_takes(connect, api):
+async def test_a_batch_sends_at_the_rate_that_the_api_allows(connect, api):
     async with connect() as client:
         await client.call_tool("batch", {"events": [{"event": "a"}] * 22_001})
         assert len(api.requests) == 23
@@ -95,7 +95,7 @@ async def test_a_batch_keeps_to_the_rate_the_api_takes(connect, api):
 
 
 @pytest.mark.parametrize("mode", ["legacy", "auto"])
-async def test_a_batch_tells_how_far_it_is(mode, connect):
+async def test_a_batch_reports_its_progress(mode, connect):
     seen = []
 
     async def on_progress(done, total, message):
@@ -122,7 +122,7 @@ def limit_the_second(api, answer, *, times, wait_s):
 
 
 @pytest.mark.parametrize("mode", ["legacy", "auto"])
-async def test_a_batch_of_several_requests_waits_for_the_rate_limit_and_says_so(
+async def test_a_batch_of_several_requests_waits_for_the_rate_limit_and_reports_it(
     mode, connect, api, answer
 ):
     limit_the_second(api, answer, times=2, wait_s=7)
@@ -148,7 +148,7 @@ async def test_a_batch_of_several_requests_waits_for_the_rate_limit_and_says_so(
     assert [int(progress) for progress in done] == [1000, 1000, 1000, 1500]
 
 
-async def test_a_batch_waits_only_so_long_and_tells_where_to_go_on(connect, api, answer):
+async def test_a_batch_stops_after_a_long_wait_and_says_where_to_go_on(connect, api, answer):
     limit_the_second(api, answer, times=9, wait_s=12)
     async with connect() as client:
         result = await client.call_tool("batch", {"events": [{"event": "a"}] * 1500})
@@ -158,7 +158,7 @@ async def test_a_batch_waits_only_so_long_and_tells_where_to_go_on(connect, api,
     assert "None of them is stored: go on from events[1000]." in result.content[0].text
 
 
-async def test_a_batch_of_one_request_is_told_of_the_rate_limit_at_once(connect, api, answer):
+async def test_a_batch_of_one_request_fails_at_once_at_the_rate_limit(connect, api, answer):
     limit_the_second(api, answer, times=9, wait_s=7)
     async with connect() as client:
         result = await client.call_tool("batch", {"events": [{"event": "a"}]})
@@ -166,9 +166,7 @@ async def test_a_batch_of_one_request_is_told_of_the_rate_limit_at_once(connect,
     assert result.content[0].text.startswith("Wait 7 s and retry: ")
 
 
-async def test_a_batch_that_fails_halfway_tells_what_is_stored_and_where_to_go_on(
-    call, api, answer
-):
+async def test_a_batch_that_fails_halfway_says_what_is_stored_and_where_to_go_on(call, api, answer):
     def refuse_the_second(request):
         if len(api.sent("/v1/batch")) == 2:
             return answer({"error": "invalid_payload", "details": {"fieldErrors": {}}}, 400)
@@ -204,7 +202,7 @@ async def test_a_batch_that_fails_halfway_tells_what_is_stored_and_where_to_go_o
         ),
     ],
 )
-async def test_a_batch_in_doubt_says_what_to_look_for_and_never_that_nothing_is_stored(
+async def test_an_uncertain_batch_says_what_to_look_for_and_never_that_nothing_is_stored(
     failing, advice, call, api, answer
 ):
     def fail_once(request):
@@ -220,7 +218,7 @@ async def test_a_batch_in_doubt_says_what_to_look_for_and_never_that_nothing_is_
     assert "None of them" not in outcome.text
 
 
-async def test_a_batch_names_refused_fields_by_their_place_in_the_whole_batch(call, api, answer):
+async def test_a_batch_names_invalid_fields_by_their_index_in_the_whole_batch(call, api, answer):
     def refuse_the_second(request):
         if len(api.sent("/v1/batch")) == 2:
             named = {"fieldErrors": {"events[3].url": ["no"]}}
@@ -232,7 +230,7 @@ async def test_a_batch_names_refused_fields_by_their_place_in_the_whole_batch(ca
     assert "(fields: events[1003].url)" in outcome.text
 
 
-async def test_a_small_batch_that_fails_does_not_claim_that_anything_is_stored(call, api, answer):
+async def test_a_failed_batch_of_one_request_does_not_say_that_events_are_stored(call, api, answer):
     api.rules["/v1/batch"] = lambda _: answer({"error": "invalid_payload"}, 400)
     outcome = await call("batch", {"events": [{"event": "a"}] * 3})
     assert outcome.is_error
@@ -240,7 +238,7 @@ async def test_a_small_batch_that_fails_does_not_claim_that_anything_is_stored(c
     assert "batch_id id-1" in outcome.text
 
 
-async def test_an_ambiguous_write_says_under_which_id_it_may_be_stored(call, api, answer):
+async def test_an_uncertain_write_names_the_event_id_it_may_be_stored_under(call, api, answer):
     api.rules["/v1/track"] = lambda _: answer({"error": "internal_error"}, 500)
     outcome = await call("track_event", {"event": "a"})
     assert outcome.is_error
@@ -249,7 +247,7 @@ async def test_an_ambiguous_write_says_under_which_id_it_may_be_stored(call, api
     assert len(api.requests) == 1
 
 
-async def test_an_event_id_is_told_without_what_steers_a_terminal(call, api):
+async def test_an_event_id_is_shown_without_control_characters(call, api):
     outcome = await call("track_event", {"event": "a", "event_id": "e\x1b[2J\u202e"})
     assert "\x1b" not in outcome.text
     assert "\u202e" not in outcome.text

@@ -34,7 +34,7 @@ async def _run(context: ToolContext, params: ForgetArguments) -> ToolResult[Forg
             "can't ask; use a client that supports elicitation, or start the server without "
             "--confirm-destructive"
         )
-    # Without a key the call fails anyway, so nobody has to agree to it first.
+    # Without a key the call fails anyway, so no person has to agree to it.
     ask = context.ask if context.client.can_write else None
     if ask and not await ask(lambda: _write_question(context, params.user_id)):
         return ToolResult(
