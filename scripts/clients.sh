@@ -2,7 +2,6 @@
 # Installs the real MCP clients once, with npm. Source it after lib.sh.
 # MILLIMETRIC_INTEROP_CACHE is the directory; what it holds is used again.
 
-ROOT=$PWD
 CACHE=${MILLIMETRIC_INTEROP_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/millimetric-interop}
 export MILLIMETRIC_INTEROP_CACHE=$CACHE # scripts/interop changes HOME later
 
@@ -18,5 +17,5 @@ install_clients() {
     PATH="$CACHE/node/node_modules/.bin:$PATH" fetch "$CACHE"
     cp tests/interop/package.json "$CACHE/.installed"
   fi
-  export PATH="$ROOT/$VENV/bin:$CACHE/node_modules/.bin:$CACHE/node/node_modules/.bin:$PATH"
+  export PATH="$VENV/bin:$CACHE/node_modules/.bin:$CACHE/node/node_modules/.bin:$PATH"
 }

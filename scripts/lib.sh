@@ -5,6 +5,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 VENV=${MILLIMETRIC_VENV:-.venv}
+[[ $VENV = /* ]] || VENV=$PWD/$VENV
 # Options of pytest: the tests of one file share a process, and each process starts its own engine.
 # shellcheck disable=SC2034 # used by the scripts
 IN_PARALLEL=(-n auto --maxprocesses 4 --dist loadfile)
