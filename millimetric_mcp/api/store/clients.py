@@ -1,6 +1,7 @@
 """Connections to one ClickHouse, embedded or server: one client for each thread."""
 
 import logging
+import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from importlib import resources
@@ -45,6 +46,9 @@ class ClientPool:
         # Only to see that events are no data frames, the client would import pandas, a tenth of
         # the process's memory.
         options.pd = options.pd_time_test = None
+        if target.embedded:
+            # The engine reads its zone from TZ, and does not start with one that it does not know.
+            os.environ["TZ"] = "UTC"
 
     def run(
         self, work: Callable[[Client], ResultT], *, timeout_s: int = RECEIVE_TIMEOUT_S
@@ -158,6 +162,7 @@ def _connect_embedded(target: StoreTarget) -> Client:
             dsn=target.dsn,
             settings=_query_settings(target),
             show_clickhouse_errors="scrub",
+            tz_mode="schema",
             chdb_options={"config-file": str(configuration)},
         )
     client.command(f"CREATE DATABASE IF NOT EXISTS `{target.database}`")
@@ -175,6 +180,7 @@ def _connect_server(target: StoreTarget, connections: PoolManager, timeout_s: in
         send_receive_timeout=timeout_s,
         autogenerate_session_id=False,
         show_clickhouse_errors="scrub",
+        tz_mode="schema",  # the server may have another zone than UTC
     )
     client.database = target.database  # not in the DSN: it may not exist yet
     return client

@@ -239,7 +239,8 @@ class Handler(BaseHTTPRequestHandler):
     def _answer_result(self, answer: bytes, *, compress: bool) -> None:
         accepted = [name.strip() for name in self.headers.get("Accept-Encoding", "").split(",")]
         encoding = next((name for name in accepted if name in _COMPRESS), "") if compress else ""
-        headers = {"X-ClickHouse-Timezone": "UTC", "X-ClickHouse-Summary": "{}"}
+        zone = os.environ.get("TZ", "UTC")
+        headers = {"X-ClickHouse-Timezone": zone, "X-ClickHouse-Summary": "{}"}
         if encoding:
             answer = _COMPRESS[encoding](answer)
             headers["Content-Encoding"] = encoding

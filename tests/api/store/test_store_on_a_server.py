@@ -150,3 +150,21 @@ async def test_the_front_reads_what_the_client_compresses(encoding, front, datab
     [insert] = front.list_statements("INSERT INTO `t`", database=database)
     assert insert["encoding"] == encoding
     client.close()
+
+
+async def test_hourly_buckets_are_utc_if_the_server_has_another_zone(
+    start_front, database, run_api, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("TZ", "Asia/Kolkata")
+    server = start_front(tmp_path / "server")
+    hour = {"from": "2026-05-16T19:00:00Z", "to": "2026-05-16T20:00:00Z", "interval": "hour"}
+
+    async with run_api(open_event_store(server.target(database), max_queued_events=10)) as api:
+        await api.post("/v1/track", {"event": "x", "timestamp": "2026-05-16T19:10:00.123Z"})
+
+        assert await api.rows("/v1/stats", hour) == [
+            {"bucket": "2026-05-16T19:00:00.000Z", "value": 1}
+        ]
+        [row] = await api.rows("/v1/query", hour)
+    server.stop()
+    assert row["timestamp"] == "2026-05-16T19:10:00.123Z"
