@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from functools import partial
 
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -18,20 +19,21 @@ from millimetric_mcp.api.control import Control, KeyCache, Secrets
 from millimetric_mcp.api.maintenance import Maintenance
 from millimetric_mcp.api.openapi import render_openapi
 from millimetric_mcp.api.ratelimit import RateLimiter
-from millimetric_mcp.api.routes import Endpoints, Services
+from millimetric_mcp.api.routes import Endpoints
 from millimetric_mcp.api.store import EventStore
 from millimetric_mcp.contract.endpoints import OPENAPI_PATH
 from millimetric_mcp.settings import ApiSettings
 from millimetric_mcp.web.app import build_web_app
-from millimetric_mcp.web.cors import CorsPolicy
+from millimetric_mcp.web.cors import Cors
 from millimetric_mcp.web.log import Log
 
-CORS = CorsPolicy(
+CORS = Middleware(
+    Cors,
     prefix="/v1/",
-    origins=["*"],
-    methods=["GET", "POST"],
-    exposed_headers=["Retry-After"],
-    max_age_s=86_400,
+    allow_origins=["*"],
+    allow_methods=["GET", "POST"],
+    expose_headers=["Retry-After"],
+    max_age=86_400,
 )
 """Open to every origin: the key and its allowed origins authorise."""
 
@@ -66,7 +68,7 @@ def build_app(
         clock=clock,
         default_retention_days=settings.retention_days,
     )
-    services = Services(
+    endpoints = Endpoints(
         store=store,
         deletions=control.deletions,
         find_key=keys.find,
@@ -91,7 +93,7 @@ def build_app(
             yield
 
     app = build_web_app(
-        [*Endpoints(services).list_routes(), Route(OPENAPI_PATH, _serve_openapi)],
+        [*endpoints.list_routes(), Route(OPENAPI_PATH, _serve_openapi)],
         lifespan=lifespan,
         log=Log(settings.log_level, write_log),
         cors=CORS,

@@ -4,18 +4,10 @@ from collections.abc import Awaitable, Callable
 from hmac import compare_digest
 from typing import Any
 
+from millimetric_mcp.contract import keys
 from millimetric_mcp.contract.codes import ErrorCode
 from millimetric_mcp.contract.endpoints import Endpoint
-from millimetric_mcp.contract.keys import (
-    SCOPES,
-    ApiKey,
-    KeyKind,
-    KeyRecord,
-    Scope,
-    hash_secret,
-    normalise_origin,
-    parse_api_key,
-)
+from millimetric_mcp.contract.keys import SCOPES, KeyKind, KeyRecord, Scope
 from millimetric_mcp.errors import RequestError
 from millimetric_mcp.web.headers import read_bearer
 
@@ -34,16 +26,13 @@ async def authenticate(authorization: str | None, *, find: FindKey, pepper: byte
         RequestError: missing_bearer_token, malformed_api_key, invalid_api_key or
             key_kind_mismatch.
     """
-    key = parse_api_key(read_bearer(authorization))
+    key = keys.parse_api_key(read_bearer(authorization))
     if key is None:
         raise RequestError(ErrorCode.MALFORMED_API_KEY)
-    return _verify(key, await find(key.prefix), pepper)
-
-
-def _verify(key: ApiKey, record: KeyRecord | None, pepper: bytes) -> KeyRecord:
+    record = await find(key.prefix)
     # A wrong secret takes as long as an unknown prefix: always one hash and one comparison,
     # in constant time. (Only the first look-up of a prefix waits for the database.)
-    sent_hash = hash_secret(key.secret, pepper=pepper)
+    sent_hash = keys.hash_secret(key.secret, pepper=pepper)
     matches = compare_digest(sent_hash, record.secret_hash if record else _NO_HASH)
     if record is None:
         raise RequestError(ErrorCode.INVALID_API_KEY)
@@ -76,10 +65,7 @@ def check_origin(record: KeyRecord, origin: str | None) -> None:
     if record.kind is not KeyKind.PK or origin in record.origins:
         return
     sent = origin or ""
-    if normalise_origin(sent) not in record.origins:
-        raise RequestError(ErrorCode.ORIGIN_NOT_ALLOWED, origin=_escape_origin(sent))
-
-
-def _escape_origin(origin: str) -> str:
-    shown = origin[:_SHOWN_ORIGIN_CHARS]
-    return "".join(char if char.isascii() and char.isprintable() else "?" for char in shown)
+    if keys.normalise_origin(sent) not in record.origins:
+        cut = sent[:_SHOWN_ORIGIN_CHARS]
+        shown = "".join(char if char.isascii() and char.isprintable() else "?" for char in cut)
+        raise RequestError(ErrorCode.ORIGIN_NOT_ALLOWED, origin=shown)

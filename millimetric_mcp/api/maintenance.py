@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from millimetric_mcp.api.control import Control, Deletion
-from millimetric_mcp.api.store import Store
+from millimetric_mcp.api.store import EventStore
 from millimetric_mcp.errors import StoreError, StoreRefused, describe_exception
 
 _log = logging.getLogger(__name__)
@@ -36,7 +36,7 @@ class Maintenance:
         self,
         *,
         control: Control,
-        store: Store,
+        store: EventStore,
         clock: Callable[[], datetime],
         default_retention_days: int | None,
         intervals: Intervals = Intervals(),
@@ -51,11 +51,8 @@ class Maintenance:
 
     def start(self) -> None:
         """Start both loops in the running event loop."""
-        loop = asyncio.get_running_loop()
-        self._tasks = [
-            loop.create_task(self._delete_repeatedly()),
-            loop.create_task(self._expire_repeatedly()),
-        ]
+        loops = (self._delete_repeatedly(), self._expire_repeatedly())
+        self._tasks = [asyncio.create_task(loop) for loop in loops]
 
     def wake(self) -> None:
         """Look for deletions now, not at the next interval."""
@@ -123,22 +120,19 @@ class Maintenance:
         try:
             await self._store.delete_users(salt=deletions[0].salt, cutoffs=_find_cutoffs(deletions))
         except StoreRefused:
-            by_project = _group_by_project(deletions)
-            if len(by_project) == 1:
+            project_ids = {deletion.project_id for deletion in deletions}
+            if len(project_ids) == 1:
                 raise
-            await self._delete_by_project(by_project, left)
         else:
             done = [deletion.id for deletion in deletions]
             await asyncio.to_thread(self._control.deletions.complete, done, now=self._clock())
             left.difference_update(done)
-
-    async def _delete_by_project(
-        self, by_project: Collection[Sequence[Deletion]], left: set[str]
-    ) -> None:
+            return
         refusal: StoreRefused | None = None
-        for deletions in by_project:
+        for project_id in project_ids:
+            own = [deletion for deletion in deletions if deletion.project_id == project_id]
             try:
-                await self._delete(deletions, left)
+                await self._delete(own, left)
             except StoreRefused as error:
                 refusal = error
         if refusal is not None:
@@ -198,10 +192,3 @@ def _find_cutoffs(deletions: Sequence[Deletion]) -> dict[tuple[int, bytes], date
         user = deletion.project_id, deletion.user_hash
         cutoffs[user] = max(deletion.cutoff, cutoffs.get(user, deletion.cutoff))
     return cutoffs
-
-
-def _group_by_project(deletions: Sequence[Deletion]) -> Collection[Sequence[Deletion]]:
-    by_project: dict[int, list[Deletion]] = {}
-    for deletion in deletions:
-        by_project.setdefault(deletion.project_id, []).append(deletion)
-    return by_project.values()

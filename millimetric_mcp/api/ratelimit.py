@@ -52,7 +52,11 @@ class RateLimiter:
 
     def __init__(self, limits: RateLimits | None, *, clock: Callable[[], int]) -> None:
         """Without ``limits`` nothing is limited; ``clock`` returns monotonic nanoseconds."""
-        self._buckets = _list_buckets(limits) if limits else {}
+        self._buckets: dict[str, Bucket] = {}
+        if limits:
+            track = Bucket.of(per_s=limits.track_per_s, burst=limits.track_burst)
+            batch = Bucket.of(per_s=limits.batch_per_s, burst=limits.batch_burst)
+            self._buckets = {TRACK.path: track, BATCH.path: batch}
         self._clock = clock
         self._full_at_ns: dict[tuple[int, str], int] = {}
         self._sweep_size = _MIN_SWEEP_SIZE
@@ -84,10 +88,3 @@ class RateLimiter:
             if full_at_ns > now_ns
         }
         self._sweep_size = max(_MIN_SWEEP_SIZE, 2 * len(self._full_at_ns))
-
-
-def _list_buckets(limits: RateLimits) -> dict[str, Bucket]:
-    return {
-        TRACK.path: Bucket.of(per_s=limits.track_per_s, burst=limits.track_burst),
-        BATCH.path: Bucket.of(per_s=limits.batch_per_s, burst=limits.batch_burst),
-    }

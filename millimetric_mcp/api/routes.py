@@ -16,56 +16,24 @@ from starlette.routing import Route
 from millimetric_mcp.api.auth import FindKey, authenticate, authorise, check_origin
 from millimetric_mcp.api.bodies import BodyReader
 from millimetric_mcp.api.control import DeletionLog
-from millimetric_mcp.api.ingest.enrich import CountryLookup
-from millimetric_mcp.api.ingest.pipeline import (
-    RequestFacts,
-    build_event,
-    build_identification,
-    read_request_facts,
+from millimetric_mcp.api.ingest.address import host_of
+from millimetric_mcp.api.ingest.enrich import (
+    IP_HASH_BYTES,
+    CountryLookup,
+    hash_ip,
+    parse_user_agent,
 )
+from millimetric_mcp.api.ingest.pipeline import RequestFacts, build_event, build_identification
 from millimetric_mcp.api.ingest.validate import check_times, read_params
 from millimetric_mcp.api.ratelimit import RateLimiter
-from millimetric_mcp.api.store import Store
+from millimetric_mcp.api.store import EventStore
+from millimetric_mcp.contract import endpoints, events
 from millimetric_mcp.contract.codes import ErrorCode
-from millimetric_mcp.contract.endpoints import (
-    BATCH,
-    ENDPOINTS,
-    FORGET,
-    HEALTH_PATH,
-    IDENTIFY,
-    TRACK,
-    Endpoint,
-)
-from millimetric_mcp.contract.events import (
-    BatchRequest,
-    ForgetRequest,
-    IdentifyRequest,
-    TrackEvent,
-)
 from millimetric_mcp.contract.keys import KeyRecord
 from millimetric_mcp.contract.reads import WindowParams
 from millimetric_mcp.errors import RequestError, StoreError
 
-AnyEndpoint: TypeAlias = Endpoint[Any, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Services:
-    """What the endpoints work with; `millimetric_mcp.api.app` puts it together.
-
-    ``clock`` gives the UTC time. ``wake_maintenance`` starts a logged deletion at once.
-    """
-
-    store: Store
-    deletions: DeletionLog
-    find_key: FindKey
-    pepper: bytes
-    ip_salt: bytes
-    limiter: RateLimiter
-    bodies: BodyReader
-    clock: Callable[[], datetime]
-    country_of: CountryLookup
-    wake_maintenance: Callable[[], None]
+AnyEndpoint: TypeAlias = endpoints.Endpoint[Any, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,19 +49,31 @@ Body: TypeAlias = Mapping[str, Any]
 Handler: TypeAlias = Callable[[Any, Admission], Awaitable[Body]]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoints:
-    """A handler for each endpoint that writes, and one for all that read."""
+    """A handler for each endpoint that writes, and one for all that read.
 
-    def __init__(self, services: Services) -> None:
-        self._services = services
+    ``clock`` returns the UTC time. ``wake_maintenance`` starts a logged deletion at once.
+    """
+
+    store: EventStore
+    deletions: DeletionLog
+    find_key: FindKey
+    pepper: bytes
+    ip_salt: bytes
+    limiter: RateLimiter
+    bodies: BodyReader
+    clock: Callable[[], datetime]
+    country_of: CountryLookup
+    wake_maintenance: Callable[[], None]
 
     def list_routes(self) -> list[Route]:
         """Return the routes of ``/v1/*``, and the API's health."""
         writes: dict[AnyEndpoint, Handler] = {
-            TRACK: self._track,
-            BATCH: self._batch,
-            IDENTIFY: self._identify,
-            FORGET: self._forget,
+            endpoints.TRACK: self._track,
+            endpoints.BATCH: self._batch,
+            endpoints.IDENTIFY: self._identify,
+            endpoints.FORGET: self._forget,
         }
         routes = [
             Route(
@@ -103,9 +83,9 @@ class Endpoints:
                 ),
                 methods=[endpoint.method],
             )
-            for endpoint in ENDPOINTS
+            for endpoint in endpoints.ENDPOINTS
         ]
-        return [*routes, Route(HEALTH_PATH, self._health, methods=["GET"])]
+        return [*routes, Route(endpoints.HEALTH_PATH, self._health, methods=["GET"])]
 
     async def _answer(self, endpoint: AnyEndpoint, handle: Handler, request: Request) -> Response:
         """Admit a request, read its body or parameters, and answer with what ``handle`` returns."""
@@ -113,7 +93,7 @@ class Endpoints:
         asked: BaseModel
         if endpoint.method == "POST":
             project_id, headers = admission.record.project_id, admission.headers
-            asked = await self._services.bodies.read(
+            asked = await self.bodies.read(
                 endpoint.request, request, headers, project_id=project_id
             )
         else:
@@ -121,72 +101,77 @@ class Endpoints:
         return _json(await handle(asked, admission), endpoint.status)
 
     async def _admit(self, endpoint: AnyEndpoint, request: Request) -> Admission:
-        services, headers = self._services, _read_headers(request)
+        # Read once: each look-up in Starlette's own headers goes through all of them.
+        headers = {
+            name.decode("latin-1"): value.decode("latin-1") for name, value in request.headers.raw
+        }
         record = await authenticate(
-            headers.get("authorization"), find=services.find_key, pepper=services.pepper
+            headers.get("authorization"), find=self.find_key, pepper=self.pepper
         )
         request.state.project = record.project
         authorise(record, endpoint)
         check_origin(record, headers.get("origin"))
-        services.limiter.take(record.project_id, endpoint)
+        self.limiter.take(record.project_id, endpoint)
         return Admission(record, headers, request.client.host if request.client else None)
 
     def _read_facts(self, admission: Admission) -> RequestFacts:
-        return read_request_facts(
-            admission.headers,
-            ip=admission.ip,
+        headers, ip, received_at = admission.headers, admission.ip, self.clock()
+        return RequestFacts(
             project_id=admission.record.project_id,
-            received_at=self._services.clock(),
-            country_of=self._services.country_of,
-            ip_salt=self._services.ip_salt,
+            received_at=received_at,
+            origin_host=host_of(headers.get("origin")),
+            device=parse_user_agent(headers.get("user-agent")),
+            country=self.country_of(ip) if ip else "",
+            ip_hash=hash_ip(ip, salt=self.ip_salt, date_utc=received_at.date())
+            if ip
+            else bytes(IP_HASH_BYTES),
         )
 
-    async def _track(self, event: TrackEvent, admission: Admission) -> Body:
+    async def _track(self, event: events.TrackEvent, admission: Admission) -> Body:
         facts = self._read_facts(admission)
         check_times([event], now=facts.received_at, in_batch=False)
-        await self._services.store.append([build_event(event, facts)])
+        await self.store.append([build_event(event, facts)])
         return {"ok": True, "event_id": event.event_id}
 
-    async def _batch(self, batch: BatchRequest, admission: Admission) -> Body:
+    async def _batch(self, batch: events.BatchRequest, admission: Admission) -> Body:
         facts = self._read_facts(admission)
         check_times(batch.events, now=facts.received_at, in_batch=True)
-        await self._services.store.append([build_event(event, facts) for event in batch.events])
+        await self.store.append([build_event(event, facts) for event in batch.events])
         return {"ok": True, "count": len(batch.events)}
 
-    async def _identify(self, body: IdentifyRequest, admission: Admission) -> Body:
+    async def _identify(self, body: events.IdentifyRequest, admission: Admission) -> Body:
         event = build_identification(body, self._read_facts(admission))
-        await self._services.store.append([event])
+        await self.store.append([event])
         return {"ok": True}
 
-    async def _forget(self, body: ForgetRequest, admission: Admission) -> Body:
-        services = self._services
+    async def _forget(self, body: events.ForgetRequest, admission: Admission) -> Body:
         try:
-            cutoff = await services.store.now()
+            cutoff = await self.store.now()
             await asyncio.to_thread(
-                services.deletions.add,
-                store=services.store.id,
+                self.deletions.add,
+                store=self.store.id,
                 project_id=admission.record.project_id,
                 user_id=body.user_id,
                 cutoff=cutoff,
-                requested_at=services.clock(),
+                requested_at=self.clock(),
             )
         except StoreError:
             raise RequestError(ErrorCode.FORGET_FAILED) from None
-        services.wake_maintenance()
+        self.wake_maintenance()
         return {"ok": True, "queued": True}
 
     async def _read(
         self, endpoint: AnyEndpoint, params: WindowParams, admission: Admission
     ) -> Body:
         """Return what the store found, after the parameters that the response repeats."""
-        found = await self._services.store.read(admission.record.project_id, params)
+        found = await self.store.read(admission.record.project_id, params)
         repeated = endpoint.result.model_fields.keys() & endpoint.request.model_fields.keys()
         return {**{name: getattr(params, name) for name in repeated}, **found}
 
     async def _health(self, request: Request) -> Response:  # noqa: ARG002
         """Liveness, and readiness with the store's state: 200, or 503 while it is down."""
         try:
-            await self._services.store.ping()
+            await self.store.ping()
         except StoreError:
             return _json({"status": "unavailable", "store": "unavailable"}, 503)
         return _json({"status": "ok", "store": "ok"}, 200)
@@ -194,8 +179,3 @@ class Endpoints:
 
 def _json(body: Body, status: int) -> Response:
     return Response(to_json(body), status, media_type="application/json")
-
-
-def _read_headers(request: Request) -> dict[str, str]:
-    # Read once: each look-up in Starlette's own headers goes through all of them.
-    return {name.decode("latin-1"): value.decode("latin-1") for name, value in request.headers.raw}

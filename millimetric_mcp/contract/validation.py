@@ -2,7 +2,8 @@
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import islice
@@ -36,16 +37,14 @@ def is_zone_name(name: str) -> bool:
 
 def parse_timestamp(value: object) -> datetime:
     """Parse an ISO 8601 text with an offset or ``Z``; return UTC, cut to milliseconds."""
-    if isinstance(value, datetime):
-        if value.tzinfo is None:
-            raise _timestamp_error()
-        return cut_to_ms(value.astimezone(UTC))
-    if not isinstance(value, str) or _ISO_8601.fullmatch(value) is None:
-        raise _timestamp_error()
-    try:
-        return cut_to_ms(datetime.fromisoformat(value.upper().replace(",", ".")).astimezone(UTC))
-    except (ValueError, OverflowError):
-        raise _timestamp_error() from None
+    with suppress(ValueError, OverflowError):
+        if isinstance(value, str) and _ISO_8601.fullmatch(value):
+            value = datetime.fromisoformat(value.upper().replace(",", "."))
+        if isinstance(value, datetime) and value.tzinfo:
+            return cut_to_ms(value.astimezone(UTC))
+    raise PydanticCustomError(
+        "timestamp", "must be an ISO 8601 time with an offset, such as 2026-05-16T19:00:00.000Z"
+    )
 
 
 def cut_to_ms(value: datetime) -> datetime:
@@ -56,12 +55,6 @@ def cut_to_ms(value: datetime) -> datetime:
 def to_ms(value: datetime) -> int:
     """Return whole milliseconds since 1970 of a time with a zone."""
     return (value - EPOCH) // timedelta(milliseconds=1)
-
-
-def _timestamp_error() -> PydanticCustomError:
-    return PydanticCustomError(
-        "timestamp", "must be an ISO 8601 time with an offset, such as 2026-05-16T19:00:00.000Z"
-    )
 
 
 def format_timestamp(value: datetime) -> str:
@@ -79,26 +72,23 @@ def check_timestamp_range(value: datetime, *, now: datetime) -> None:
 
 def check_absolute_url(value: str) -> str:
     """Return ``value`` unchanged; raise if it is not an absolute URL."""
-    if _PLAIN_URL.fullmatch(value):
+    if _PLAIN_URL.fullmatch(value) or _is_absolute_url(value):
         return value
-    match = _SCHEME.fullmatch(value)
-    if match is None:
-        raise _url_error()
-    if match[1].lower() in _HOST_SCHEMES:
-        try:
-            parts = urlsplit(value)
-            host, _ = parts.hostname, parts.port
-        except ValueError:
-            raise _url_error() from None
-        if not host or any(char in host for char in " <>^|%\\"):
-            raise _url_error()
-    return value
-
-
-def _url_error() -> PydanticCustomError:
-    return PydanticCustomError(
+    raise PydanticCustomError(
         "url", "must be an absolute URL, such as https://shop.example/?utm_source=facebook"
     )
+
+
+def _is_absolute_url(value: str) -> bool:
+    match = _SCHEME.fullmatch(value)
+    if match is None or match[1].lower() not in _HOST_SCHEMES:
+        return match is not None
+    try:
+        parts = urlsplit(value)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        return False
+    return bool(host) and not any(char in str(host) for char in " <>^|%\\")
 
 
 def compact_object(value: object) -> str:
@@ -162,11 +152,3 @@ def error_details(errors: Sequence[FieldError]) -> dict[str, Any]:
         form_errors = [*form_errors, f"{unnamed} more fields are invalid"]
         by_field = dict(islice(by_field.items(), MAX_NAMED_FIELDS))
     return {"fieldErrors": by_field, "formErrors": form_errors}
-
-
-def first_values(pairs: Iterable[tuple[str, str]]) -> Mapping[str, str]:
-    """Return query parameters by name; of repeated ones the first counts."""
-    values: dict[str, str] = {}
-    for name, value in pairs:
-        values.setdefault(name, value)
-    return values

@@ -13,6 +13,7 @@ from mcp.server.transport_security import DEFAULT_MAX_REQUEST_BODY_SIZE
 from mcp_types import jsonrpc_message_adapter
 from pydantic_core import from_json
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -22,7 +23,7 @@ from millimetric_mcp.errors import RequestError
 from millimetric_mcp.mcp.access import Access, AccessError, Guard, write_pattern
 from millimetric_mcp.web.app import build_web_app
 from millimetric_mcp.web.bodies import BodyBuffer, count_json_values
-from millimetric_mcp.web.cors import CorsPolicy
+from millimetric_mcp.web.cors import Cors
 from millimetric_mcp.web.log import Log
 
 MAX_BODY_BYTES = DEFAULT_MAX_REQUEST_BODY_SIZE
@@ -136,10 +137,11 @@ def build_http_app(transports: HttpTransports, *, access: Access, log: Log) -> S
         async with transports.run():
             yield
 
-    cors = CorsPolicy(
+    cors = Middleware(
+        Cors,
         prefix="/",
-        origin_pattern=write_pattern(access.origins),
-        methods=["GET", "POST", "DELETE"],
-        exposed_headers=["Mcp-Session-Id", "WWW-Authenticate"],
+        allow_origin_regex=write_pattern(access.origins),
+        allow_methods=["GET", "POST", "DELETE"],
+        expose_headers=["Mcp-Session-Id", "WWW-Authenticate"],
     )
     return build_web_app(transports.routes, lifespan=lifespan, log=log, cors=cors)

@@ -7,7 +7,6 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.routing import BaseRoute
 
-from millimetric_mcp.web.cors import Cors, CorsPolicy
 from millimetric_mcp.web.errors import EXPECTED_ERRORS, CatchAll
 from millimetric_mcp.web.log import Log, RequestLog
 
@@ -17,12 +16,12 @@ def build_web_app(
     *,
     lifespan: Callable[[Starlette], AbstractAsyncContextManager[None]],
     log: Log,
-    cors: CorsPolicy,
+    cors: Middleware,
 ) -> Starlette:
-    """Return the application."""
+    """Return the application; ``cors`` is a `Cors`."""
     app = Starlette(
         routes=list(routes),
-        middleware=[Middleware(RequestLog, log), Middleware(Cors, cors), Middleware(CatchAll)],
+        middleware=[Middleware(RequestLog, log), cors, Middleware(CatchAll)],
         exception_handlers=EXPECTED_ERRORS,
         lifespan=lifespan,
     )

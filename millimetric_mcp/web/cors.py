@@ -1,7 +1,6 @@
 """CORS for the paths that browsers may call."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import Any
 
 from starlette.datastructures import Headers
 from starlette.middleware.cors import CORSMiddleware
@@ -13,33 +12,12 @@ from millimetric_mcp.errors import RequestError
 from millimetric_mcp.web.errors import respond
 
 
-@dataclass(frozen=True, slots=True)
-class CorsPolicy:
-    """Which browser pages may call the paths that start with ``prefix``, and how."""
-
-    prefix: str
-    methods: Sequence[str]
-    exposed_headers: Sequence[str]
-    origins: Sequence[str] = ()
-    origin_pattern: str | None = None
-    max_age_s: int = 600
-
-
 class Cors(CORSMiddleware):
-    """Applies a policy; a refused preflight gets an error body."""
+    """Starlette's CORS for paths that start with ``prefix``; a refusal has an error body."""
 
-    def __init__(self, app: ASGIApp, policy: CorsPolicy) -> None:
-        super().__init__(
-            app,
-            allow_origins=policy.origins,
-            allow_origin_regex=policy.origin_pattern,
-            allow_methods=policy.methods,
-            allow_headers=["*"],
-            allow_private_network=True,
-            expose_headers=policy.exposed_headers,
-            max_age=policy.max_age_s,
-        )
-        self._prefix = policy.prefix
+    def __init__(self, app: ASGIApp, /, *, prefix: str, **policy: Any) -> None:  # noqa: ANN401
+        super().__init__(app, allow_headers=["*"], allow_private_network=True, **policy)
+        self._prefix = prefix
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         is_concerned = (

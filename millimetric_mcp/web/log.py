@@ -41,7 +41,7 @@ _OWN_LOGGERS = ("millimetric_mcp", "uvicorn")
 
 
 class LineWriter:
-    """Writes lines to a file descriptor from a thread: a slow or closed one delays nobody.
+    """Writes lines to a file descriptor from a thread: a slow or closed one delays no request.
 
     At ``max_waiting`` lines, further ones are dropped and counted. The count gets its own line.
     """

@@ -19,7 +19,6 @@ from millimetric_mcp.api.app import Backends, build_app
 from millimetric_mcp.api.control import Control, Secrets, open_control
 from millimetric_mcp.api.store import (
     EventStore,
-    Store,
     StoreTarget,
     embedded_target,
     open_event_store,
@@ -37,7 +36,7 @@ PEPPER = b"a pepper for tests only"
 IP_SALT = b"a salt for tests only"
 
 
-RunApi = Callable[[Store], AbstractAsyncContextManager["Api"]]
+RunApi = Callable[[EventStore], AbstractAsyncContextManager["Api"]]
 
 
 @dataclass
@@ -131,8 +130,8 @@ async def api(
 
 
 @dataclass
-class StoreDouble:
-    """A `Store` that is a list, finds nothing, or raises ``fault`` at every call."""
+class StoreDouble(EventStore):
+    """A store that is a list, finds nothing, or raises ``fault`` at every call."""
 
     events: list[StoredEvent] = field(default_factory=list)
     fault: Exception | None = None
@@ -184,7 +183,9 @@ async def quick_api(control_dsn: str, api_settings: ApiSettings) -> AsyncIterato
 
 
 @asynccontextmanager
-async def _run_api(store: Store, control_dsn: str, settings: ApiSettings) -> AsyncIterator[Api]:
+async def _run_api(
+    store: EventStore, control_dsn: str, settings: ApiSettings
+) -> AsyncIterator[Api]:
     clock = Clock()
     control = open_control(control_dsn, pepper=PEPPER, ip_salt=IP_SALT)
     log: list[str] = []

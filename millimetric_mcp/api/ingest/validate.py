@@ -1,23 +1,18 @@
 """Parses a request's body or query string as a model of the contract."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json
 
+from millimetric_mcp.contract import validation
 from millimetric_mcp.contract.codes import ErrorCode
 from millimetric_mcp.contract.events import TrackEvent
 from millimetric_mcp.contract.reads import GroupColumn
-from millimetric_mcp.contract.validation import (
-    FieldError,
-    check_timestamp_range,
-    error_details,
-    first_values,
-    list_field_errors,
-)
+from millimetric_mcp.contract.validation import FieldError
 from millimetric_mcp.errors import RequestError
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
@@ -38,7 +33,7 @@ def read_body(model: type[ModelT], body: bytes) -> ModelT:
             from_json(body, allow_inf_nan=False)
     except ValidationError as error:
         raise RequestError.from_field_errors(
-            ErrorCode.INVALID_PAYLOAD, list_field_errors(error)
+            ErrorCode.INVALID_PAYLOAD, validation.list_field_errors(error)
         ) from None
     except ValueError as error:
         invalid = FieldError("", f"Invalid JSON: {error}", "json_invalid")
@@ -57,7 +52,7 @@ def check_times(events: Sequence[TrackEvent], *, now: datetime, in_batch: bool) 
         if event.timestamp is None:
             continue
         try:
-            check_timestamp_range(event.timestamp, now=now)
+            validation.check_timestamp_range(event.timestamp, now=now)
         except ValueError as error:
             field = f"events[{index}].timestamp" if in_batch else "timestamp"
             errors.append(FieldError(field, str(error), "timestamp"))
@@ -65,21 +60,21 @@ def check_times(events: Sequence[TrackEvent], *, now: datetime, in_batch: bool) 
         raise RequestError.from_field_errors(ErrorCode.INVALID_PAYLOAD, errors)
 
 
-def read_params(model: type[ModelT], pairs: Iterable[tuple[str, str]]) -> ModelT:
+def read_params(model: type[ModelT], pairs: Sequence[tuple[str, str]]) -> ModelT:
     """Parse a query string; of a repeated parameter the first counts.
 
     Raises:
         RequestError: invalid_group_by, else invalid_params.
     """
-    values = dict(first_values(pairs))
+    values = dict(reversed(pairs))
     for name in ("from", "to"):
         if name in values:
             values[name] = _LOST_PLUS.sub("+", values[name])
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        errors = list_field_errors(error)
+        errors = validation.list_field_errors(error)
         if any(wrong.kind == "group_by" for wrong in errors):
-            details = error_details(errors) | {"allowed": list(GroupColumn)}
+            details = validation.error_details(errors) | {"allowed": list(GroupColumn)}
             raise RequestError(ErrorCode.INVALID_GROUP_BY, details=details) from None
         raise RequestError.from_field_errors(ErrorCode.INVALID_PARAMS, errors) from None

@@ -3,13 +3,12 @@
 from millimetric_mcp.api.store.clients import ClientPool
 from millimetric_mcp.api.store.directory import hold_directories
 from millimetric_mcp.api.store.dsn import StoreTarget, embedded_target, parse_store_dsn
-from millimetric_mcp.api.store.event_store import EventStore, Store, open_event_store
+from millimetric_mcp.api.store.event_store import EventStore, open_event_store
 from millimetric_mcp.api.store.migrations import migrate
 
 __all__ = [
     "ClientPool",
     "EventStore",
-    "Store",
     "StoreTarget",
     "embedded_target",
     "hold_directories",
