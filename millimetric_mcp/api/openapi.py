@@ -1,8 +1,10 @@
 """The API's own description: the contract's endpoints, models and codes as OpenAPI 3.1."""
 
 import json
+import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
+from importlib import resources
 from typing import Any
 
 from pydantic import BaseModel
@@ -11,7 +13,7 @@ from pydantic_core import core_schema
 
 from millimetric_mcp import __version__
 from millimetric_mcp.contract.codes import ErrorCode
-from millimetric_mcp.contract.endpoints import ENDPOINTS, HEALTH_PATH, OPENAPI_PATH, Endpoint
+from millimetric_mcp.contract.endpoints import ENDPOINTS, Endpoint
 from millimetric_mcp.contract.keys import SCOPES, Scope
 from millimetric_mcp.contract.reads import GroupColumn
 from millimetric_mcp.contract.validation import check_absolute_url
@@ -20,28 +22,6 @@ Json = dict[str, Any]
 AnyEndpoint = Endpoint[Any, Any]
 
 _SCHEMAS = "#/components/schemas/"
-_DESCRIPTION = """\
-Events in, attribution and statistics out.
-
-Every error body is `{"error": code}`; the code is the contract. Checks run in this order: route \
-and method, key, scope, origin, rate, type and size, body. A path that is not listed answers \
-`404 not_found`, another method `405 method_not_allowed`. Any origin may call `/v1/*` (CORS): \
-the key authorises, and a `pk` key its origins alone. Bodies are JSON in UTF-8 of at most \
-10 MiB (10,485,760 bytes), plain or with `Content-Encoding: gzip` (the inflated size counts); \
-unknown fields and parameters are ignored, known parameters are not empty."""
-
-_DETAILS: Json = {
-    "type": "object",
-    "description": "What is wrong, by field or parameter, and with the whole.",
-    "properties": {
-        "fieldErrors": {
-            "type": "object",
-            "additionalProperties": {"type": "array", "items": {"type": "string"}},
-        },
-        "formErrors": {"type": "array", "items": {"type": "string"}},
-    },
-    "required": ["fieldErrors", "formErrors"],
-}
 _DETAILS_AND_ALLOWED: Json = {
     "allOf": [{"$ref": f"{_SCHEMAS}ErrorDetails"}],
     "properties": {"allowed": {"type": "array", "items": {"enum": list(GroupColumn)}}},
@@ -71,36 +51,20 @@ def render_openapi() -> bytes:
 
 def build_openapi() -> Json:
     """Return the document: every endpoint with each status, header, body and example it has."""
+    document = tomllib.loads((resources.files(__package__) / "openapi.toml").read_text("utf-8"))
+    document["info"]["version"] = __version__
     schemas = _describe_bodies()
     operations = {
         endpoint.path: {endpoint.method.lower(): _describe_operation(endpoint, schemas)}
         for endpoint in ENDPOINTS
     }
-    return {
-        "openapi": "3.1.0",
-        "info": {
-            "title": "Millimetric API",
-            "version": __version__,
-            "description": _DESCRIPTION,
-            "license": {"name": "MIT", "identifier": "MIT"},
-        },
-        "servers": [
-            {"url": "/", "description": "The API that serves this document"},
-            {"url": "http://localhost:8787", "description": "A local API"},
-        ],
-        "paths": operations | _describe_service(),
-        "components": {
-            "schemas": dict(sorted((schemas | _describe_errors()).items())),
-            "securitySchemes": {
-                "key": {
-                    "type": "http",
-                    "scheme": "bearer",
-                    "bearerFormat": "(pk|sk|rk)_(live|test)_<prefix>_<secret>",
-                    "description": "pk: browsers, from their origins; sk: servers; rk: readers.",
-                }
-            },
-        },
-    }
+    for methods in document["paths"].values():
+        failure = _describe_failure(500, [ErrorCode.INTERNAL_ERROR])
+        methods["get"]["responses"]["500"] = failure
+    document["paths"] = operations | document["paths"]
+    schemas |= document["components"]["schemas"] | _describe_errors()
+    document["components"]["schemas"] = dict(sorted(schemas.items()))
+    return document
 
 
 class _BodySchema(GenerateJsonSchema):
@@ -210,7 +174,7 @@ def _describe_failure(status: int, codes: Sequence[ErrorCode]) -> Json:
 
 
 def _describe_errors() -> Json:
-    described: Json = {"ErrorDetails": _DETAILS}
+    described: Json = {}
     for code in ErrorCode:
         extras = _EXTRAS.get(code, {})
         # 503 says how long to wait, 502 does not.
@@ -226,43 +190,6 @@ def _describe_errors() -> Json:
 
 def _error_name(code: ErrorCode) -> str:
     return "Error" + "".join(part.capitalize() for part in code.value.split("_"))
-
-
-def _describe_service() -> Json:
-    """Return the paths beside ``/v1/*``, which need no key."""
-    health = {
-        "200": {"description": "It serves.", "content": _health_body("ok")},
-        "503": {
-            "description": "The event store does not answer.",
-            "content": _health_body("unavailable"),
-        },
-    }
-    any_object = {"application/json": {"schema": {"type": "object"}}}
-    document = {"200": {"description": "OpenAPI 3.1.", "content": any_object}}
-    paths = (
-        (HEALTH_PATH, "health", "Liveness and readiness.", health),
-        (OPENAPI_PATH, "openapi", "This document.", document),
-    )
-    return {
-        path: {
-            "get": {
-                "operationId": name,
-                "tags": ["service"],
-                "summary": summary,
-                "security": [],
-                "responses": responses
-                | {"500": _describe_failure(500, [ErrorCode.INTERNAL_ERROR])},
-            }
-        }
-        for path, name, summary, responses in paths
-    }
-
-
-def _health_body(state: str) -> Json:
-    names = ["status", "store"]
-    properties = {name: {"const": state} for name in names}
-    schema = {"type": "object", "properties": properties, "required": names}
-    return _as_json(schema, dict.fromkeys(names, state))
 
 
 def _as_json(schema: Json, example: Mapping[str, Any]) -> Json:
