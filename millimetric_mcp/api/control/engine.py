@@ -9,7 +9,7 @@ import os
 import re
 import sqlite3
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -71,20 +71,17 @@ def parse_dsn(dsn: str | URL) -> URL:
         url = make_url(dsn)
     except (ArgumentError, ValueError):
         raise _dsn_error("is not a DSN. Write sqlite:///FILE or postgresql://…") from None
+    is_timeout = _SECONDS.fullmatch(str(url.query.get("timeout", 0)))
     match url.drivername.partition("+")[0]:
         case "sqlite" if url.database in {None, "", ":memory:"}:
             raise _dsn_error("must name a file, such as sqlite:////srv/millimetric/control.sqlite3")
-        case "sqlite" if not _is_timeout_alone(url.query):
+        case "sqlite" if url.query.keys() - {"timeout"} or not is_timeout:
             raise _dsn_error("the only parameter allowed after the file name is timeout, in s")
         case "sqlite":
             return url.set(drivername="sqlite+pysqlite")
         case "postgresql" | "postgres":
             return url.set(drivername="postgresql+psycopg")
     raise _dsn_error("must begin with sqlite:/// or postgresql://")
-
-
-def _is_timeout_alone(query: Mapping[str, object]) -> bool:
-    return not query.keys() - {"timeout"} and bool(_SECONDS.fullmatch(str(query.get("timeout", 0))))
 
 
 def open_database(url: URL) -> Database:
@@ -96,9 +93,8 @@ def open_database(url: URL) -> Database:
         SettingsError: the driver is missing, or the SQLite file can't be opened.
         StoreUnavailable: the SQLite file is not a database, or is locked.
     """
-    if url.drivername.startswith("sqlite"):
-        return Database(_make_sqlite_engine(url))
-    return Database(_make_postgres_engine(url))
+    is_sqlite = url.drivername.startswith("sqlite")
+    return Database(_make_sqlite_engine(url) if is_sqlite else _make_postgres_engine(url))
 
 
 def _dsn_error(sentence: str) -> SettingsError:

@@ -4,27 +4,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from sqlalchemy import (
-    JSON,
-    BigInteger,
-    Column,
-    Connection,
-    Dialect,
-    Enum,
-    ForeignKey,
-    Index,
-    Integer,
-    LargeBinary,
-    MetaData,
-    String,
-    Table,
-    TypeDecorator,
-    func,
-    insert,
-    inspect,
-    select,
-    text,
-)
+import sqlalchemy as sa
 
 from millimetric_mcp.contract.keys import KeyEnv, KeyKind
 from millimetric_mcp.contract.validation import EPOCH
@@ -33,78 +13,78 @@ from millimetric_mcp.errors import SettingsError
 _MICROSECOND = timedelta(microseconds=1)
 
 
-class Time(TypeDecorator[datetime]):
+class Time(sa.TypeDecorator[datetime]):
     """A UTC time, stored as whole microseconds since 1970: the same in every database."""
 
-    impl = BigInteger
+    impl = sa.BigInteger
     cache_ok = True
 
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> int | None:  # noqa: ARG002
+    def process_bind_param(self, value: datetime | None, dialect: sa.Dialect) -> int | None:  # noqa: ARG002
         return None if value is None else (value - EPOCH) // _MICROSECOND
 
-    def process_result_value(self, value: int | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
+    def process_result_value(self, value: int | None, dialect: sa.Dialect) -> datetime | None:  # noqa: ARG002
         return None if value is None else EPOCH + value * _MICROSECOND
 
 
-def _text_of(values: type[StrEnum]) -> Enum:
+def _text_of(values: type[StrEnum]) -> sa.Enum:
     """Return the type of a column that holds the enum's values as plain text."""
     texts = [member.value for member in values]
-    return Enum(
+    return sa.Enum(
         values, native_enum=False, length=max(map(len, texts)), values_callable=lambda _: texts
     )
 
 
-_metadata = MetaData()
+_metadata = sa.MetaData()
 
-_schema_version = Table(
+_schema_version = sa.Table(
     "millimetric_schema",
     _metadata,
-    Column("version", Integer, primary_key=True, autoincrement=False),
+    sa.Column("version", sa.Integer, primary_key=True, autoincrement=False),
 )
 
-deployment = Table(
+deployment = sa.Table(
     "millimetric_deployment",
     _metadata,
-    Column("name", String(32), primary_key=True),
-    Column("fingerprint", String(64), nullable=False),
+    sa.Column("name", sa.String(32), primary_key=True),
+    sa.Column("fingerprint", sa.String(64), nullable=False),
 )
 
-projects = Table(
+projects = sa.Table(
     "millimetric_projects",
     _metadata,
-    Column("id", BigInteger, primary_key=True, autoincrement=False),
-    Column("name", String(64), nullable=False, unique=True),
-    Column("retention_days", Integer),
-    Column("created_at", Time, nullable=False),
+    sa.Column("id", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("name", sa.String(64), nullable=False, unique=True),
+    sa.Column("retention_days", sa.Integer),
+    sa.Column("created_at", Time, nullable=False),
 )
 
-keys = Table(
+keys = sa.Table(
     "millimetric_keys",
     _metadata,
-    Column("prefix", String(8), primary_key=True),
-    Column("kind", _text_of(KeyKind), nullable=False),
-    Column("env", _text_of(KeyEnv), nullable=False),
-    Column("project_id", BigInteger, ForeignKey(projects.c.id), nullable=False),
-    Column("origins", JSON, nullable=False),
-    Column("secret_hash", LargeBinary(32), nullable=False),
-    Column("created_at", Time, nullable=False),
-    Column("revoked_at", Time),
+    sa.Column("prefix", sa.String(8), primary_key=True),
+    sa.Column("kind", _text_of(KeyKind), nullable=False),
+    sa.Column("env", _text_of(KeyEnv), nullable=False),
+    sa.Column("project_id", sa.BigInteger, sa.ForeignKey(projects.c.id), nullable=False),
+    sa.Column("origins", sa.JSON, nullable=False),
+    sa.Column("secret_hash", sa.LargeBinary(32), nullable=False),
+    sa.Column("created_at", Time, nullable=False),
+    sa.Column("revoked_at", Time),
 )
 
-deletions = Table(
+deletions = sa.Table(
     "millimetric_forgets",
     _metadata,
-    Column("id", String(32), primary_key=True),
-    Column("project_id", BigInteger, ForeignKey(projects.c.id), nullable=False),
-    Column("user_hash", LargeBinary(32), nullable=False),
-    Column("cutoff", Time, nullable=False),
-    Column("requested_at", Time, nullable=False),
-    Column("claimed_until", Time),
-    Column("completed_at", Time),
-    Column("store", String(36)),
+    sa.Column("id", sa.String(32), primary_key=True),
+    sa.Column("project_id", sa.BigInteger, sa.ForeignKey(projects.c.id), nullable=False),
+    sa.Column("user_hash", sa.LargeBinary(32), nullable=False),
+    sa.Column("cutoff", Time, nullable=False),
+    sa.Column("requested_at", Time, nullable=False),
+    sa.Column("claimed_until", Time),
+    sa.Column("completed_at", Time),
+    sa.Column("store", sa.String(36)),
 )
 _is_pending = deletions.c.completed_at.is_(None)
-Index(
+sa.Index(
     "millimetric_forgets_pending",
     deletions.c.requested_at,
     sqlite_where=_is_pending,
@@ -112,28 +92,28 @@ Index(
 )
 
 
-def _add_store_to_deletions(connection: Connection) -> None:
+def _add_store_to_deletions(connection: sa.Connection) -> None:
     # A deletion of a database without the column belongs to any store.
-    columns = {column["name"] for column in inspect(connection).get_columns(deletions.name)}
+    columns = {column["name"] for column in sa.inspect(connection).get_columns(deletions.name)}
     if deletions.c.store.name not in columns:
-        connection.execute(text(f"ALTER TABLE {deletions.name} ADD COLUMN store VARCHAR(36)"))
+        connection.execute(sa.text(f"ALTER TABLE {deletions.name} ADD COLUMN store VARCHAR(36)"))
 
 
-_MIGRATIONS: tuple[Callable[[Connection], None], ...] = (
+_MIGRATIONS: tuple[Callable[[sa.Connection], None], ...] = (
     _metadata.create_all,
     _add_store_to_deletions,
 )
 
 
-def upgrade_schema(connection: Connection) -> None:
+def upgrade_schema(connection: sa.Connection) -> None:
     """Run the migrations that the database lacks; the caller holds the write lock.
 
     Raises:
         SettingsError: a newer version of this package created the database.
     """
     version = 0
-    if inspect(connection).has_table(_schema_version.name):
-        version = connection.scalar(select(func.max(_schema_version.c.version))) or 0
+    if sa.inspect(connection).has_table(_schema_version.name):
+        version = connection.scalar(sa.select(sa.func.max(_schema_version.c.version))) or 0
     if version > len(_MIGRATIONS):
         sentence = (
             "--control / MILLIMETRIC_CONTROL: a newer millimetric-mcp created this database. "
@@ -142,4 +122,4 @@ def upgrade_schema(connection: Connection) -> None:
         raise SettingsError([sentence])
     for number, migrate in enumerate(_MIGRATIONS[version:], start=version + 1):
         migrate(connection)
-        connection.execute(insert(_schema_version).values(version=number))
+        connection.execute(sa.insert(_schema_version).values(version=number))

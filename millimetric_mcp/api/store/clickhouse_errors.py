@@ -5,12 +5,7 @@ After a server's error that is in neither table below, it is unknown whether the
 """
 
 from clickhouse_connect.driver.exceptions import Error, ProgrammingError
-from urllib3.exceptions import (
-    ConnectTimeoutError,
-    MaxRetryError,
-    NewConnectionError,
-    SSLError,
-)
+from urllib3 import exceptions as http
 
 from millimetric_mcp.api.store.dsn import StoreTarget
 from millimetric_mcp.errors import StoreError, StoreRefused, StoreUnavailable, StoreUncertain
@@ -74,15 +69,15 @@ _SERVER_ERRORS = frozenset(
 """No statement is written until the server's state, or its configuration, changes."""
 
 _LOGIN_ERRORS = frozenset({192, 193, 194, 195, 516})
-_UNREACHABLE = (NewConnectionError, ConnectTimeoutError)
+_UNREACHABLE = (http.NewConnectionError, http.ConnectTimeoutError)
 
 
 def as_store_error(error: Exception, *, embedded: bool) -> StoreError:
     """Return the `StoreError` for an error of the client, whose text is never quoted."""
-    if embedded:
-        return _as_embedded_error(error)
     code = _code(error)
-    if code in _STATEMENT_ERRORS:
+    if embedded and code is None and isinstance(error, ProgrammingError):
+        return StoreUnavailable("the event store is closed")
+    if embedded or code in _STATEMENT_ERRORS:
         return StoreRefused(f"the event store refused the statement ({error_name(error)})")
     if code in _SERVER_ERRORS:
         return StoreUnavailable(
@@ -95,12 +90,6 @@ def as_store_error(error: Exception, *, embedded: bool) -> StoreError:
     return StoreUncertain("the event store did not answer")
 
 
-def _as_embedded_error(error: Exception) -> StoreError:
-    if isinstance(error, ProgrammingError) and error.code is None:
-        return StoreUnavailable("the event store is closed")
-    return StoreRefused(f"the event store refused the statement ({error_name(error)})")
-
-
 def as_connection_error(error: Exception, target: StoreTarget) -> StoreUnavailable:
     """Return the error for a failed connection: a sentence for the operator, without passwords."""
     store, reason = f"the event store at {target.address}", _reason(error)
@@ -108,7 +97,7 @@ def as_connection_error(error: Exception, target: StoreTarget) -> StoreUnavailab
         sentence = f"{store} can't be opened ({error_name(error)})"
     elif _code(error) in _LOGIN_ERRORS:
         sentence = f"{store} refused the user or password of MILLIMETRIC_STORE"
-    elif isinstance(reason, SSLError):
+    elif isinstance(reason, http.SSLError):
         sentence = f"{store} can't be reached by TLS: check clickhouses:// and the certificate"
     elif _code(error) is not None:
         sentence = f"{store} refused the connection ({error_name(error)})"
@@ -132,4 +121,4 @@ def _code(error: Exception) -> int | None:
 
 def _reason(error: Exception) -> BaseException | None:
     cause = error.__cause__
-    return cause.reason if isinstance(cause, MaxRetryError) else cause
+    return cause.reason if isinstance(cause, http.MaxRetryError) else cause

@@ -15,11 +15,7 @@ from clickhouse_connect.driver.httputil import get_pool_manager_options
 from urllib3 import BaseHTTPResponse, PoolManager
 from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError
 
-from millimetric_mcp.api.store.clickhouse_errors import (
-    as_connection_error,
-    as_store_error,
-    error_name,
-)
+from millimetric_mcp.api.store import clickhouse_errors
 from millimetric_mcp.api.store.dsn import StoreTarget
 
 CONNECT_TIMEOUT_S = 5
@@ -62,14 +58,15 @@ class ClientPool:
             StoreRefused: nothing was done: the store refused the statement.
             StoreUncertain: the connection broke or timed out after the statement was sent.
         """
-        client = self._client(0 if self.target.embedded else timeout_s)
+        embedded = self.target.embedded
+        client = self._client(0 if embedded else timeout_s)
         try:
             return work(client)
         except Exception as error:
-            _log.error("store: %s", error_name(error))
-            if self.target.embedded:
+            _log.error("store: %s", clickhouse_errors.error_name(error))
+            if embedded:
                 self._drop(client)
-            raise as_store_error(error, embedded=self.target.embedded) from error
+            raise clickhouse_errors.as_store_error(error, embedded=embedded) from error
 
     def query(
         self, statement: str, values: Mapping[str, Any] | None = None
@@ -108,7 +105,7 @@ class ClientPool:
                 return _connect_embedded(self.target)
             return _connect_server(self.target, self._connections, timeout_s)
         except (ClickHouseError, ValueError, LookupError) as error:
-            failure = as_connection_error(error, self.target)
+            failure = clickhouse_errors.as_connection_error(error, self.target)
             if self._clients:  # the first failure ends the start, and is shown there
                 _log.error("store: %s", failure)
             raise failure from error

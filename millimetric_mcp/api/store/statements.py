@@ -1,6 +1,6 @@
 """The statements under ``sql/``, filled in: names from our own lists, values always bound."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import cache
 from importlib import resources
@@ -8,17 +8,9 @@ from string import Template
 from typing import Any, NamedTuple, TypeAlias
 
 from millimetric_mcp.api.store.dsn import EVENTS, StoreTarget
+from millimetric_mcp.contract import reads, validation
 from millimetric_mcp.contract.columns import SHOWN_COLUMNS
-from millimetric_mcp.contract.reads import (
-    FILTERS,
-    Breakdown,
-    Interval,
-    Metric,
-    QueryParams,
-    SourcesParams,
-    StatsParams,
-    WindowParams,
-)
+from millimetric_mcp.contract.reads import FILTERS, Interval, WindowParams
 from millimetric_mcp.contract.validation import EPOCH
 
 _DAY_MS = 86_400_000
@@ -76,7 +68,7 @@ def compose(project_id: int, params: WindowParams) -> Statement:
 
 
 def _compose_sources(asked: Asked) -> Statement:
-    is_by_source = asked.pop("breakdown") is Breakdown.SOURCE
+    is_by_source = asked.pop("breakdown") is reads.Breakdown.SOURCE
     columns = ("source",) if is_by_source else ("source", "medium")
     limit = asked.pop("limit")
     parts = _compose_parts(asked, columns=("source", "medium"), has_visitors=True)
@@ -98,7 +90,7 @@ def _compose_sources(asked: Asked) -> Statement:
 def _compose_stats(asked: Asked) -> Statement:
     columns = tuple(column.value for column in asked.pop("group_by"))
     interval, limit = asked.pop("interval"), asked.pop("limit")
-    has_visitors = asked.pop("metric") is Metric.UNIQUES
+    has_visitors = asked.pop("metric") is reads.Metric.UNIQUES
     parts = _compose_parts(asked, columns=columns, has_visitors=has_visitors, interval=interval)
     keys = ("bucket", *columns) if interval else columns
     metric = _compose_visitors() if has_visitors else "sum(part_events)"
@@ -118,35 +110,26 @@ def _compose_stats(asked: Asked) -> Statement:
 
 def _compose_query(asked: Asked) -> Statement:
     names = tuple(column.name for column in SHOWN_COLUMNS)
-    filters = _take_filters(asked)
-    text = _read("query").substitute(
-        events=EVENTS, columns=", ".join(names), filters=filters.conditions
-    )
+    filters, conditions = _take_filters(asked)
+    text = _read("query").substitute(events=EVENTS, columns=", ".join(names), filters=conditions)
     limit = asked.pop("limit")
     window = {"from_ms": to_ms(asked.pop("from_")), "to_ms": to_ms(asked.pop("to"))}
-    return Statement(text, {**window, **filters.values, "limit": limit}, names, max_rows=limit)
+    return Statement(text, {**window, **filters, "limit": limit}, names, max_rows=limit)
 
 
 _COMPOSERS: Mapping[type[WindowParams], Callable[[Asked], Statement]] = {
-    SourcesParams: _compose_sources,
-    StatsParams: _compose_stats,
-    QueryParams: _compose_query,
+    reads.SourcesParams: _compose_sources,
+    reads.StatsParams: _compose_stats,
+    reads.QueryParams: _compose_query,
 }
 
 
-class _Filters(NamedTuple):
-    """The filters that were given, as conditions; the values have the parameters' names."""
-
-    conditions: str
-    values: Mapping[str, str]
-    columns: frozenset[str]
-
-
-def _take_filters(asked: Asked) -> _Filters:
-    given = {name: asked.pop(name) for name in FILTERS if name in asked}
-    values = {name: value for name, value in given.items() if value is not None}
-    conditions = (f"\n    AND {FILTERS[name]} = {{{name}:String}}" for name in values)
-    return _Filters("".join(conditions), values, frozenset(FILTERS[name] for name in values))
+def _take_filters(asked: Asked) -> tuple[dict[str, str], str]:
+    """Return the filters that were given, and their conditions."""
+    taken = {name: asked.pop(name) for name in FILTERS if name in asked}
+    given = {name: value for name, value in taken.items() if value is not None}
+    conditions = (f"\n    AND {FILTERS[name]} = {{{name}:String}}" for name in given)
+    return given, "".join(conditions)
 
 
 class _Parts(NamedTuple):
@@ -161,17 +144,18 @@ def _compose_parts(
     asked: Asked, *, columns: Sequence[str], has_visitors: bool, interval: Interval | None = None
 ) -> _Parts:
     """Return the rows of a window by columns and bucket: whole UTC days, and its two ends."""
-    filters = _take_filters(asked)
-    has_days = _has_projection({*columns, *filters.columns}, interval)
+    filters, conditions = _take_filters(asked)
+    used = {*columns, *(FILTERS[name] for name in filters)}
+    has_days = interval is not Interval.HOUR and any(held >= used for held in _PROJECTIONS)
     bucket = [f"{_BUCKETS[interval]} AS bucket"] if interval else []
     measures = [_EVENTS_MEASURE, *([_VISITORS_MEASURE] if has_visitors else [])]
     text = _read("parts").substitute(
         events=EVENTS,
         selected=_list([*bucket, *columns, *measures]).replace("\n", "\n    "),
-        filters=filters.conditions.replace("\n", "\n    "),
+        filters=conditions.replace("\n", "\n    "),
     )
     window = split_window(asked.pop("from_"), asked.pop("to"), has_days=has_days)
-    return _Parts(text, {**window, **filters.values}, is_heavy=not has_days)
+    return _Parts(text, {**window, **filters}, is_heavy=not has_days)
 
 
 def _compose_visitors() -> str:
@@ -180,11 +164,6 @@ def _compose_visitors() -> str:
 
 def _list(selected: Sequence[str]) -> str:
     return "".join(f"\n    {item}," for item in selected).removesuffix(",")
-
-
-def _has_projection(columns: Collection[str], interval: Interval | None) -> bool:
-    """Return whether one projection holds all of the columns, and the buckets are whole days."""
-    return interval is not Interval.HOUR and any(held.issuperset(columns) for held in _PROJECTIONS)
 
 
 def split_window(start: datetime, end: datetime, *, has_days: bool) -> dict[str, Any]:
@@ -212,8 +191,7 @@ def split_window(start: datetime, end: datetime, *, has_days: bool) -> dict[str,
 
 def to_ms(time: datetime) -> int:
     """Return milliseconds since 1970, within the days that ClickHouse's Date has."""
-    elapsed_ms = (time - EPOCH) // timedelta(milliseconds=1)
-    return min(max(elapsed_ms, 0), _MAX_DAY * _DAY_MS)
+    return min(max(validation.to_ms(time), 0), _MAX_DAY * _DAY_MS)
 
 
 @cache
