@@ -43,7 +43,6 @@ from millimetric_mcp.api.store import (
     parse_store_dsn,
 )
 from millimetric_mcp.cli.keys import announce_first_keys
-from millimetric_mcp.cli.serve import read_server_options
 from millimetric_mcp.client.client import MillimetricClient
 from millimetric_mcp.errors import MillimetricError, SettingsError
 from millimetric_mcp.mcp.access import find_caller_by_keys, read_access
@@ -182,9 +181,7 @@ def _add_mcp(api: Starlette, settings: ApiSettings, log: Log) -> ASGIApp:
         read_key=None,
         transport=ASGITransport(_InProcess(api)),
     )
-    server = build_server(
-        find_caller=find_caller_by_keys(client), options=read_server_options(settings)
-    )
+    server = build_server(find_caller=find_caller_by_keys(client), settings=settings)
     access = replace(
         read_access(settings, bind=settings.bind, auth=Auth.PASSTHROUGH),
         check_key=api.state.check_key,

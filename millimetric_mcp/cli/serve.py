@@ -10,9 +10,9 @@ import anyio
 from millimetric_mcp.client.client import MillimetricClient, is_loopback
 from millimetric_mcp.contract.keys import parse_api_key
 from millimetric_mcp.errors import SettingsError
-from millimetric_mcp.mcp.server import Caller, ServerOptions, build_server
+from millimetric_mcp.mcp.server import Caller, build_server
 from millimetric_mcp.mcp.stdio import serve_stdio
-from millimetric_mcp.settings import AnswerSettings, Auth, ServeSettings, Transport, read_settings
+from millimetric_mcp.settings import Auth, ServeSettings, Transport, read_settings
 from millimetric_mcp.web.log import LineWriter, Log, start_log
 
 _log = logging.getLogger(__name__)
@@ -66,9 +66,7 @@ async def _serve(settings: ServeSettings, lines: LineWriter) -> None:
     passthrough = settings.auth is Auth.PASSTHROUGH
     async with _open_client(settings, with_keys=not passthrough) as client:
         if settings.transport is Transport.STDIO:
-            await serve_stdio(
-                build_server(find_caller=_always(client), options=read_server_options(settings))
-            )
+            await serve_stdio(build_server(find_caller=_always(client), settings=settings))
         else:
             await _serve_http(settings, client, lines)
 
@@ -83,7 +81,7 @@ async def _serve_http(
     passthrough = settings.auth is Auth.PASSTHROUGH
     server = build_server(
         find_caller=access.find_caller_by_keys(client) if passthrough else _always(client),
-        options=read_server_options(settings),
+        settings=settings,
     )
     allowed = access.read_access(
         settings,
@@ -106,16 +104,6 @@ def _always(client: MillimetricClient) -> Callable[[object], Caller]:
     """Return a function that finds the same caller in every request."""
     caller = Caller(client)
     return lambda _request: caller
-
-
-def read_server_options(settings: AnswerSettings) -> ServerOptions:
-    """Return the MCP server's options."""
-    return ServerOptions(
-        timezone=settings.timezone,
-        max_result_chars=settings.max_result_chars,
-        read_only=settings.read_only,
-        confirm_destructive=settings.confirm_destructive,
-    )
 
 
 def _open_client(settings: ServeSettings, *, with_keys: bool) -> MillimetricClient:

@@ -52,7 +52,7 @@ async def _read_recent_events(context: ToolContext) -> str:
     answer = await context.client.query(QueryParams(from_=start, to=end, limit=RECENT_EVENTS))
     rows = (present_event(row, _COLUMNS) for row in answer.rows)
     present = ({k: v for k, v in row.items() if v is not None} for row in rows)
-    return _dump(present, max_chars=context.max_result_chars)
+    return _dump(present, max_chars=context.settings.max_result_chars)
 
 
 async def _read_event_names(context: ToolContext) -> str:
@@ -68,7 +68,7 @@ async def _read_event_names(context: ToolContext) -> str:
         }
         for row in answer.rows
     )
-    return _dump(rows, max_chars=context.max_result_chars)
+    return _dump(rows, max_chars=context.settings.max_result_chars)
 
 
 async def _read_rules(_context: ToolContext) -> str:

@@ -31,6 +31,7 @@ from millimetric_mcp.mcp.resources import RESOURCES
 from millimetric_mcp.mcp.tools import TOOLS, find_tool
 from millimetric_mcp.mcp.tools.arguments import parse_arguments
 from millimetric_mcp.mcp.tools.tool import Tool, ToolContext
+from millimetric_mcp.settings import AnswerSettings
 
 if TYPE_CHECKING:
     from millimetric_mcp.client.client import MillimetricClient
@@ -82,26 +83,16 @@ class Caller:
     over_http: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class ServerOptions:
-    """What is the same for every caller. The defaults are those of the settings."""
-
-    timezone: str = "UTC"
-    max_result_chars: int = 48_000
-    read_only: bool = False
-    confirm_destructive: bool = False
-
-
 def build_server(
     *,
     find_caller: Callable[[Any], Caller],
-    options: ServerOptions | None = None,
+    settings: AnswerSettings | None = None,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
     new_id: Callable[[], str] = lambda: str(uuid4()),
     sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
 ) -> Server[Any]:
     """Return the server. ``find_caller`` gets the HTTP request, or None on stdio."""
-    handlers = _Handlers(find_caller, options or ServerOptions(), now, new_id, sleep)
+    handlers = _Handlers(find_caller, settings or AnswerSettings(), now, new_id, sleep)
     server: Server[Any] = Server(
         SERVER_NAME,
         version=__version__,
@@ -162,7 +153,7 @@ class _Handlers:
     """The requests whose answers depend on the caller."""
 
     find_caller: Callable[[Any], Caller]
-    options: ServerOptions
+    settings: AnswerSettings
     now: Callable[[], datetime]
     new_id: Callable[[], str]
     sleep: Callable[[float], Awaitable[None]]
@@ -170,7 +161,7 @@ class _Handlers:
     async def list_tools(
         self, ctx: Context, _params: types.PaginatedRequestParams | None
     ) -> types.ListToolsResult:
-        allowed = list_allowed(self.find_caller(ctx.request), read_only=self.options.read_only)
+        allowed = list_allowed(self.find_caller(ctx.request), read_only=self.settings.read_only)
         return types.ListToolsResult(tools=[publish_tool(tool) for tool in allowed])
 
     async def call_tool(
@@ -179,13 +170,13 @@ class _Handlers:
         caller = self.find_caller(ctx.request)
         tool = find_tool(params.name)
         if tool is None:
-            allowed = list_allowed(caller, read_only=self.options.read_only)
+            allowed = list_allowed(caller, read_only=self.settings.read_only)
             names = ", ".join(tool.name for tool in allowed)
             raise MCPError(types.INVALID_PARAMS, f"There is no such tool; the tools are {names}.")
         context = self._make_context(ctx, caller)
         context.ask = find_ask(ctx, params)
         try:
-            if self.options.read_only and tool.scope is not Scope.READ:
+            if self.settings.read_only and tool.scope is not Scope.READ:
                 raise NotAllowed("this server is read-only: it was started with --read-only")
             result = await tool.run(context, parse_arguments(tool, params.arguments or {}))
         except QuestionPending as pending:
@@ -253,9 +244,7 @@ class _Handlers:
     def _make_context(self, ctx: Context, caller: Caller) -> ToolContext:
         return ToolContext(
             client=caller.client,
-            timezone=self.options.timezone,
-            max_result_chars=self.options.max_result_chars,
-            confirm_destructive=self.options.confirm_destructive,
+            settings=self.settings,
             now=self.now,
             new_id=self.new_id,
             sleep=self.sleep,
@@ -309,13 +298,7 @@ def publish_tool(tool: Tool[Any, Any]) -> types.Tool:
         description=tool.description,
         input_schema=tool.input_schema,
         output_schema=tool.output_schema,
-        annotations=types.ToolAnnotations(
-            title=tool.title,
-            read_only_hint=tool.hints.read_only,
-            destructive_hint=tool.hints.destructive,
-            idempotent_hint=tool.hints.idempotent,
-            open_world_hint=tool.hints.open_world,
-        ),
+        annotations=tool.hints.model_copy(update={"title": tool.title}),
     )
 
 

@@ -14,7 +14,8 @@ import pytest
 from mcp import Client
 
 from millimetric_mcp.client.client import MillimetricClient, RetryTiming
-from millimetric_mcp.mcp.server import Caller, ServerOptions, build_server
+from millimetric_mcp.mcp.server import Caller, build_server
+from millimetric_mcp.settings import AnswerSettings
 
 WRITE_KEY = "sk_test_WRITEKEY_" + "w" * 32
 READ_KEY = "rk_test_READKEY0_" + "r" * 32
@@ -206,7 +207,7 @@ def connect(api):
         ) as client:
             server = build_server(
                 find_caller=lambda _: Caller(client),
-                options=ServerOptions(**options),
+                settings=AnswerSettings(**options),
                 now=lambda: NOW,
                 new_id=lambda: f"id-{next(numbers)}",
                 sleep=sleep,

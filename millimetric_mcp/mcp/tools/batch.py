@@ -5,13 +5,13 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, ConfigDict, Field
+from pydantic import BeforeValidator, Field
 
 from millimetric_mcp.contract.endpoints import BATCH
 from millimetric_mcp.contract.events import MAX_BATCH_EVENTS, MAX_BODY_BYTES, TrackEvent
 from millimetric_mcp.errors import CallError, UncertainWrite
 from millimetric_mcp.mcp.tools.arguments import Arguments
-from millimetric_mcp.mcp.tools.tool import Hints, Tool, ToolContext, ToolData, ToolResult
+from millimetric_mcp.mcp.tools.tool import WRITE_HINTS, Tool, ToolContext, ToolData, ToolResult
 from millimetric_mcp.mcp.tools.wording import quote
 
 MAX_EVENTS = 100_000
@@ -29,15 +29,13 @@ PROGRESS_STEP = 0.001
 
 
 def _drop_descriptions(schema: dict[str, Any]) -> None:
+    # The schema of track_event describes the same fields, and is listed beside this one.
     for field in schema["properties"].values():
         field.pop("description", None)
 
 
-class BatchEvent(TrackEvent):
+class BatchEvent(TrackEvent, extra="forbid", json_schema_extra=_drop_descriptions):
     """One event of a batch. An unknown field is refused."""
-
-    # The schema of track_event describes the same fields, and is listed beside this one.
-    model_config = ConfigDict(extra="forbid", json_schema_extra=_drop_descriptions)
 
 
 def _check_count(value: object) -> object:
@@ -176,6 +174,6 @@ TOOL = Tool(
     params=BatchArguments,
     result=BatchData,
     endpoints=(BATCH,),
-    hints=Hints(read_only=False, destructive=False, idempotent=False, open_world=False),
+    hints=WRITE_HINTS,
     run=_run,
 )

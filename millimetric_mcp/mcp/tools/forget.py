@@ -2,21 +2,19 @@
 
 from typing import Annotated
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
 from millimetric_mcp.contract.endpoints import FORGET, QUERY
 from millimetric_mcp.contract.events import ForgetRequest
 from millimetric_mcp.contract.reads import MAX_QUERY_LIMIT, QueryParams
 from millimetric_mcp.errors import NotAllowed
 from millimetric_mcp.mcp.tools.follow_ups import all_time, attempt
-from millimetric_mcp.mcp.tools.tool import Hints, Tool, ToolContext, ToolData, ToolResult
+from millimetric_mcp.mcp.tools.tool import WRITE_HINTS, Tool, ToolContext, ToolData, ToolResult
 from millimetric_mcp.mcp.tools.wording import count, quote
 
 
-class ForgetArguments(ForgetRequest):
+class ForgetArguments(ForgetRequest, extra="forbid"):
     """The user whose events are deleted."""
-
-    model_config = ConfigDict(extra="forbid")
 
 
 class ForgetData(ToolData):
@@ -28,7 +26,7 @@ class ForgetData(ToolData):
 
 async def _run(context: ToolContext, params: ForgetArguments) -> ToolResult[ForgetData]:
     user = quote(params.user_id)
-    if context.confirm_destructive and context.ask is None:
+    if context.settings.confirm_destructive and context.ask is None:
         raise NotAllowed(
             "this server deletes a user only after a person agreed in the client, and this client "
             "can't ask; use a client that supports elicitation, or start the server without "
@@ -68,6 +66,6 @@ TOOL = Tool(
     params=ForgetArguments,
     result=ForgetData,
     endpoints=(FORGET, QUERY),
-    hints=Hints(read_only=False, destructive=True, idempotent=True, open_world=False),
+    hints=WRITE_HINTS.model_copy(update={"destructive_hint": True, "idempotent_hint": True}),
     run=_run,
 )

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode, JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
@@ -49,15 +48,3 @@ def _inline(node: Any, definitions: dict[str, Any]) -> Any:  # noqa: ANN401 - an
     if isinstance(reference, str):
         node = definitions[reference.removeprefix("#/$defs/")] | _without(node, "$ref")
     return {name: _inline(value, definitions) for name, value in node.items()}
-
-
-def write_input_schema(model: type[BaseModel]) -> dict[str, Any]:
-    """Return the schema of a caller's arguments."""
-    return model.model_json_schema(by_alias=True, schema_generator=FlatJsonSchema)
-
-
-def write_output_schema(model: type[BaseModel]) -> dict[str, Any]:
-    """Return the schema of structured content, whose None values are left out."""
-    return model.model_json_schema(
-        by_alias=True, mode="serialization", schema_generator=FlatJsonSchema
-    )

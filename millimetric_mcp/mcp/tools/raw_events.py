@@ -21,7 +21,6 @@ from millimetric_mcp.mcp.render import (
 )
 from millimetric_mcp.mcp.tools.arguments import SourceName, WindowArguments
 from millimetric_mcp.mcp.tools.read_tool import (
-    READ_HINTS,
     UNTRUSTED,
     ReadData,
     Report,
@@ -29,7 +28,7 @@ from millimetric_mcp.mcp.tools.read_tool import (
     list_filters,
     run_read,
 )
-from millimetric_mcp.mcp.tools.tool import Tool, ToolContext, ToolData
+from millimetric_mcp.mcp.tools.tool import READ_HINTS, Tool, ToolContext, ToolData
 from millimetric_mcp.mcp.tools.wording import count
 from millimetric_mcp.mcp.window import Window
 
@@ -127,7 +126,7 @@ def _choose_cell_chars(
     widths = CELL_CHARS if params.fields else CELL_CHARS[1:]
     for width in widths:
         first = [str(present_event(row, columns, max_cell_chars=width)) for row in events[:1]]
-        if sum(map(len, first)) <= context.max_result_chars / 2:
+        if sum(map(len, first)) <= context.settings.max_result_chars / 2:
             return width
     return widths[-1]
 

@@ -26,7 +26,6 @@ from millimetric_mcp.mcp.render import (
 )
 from millimetric_mcp.mcp.tools.arguments import WindowArguments
 from millimetric_mcp.mcp.tools.read_tool import (
-    READ_HINTS,
     UNTRUSTED,
     ReadData,
     Report,
@@ -34,7 +33,7 @@ from millimetric_mcp.mcp.tools.read_tool import (
     run_read,
     share_timeout,
 )
-from millimetric_mcp.mcp.tools.tool import Tool, ToolContext
+from millimetric_mcp.mcp.tools.tool import READ_HINTS, Tool, ToolContext
 from millimetric_mcp.mcp.tools.wording import count, quote
 from millimetric_mcp.mcp.window import Window
 

@@ -9,17 +9,26 @@ from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
+from mcp_types import ToolAnnotations
 from pydantic import BaseModel, ConfigDict
 
 from millimetric_mcp.contract.endpoints import Endpoint
 from millimetric_mcp.contract.keys import Scope
-from millimetric_mcp.mcp.tools.json_schema import write_input_schema, write_output_schema
+from millimetric_mcp.mcp.tools.json_schema import FlatJsonSchema
+from millimetric_mcp.settings import AnswerSettings
 
 if TYPE_CHECKING:
     from millimetric_mcp.client.client import MillimetricClient
 
 ParamsT = TypeVar("ParamsT", bound=BaseModel)
 DataT = TypeVar("DataT", bound=BaseModel)
+
+READ_HINTS = ToolAnnotations(
+    read_only_hint=True, destructive_hint=False, idempotent_hint=True, open_world_hint=True
+)
+WRITE_HINTS = ToolAnnotations(
+    read_only_hint=False, destructive_hint=False, idempotent_hint=False, open_world_hint=False
+)
 
 
 class ToolData(BaseModel):
@@ -53,9 +62,7 @@ class ToolContext:
     """
 
     client: "MillimetricClient"
-    timezone: str
-    max_result_chars: int
-    confirm_destructive: bool
+    settings: AnswerSettings
     now: Callable[[], datetime]
     new_id: Callable[[], str]
     sleep: Callable[[float], Awaitable[None]]
@@ -72,16 +79,6 @@ class ToolResult(Generic[DataT]):
     data: DataT
 
 
-@dataclass(frozen=True, slots=True)
-class Hints:
-    """The four hints that a client may act on. Every tool sets all of them."""
-
-    read_only: bool
-    destructive: bool
-    idempotent: bool
-    open_world: bool
-
-
 @dataclass(frozen=True)
 class Tool(Generic[ParamsT, DataT]):
     """A tool: its published definition, the endpoints it calls, and ``run``.
@@ -96,7 +93,7 @@ class Tool(Generic[ParamsT, DataT]):
     params: type[ParamsT]
     result: type[DataT]
     endpoints: tuple[Endpoint[Any, Any], ...]
-    hints: Hints
+    hints: ToolAnnotations
     run: Callable[[ToolContext, ParamsT], Awaitable[ToolResult[DataT]]]
     hosted_name: str | None = None
 
@@ -108,9 +105,9 @@ class Tool(Generic[ParamsT, DataT]):
     @cached_property
     def input_schema(self) -> dict[str, Any]:
         """The JSON Schema of the arguments."""
-        return write_input_schema(self.params)
+        return self.params.model_json_schema(schema_generator=FlatJsonSchema)
 
     @cached_property
     def output_schema(self) -> dict[str, Any]:
-        """The JSON Schema of the structured content."""
-        return write_output_schema(self.result)
+        """The JSON Schema of the structured content, whose None values are left out."""
+        return self.result.model_json_schema(mode="serialization", schema_generator=FlatJsonSchema)

@@ -24,7 +24,6 @@ from millimetric_mcp.mcp.render import (
 from millimetric_mcp.mcp.tools.arguments import SourceName, WindowArguments
 from millimetric_mcp.mcp.tools.follow_ups import UNANSWERED, attempt
 from millimetric_mcp.mcp.tools.read_tool import (
-    READ_HINTS,
     UNTRUSTED,
     ReadData,
     Report,
@@ -33,7 +32,7 @@ from millimetric_mcp.mcp.tools.read_tool import (
     share_timeout,
     shorten_note,
 )
-from millimetric_mcp.mcp.tools.tool import Tool, ToolContext
+from millimetric_mcp.mcp.tools.tool import READ_HINTS, Tool, ToolContext
 from millimetric_mcp.mcp.tools.wording import count, quote
 from millimetric_mcp.mcp.window import Window
 

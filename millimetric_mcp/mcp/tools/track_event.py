@@ -2,18 +2,16 @@
 
 from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
 from millimetric_mcp.contract.endpoints import TRACK
 from millimetric_mcp.contract.events import TrackEvent
 from millimetric_mcp.mcp.render import escape_invisible
-from millimetric_mcp.mcp.tools.tool import Hints, Tool, ToolContext, ToolData, ToolResult
+from millimetric_mcp.mcp.tools.tool import WRITE_HINTS, Tool, ToolContext, ToolData, ToolResult
 
 
-class TrackEventArguments(TrackEvent):
+class TrackEventArguments(TrackEvent, extra="forbid"):
     """One event. An unknown field is refused, where the API ignores it."""
-
-    model_config = ConfigDict(extra="forbid")
 
 
 class TrackEventData(ToolData):
@@ -41,6 +39,6 @@ TOOL = Tool(
     params=TrackEventArguments,
     result=TrackEventData,
     endpoints=(TRACK,),
-    hints=Hints(read_only=False, destructive=False, idempotent=False, open_world=False),
+    hints=WRITE_HINTS,
     run=_run,
 )
