@@ -9,15 +9,9 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
+import mcp_types as types
 from mcp.server.context import ServerRequestContext
 from mcp.shared.exceptions import MCPError
-from mcp_types import (
-    CallToolRequestParams,
-    ElicitRequest,
-    ElicitRequestFormParams,
-    ElicitResult,
-    InputRequiredResult,
-)
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from pydantic import ValidationError
 
@@ -37,14 +31,16 @@ class QuestionPending(Exception):
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
-        question = ElicitRequest(
-            params=ElicitRequestFormParams(message=message, requested_schema=_FORM)
+        question = types.ElicitRequest(
+            params=types.ElicitRequestFormParams(message=message, requested_schema=_FORM)
         )
-        self.result = InputRequiredResult(input_requests={_KEY: question}, request_state=_ASKED)
+        self.result = types.InputRequiredResult(
+            input_requests={_KEY: question}, request_state=_ASKED
+        )
 
 
 def find_ask(
-    ctx: Context, params: CallToolRequestParams
+    ctx: Context, params: types.CallToolRequestParams
 ) -> Callable[[WriteQuestion], Awaitable[bool]] | None:
     """Return how to ask the user, or None if the client can't show a form.
 
@@ -59,9 +55,9 @@ def find_ask(
     return partial(_ask_in_request, ctx) if ctx.session.can_send_request else None
 
 
-async def _ask_in_result(params: CallToolRequestParams, write: WriteQuestion) -> bool:
+async def _ask_in_result(params: types.CallToolRequestParams, write: WriteQuestion) -> bool:
     response = (params.input_responses or {}).get(_KEY)
-    if params.request_state != _ASKED or not isinstance(response, ElicitResult):
+    if params.request_state != _ASKED or not isinstance(response, types.ElicitResult):
         raise QuestionPending(await write())
     return response.action == "accept"
 

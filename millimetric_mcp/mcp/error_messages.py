@@ -6,16 +6,9 @@ Nothing from the API is repeated except known error codes, known field names and
 import math
 from collections.abc import Mapping
 
+from millimetric_mcp import errors
 from millimetric_mcp.contract.codes import ErrorCode
-from millimetric_mcp.errors import (
-    ApiError,
-    CallError,
-    InvalidArguments,
-    KeyMissing,
-    MillimetricError,
-    NextStep,
-    NotAllowed,
-)
+from millimetric_mcp.errors import NextStep
 
 DEFAULT_WAIT_S = 5
 
@@ -52,24 +45,24 @@ EXPLANATIONS: Mapping[ErrorCode, str] = {
 """A sentence for every error code."""
 
 
-def explain(error: MillimetricError | None, *, over_http: bool) -> str:
+def explain(error: errors.MillimetricError | None, *, over_http: bool) -> str:
     """Return what happened and what to do next. None is an unexpected error of this server.
 
     ``over_http``: the caller sends its keys with each request.
     """
     match error:
-        case InvalidArguments():
+        case errors.InvalidArguments():
             lines = "\n".join(f"- {line}" for line in error.errors)
             return f"{_open(NextStep.FIX_ARGUMENTS)}:\n{lines}"
-        case NotAllowed():
+        case errors.NotAllowed():
             return f"{_open(NextStep.CONFIGURE)}: {error}."
-        case KeyMissing():
+        case errors.KeyMissing():
             return f"{_open(error.next_step)}: {_advise_key(error.variable, over_http=over_http)}"
-        case ApiError():
+        case errors.ApiError():
             named = f" (fields: {', '.join(error.fields)})" if error.fields else ""
             opening = _open(error.next_step, error.retry_after_s)
             return f"{opening}: {EXPLANATIONS[error.code]}{named}. Code: {error.code}."
-        case CallError():
+        case errors.CallError():
             return f"{_open(error.next_step, error.retry_after_s)}: {str(error).rstrip('.')}."
         case _:
             return f"{_open(NextStep.CONFIGURE)}: this server failed unexpectedly; see its log."

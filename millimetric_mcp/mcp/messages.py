@@ -2,15 +2,7 @@
 
 import json
 
-from mcp_types import (
-    INVALID_REQUEST,
-    PARSE_ERROR,
-    ErrorData,
-    JSONRPCError,
-    JSONRPCMessage,
-    JSONRPCNotification,
-    jsonrpc_message_adapter,
-)
+import mcp_types as types
 from pydantic import ValidationError
 from pydantic_core import from_json
 
@@ -20,11 +12,11 @@ class Unreadable(Exception):
 
     def __init__(self, code: int, sentence: str, request_id: str | int | None) -> None:
         super().__init__(sentence)
-        error = ErrorData(code=code, message=sentence)
-        self.answer = JSONRPCError(jsonrpc="2.0", id=request_id, error=error)
+        error = types.ErrorData(code=code, message=sentence)
+        self.answer = types.JSONRPCError(jsonrpc="2.0", id=request_id, error=error)
 
 
-def read_message(line: bytes) -> JSONRPCMessage:
+def read_message(line: bytes) -> types.JSONRPCMessage:
     """Return the message of a line.
 
     Raises:
@@ -33,14 +25,14 @@ def read_message(line: bytes) -> JSONRPCMessage:
     try:
         found = from_json(line)
     except ValueError as error:
-        raise Unreadable(PARSE_ERROR, str(error), _find_id(line)) from None
+        raise Unreadable(types.PARSE_ERROR, str(error), _find_id(line)) from None
     try:
-        message = jsonrpc_message_adapter.validate_python(found, by_name=False)
+        message = types.jsonrpc_message_adapter.validate_python(found, by_name=False)
     except ValidationError:
-        raise Unreadable(INVALID_REQUEST, "Not a JSON-RPC message", _find_id(line)) from None
-    has_wrong_id = isinstance(message, JSONRPCNotification) and "id" in found
+        raise Unreadable(types.INVALID_REQUEST, "Not a JSON-RPC message", _find_id(line)) from None
+    has_wrong_id = isinstance(message, types.JSONRPCNotification) and "id" in found
     if has_wrong_id and not found["method"].startswith("notifications/"):
-        raise Unreadable(INVALID_REQUEST, "The id must be a string or an integer", None)
+        raise Unreadable(types.INVALID_REQUEST, "The id must be a string or an integer", None)
     return message
 
 

@@ -5,12 +5,7 @@ from dataclasses import dataclass
 from zoneinfo import available_timezones
 
 from millimetric_mcp.contract.validation import is_zone_name
-from millimetric_mcp.mcp.tools.follow_ups import (
-    attempt,
-    last_30_days,
-    list_event_names,
-    list_sources,
-)
+from millimetric_mcp.mcp.tools import follow_ups
 from millimetric_mcp.mcp.tools.tool import ToolContext
 from millimetric_mcp.mcp.tools.wording import quote
 
@@ -64,11 +59,13 @@ class Prompt:
 
 
 async def _complete_event(context: ToolContext) -> Sequence[str]:
-    return await attempt(context, list_event_names(context, *last_30_days(context.now()))) or ()
+    names = follow_ups.list_event_names(context, *follow_ups.last_30_days(context.now()))
+    return await follow_ups.attempt(context, names) or ()
 
 
 async def _complete_source(context: ToolContext) -> Sequence[str]:
-    return await attempt(context, list_sources(context, *last_30_days(context.now()))) or ()
+    sources = follow_ups.list_sources(context, *follow_ups.last_30_days(context.now()))
+    return await follow_ups.attempt(context, sources) or ()
 
 
 async def _complete_timezone(_context: ToolContext) -> Sequence[str]:

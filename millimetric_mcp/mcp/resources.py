@@ -7,18 +7,9 @@ from itertools import accumulate
 
 import mcp_types as types
 
-from millimetric_mcp.contract.reads import (
-    MAX_STATS_LIMIT,
-    GroupColumn,
-    QueryParams,
-    StatsParams,
-)
-from millimetric_mcp.mcp.render import (
-    DEFAULT_EVENT_COLUMNS,
-    MAX_CELL_CHARS,
-    clean,
-    present_event,
-)
+from millimetric_mcp.contract import reads
+from millimetric_mcp.mcp.render.events import DEFAULT_EVENT_COLUMNS, present_event
+from millimetric_mcp.mcp.render.untrusted import MAX_CELL_CHARS, clean
 from millimetric_mcp.mcp.tools.follow_ups import all_time, last_30_days
 from millimetric_mcp.mcp.tools.read_tool import UNTRUSTED
 from millimetric_mcp.mcp.tools.tool import ToolContext
@@ -49,7 +40,7 @@ class Resource:
 
 async def _read_recent_events(context: ToolContext) -> str:
     start, end = all_time(context.now())
-    answer = await context.client.query(QueryParams(from_=start, to=end, limit=RECENT_EVENTS))
+    answer = await context.client.query(reads.QueryParams(from_=start, to=end, limit=RECENT_EVENTS))
     rows = (present_event(row, _COLUMNS) for row in answer.rows)
     present = ({k: v for k, v in row.items() if v is not None} for row in rows)
     return _dump(present, max_chars=context.settings.max_result_chars)
@@ -57,9 +48,9 @@ async def _read_recent_events(context: ToolContext) -> str:
 
 async def _read_event_names(context: ToolContext) -> str:
     start, end = last_30_days(context.now())
-    columns = (GroupColumn.EVENT_NAME,)
+    columns = (reads.GroupColumn.EVENT_NAME,)
     answer = await context.client.stats(
-        StatsParams(from_=start, to=end, group_by=columns, limit=MAX_STATS_LIMIT)
+        reads.StatsParams(from_=start, to=end, group_by=columns, limit=reads.MAX_STATS_LIMIT)
     )
     rows = (
         {

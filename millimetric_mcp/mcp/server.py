@@ -26,7 +26,7 @@ from millimetric_mcp.errors import MillimetricError, NotAllowed, describe_except
 from millimetric_mcp.mcp.elicitation import QuestionPending, find_ask
 from millimetric_mcp.mcp.error_messages import explain
 from millimetric_mcp.mcp.prompts import MAX_COMPLETIONS, PROMPTS, Prompt, choose_completions
-from millimetric_mcp.mcp.render import escape_invisible
+from millimetric_mcp.mcp.render.untrusted import escape_invisible
 from millimetric_mcp.mcp.resources import RESOURCES
 from millimetric_mcp.mcp.tools import TOOLS, find_tool
 from millimetric_mcp.mcp.tools.arguments import parse_arguments

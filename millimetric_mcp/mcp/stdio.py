@@ -15,19 +15,10 @@ from contextlib import contextmanager, suppress
 from typing import Any, BinaryIO, Self
 
 import anyio
+import mcp_types as types
 from anyio.streams.memory import MemoryObjectSendStream
 from mcp.server.lowlevel import Server
 from mcp.shared.message import SessionMessage
-from mcp_types import (
-    CONNECTION_CLOSED,
-    INVALID_REQUEST,
-    ErrorData,
-    JSONRPCError,
-    JSONRPCMessage,
-    JSONRPCNotification,
-    JSONRPCRequest,
-    JSONRPCResponse,
-)
 
 from millimetric_mcp.mcp.messages import Unreadable, read_message
 
@@ -61,7 +52,7 @@ async def _relay_input(
         async for line in _read_lines(os.fdopen(os.dup(0), "rb")):
             try:
                 if len(line) > MAX_LINE_BYTES:
-                    raise Unreadable(INVALID_REQUEST, "The line is longer than 16 MiB", None)
+                    raise Unreadable(types.INVALID_REQUEST, "The line is longer than 16 MiB", None)
                 message = read_message(line)
             except Unreadable as unreadable:
                 await output.send(SessionMessage(unreadable.answer))
@@ -70,8 +61,8 @@ async def _relay_input(
             await send.send(SessionMessage(message))
         with anyio.move_on_after(ANSWER_GRACE_S):
             async for asked in output.wait_for_answers():
-                gone = ErrorData(code=CONNECTION_CLOSED, message="The client is gone")
-                error = JSONRPCError(jsonrpc="2.0", id=asked, error=gone)
+                gone = types.ErrorData(code=types.CONNECTION_CLOSED, message="The client is gone")
+                error = types.JSONRPCError(jsonrpc="2.0", id=asked, error=gone)
                 await send.send(SessionMessage(error))
 
 
@@ -82,8 +73,8 @@ class _Output:
         self._descriptor = descriptor
         self._scope = scope
         self._lock = anyio.Lock()
-        self._unanswered: set[str | int] = set()
-        self._asked: set[str | int] = set()
+        self._unanswered: set[types.RequestId | None] = set()
+        self._asked: set[types.RequestId | None] = set()
         self._changed = anyio.Event()
 
     async def send(self, item: SessionMessage, /) -> None:
@@ -94,10 +85,11 @@ class _Output:
                 await self._write(memoryview(text.encode()))
         except BrokenPipeError:  # the client closed its end
             self._scope.cancel()
-        if isinstance(message, JSONRPCRequest):
-            self._asked.add(message.id)
-        elif isinstance(message, JSONRPCResponse | JSONRPCError) and message.id is not None:
-            self._unanswered.discard(message.id)
+        match message:
+            case types.JSONRPCRequest():
+                self._asked.add(message.id)
+            case types.JSONRPCResponse() | types.JSONRPCError():
+                self._unanswered.discard(message.id)
         self._changed.set()
 
     async def _write(self, rest: memoryview) -> None:
@@ -113,17 +105,18 @@ class _Output:
             else:
                 await anyio.wait_writable(self._descriptor)
 
-    def note_read(self, message: JSONRPCMessage) -> None:
-        if isinstance(message, JSONRPCRequest):
-            self._unanswered.add(message.id)
-        elif isinstance(message, JSONRPCResponse | JSONRPCError) and message.id is not None:
-            self._asked.discard(message.id)
-        elif isinstance(message, JSONRPCNotification) and message.method.endswith("/cancelled"):
-            cancelled = (message.params or {}).get("requestId")
-            if isinstance(cancelled, str | int):
+    def note_read(self, message: types.JSONRPCMessage) -> None:
+        match message:
+            case types.JSONRPCRequest():
+                self._unanswered.add(message.id)
+            case types.JSONRPCResponse() | types.JSONRPCError():
+                self._asked.discard(message.id)
+            case types.JSONRPCNotification(
+                method="notifications/cancelled", params={"requestId": str() | int() as cancelled}
+            ):
                 self._unanswered.discard(cancelled)
 
-    async def wait_for_answers(self) -> AsyncIterator[str | int]:
+    async def wait_for_answers(self) -> AsyncIterator[types.RequestId | None]:
         """Yield the server's questions to the client, until the client's requests have answers."""
         while self._asked or self._unanswered:
             if self._asked:
@@ -132,14 +125,14 @@ class _Output:
             self._changed = anyio.Event()
             await self._changed.wait()
 
-    async def aclose(self) -> None:
-        """Do nothing: the descriptor belongs to `_claim_stdout`."""
-
     async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
+
+    async def aclose(self) -> None:
+        """Do nothing: the descriptor belongs to `_claim_stdout`."""
 
 
 @contextmanager

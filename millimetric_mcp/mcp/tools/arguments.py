@@ -16,7 +16,7 @@ from pydantic import (
 
 from millimetric_mcp.contract.validation import FieldError, is_zone_name, list_field_errors
 from millimetric_mcp.errors import InvalidArguments
-from millimetric_mcp.mcp.render import clean
+from millimetric_mcp.mcp.render.untrusted import clean
 from millimetric_mcp.mcp.tools.tool import DataT, ParamsT, Tool
 
 MAX_LISTED_ERRORS = 20

@@ -4,16 +4,8 @@ from collections.abc import Mapping
 from difflib import get_close_matches
 
 from millimetric_mcp.contract.reads import MAX_SOURCES_LIMIT, MAX_STATS_LIMIT
-from millimetric_mcp.mcp.render import escape_invisible
-from millimetric_mcp.mcp.tools.follow_ups import (
-    UNANSWERED,
-    all_time,
-    attempt,
-    find_first_month,
-    find_last_time,
-    list_event_names,
-    list_sources,
-)
+from millimetric_mcp.mcp.render.untrusted import escape_invisible
+from millimetric_mcp.mcp.tools import follow_ups
 from millimetric_mcp.mcp.tools.tool import ToolContext
 from millimetric_mcp.mcp.tools.wording import quote
 from millimetric_mcp.mcp.window import Window
@@ -33,18 +25,18 @@ async def explain_empty_result(
 
     If the API does not answer the follow-up questions, it says that the reason is unknown.
     """
-    found = await attempt(context, _explain(context, window, filters))
-    return found or f"The reason is unknown: {UNANSWERED}."
+    found = await follow_ups.attempt(context, _explain(context, window, filters))
+    return found or f"The reason is unknown: {follow_ups.UNANSWERED}."
 
 
 async def _explain(context: ToolContext, window: Window, filters: Mapping[str, str]) -> str:
     span, event = (window.start_utc, window.end_utc), filters.get("event")
-    names = await list_event_names(context, *span)
+    names = await follow_ups.list_event_names(context, *span)
     if not names:
         return await _explain_window(context)
     if event is not None and event not in names:
         is_complete = len(names) < MAX_STATS_LIMIT
-        if is_complete or await find_last_time(context, *span, event=event) is None:
+        if is_complete or await follow_ups.find_last_time(context, *span, event=event) is None:
             return await _explain_event(context, event, names)
     if not set(filters) - {"event"}:
         return "The window has events, but none that this question is about."
@@ -57,12 +49,12 @@ async def _explain(context: ToolContext, window: Window, filters: Mapping[str, s
 async def _explain_source(context: ToolContext, window: Window, filters: Mapping[str, str]) -> str:
     """Return a sentence if the window lacks the source, or has it below the largest ones."""
     span, source = (window.start_utc, window.end_utc), filters["source"]
-    sources = await list_sources(context, *span)
+    sources = await follow_ups.list_sources(context, *span)
     if not sources:
         return ""
     if source not in sources:
         is_complete = len(sources) < MAX_SOURCES_LIMIT
-        if is_complete or await find_last_time(context, *span, source=source) is None:
+        if is_complete or await follow_ups.find_last_time(context, *span, source=source) is None:
             nearest = _name_nearest("sources", source, sources)
             return f"No event in the window has source {quote(source)}; {nearest}"
     if len(filters) > 1:
@@ -74,8 +66,8 @@ async def _explain_source(context: ToolContext, window: Window, filters: Mapping
 
 
 async def _explain_window(context: ToolContext) -> str:
-    first = await find_first_month(context)
-    last = await find_last_time(context, *all_time(context.now()))
+    first = await follow_ups.find_first_month(context)
+    last = await follow_ups.find_last_time(context, *follow_ups.all_time(context.now()))
     if last is None:
         return "The project has no events at all."
     since = f"The first events are from {first[:7]}, the" if first else "The"
@@ -83,13 +75,13 @@ async def _explain_window(context: ToolContext) -> str:
 
 
 async def _explain_event(context: ToolContext, event: str, names: list[str]) -> str:
-    ever = all_time(context.now())
-    if last := await find_last_time(context, *ever, event=event):
+    ever = follow_ups.all_time(context.now())
+    if last := await follow_ups.find_last_time(context, *ever, event=event):
         return (
             f"Event {quote(event)} exists, but not in this window: "
             f"the newest is from {escape_invisible(last)}."
         )
-    known = await list_event_names(context, *ever) or names
+    known = await follow_ups.list_event_names(context, *ever) or names
     return f"There is no event {quote(event)}; {_name_nearest('events', event, known)}"
 
 

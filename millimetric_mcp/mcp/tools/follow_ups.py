@@ -7,16 +7,7 @@ from typing import TypeVar
 
 import anyio
 
-from millimetric_mcp.contract.reads import (
-    MAX_SOURCES_LIMIT,
-    MAX_STATS_LIMIT,
-    Breakdown,
-    GroupColumn,
-    Interval,
-    QueryParams,
-    SourcesParams,
-    StatsParams,
-)
+from millimetric_mcp.contract import reads
 from millimetric_mcp.contract.validation import EPOCH, MAX_CLOCK_SKEW
 from millimetric_mcp.errors import CallError
 from millimetric_mcp.mcp.tools.tool import ToolContext
@@ -44,22 +35,24 @@ async def attempt(context: ToolContext, question: Awaitable[AnswerT]) -> AnswerT
 
 async def list_event_names(context: ToolContext, start: datetime, end: datetime) -> list[str]:
     """Return the event names of a window, most frequent first."""
-    columns = (GroupColumn.EVENT_NAME,)
-    params = StatsParams(from_=start, to=end, group_by=columns, limit=MAX_STATS_LIMIT)
+    columns = (reads.GroupColumn.EVENT_NAME,)
+    params = reads.StatsParams(from_=start, to=end, group_by=columns, limit=reads.MAX_STATS_LIMIT)
     rows = (await context.client.stats(params)).rows
     return [row.event_name for row in rows if row.event_name]
 
 
 async def list_sources(context: ToolContext, start: datetime, end: datetime) -> list[str]:
     """Return the sources of a window, most events first."""
-    params = SourcesParams(from_=start, to=end, breakdown=Breakdown.SOURCE, limit=MAX_SOURCES_LIMIT)
+    params = reads.SourcesParams(
+        from_=start, to=end, breakdown=reads.Breakdown.SOURCE, limit=reads.MAX_SOURCES_LIMIT
+    )
     return [row.source for row in (await context.client.sources(params)).rows]
 
 
 async def find_first_month(context: ToolContext) -> str | None:
     """Return the start of the month of the very first event, or None without events."""
     start, end = all_time(context.now())
-    params = StatsParams(from_=start, to=end, interval=Interval.MONTH, limit=1)
+    params = reads.StatsParams(from_=start, to=end, interval=reads.Interval.MONTH, limit=1)
     rows = (await context.client.stats(params)).rows
     return rows[0].bucket if rows else None
 
@@ -73,7 +66,7 @@ async def find_last_time(
     source: str | None = None,
 ) -> str | None:
     """Return the time of the newest such event of a window, or None without one."""
-    params = QueryParams(from_=start, to=end, event=event, source=source, limit=1)
+    params = reads.QueryParams(from_=start, to=end, event=event, source=source, limit=1)
     rows = (await context.client.query(params)).rows
     return rows[0].timestamp if rows else None
 

@@ -12,22 +12,10 @@ from millimetric_mcp.contract.endpoints import QUERY
 from millimetric_mcp.contract.events import EventName, ShortId, UserId
 from millimetric_mcp.contract.reads import MAX_QUERY_LIMIT, EventRow, QueryParams
 from millimetric_mcp.contract.validation import format_timestamp, parse_timestamp
-from millimetric_mcp.mcp.render import (
-    DEFAULT_EVENT_COLUMNS,
-    EVENT_COLUMNS,
-    MAX_CELL_CHARS,
-    present_event,
-    render_events,
-)
+from millimetric_mcp.mcp.render import events as render
+from millimetric_mcp.mcp.render.untrusted import MAX_CELL_CHARS
+from millimetric_mcp.mcp.tools import read_tool
 from millimetric_mcp.mcp.tools.arguments import SourceName, WindowArguments
-from millimetric_mcp.mcp.tools.read_tool import (
-    UNTRUSTED,
-    ReadData,
-    Report,
-    WindowData,
-    list_filters,
-    run_read,
-)
 from millimetric_mcp.mcp.tools.tool import READ_HINTS, Tool, ToolContext, ToolData
 from millimetric_mcp.mcp.tools.wording import count
 from millimetric_mcp.mcp.window import Window
@@ -38,12 +26,12 @@ would take more than half of the budget."""
 
 
 def _check_columns(names: tuple[str, ...]) -> tuple[str, ...]:
-    if not names or not set(names) <= set(EVENT_COLUMNS):
-        raise ValueError(f"must be a list of names among {', '.join(EVENT_COLUMNS)}")
+    if not names or not set(names) <= set(render.EVENT_COLUMNS):
+        raise ValueError(f"must be a list of names among {', '.join(render.EVENT_COLUMNS)}")
     return names
 
 
-_COLUMNS_SCHEMA = {"type": "array", "items": {"type": "string", "enum": list(EVENT_COLUMNS)}}
+_COLUMNS_SCHEMA = {"type": "array", "items": {"type": "string", "enum": list(render.EVENT_COLUMNS)}}
 
 
 class RawEventsArguments(WindowArguments):
@@ -60,7 +48,7 @@ class RawEventsArguments(WindowArguments):
     fields: Annotated[
         Annotated[tuple[str, ...], AfterValidator(_check_columns), WithJsonSchema(_COLUMNS_SCHEMA)]
         | None,
-        Field(description=f"Columns; default {', '.join(DEFAULT_EVENT_COLUMNS)}."),
+        Field(description=f"Columns; default {', '.join(render.DEFAULT_EVENT_COLUMNS)}."),
     ] = None
     limit: int = Field(20, strict=True, ge=1, le=MAX_QUERY_LIMIT, description="Most rows.")
 
@@ -80,7 +68,7 @@ else:
     )
 
 
-class RawEventsData(ReadData):
+class RawEventsData(read_tool.ReadData):
     """Events, newest first."""
 
     rows: list[RawEventRow]
@@ -88,27 +76,32 @@ class RawEventsData(ReadData):
 
 async def _find(
     context: ToolContext, params: RawEventsArguments, window: Window
-) -> Report[RawEventsData]:
+) -> read_tool.Report[RawEventsData]:
     question = QueryParams(
-        from_=window.start_utc, to=window.end_utc, limit=params.limit, **list_filters(params)
+        from_=window.start_utc,
+        to=window.end_utc,
+        limit=params.limit,
+        **read_tool.list_filters(params),
     )
     events = (await context.client.query(question)).rows
-    columns = params.fields or DEFAULT_EVENT_COLUMNS
+    columns = params.fields or render.DEFAULT_EVENT_COLUMNS
     max_cell_chars = _choose_cell_chars(context, params, events)
     notes = []
     if max_cell_chars < (CELL_CHARS[0] if params.fields else CELL_CHARS[1]):
         notes.append(f"Values are cut at {max_cell_chars} characters: the first event is long.")
     zone = "; times are UTC" if events and "timestamp" in columns and not window.is_utc else ""
-    return Report(
-        data=RawEventsData(window=WindowData.of(window), rows=[]),
+    return read_tool.Report(
+        data=RawEventsData(window=read_tool.WindowData.of(window), rows=[]),
         rows=[
-            RawEventRow.model_validate(present_event(row, columns, max_cell_chars=max_cell_chars))
+            RawEventRow.model_validate(
+                render.present_event(row, columns, max_cell_chars=max_cell_chars)
+            )
             for row in events
         ],
         receipt=[f"{count(len(events), 'event')}, newest first{zone}. {window.describe()}"],
         notes=notes,
         render=partial(
-            render_events,
+            render.render_events,
             events,
             columns=params.fields,
             max_cell_chars=max_cell_chars,
@@ -122,10 +115,12 @@ async def _find(
 def _choose_cell_chars(
     context: ToolContext, params: RawEventsArguments, events: Sequence[EventRow]
 ) -> int:
-    columns = params.fields or DEFAULT_EVENT_COLUMNS
+    columns = params.fields or render.DEFAULT_EVENT_COLUMNS
     widths = CELL_CHARS if params.fields else CELL_CHARS[1:]
     for width in widths:
-        first = [str(present_event(row, columns, max_cell_chars=width)) for row in events[:1]]
+        first = [
+            str(render.present_event(row, columns, max_cell_chars=width)) for row in events[:1]
+        ]
         if sum(map(len, first)) <= context.settings.max_result_chars / 2:
             return width
     return widths[-1]
@@ -179,11 +174,11 @@ def _write_window(row: EventRow, window: Window, *, later_ms: int) -> str:
 TOOL = Tool(
     name="raw_events",
     title="Raw events",
-    description=f"Single events with their attribution, newest first. {UNTRUSTED}",
+    description=f"Single events with their attribution, newest first. {read_tool.UNTRUSTED}",
     params=RawEventsArguments,
     result=RawEventsData,
     endpoints=(QUERY,),
     hints=READ_HINTS,
-    run=run_read(_find),
+    run=read_tool.run_read(_find),
     hosted_name="query_events",
 )

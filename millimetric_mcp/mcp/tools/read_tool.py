@@ -16,7 +16,8 @@ from pydantic import BaseModel, Field
 from millimetric_mcp.contract.reads import FILTERS
 from millimetric_mcp.contract.validation import format_timestamp
 from millimetric_mcp.errors import NextStep, UpstreamError
-from millimetric_mcp.mcp.render import MAX_MARK_CHARS, Rendered, shorten
+from millimetric_mcp.mcp.render.table import Rendered
+from millimetric_mcp.mcp.render.untrusted import MAX_MARK_CHARS, shorten
 from millimetric_mcp.mcp.tools.arguments import WindowArguments
 from millimetric_mcp.mcp.tools.empty_results import explain_empty_result
 from millimetric_mcp.mcp.tools.tool import ToolContext, ToolData, ToolResult

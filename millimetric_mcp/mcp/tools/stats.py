@@ -6,33 +6,13 @@ from typing import Annotated
 
 from pydantic import Field, ValidationInfo, WithJsonSchema, field_validator
 
+from millimetric_mcp.contract import reads
 from millimetric_mcp.contract.endpoints import STATS
 from millimetric_mcp.contract.events import EventName
-from millimetric_mcp.contract.reads import (
-    MAX_STATS_LIMIT,
-    GroupBy,
-    GroupColumn,
-    Interval,
-    Metric,
-    StatsParams,
-    StatsRow,
-)
-from millimetric_mcp.mcp.render import (
-    check_fillable,
-    describe_cut_buckets,
-    fill_buckets,
-    present,
-    render_stats,
-)
+from millimetric_mcp.mcp.render import stats as render
+from millimetric_mcp.mcp.render.untrusted import present
+from millimetric_mcp.mcp.tools import read_tool
 from millimetric_mcp.mcp.tools.arguments import WindowArguments
-from millimetric_mcp.mcp.tools.read_tool import (
-    UNTRUSTED,
-    ReadData,
-    Report,
-    WindowData,
-    run_read,
-    share_timeout,
-)
 from millimetric_mcp.mcp.tools.tool import READ_HINTS, Tool, ToolContext
 from millimetric_mcp.mcp.tools.wording import count, quote
 from millimetric_mcp.mcp.window import Window
@@ -41,20 +21,22 @@ from millimetric_mcp.mcp.window import Window
 class StatsArguments(WindowArguments):
     """A window, what to count in it, and how to group it."""
 
-    metric: Metric = Field(
-        Metric.COUNT, description="count: events; uniques: distinct visitors, an estimate."
+    metric: reads.Metric = Field(
+        reads.Metric.COUNT, description="count: events; uniques: distinct visitors, an estimate."
     )
     event: EventName | None = Field(None, description="Only this event name, e.g. signup.")
     group_by: Annotated[
-        GroupBy,
-        WithJsonSchema({"type": "array", "items": {"type": "string", "enum": list(GroupColumn)}}),
+        reads.GroupBy,
+        WithJsonSchema(
+            {"type": "array", "items": {"type": "string", "enum": list(reads.GroupColumn)}}
+        ),
         Field(description="Columns of the rows."),
     ] = ()
-    interval: Interval | None = Field(
+    interval: reads.Interval | None = Field(
         None, description="Bucket width, in UTC; weeks begin on Monday; absent: one bucket."
     )
     fill_empty: bool = Field(default=False, strict=True, description="Add zeros for empty buckets.")
-    limit: int = Field(100, strict=True, ge=1, le=MAX_STATS_LIMIT, description="Most rows.")
+    limit: int = Field(100, strict=True, ge=1, le=reads.MAX_STATS_LIMIT, description="Most rows.")
 
     @field_validator("fill_empty")
     @classmethod
@@ -64,45 +46,50 @@ class StatsArguments(WindowArguments):
         return value
 
 
-class StatsData(ReadData):
+class StatsData(read_tool.ReadData):
     """Rows by bucket, then by value; a group column without a value is absent from its row."""
 
-    metric: Metric
+    metric: reads.Metric
     total: int = Field(description="Of the whole window, as the API counts it; no sum of rows.")
-    rows: list[StatsRow]
+    rows: list[reads.StatsRow]
 
 
 @dataclass(frozen=True, slots=True)
 class _Counts:
     """Rows and the total of their window; not complete if the limit cut rows off."""
 
-    rows: list[StatsRow]
+    rows: list[reads.StatsRow]
     total: int
     is_complete: bool
 
 
-async def _find(context: ToolContext, params: StatsArguments, window: Window) -> Report[StatsData]:
+async def _find(
+    context: ToolContext, params: StatsArguments, window: Window
+) -> read_tool.Report[StatsData]:
     start, end = window.start_utc, window.end_utc
     fill = params.interval if params.fill_empty else None
     if fill:
-        check_fillable(fill, start=start, end=end)
-    with share_timeout(context):
+        render.check_fillable(fill, start=start, end=end)
+    with read_tool.share_timeout(context):
         counts = await _fetch(context, params, window)
     rows = counts.rows
     if fill and counts.is_complete:
-        rows = fill_buckets(rows, interval=fill, start=start, end=end)
-    what = "events" if params.metric is Metric.COUNT else "unique visitors (estimate)"
+        rows = render.fill_buckets(rows, interval=fill, start=start, end=end)
+    what = "events" if params.metric is reads.Metric.COUNT else "unique visitors (estimate)"
     of = f" of {quote(params.event)}" if params.event else ""
     about = window.describe(has_buckets=params.interval is not None)
-    return Report(
+    return read_tool.Report(
         data=StatsData(
-            window=WindowData.of(window), metric=params.metric, total=counts.total, rows=[]
+            window=read_tool.WindowData.of(window),
+            metric=params.metric,
+            total=counts.total,
+            rows=[],
         ),
-        rows=[StatsRow.model_validate(present(row)) for row in rows],
+        rows=[reads.StatsRow.model_validate(present(row)) for row in rows],
         receipt=[f"Total {counts.total} {what}{of}; {count(len(rows), 'row')}. {about}"],
         notes=_list_notes(params, window, counts),
         render=partial(
-            render_stats,
+            render.render_stats,
             rows,
             metric=params.metric,
             interval=params.interval,
@@ -115,14 +102,14 @@ async def _find(context: ToolContext, params: StatsArguments, window: Window) ->
 
 async def _fetch(context: ToolContext, params: StatsArguments, window: Window) -> _Counts:
     """Ask for one row more than wanted, to learn whether the limit cuts any off."""
-    question = StatsParams(
+    question = reads.StatsParams(
         from_=window.start_utc,
         to=window.end_utc,
         metric=params.metric,
         group_by=params.group_by,
         interval=params.interval,
         event=params.event,
-        limit=min(params.limit + 1, MAX_STATS_LIMIT),
+        limit=min(params.limit + 1, reads.MAX_STATS_LIMIT),
     )
     answer = await context.client.stats(question)
     rows = answer.rows[: params.limit]
@@ -142,19 +129,19 @@ def _list_notes(params: StatsArguments, window: Window, counts: _Counts) -> list
     if blank:
         notes.append(f"An empty {' or '.join(blank)} means: events without one.")
     if params.fill_empty and not counts.is_complete:
-        cut = "may have cut" if params.limit == MAX_STATS_LIMIT else "cut"
+        cut = "may have cut" if params.limit == reads.MAX_STATS_LIMIT else "cut"
         notes.append(f"The limit {cut} rows off, so empty buckets are not filled.")
     if params.interval:
         notes.append(
-            describe_cut_buckets(params.interval, start=window.start_utc, end=window.end_utc)
+            render.describe_cut_buckets(params.interval, start=window.start_utc, end=window.end_utc)
         )
     return list(filter(None, notes))
 
 
 def _advise_limit(params: StatsArguments) -> str:
     way = (
-        f"raise limit (at most {MAX_STATS_LIMIT})"
-        if params.limit < MAX_STATS_LIMIT
+        f"raise limit (at most {reads.MAX_STATS_LIMIT})"
+        if params.limit < reads.MAX_STATS_LIMIT
         else "narrow the window, or group by fewer columns"
     )
     return f"The limit of {params.limit} rows is reached: {way}."
@@ -165,11 +152,11 @@ TOOL = Tool(
     title="Statistics",
     description="Counts of events or unique visitors (anonymous_id) by columns and buckets of "
     "time, with the total. Rows by bucket, then largest first. Uniques can't be added up: ask "
-    f"for the grouping you need. {UNTRUSTED}",
+    f"for the grouping you need. {read_tool.UNTRUSTED}",
     params=StatsArguments,
     result=StatsData,
     endpoints=(STATS,),
     hints=READ_HINTS,
-    run=run_read(_find),
+    run=read_tool.run_read(_find),
     hosted_name="get_stats",
 )

@@ -14,24 +14,11 @@ from millimetric_mcp.contract.reads import (
     SourceRow,
     SourcesParams,
 )
-from millimetric_mcp.mcp.render import (
-    SourceChange,
-    compare_sources,
-    describe_split,
-    present,
-    render_sources,
-)
+from millimetric_mcp.mcp.render import sources as render
+from millimetric_mcp.mcp.render.untrusted import present
+from millimetric_mcp.mcp.tools import read_tool
 from millimetric_mcp.mcp.tools.arguments import SourceName, WindowArguments
 from millimetric_mcp.mcp.tools.follow_ups import UNANSWERED, attempt
-from millimetric_mcp.mcp.tools.read_tool import (
-    UNTRUSTED,
-    ReadData,
-    Report,
-    WindowData,
-    run_read,
-    share_timeout,
-    shorten_note,
-)
 from millimetric_mcp.mcp.tools.tool import READ_HINTS, Tool, ToolContext
 from millimetric_mcp.mcp.tools.wording import count, quote
 from millimetric_mcp.mcp.window import Window
@@ -59,13 +46,13 @@ class TopSourcesArguments(WindowArguments):
     limit: int = Field(50, strict=True, ge=1, le=MAX_SOURCES_LIMIT, description="Most rows.")
 
 
-class TopSourcesData(ReadData):
+class TopSourcesData(read_tool.ReadData):
     """Sources, most events first."""
 
     breakdown: Breakdown
-    rows: list[SourceChange]
+    rows: list[render.SourceChange]
     splits: list[str] | None = Field(None, description="Paid against other media, in a sentence.")
-    previous_window: WindowData | None = None
+    previous_window: read_tool.WindowData | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +65,8 @@ class _Sources:
 
 async def _find(
     context: ToolContext, params: TopSourcesArguments, window: Window
-) -> Report[TopSourcesData]:
-    with share_timeout(context):
+) -> read_tool.Report[TopSourcesData]:
+    with read_tool.share_timeout(context):
         sources = await _fetch(context, params, window)
         previous = await _fetch(context, params, window.previous()) if params.compare else None
     splits = await _describe_splits(context, params, window, sources)
@@ -91,7 +78,7 @@ async def _find(
         notes.append(f"The window before has no events{of}.")
     rows: Sequence[SourceRow] = sources.rows
     if previous:
-        rows = compare_sources(
+        rows = render.compare_sources(
             sources.rows,
             previous.rows,
             current_is_whole=sources.is_complete,
@@ -103,18 +90,20 @@ async def _find(
     receipt = [f"{count(len(rows), 'row')} by {by}. {window.describe()}"]
     if previous:
         receipt.append(f"Compared with: {window.previous().describe()}")
-    return Report(
+    return read_tool.Report(
         data=TopSourcesData(
-            window=WindowData.of(window),
+            window=read_tool.WindowData.of(window),
             breakdown=params.breakdown,
             rows=[],
             splits=splits or None,
-            previous_window=WindowData.of(window.previous()) if previous else None,
+            previous_window=read_tool.WindowData.of(window.previous()) if previous else None,
         ),
-        rows=[SourceChange.model_validate(present(row)) for row in rows],
+        rows=[render.SourceChange.model_validate(present(row)) for row in rows],
         receipt=[*receipt, *splits],
         notes=notes,
-        render=partial(render_sources, rows, breakdown=params.breakdown, limit_note=limit_note),
+        render=partial(
+            render.render_sources, rows, breakdown=params.breakdown, limit_note=limit_note
+        ),
         is_empty=not sources.rows,
     )
 
@@ -151,7 +140,7 @@ async def _describe_splits(
     if rows is None:
         return [f"How much of {quote(name)} is paid is unknown: {UNANSWERED}."]
     depth = f", by the {MAX_SOURCES_LIMIT} largest rows" if len(rows) == MAX_SOURCES_LIMIT else ""
-    return [shorten_note(context, describe_split(name, rows) + depth)]
+    return [read_tool.shorten_note(context, render.describe_split(name, rows) + depth)]
 
 
 def _advise_limit(params: TopSourcesArguments, sources: _Sources, found: int) -> str:
@@ -170,10 +159,10 @@ TOOL = Tool(
     title="Top sources",
     description="Events, unique visitors (anonymous_id) and paid share by source and medium, most "
     "events first; spells out Facebook's paid/social split. Source internal: a click within the "
-    f"site itself. {UNTRUSTED}",
+    f"site itself. {read_tool.UNTRUSTED}",
     params=TopSourcesArguments,
     result=TopSourcesData,
     endpoints=(SOURCES,),
     hints=READ_HINTS,
-    run=run_read(_find),
+    run=read_tool.run_read(_find),
 )

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from millimetric_mcp.contract.endpoints import TRACK
 from millimetric_mcp.contract.events import TrackEvent
-from millimetric_mcp.mcp.render import escape_invisible
+from millimetric_mcp.mcp.render.untrusted import escape_invisible
 from millimetric_mcp.mcp.tools.tool import WRITE_HINTS, Tool, ToolContext, ToolData, ToolResult
 
 

@@ -1,6 +1,6 @@
 """Parts of sentences that results and prompts share."""
 
-from millimetric_mcp.mcp.render import clean
+from millimetric_mcp.mcp.render.untrusted import clean
 
 MAX_NAME_CHARS = 100
 

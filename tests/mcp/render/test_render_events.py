@@ -9,14 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from millimetric_mcp.contract.reads import EventRow
-from millimetric_mcp.mcp.render import (
+from millimetric_mcp.mcp.render.events import (
     DEFAULT_EVENT_COLUMNS,
     EVENT_COLUMNS,
-    escape_invisible,
+    order_columns,
     present_event,
     render_events,
 )
-from millimetric_mcp.mcp.render.events import order_columns
+from millimetric_mcp.mcp.render.untrusted import escape_invisible
 
 VISITOR = "22721bc7-7615-488d-b307-77debbd78aea"
 OTHER = "e7118135-89a7-475f-bcf3-3733ab838e20"

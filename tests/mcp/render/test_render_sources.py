@@ -8,12 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from millimetric_mcp.contract.reads import Breakdown, SourceRow
-from millimetric_mcp.mcp.render import (
+from millimetric_mcp.mcp.render.sources import (
     compare_sources,
+    describe_change,
     describe_split,
     render_sources,
 )
-from millimetric_mcp.mcp.render.sources import describe_change
 
 BY_MEDIUM, BY_SOURCE = Breakdown.SOURCE_MEDIUM, Breakdown.SOURCE
 

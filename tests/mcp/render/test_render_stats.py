@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 from millimetric_mcp.contract.reads import GroupColumn, Interval, Metric, StatsRow
 from millimetric_mcp.contract.validation import parse_timestamp
 from millimetric_mcp.errors import InvalidArguments, UpstreamError
-from millimetric_mcp.mcp.render import (
+from millimetric_mcp.mcp.render.stats import (
+    MAX_FILLED_ROWS,
     describe_cut_buckets,
     fill_buckets,
     render_stats,
 )
-from millimetric_mcp.mcp.render.stats import MAX_FILLED_ROWS
 
 
 def at(text):

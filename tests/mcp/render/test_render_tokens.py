@@ -11,7 +11,8 @@ import pytest
 from millimetric_mcp.contract.reads import Breakdown
 from millimetric_mcp.contract.validation import format_timestamp
 from millimetric_mcp.demo.generator import generate
-from millimetric_mcp.mcp.render import compare_sources, render_events, render_sources
+from millimetric_mcp.mcp.render.events import render_events
+from millimetric_mcp.mcp.render.sources import compare_sources, render_sources
 
 WINDOW = (
     "Window: 2026-04-16T15:04:27+02:00 to 2026-05-16T15:04:27+02:00 exclusive; "

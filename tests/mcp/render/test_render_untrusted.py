@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from millimetric_mcp.contract.reads import StatsRow
-from millimetric_mcp.mcp.render import clean, escape_invisible, present
+from millimetric_mcp.mcp.render.untrusted import clean, escape_invisible, present
 
 ESCAPES = {
     "line feed": ("a\nb", r"a\nb"),
