@@ -24,15 +24,8 @@ import anyio
 from pydantic import BaseModel
 
 from millimetric_mcp import __version__
-from millimetric_mcp.client.responses import (
-    Failure,
-    WriteEffect,
-    check_sources,
-    check_stats,
-    no_response,
-    read_response,
-    read_result,
-)
+from millimetric_mcp.client import responses
+from millimetric_mcp.client.responses import ApiResponse, Failure, WriteEffect
 from millimetric_mcp.contract import endpoints, events, reads
 from millimetric_mcp.contract.codes import ErrorCode
 from millimetric_mcp.contract.endpoints import Endpoint
@@ -49,13 +42,11 @@ MAX_WAIT_S = 2.0
 """The longest time that one call waits between its attempts, all waits together."""
 FIRST_BACKOFF_S = 0.25
 
-WRITE_KEY_VARIABLE = "MILLIMETRIC_KEY"
-READ_KEY_VARIABLE = "MILLIMETRIC_RK"
-
 ParamsT = TypeVar("ParamsT", bound=BaseModel)
 BodyT = TypeVar("BodyT", bound=events.RequestBody)
 ResultT = TypeVar("ResultT", bound=BaseModel)
 
+Trace = Callable[[str, object], Awaitable[None]] | None
 OnRateLimit = Callable[[CallError], Awaitable[bool]]
 """Waits for ``error.retry_after_s`` (None: unknown), and returns whether to try again."""
 
@@ -185,11 +176,11 @@ class MillimetricClient:
 
     async def sources(self, params: reads.SourcesParams) -> reads.SourcesResult:
         """Return events, visitors and paid share by source, most events first."""
-        return check_sources(await self.get(endpoints.SOURCES, params), params)
+        return responses.check_sources(await self.get(endpoints.SOURCES, params), params)
 
     async def stats(self, params: reads.StatsParams) -> reads.StatsResult:
         """Return one metric by columns and buckets of time, ordered by bucket, then value."""
-        return check_stats(await self.get(endpoints.STATS, params), params)
+        return responses.check_stats(await self.get(endpoints.STATS, params), params)
 
     async def query(self, params: reads.QueryParams) -> reads.QueryResult:
         """Return single events, newest first."""
@@ -255,22 +246,19 @@ class MillimetricClient:
             error = outcome.error
             wait_s = max(timing.backoff_s(failures), error.retry_after_s or 0.0)
             in_time = wait_s <= patience_s and timing.clock() + wait_s < deadline_s
+            is_limited = isinstance(error, ApiError) and error.code is ErrorCode.RATE_LIMITED
             if failures < MAX_ATTEMPTS and outcome.repeatable and in_time:
                 patience_s -= wait_s
                 await timing.sleep(wait_s)
-            elif on_rate_limit and _is_rate_limit(error) and await on_rate_limit(error):
+            elif on_rate_limit and is_limited and await on_rate_limit(error):
                 failures, patience_s, deadline_s = 0, MAX_WAIT_S, timing.clock() + self._timeout_s
             else:
                 raise error
 
     def _key(self, scope: Scope) -> str:
-        key, variable = (
-            (self._read_key, READ_KEY_VARIABLE)
-            if scope is Scope.READ
-            else (self._write_key, WRITE_KEY_VARIABLE)
-        )
+        key = self._read_key if scope is Scope.READ else self._write_key
         if key is None:
-            raise KeyMissing(variable)
+            raise KeyMissing("MILLIMETRIC_RK" if scope is Scope.READ else "MILLIMETRIC_KEY")
         if not key.isascii() or not key.isprintable() or " " in key:
             # It can't be sent in a header, and the error of httpx would quote it.
             raise ApiError(ErrorCode.MALFORMED_API_KEY, status=401)
@@ -293,25 +281,11 @@ class MillimetricClient:
             nonlocal is_sent
             is_sent = is_sent or step.endswith("send_request_headers.started")
 
-        headers = {"Authorization": f"Bearer {key}"}
-        # A read gets half of the time: a dead connection then leaves time for another one.
-        timeout = httpx.Timeout(None, connect=self._connect_timeout_s, read=self._timeout_s / 2)
-        extensions = {}
-        if effect is not None:
-            headers["Content-Type"] = "application/json"
-            timeout.read = None
-            extensions["trace"] = note_sending  # it takes time, so only where it matters
         try:
             with anyio.move_on_after(left_s):
-                async with self._open().stream(
-                    endpoint.method,
-                    self._api_url + endpoint.path,
-                    headers=headers,
-                    timeout=timeout,
-                    extensions=extensions,
-                    **payload,
-                ) as response:
-                    return read_result(endpoint, await read_response(response), effect)
+                trace = note_sending if effect else None
+                response = await self._send(endpoint, payload, key=key, trace=trace)
+                return responses.read_result(endpoint, response, effect)
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError, httpx.PoolTimeout):
             return Failure(self._unreachable(), repeatable=True)
         except httpx.InvalidURL:
@@ -322,9 +296,29 @@ class MillimetricClient:
             pass
         except httpx.HTTPError:
             reason = "The connection to the API broke before the response was complete"
-            return no_response(reason, effect)
+            return responses.no_response(reason, effect)
         reason = f"The API did not answer within {self._timeout_s:g} seconds"
-        return no_response(reason, effect if is_sent else None)
+        return responses.no_response(reason, effect if is_sent else None)
+
+    async def _send(
+        self, endpoint: Endpoint[Any, Any], payload: Mapping[str, Any], *, key: str, trace: Trace
+    ) -> ApiResponse:
+        """Send a request, and return the response. ``trace`` gets the steps of a write."""
+        import httpx  # noqa: PLC0415
+
+        headers = {"Authorization": f"Bearer {key}"}
+        # A read gets half of the time: a dead connection then leaves time for another one.
+        timeout = httpx.Timeout(None, connect=self._connect_timeout_s, read=self._timeout_s / 2)
+        extensions = {}
+        if trace is not None:
+            headers["Content-Type"] = "application/json"
+            timeout.read = None
+            extensions["trace"] = trace  # it takes time, so only where it matters
+        url = self._api_url + endpoint.path
+        async with self._open().stream(
+            endpoint.method, url, headers=headers, timeout=timeout, extensions=extensions, **payload
+        ) as response:
+            return await responses.read_response(response)
 
     def _open(self) -> "httpx.AsyncClient":
         import httpx  # noqa: PLC0415
@@ -357,10 +351,6 @@ class MillimetricClient:
         return UpstreamError(
             f"No connection to the API; {advice} MILLIMETRIC_HOST.", next_step=NextStep.CONFIGURE
         )
-
-
-def _is_rate_limit(error: CallError) -> bool:
-    return isinstance(error, ApiError) and error.code is ErrorCode.RATE_LIMITED
 
 
 def _shift_index(name: str, by: int) -> str:

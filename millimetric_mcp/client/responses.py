@@ -13,17 +13,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from millimetric_mcp.contract import reads
 from millimetric_mcp.contract.codes import ErrorCode
 from millimetric_mcp.contract.columns import NULLABLE_COLUMNS
 from millimetric_mcp.contract.endpoints import Endpoint
 from millimetric_mcp.contract.events import BatchRequest, TrackEvent
-from millimetric_mcp.contract.reads import (
-    Breakdown,
-    SourcesParams,
-    SourcesResult,
-    StatsParams,
-    StatsResult,
-)
 from millimetric_mcp.errors import ApiError, CallError, NextStep, UncertainWrite, UpstreamError
 
 if TYPE_CHECKING:
@@ -166,18 +160,20 @@ def _parse_result(
     return Failure(effect.to_error(reason, next_step=unknown_step))
 
 
-def check_sources(result: SourcesResult, params: SourcesParams) -> SourcesResult:
+def check_sources(result: reads.SourcesResult, params: reads.SourcesParams) -> reads.SourcesResult:
     """Return ``result`` if it answers ``params``.
 
     Raises:
         UpstreamError: it answers another question.
     """
     _check_echo("breakdown", result.breakdown, params.breakdown)
-    columns = ["source", "medium"] if params.breakdown is Breakdown.SOURCE_MEDIUM else ["source"]
+    columns = (
+        ["source", "medium"] if params.breakdown is reads.Breakdown.SOURCE_MEDIUM else ["source"]
+    )
     return result.model_copy(update={"rows": _keep_columns(result.rows, columns, _SOURCE_VALUES)})
 
 
-def check_stats(result: StatsResult, params: StatsParams) -> StatsResult:
+def check_stats(result: reads.StatsResult, params: reads.StatsParams) -> reads.StatsResult:
     """Return ``result`` if it answers ``params``.
 
     Raises:

@@ -39,23 +39,15 @@ from zoneinfo import ZoneInfo, available_timezones
 from millimetric_mcp.contract.validation import EPOCH, cut_to_ms, is_zone_name, parse_timestamp
 from millimetric_mcp.errors import InvalidArguments
 
-__all__ = ["DEFAULT_DAYS", "FORMS", "PERIODS", "Window", "resolve_window"]
-
 ReadT = TypeVar("ReadT")
 
 DEFAULT_DAYS = 30
 END_OF_TIME = datetime(2100, 1, 1, tzinfo=UTC)
+_UNITS = ("week", "month", "quarter", "year")
 PERIODS = (
     "today",
     "yesterday",
-    "this_week",
-    "last_week",
-    "this_month",
-    "last_month",
-    "this_quarter",
-    "last_quarter",
-    "this_year",
-    "last_year",
+    *(f"{which}_{unit}" for unit in _UNITS for which in ("this", "last")),
 )
 FORMS = (
     "ISO 8601, a date, now, a length before now (30m, 24h, 7d, 4w, 3mo, 1y), today, yesterday, "
@@ -66,6 +58,9 @@ FORMS = (
 _UTC_NAMES = frozenset({"UTC", "Etc/UTC", "Zulu", "Etc/Zulu", "UCT", "Etc/UCT", "Universal"})
 _DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 _LOCAL_TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(?::\d\d(?:[.,]\d{1,9})?)?", re.ASCII)
+_ELAPSED = {"m": timedelta(minutes=1), "h": timedelta(hours=1)}
+_DAYS = {"d": 1, "w": 7}
+_MONTHS = {"mo": 1, "y": 12, "month": 1, "quarter": 3, "year": 12}
 _LENGTH = re.compile(r"([1-9]\d{0,4})(m|h|d|w|mo|y)", re.ASCII)
 _EXAMPLE = "7d, 2026-05-16 or last_month"
 _OFFSET = re.compile(r"[+-]\s*\d")
@@ -168,20 +163,13 @@ def resolve_window(from_: str | None, to: str | None, *, timezone: str, now: dat
         end = given_to.end or given_to.start
     else:
         end = (given_from and given_from.end) or clock.now
-    start = given_from.start if given_from else _before(end, days=DEFAULT_DAYS, zone=zone)
+    start = given_from.start if given_from else _go_back(end, DEFAULT_DAYS, "d", zone)
     if start < EPOCH:
         raise _out_of_range("from")
     if start > end:
         ends = f"from is {_show(start, zone)}, to is {_show(end, zone)}"
         raise InvalidArguments([f"from: must not be after to; {ends}"])
-    return Window(
-        start,
-        end,
-        timezone,
-        from_=from_,
-        to=to,
-        includes_running_day=_overlaps_day(start, end, clock),
-    )
+    return Window(start, end, timezone, from_, to, _overlaps_day(start, end, clock))
 
 
 def _attempt(errors: list[str], read: Callable[[], ReadT]) -> ReadT | None:
@@ -226,7 +214,7 @@ def _read_form(text: str, clock: _Clock) -> _Given:
         end = _start_of(after, clock.zone)
         return _Given(_start_of(first, clock.zone), min(end, clock.now))
     if match := _LENGTH.fullmatch(text):
-        return _Given(_before_now(int(match[1]), match[2], clock))
+        return _Given(_go_back(clock.now, int(match[1]), match[2], clock.zone))
     if _DATE.fullmatch(text):
         return _Given(_start_of(date.fromisoformat(text), clock.zone))
     if _LOCAL_TIME.fullmatch(text):
@@ -235,18 +223,13 @@ def _read_form(text: str, clock: _Clock) -> _Given:
     return _Given(parse_timestamp(text))
 
 
-def _before_now(count: int, unit: str, clock: _Clock) -> datetime:
-    if unit in {"m", "h"}:
-        return clock.now - timedelta(minutes=count * (60 if unit == "h" else 1))
-    if unit in {"d", "w"}:
-        return _before(clock.now, days=count * (7 if unit == "w" else 1), zone=clock.zone)
-    local = clock.now.astimezone(clock.zone).replace(tzinfo=None)
-    return _to_utc(_subtract_months(local, count * (12 if unit == "y" else 1)), clock.zone)
-
-
-def _before(moment: datetime, *, days: int, zone: ZoneInfo) -> datetime:
+def _go_back(moment: datetime, count: int, unit: str, zone: ZoneInfo) -> datetime:
+    if unit in _ELAPSED:
+        return moment - count * _ELAPSED[unit]
     local = moment.astimezone(zone).replace(tzinfo=None)
-    return _to_utc(local - timedelta(days), zone)
+    if unit in _DAYS:
+        return _to_utc(local - timedelta(count * _DAYS[unit]), zone)
+    return _to_utc(_subtract_months(local, count * _MONTHS[unit]), zone)
 
 
 def _period(name: str, today: date) -> tuple[date, date]:
@@ -259,7 +242,7 @@ def _period(name: str, today: date) -> tuple[date, date]:
     if unit == "week":
         monday = today - timedelta(days=today.weekday() + (7 if which == "last" else 0))
         return monday, monday + timedelta(days=7)
-    months = {"month": 1, "quarter": 3, "year": 12}[unit]
+    months = _MONTHS[unit]
     midnight = datetime.combine(today, time())
     first = midnight.replace(month=(today.month - 1) // months * months + 1, day=1)
     if which == "last":
@@ -301,16 +284,14 @@ def _to_utc(local: datetime, zone: ZoneInfo) -> datetime:
 
 def _show(moment: datetime, zone: ZoneInfo) -> str:
     local = moment.astimezone(zone)
-    if local.microsecond:
-        text = local.isoformat(timespec="milliseconds")
-    else:
-        text = local.isoformat(timespec="seconds" if local.second else "minutes")
-    return text.removesuffix("+00:00") + "Z" if text.endswith("+00:00") else text
+    finest = "milliseconds" if local.microsecond else "seconds" if local.second else "minutes"
+    return local.isoformat(timespec=finest).replace("+00:00", "Z")
 
 
 def _find_zone(name: str) -> ZoneInfo:
     with suppress(ValueError, OSError, KeyError):
-        return ZoneInfo(name)
+        if is_zone_name(name):
+            return ZoneInfo(name)
     nearest = _find_nearest_zone(name)
     hint = f"did you mean {nearest}?" if nearest else "for example Europe/Berlin"
     raise InvalidArguments([f"timezone: must be an IANA time zone name; {hint}"])

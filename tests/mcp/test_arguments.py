@@ -127,7 +127,7 @@ SHAPES = {"string": 7, "integer": "x", "boolean": "yes", "array": 7, "object": 7
         pytest.param(
             "stats",
             {"timezone": "localtime"},
-            "timezone: must be an IANA time zone name, such as Europe/Berlin",
+            "timezone: must be an IANA time zone name",
             id="this machine's zone",
         ),
     ],

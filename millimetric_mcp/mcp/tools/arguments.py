@@ -5,16 +5,9 @@ from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import Annotated, Any
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    StringConstraints,
-    ValidationError,
-)
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
-from millimetric_mcp.contract.validation import FieldError, is_zone_name, list_field_errors
+from millimetric_mcp.contract.validation import FieldError, list_field_errors
 from millimetric_mcp.errors import InvalidArguments
 from millimetric_mcp.mcp.render.untrusted import clean
 from millimetric_mcp.mcp.tools.tool import DataT, ParamsT, Tool
@@ -34,12 +27,6 @@ class Arguments(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
 
-def _check_zone(value: str) -> str:
-    if not is_zone_name(value):
-        raise ValueError("must be an IANA time zone name, such as Europe/Berlin")
-    return value
-
-
 class WindowArguments(Arguments):
     """The window of time of a read tool. The default is the last 30 days."""
 
@@ -52,9 +39,7 @@ class WindowArguments(Arguments):
     to: str | None = Field(
         None, description="End, exclusive, same forms; default: the named period's end, or now."
     )
-    timezone: Annotated[str, AfterValidator(_check_zone)] | None = Field(
-        None, description="IANA zone of dates and days."
-    )
+    timezone: str | None = Field(None, description="IANA zone of dates and days.")
 
 
 def parse_arguments(tool: Tool[ParamsT, DataT], given: Mapping[str, Any]) -> ParamsT:
