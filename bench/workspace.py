@@ -14,13 +14,7 @@ import httpx
 
 from bench.data import Loading, find_loading, fingerprint_schema, load_store, mark_loaded
 from bench.processes import aside
-from millimetric_mcp.api.control import (
-    FIRST_PROJECT,
-    control_dsn,
-    open_control,
-    prepare_data_dir,
-    resolve_secrets,
-)
+from millimetric_mcp.api.control import FIRST_PROJECT, datadir, open_control
 from millimetric_mcp.contract.keys import KeyEnv, KeyKind
 from millimetric_mcp.demo.processes import Keys, run_api
 from millimetric_mcp.settings import ControlSettings
@@ -170,10 +164,10 @@ class Workspace:
 def make_keys(data_dir: Path) -> tuple[Keys, int]:
     """New keys of the first project, and its id."""
     settings = ControlSettings(data_dir=data_dir)
-    prepare_data_dir(settings)
+    datadir.prepare_data_dir(settings)
     control = open_control(
-        control_dsn(settings, data_dir),
-        pepper=resolve_secrets(settings, data_dir).pepper,
+        datadir.control_dsn(settings, data_dir),
+        pepper=datadir.resolve_secrets(settings, data_dir).pepper,
         ip_salt=None,
     )
     try:

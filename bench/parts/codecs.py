@@ -4,7 +4,7 @@ import re
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 
@@ -58,7 +58,7 @@ def measure(workspace: Workspace) -> Findings:
 
 def weigh_codecs(directory: Path, *, reads: int) -> dict[str, Cost]:
     """The cost of each variant; run it aside."""
-    pool = ClientPool(embedded_target(directory / STORE_DIR, fsync=False))
+    pool = ClientPool(replace(embedded_target(directory / STORE_DIR), fsync=False))
     costs = pool.run(lambda client: _weigh_all(client, reads))
     pool.close()
     return costs

@@ -13,7 +13,7 @@ from bench.parts.batch import prepare_batches
 from bench.processes import aside, settle
 from bench.report import Check, Findings, Table
 from bench.workspace import Workspace
-from millimetric_mcp.api.control import control_dsn, open_control, resolve_secrets
+from millimetric_mcp.api.control import datadir, open_control
 from millimetric_mcp.contract.endpoints import TRACK
 from millimetric_mcp.contract.keys import KeyEnv, KeyKind
 from millimetric_mcp.settings import ControlSettings
@@ -55,8 +55,8 @@ def measure(workspace: Workspace) -> Findings:
 
 def _create_browser_key(data_dir: Path) -> str:
     settings = ControlSettings(data_dir=data_dir)
-    pepper = resolve_secrets(settings, data_dir).pepper
-    control = open_control(control_dsn(settings, data_dir), pepper=pepper, ip_salt=None)
+    pepper = datadir.resolve_secrets(settings, data_dir).pepper
+    control = open_control(datadir.control_dsn(settings, data_dir), pepper=pepper, ip_salt=None)
     try:
         created = control.create_key(
             kind=KeyKind.PK, env=KeyEnv.LIVE, project="flood", origins=[ORIGIN]

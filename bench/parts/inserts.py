@@ -33,7 +33,7 @@ def measure(workspace: Workspace) -> Findings:
 
 def time_inserts(directory: Path, *, repetitions: int) -> Times:
     """The product's own inserts, with nobody beside; run it aside."""
-    target = embedded_target(directory, fsync=True)
+    target = embedded_target(directory)
     targets = {FLUSHED: target, UNFLUSHED: replace(target, database="unflushed", fsync=False)}
     pools = {name: ClientPool(target) for name, target in targets.items()}
     for pool in pools.values():

@@ -21,15 +21,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.supervisors import Multiprocess
 
 from millimetric_mcp.api.app import Backends, build_app
-from millimetric_mcp.api.control import (
-    Control,
-    control_dsn,
-    keep_private,
-    make_private_directory,
-    open_control,
-    prepare_data_dir,
-    resolve_secrets,
-)
+from millimetric_mcp.api.control import Control, datadir, open_control
 from millimetric_mcp.api.ingest.enrich import load_country_lookup
 from millimetric_mcp.api.ingest.pipeline import warm_up
 from millimetric_mcp.api.store import (
@@ -67,9 +59,9 @@ _log = logging.getLogger(__name__)
 
 def run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     """Run the API until SIGTERM or SIGINT, answer what is open, and return 0."""
-    keep_private()
+    datadir.keep_private()
     settings = read_settings(ApiSettings, environ=environ, options=vars(options))
-    data_dir = prepare_data_dir(settings)
+    data_dir = datadir.prepare_data_dir(settings)
     target = resolve_store(settings, data_dir)
     with closing(start_log(settings.log_level)) as lines:
         if settings.workers > 1:
@@ -100,16 +92,13 @@ def _serve_alone(
 def resolve_store(settings: StoreSettings, data_dir: Path) -> StoreTarget:
     """Return the store of the settings, by default the embedded one in the data directory."""
     if settings.store is None:
-        if settings.cluster:
-            raise SettingsError(["--cluster needs a ClickHouse server: --store clickhouse://…"])
-        return embedded_target(
-            data_dir / STORE_DIR,
-            fsync=settings.fsync,
-            memory_mb=settings.store_memory_mb,
-            threads=settings.store_threads,
-        )
-    return parse_store_dsn(
-        settings.store.get_secret_value(),
+        target = embedded_target(data_dir / STORE_DIR)
+    else:
+        target = parse_store_dsn(settings.store.get_secret_value())
+    if settings.cluster and target.embedded:
+        raise SettingsError(["--cluster needs a ClickHouse server: --store clickhouse://…"])
+    return replace(
+        target,
         cluster=settings.cluster,
         fsync=settings.fsync,
         memory_mb=settings.store_memory_mb,
@@ -125,7 +114,7 @@ def create_app() -> ASGIApp:
     """
     settings = read_settings(ApiSettings, environ=os.environ, options={})
     lines = start_log(settings.log_level)
-    data_dir = prepare_data_dir(settings)
+    data_dir = datadir.prepare_data_dir(settings)
     try:
         backends = _open_backends(settings, data_dir, resolve_store(settings, data_dir))
     except MillimetricError as error:
@@ -155,13 +144,13 @@ def _open_backends(settings: ApiSettings, data_dir: Path, target: StoreTarget) -
     control = _open_control(settings, data_dir)
     announce_first_keys(control, data_dir=data_dir, stdout=sys.stdout)
     store = open_event_store(target, max_queued_events=settings.max_queued_events)
-    return Backends(control, store, resolve_secrets(settings, data_dir))
+    return Backends(control, store, datadir.resolve_secrets(settings, data_dir))
 
 
 def _open_control(settings: ApiSettings, data_dir: Path) -> Control:
-    secrets = resolve_secrets(settings, data_dir)
+    secrets = datadir.resolve_secrets(settings, data_dir)
     return open_control(
-        control_dsn(settings, data_dir), pepper=secrets.pepper, ip_salt=secrets.ip_salt
+        datadir.control_dsn(settings, data_dir), pepper=secrets.pepper, ip_salt=secrets.ip_salt
     )
 
 
@@ -217,7 +206,7 @@ def _use_temporary_dir(data_dir: Path) -> None:
     """Use the data directory for temporary files of the engine's client; remove old ones."""
     temporary = data_dir / TEMPORARY_DIR
     rmtree(temporary, ignore_errors=True)
-    make_private_directory(temporary)
+    datadir.make_private_directory(temporary)
     tempfile.tempdir = str(temporary)
 
 

@@ -18,13 +18,8 @@ from millimetric_mcp.api.control import (
     KeySummary,
     NewKey,
     Revocation,
-    control_dsn,
-    find_data_dir,
-    keep_private,
+    datadir,
     open_control,
-    prepare_data_dir,
-    resolve_secrets,
-    write_private_file,
 )
 from millimetric_mcp.contract.keys import KeyEnv, KeyKind, normalise_origin, parse_api_key
 from millimetric_mcp.contract.validation import format_timestamp
@@ -51,14 +46,14 @@ def run(options: Namespace, environ: Mapping[str, str]) -> int:
         StoreUnavailable: the control database failed.
     """
     settings = read_settings(ControlSettings, environ=environ, options=vars(options))
-    keep_private()
+    datadir.keep_private()
     if options.keys_command == "create":
         _check_create_options(options)
-        data_dir = prepare_data_dir(settings)
+        data_dir = datadir.prepare_data_dir(settings)
     else:
-        data_dir = find_data_dir(settings)
-    pepper = resolve_secrets(settings, data_dir).pepper
-    with closing(open_control(control_dsn(settings, data_dir), pepper=pepper)) as control:
+        data_dir = datadir.find_data_dir(settings)
+    pepper = datadir.resolve_secrets(settings, data_dir).pepper
+    with closing(open_control(datadir.control_dsn(settings, data_dir), pepper=pepper)) as control:
         match options.keys_command:
             case "create":
                 return _create(control, options, data_dir)
@@ -119,7 +114,7 @@ def _hand_out(created: Sequence[NewKey], *, data_dir: Path, stdout: TextIO) -> N
         return
     path = data_dir / _name_file(created)
     try:
-        write_private_file(path, f"# Keys of project {project}\n{lines}")
+        datadir.write_private_file(path, f"# Keys of project {project}\n{lines}")
     except OSError as error:
         raise SettingsError([f"can't write {path}: {error.strerror}"]) from None
     try:

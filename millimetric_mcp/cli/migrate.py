@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping
 from contextlib import ExitStack, closing
 
-from millimetric_mcp.api.control import keep_private, prepare_data_dir
+from millimetric_mcp.api.control import datadir
 from millimetric_mcp.api.store import ClientPool, hold_directories, migrate
 from millimetric_mcp.cli.api import resolve_store
 from millimetric_mcp.settings import StoreSettings, read_settings
@@ -18,8 +18,8 @@ def run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
         StoreError: the store can't be reached, it failed, or another process uses it.
     """
     settings = read_settings(StoreSettings, environ=environ, options=vars(options))
-    keep_private()
-    data_dir = prepare_data_dir(settings)
+    datadir.keep_private()
+    data_dir = datadir.prepare_data_dir(settings)
     target = resolve_store(settings, data_dir)
     with ExitStack() as stack:
         stack.enter_context(hold_directories(data_dir, target))

@@ -96,7 +96,7 @@ def bearer(key: str) -> dict[str, str]:
 def engine_target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StoreTarget]:
     """The engine of this run, kept alive by a handle of its own."""
     directory: Path = tmp_path_factory.mktemp("engine")
-    target = embedded_target(directory / "store", fsync=False)
+    target = replace(embedded_target(directory / "store"), fsync=False)
     pool = ClientPool(target)
     pool.run(lambda client: client.command("SELECT 1"))
     yield target

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from millimetric_mcp.api.control import open_control, read_or_make_secret
+from millimetric_mcp.api.control import datadir, open_control
 from millimetric_mcp.cli import main
 from millimetric_mcp.cli.keys import announce_first_keys
 from millimetric_mcp.contract.keys import hash_secret, parse_api_key
@@ -37,7 +37,7 @@ class Keys:
         return json.loads(out)
 
     def open_control(self):
-        return open_control(self._dsn, pepper=read_or_make_secret(self.data_dir / "pepper"))
+        return open_control(self._dsn, pepper=datadir.read_or_make_secret(self.data_dir / "pepper"))
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def test_a_created_key_is_the_one_the_api_finds(keys):
     made = keys.json("create", "--kind", "sk", "--retention-days", "30")
     control = keys.open_control()
     record = control.find_keys([made["prefix"]])[made["prefix"]]
-    pepper = read_or_make_secret(keys.data_dir / "pepper")
+    pepper = datadir.read_or_make_secret(keys.data_dir / "pepper")
     assert record.secret_hash == hash_secret(parse_api_key(made["key"]).secret, pepper=pepper)
     assert record.project == "default"
     assert [kept.days for kept in control.list_retentions()] == [30]
@@ -102,7 +102,7 @@ def test_a_key_is_revoked_when_its_file_can_t_be_written(keys, monkeypatch):
     def fail(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("millimetric_mcp.cli.keys.write_private_file", fail)
+    monkeypatch.setattr("millimetric_mcp.api.control.datadir.write_private_file", fail)
     code, out, err = keys("create", "--kind", "sk")
     assert (code, out) == (2, "")
     assert ".env: No space left on device" in err

@@ -24,12 +24,7 @@ import httpx
 import pytest
 import yaml
 
-from millimetric_mcp.api.control import (
-    control_dsn,
-    open_control,
-    prepare_data_dir,
-    resolve_secrets,
-)
+from millimetric_mcp.api.control import datadir, open_control
 from millimetric_mcp.contract.keys import KeyEnv, KeyKind
 from millimetric_mcp.settings import ControlSettings
 
@@ -274,9 +269,11 @@ class LiveApi:
 
     def create_key(self, kind: str, *, project: str, origins: Sequence[str] = ()) -> str:
         settings = ControlSettings(data_dir=self.data_dir)
-        data_dir = prepare_data_dir(settings)
-        pepper = resolve_secrets(settings, data_dir).pepper
-        with closing(open_control(control_dsn(settings, data_dir), pepper=pepper)) as control:
+        data_dir = datadir.prepare_data_dir(settings)
+        pepper = datadir.resolve_secrets(settings, data_dir).pepper
+        with closing(
+            open_control(datadir.control_dsn(settings, data_dir), pepper=pepper)
+        ) as control:
             made = control.create_key(
                 kind=KeyKind(kind), env=KeyEnv.LIVE, project=project, origins=origins
             )

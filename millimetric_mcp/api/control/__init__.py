@@ -9,17 +9,7 @@ from millimetric_mcp.api.control.database import (
     Revocation,
     open_control,
 )
-from millimetric_mcp.api.control.datadir import (
-    Secrets,
-    control_dsn,
-    find_data_dir,
-    keep_private,
-    make_private_directory,
-    prepare_data_dir,
-    read_or_make_secret,
-    resolve_secrets,
-    write_private_file,
-)
+from millimetric_mcp.api.control.datadir import Secrets
 from millimetric_mcp.api.control.deletions import Deletion, DeletionLog
 
 __all__ = [
@@ -32,13 +22,5 @@ __all__ = [
     "NewKey",
     "Revocation",
     "Secrets",
-    "control_dsn",
-    "find_data_dir",
-    "keep_private",
-    "make_private_directory",
     "open_control",
-    "prepare_data_dir",
-    "read_or_make_secret",
-    "resolve_secrets",
-    "write_private_file",
 ]

@@ -45,24 +45,17 @@ class StoreTarget:
         return f"{EVENTS}_local" if self.cluster else EVENTS
 
 
-def embedded_target(
-    directory: Path, *, fsync: bool = True, memory_mb: int = 1024, threads: int = 0
-) -> StoreTarget:
+def embedded_target(directory: Path) -> StoreTarget:
     """Return the target for an engine in this process, with its data in ``directory``."""
     return StoreTarget(
         dsn=f"{_EMBEDDED_SCHEME}://{directory.resolve()}",
         database=EMBEDDED_DATABASE,
         embedded=True,
         address=str(directory),
-        fsync=fsync,
-        memory_mb=memory_mb,
-        threads=threads,
     )
 
 
-def parse_store_dsn(
-    dsn: str, *, cluster: str | None, fsync: bool, memory_mb: int, threads: int
-) -> StoreTarget:
+def parse_store_dsn(dsn: str) -> StoreTarget:
     """Return the target that a ``MILLIMETRIC_STORE`` value names.
 
     Raises:
@@ -70,10 +63,7 @@ def parse_store_dsn(
     """
     parts = _split(dsn)
     if parts.scheme == _EMBEDDED_SCHEME:
-        if cluster:
-            raise SettingsError(["--cluster: needs a ClickHouse server, not the embedded store"])
-        directory = _read_directory(parts)
-        return embedded_target(directory, fsync=fsync, memory_mb=memory_mb, threads=threads)
+        return embedded_target(_read_directory(parts))
     secure = _SERVER_SCHEMES[parts.scheme]
     return StoreTarget(
         dsn=f"{'https' if secure else 'http'}://{parts.netloc}",
@@ -82,10 +72,6 @@ def parse_store_dsn(
         address=parts.netloc.rpartition("@")[2],
         secure=secure,
         tls_options=_read_tls_options(parts, secure=secure),
-        cluster=cluster,
-        fsync=fsync,
-        memory_mb=memory_mb,
-        threads=threads,
     )
 
 

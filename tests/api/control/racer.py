@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from inspect import isgeneratorfunction
 from pathlib import Path
 
-from millimetric_mcp.api.control import Control, open_control, read_or_make_secret
+from millimetric_mcp.api.control import Control, datadir, open_control
 from millimetric_mcp.contract.keys import KeyEnv, KeyKind
 from millimetric_mcp.errors import SettingsError
 
@@ -85,7 +85,7 @@ def _log_deletion(control: Control, project_id: str) -> str:
 
 
 def make_secret(path: str) -> None:
-    say(read_or_make_secret(Path(path)).decode())
+    say(datadir.read_or_make_secret(Path(path)).decode())
 
 
 def main(action: str, *arguments: str) -> None:

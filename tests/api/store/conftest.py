@@ -13,6 +13,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -69,9 +70,7 @@ class FrontProcess:
         return f"clickhouse://{self.user}:{secret}@127.0.0.1:{self.port}/{database}"
 
     def target(self, database: str, *, cluster: str | None = None) -> StoreTarget:
-        return parse_store_dsn(
-            self.dsn(database), cluster=cluster, fsync=False, memory_mb=1024, threads=0
-        )
+        return replace(parse_store_dsn(self.dsn(database)), cluster=cluster, fsync=False)
 
     def plant(self, *faults: dict[str, Any]) -> None:
         """What happens to the statements to come; instead of what was planted before."""

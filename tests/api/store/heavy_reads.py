@@ -8,6 +8,7 @@ Prints the number of rows of each answer, or the error's type.
 
 import asyncio
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from millimetric_mcp.api.store import ClientPool, embedded_target, open_event_store
@@ -34,7 +35,7 @@ VISITORS_BY_PAGE = StatsParams.model_validate(
 
 
 async def main(directory: Path) -> None:
-    target = embedded_target(directory, memory_mb=MEMORY_MB)
+    target = replace(embedded_target(directory), memory_mb=MEMORY_MB)
     store = open_event_store(target, max_queued_events=1000)
     pool = ClientPool(target)
     await asyncio.to_thread(pool.run, lambda client: client.command(FILL))

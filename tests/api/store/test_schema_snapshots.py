@@ -22,9 +22,7 @@ from millimetric_mcp.api.store.statements import compose_for
 
 SNAPSHOTS = Path(__file__).parents[2] / "snapshots" / "store"
 UPDATE = "MILLIMETRIC_UPDATE_SNAPSHOTS"
-SERVER = parse_store_dsn(
-    "clickhouse://host:8123/millimetric", cluster=None, fsync=True, memory_mb=1024, threads=0
-)
+SERVER = parse_store_dsn("clickhouse://host:8123/millimetric")
 TARGETS = {
     "embedded": embedded_target(Path("/srv/store")),
     "server": SERVER,

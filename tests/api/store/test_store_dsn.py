@@ -1,15 +1,14 @@
-"""What a MILLIMETRIC_STORE value may be, and how a wrong one is told without being shown."""
+"""What a MILLIMETRIC_STORE value may be, and the error for a wrong one, which does not show it."""
 
 import pytest
+from pydantic import SecretStr
 
 from millimetric_mcp.api.store import parse_store_dsn
+from millimetric_mcp.cli.api import resolve_store
 from millimetric_mcp.errors import SettingsError
+from millimetric_mcp.settings import StoreSettings
 
 SECRET = "hunter2-planted"
-
-
-def parse(dsn, *, cluster=None):
-    return parse_store_dsn(dsn, cluster=cluster, fsync=True, memory_mb=1024, threads=0)
 
 
 @pytest.mark.parametrize(
@@ -50,7 +49,7 @@ def parse(dsn, *, cluster=None):
     ],
 )
 def test_a_dsn_is_read_into_its_parts(dsn, opened, database, address, secure):
-    target = parse(dsn)
+    target = parse_store_dsn(dsn)
 
     assert (target.dsn, target.database, target.address, target.secure, target.embedded) == (
         opened,
@@ -62,13 +61,15 @@ def test_a_dsn_is_read_into_its_parts(dsn, opened, database, address, secure):
 
 
 def test_a_target_never_shows_its_password():
-    target = parse(f"clickhouse://mm:{SECRET}@ch.example:8123/shop")
+    target = parse_store_dsn(f"clickhouse://mm:{SECRET}@ch.example:8123/shop")
 
     assert SECRET not in f"{target!r} {target.address}"
 
 
 def test_tls_parameters_reach_the_client():
-    target = parse("clickhouses://mm@ch.example/shop?ca_cert=/etc/ssl/ours.pem&verify=true")
+    target = parse_store_dsn(
+        "clickhouses://mm@ch.example/shop?ca_cert=/etc/ssl/ours.pem&verify=true"
+    )
 
     assert dict(target.tls_options) == {"ca_cert": "/etc/ssl/ours.pem", "verify": "true"}
 
@@ -102,7 +103,7 @@ def test_tls_parameters_reach_the_client():
 )
 def test_the_error_for_an_invalid_dsn_does_not_show_it(dsn, said):
     with pytest.raises(SettingsError) as caught:
-        parse(dsn)
+        parse_store_dsn(dsn)
 
     [fault] = caught.value.errors
     assert fault.startswith("--store / MILLIMETRIC_STORE: ")
@@ -110,6 +111,7 @@ def test_the_error_for_an_invalid_dsn_does_not_show_it(dsn, said):
     assert SECRET not in fault
 
 
-def test_a_cluster_needs_a_server(tmp_path):
-    with pytest.raises(SettingsError, match="--cluster: needs a ClickHouse server"):
-        parse(f"chdb://{tmp_path}", cluster="shop")
+@pytest.mark.parametrize("store", [None, SecretStr("chdb:///srv/store")])
+def test_a_cluster_with_an_embedded_store_is_an_error(tmp_path, store):
+    with pytest.raises(SettingsError, match="--cluster needs a ClickHouse server"):
+        resolve_store(StoreSettings(store=store, cluster="shop"), tmp_path)

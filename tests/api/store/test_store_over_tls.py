@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -40,7 +41,7 @@ def connect(tls_front):
 
     def open_pool(parameters):
         dsn = tls_front.dsn("shop").replace("clickhouse:", "clickhouses:") + parameters
-        target = parse_store_dsn(dsn, cluster=None, fsync=False, memory_mb=1024, threads=0)
+        target = replace(parse_store_dsn(dsn), fsync=False)
         pools.append(ClientPool(target))
         return pools[-1]
 
