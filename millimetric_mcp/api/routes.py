@@ -16,14 +16,9 @@ from starlette.routing import Route
 from millimetric_mcp.api.auth import FindKey, authenticate, authorise, check_origin
 from millimetric_mcp.api.bodies import BodyReader
 from millimetric_mcp.api.control import DeletionLog
-from millimetric_mcp.api.ingest.address import host_of
-from millimetric_mcp.api.ingest.enrich import (
-    IP_HASH_BYTES,
-    CountryLookup,
-    hash_ip,
-    parse_user_agent,
-)
-from millimetric_mcp.api.ingest.pipeline import RequestFacts, build_event, build_identification
+from millimetric_mcp.api.ingest import pipeline
+from millimetric_mcp.api.ingest.enrich import CountryLookup
+from millimetric_mcp.api.ingest.pipeline import build_event
 from millimetric_mcp.api.ingest.validate import check_times, read_params
 from millimetric_mcp.api.ratelimit import RateLimiter
 from millimetric_mcp.api.store import EventStore
@@ -49,7 +44,7 @@ Body: TypeAlias = Mapping[str, Any]
 Handler: TypeAlias = Callable[[Any, Admission], Awaitable[Body]]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Endpoints:
     """A handler for each endpoint that writes, and one for all that read.
 
@@ -114,17 +109,14 @@ class Endpoints:
         self.limiter.take(record.project_id, endpoint)
         return Admission(record, headers, request.client.host if request.client else None)
 
-    def _read_facts(self, admission: Admission) -> RequestFacts:
-        headers, ip, received_at = admission.headers, admission.ip, self.clock()
-        return RequestFacts(
+    def _read_facts(self, admission: Admission) -> pipeline.RequestFacts:
+        return pipeline.read_request_facts(
+            admission.headers,
+            ip=admission.ip,
             project_id=admission.record.project_id,
-            received_at=received_at,
-            origin_host=host_of(headers.get("origin")),
-            device=parse_user_agent(headers.get("user-agent")),
-            country=self.country_of(ip) if ip else "",
-            ip_hash=hash_ip(ip, salt=self.ip_salt, date_utc=received_at.date())
-            if ip
-            else bytes(IP_HASH_BYTES),
+            received_at=self.clock(),
+            country_of=self.country_of,
+            ip_salt=self.ip_salt,
         )
 
     async def _track(self, event: events.TrackEvent, admission: Admission) -> Body:
@@ -140,7 +132,7 @@ class Endpoints:
         return {"ok": True, "count": len(batch.events)}
 
     async def _identify(self, body: events.IdentifyRequest, admission: Admission) -> Body:
-        event = build_identification(body, self._read_facts(admission))
+        event = pipeline.build_identification(body, self._read_facts(admission))
         await self.store.append([event])
         return {"ok": True}
 

@@ -1,13 +1,19 @@
 """From a validated request to stored events: each step fills in what the sender left open."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import uuid4
 
-from millimetric_mcp.api.ingest.address import read_address
+from millimetric_mcp.api.ingest.address import host_of, read_address
 from millimetric_mcp.api.ingest.classify import classify
-from millimetric_mcp.api.ingest.enrich import Device, parse_user_agent
+from millimetric_mcp.api.ingest.enrich import (
+    IP_HASH_BYTES,
+    CountryLookup,
+    Device,
+    hash_ip,
+    parse_user_agent,
+)
 from millimetric_mcp.contract.columns import StoredEvent
 from millimetric_mcp.contract.events import IDENTIFY_EVENT, IdentifyRequest, TrackEvent
 from millimetric_mcp.contract.validation import to_ms
@@ -27,6 +33,28 @@ class RequestFacts:
     device: Device
     country: str
     ip_hash: bytes
+
+
+def read_request_facts(
+    headers: Mapping[str, str],
+    *,
+    ip: str | None,
+    project_id: int,
+    received_at: datetime,
+    country_of: CountryLookup,
+    ip_salt: bytes,
+) -> RequestFacts:
+    """Return the facts of a request; ``headers`` go by lower-case name."""
+    return RequestFacts(
+        project_id=project_id,
+        received_at=received_at,
+        origin_host=host_of(headers.get("origin")),
+        device=parse_user_agent(headers.get("user-agent")),
+        country=country_of(ip) if ip else "",
+        ip_hash=hash_ip(ip, salt=ip_salt, date_utc=received_at.date())
+        if ip
+        else bytes(IP_HASH_BYTES),
+    )
 
 
 def build_event(
