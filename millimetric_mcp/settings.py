@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import partial
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Any, Self, TypeVar
@@ -89,7 +90,9 @@ class Setting:
 
     @property
     def default_text(self) -> str:
-        """Return the default as a user would write it; empty if the help describes it."""
+        """Return the default as a user writes it; empty for a switch, or if ``help`` has it."""
+        if self.is_switch:
+            return ""
         if isinstance(self.default, bool):
             return "on" if self.default else "off"
         return str(self.default) if isinstance(self.default, str | int | float) else ""
@@ -119,8 +122,7 @@ def _check_url(value: str) -> str:
 
 def _check_timezone(value: str) -> str:
     with suppress(ValueError, OSError, KeyError):
-        ZoneInfo(value)
-        if is_zone_name(value):
+        if ZoneInfo(value) and is_zone_name(value):
             return value
     raise ValueError
 
@@ -129,19 +131,15 @@ def _split(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
-def _check_kind(kind: KeyKind) -> AfterValidator:
-    """Return a check that refuses a key of another kind without showing it."""
-
-    def check(secret: SecretStr | None) -> SecretStr | None:
-        _check_header_value(secret)
-        found = secret.get_secret_value().partition("_")[0] if secret else kind.value
-        if found == kind.value:
-            return secret
-        if found in list(KeyKind):
-            raise ValueError(f"This is a key of kind {found}. Use one that starts with {kind}_.")
-        raise ValueError(f"This is not an API key: it does not start with {kind}_.")
-
-    return AfterValidator(check)
+def _check_key(secret: SecretStr | None, *, kind: KeyKind) -> SecretStr | None:
+    """Return the key; the error about a key of another kind does not show it."""
+    _check_header_value(secret)
+    found = secret.get_secret_value().partition("_")[0] if secret else kind.value
+    if found == kind.value:
+        return secret
+    if found in list(KeyKind):
+        raise ValueError(f"This is a key of kind {found}. Use one that starts with {kind}_.")
+    raise ValueError(f"This is not an API key: it does not start with {kind}_.")
 
 
 def _check_header_value(secret: SecretStr | None) -> SecretStr | None:
@@ -180,6 +178,8 @@ def _parse_rate_limits(value: object) -> object:
 
 LongSecret = Annotated[SecretStr, Field(min_length=MIN_SECRET_LENGTH)] | None
 CommaList = Annotated[tuple[str, ...], BeforeValidator(_split)]
+WriteKey = Annotated[SecretStr | None, AfterValidator(partial(_check_key, kind=KeyKind.SK))]
+ReadKey = Annotated[SecretStr | None, AfterValidator(partial(_check_key, kind=KeyKind.RK))]
 Networks = Annotated[tuple[IPv4Network | IPv6Network, ...], BeforeValidator(_split)]
 Port = Annotated[int, Field(ge=0, le=65535)]
 Limits = Annotated[RateLimits | None, BeforeValidator(_parse_rate_limits)]
@@ -245,10 +245,9 @@ class ServeSettings(AnswerSettings):
         "Port that the HTTP transports listen on.", default=8000)
     api_url: Annotated[str, AfterValidator(_check_url)] = _setting("MILLIMETRIC_HOST", None, "URL",
         "Base URL of the Millimetric API to use.", default=DEFAULT_HOST)
-    write_key: Annotated[SecretStr | None, _check_kind(KeyKind.SK)] = _setting(
+    write_key: WriteKey = _setting(
         "MILLIMETRIC_KEY", None, "sk_…", "Server key, used to send data.")
-    read_key: Annotated[SecretStr | None, _check_kind(KeyKind.RK)] = _setting(
-        "MILLIMETRIC_RK", None, "rk_…", "Read key, used to read data.")
+    read_key: ReadKey = _setting("MILLIMETRIC_RK", None, "rk_…", "Read key, used to read data.")
     auth: Auth | None = _setting("MILLIMETRIC_MCP_AUTH", "--auth", "token or passthrough",
         "How HTTP clients log in: token (one shared token, MILLIMETRIC_MCP_TOKEN) or passthrough "
         "(each client sends its own API key). Required unless you listen on 127.0.0.1.")

@@ -182,7 +182,7 @@ def settings_of(model: type[Settings]) -> Iterable[tuple[str, ...]]:
             f"`{setting.variable}`",
             f"`{setting.option}`" if setting.option else "",
             setting.form,
-            "" if setting.is_switch else setting.default_text,
+            setting.default_text,
             setting.help,
         )
 

@@ -9,8 +9,8 @@ import gc
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import TextIO
@@ -94,9 +94,11 @@ def _discard(stream: TextIO) -> None:
 
 
 def _load(command: str) -> Run:
+    # Imports free nothing, and collecting takes a tenth of the start. What they created is
+    # left out of later collections too.
+    gc.disable()
     try:
-        with _garbage_collection_paused():
-            run: Run = import_module(f"millimetric_mcp.cli.{command}").run
+        run: Run = import_module(f"millimetric_mcp.cli.{command}").run
     except ModuleNotFoundError as error:
         if command not in _API_COMMANDS or (error.name or "").startswith("millimetric_mcp"):
             raise
@@ -107,16 +109,7 @@ def _load(command: str) -> Run:
             "pip install 'millimetric-mcp[api]'"
         )
         raise SettingsError([missing]) from None
-    return run
-
-
-@contextmanager
-def _garbage_collection_paused() -> Iterator[None]:
-    # Imports free nothing, and collecting takes a tenth of the start. What they created is
-    # left out of later collections too.
-    gc.disable()
-    try:
-        yield
     finally:
         gc.freeze()
         gc.enable()
+    return run

@@ -40,13 +40,7 @@ from millimetric_mcp.errors import MillimetricError, SettingsError
 from millimetric_mcp.mcp.access import find_caller_by_keys, read_access
 from millimetric_mcp.mcp.http import build_http_app, build_http_transports
 from millimetric_mcp.mcp.server import build_server
-from millimetric_mcp.settings import (
-    ApiSettings,
-    Auth,
-    StoreSettings,
-    list_settings,
-    read_settings,
-)
+from millimetric_mcp.settings import ApiSettings, Auth, StoreSettings, list_settings, read_settings
 from millimetric_mcp.web.log import LineWriter, Log, start_log
 from millimetric_mcp.web.serve import configure, listen, serve, write_url
 
@@ -121,23 +115,16 @@ def create_app() -> ASGIApp:
         _log.error("A worker process can't start: %s", error)
         time.sleep(WORKER_PAUSE_S)
         raise SystemExit(1) from None
-    return _Worker(_build_app(settings, backends, lines), backends.store, lines)
+    app = _build_app(settings, backends, lines)
 
-
-class _Worker:
-    """An application that ends its process with its life span, even if a thread still runs."""
-
-    def __init__(self, app: ASGIApp, store: EventStore, lines: LineWriter) -> None:
-        self._app = app
-        self._store = store
-        self._lines = lines
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._app(scope, receive, send)
+    async def run_and_end(scope: Scope, receive: Receive, send: Send) -> None:
+        await app(scope, receive, send)
         if scope["type"] == "lifespan":
-            self._lines.close()
-            if self._store.left_running:
+            lines.close()
+            if backends.store.left_running:  # Python would wait for the thread
                 os._exit(0)
+
+    return run_and_end
 
 
 def _open_backends(settings: ApiSettings, data_dir: Path, target: StoreTarget) -> Backends:
@@ -164,11 +151,17 @@ def _build_app(settings: ApiSettings, backends: Backends, lines: LineWriter) -> 
 
 def _add_mcp(api: Starlette, settings: ApiSettings, log: Log) -> ASGIApp:
     """Return the API with the MCP server at ``/mcp``, which calls it with each caller's keys."""
+
+    async def call_api(scope: Scope, receive: Receive, send: Send) -> None:
+        # The address and the User-Agent would be those of the server, not of the visitor.
+        headers = [header for header in scope["headers"] if header[0] != b"user-agent"]
+        await api({**scope, "client": None, "headers": headers}, receive, send)
+
     client = MillimetricClient(
         api_url="http://in-process",
         write_key=None,
         read_key=None,
-        transport=ASGITransport(_InProcess(api)),
+        transport=ASGITransport(call_api),
     )
     server = build_server(find_caller=find_caller_by_keys(client), settings=settings)
     access = replace(
@@ -189,17 +182,6 @@ def _add_mcp(api: Starlette, settings: ApiSettings, log: Log) -> ASGIApp:
         await (mcp if beside else api)(scope, receive, send)
 
     return dispatch
-
-
-class _InProcess:
-    """The API for calls from the MCP server: without an address and a User-Agent."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        headers = [header for header in scope["headers"] if header[0] != b"user-agent"]
-        await self._app({**scope, "client": None, "headers": headers}, receive, send)
 
 
 def _use_temporary_dir(data_dir: Path) -> None:
@@ -236,20 +218,16 @@ def _serve_with_workers(
         )
         raise SettingsError([error])
     with listen(settings.bind, settings.port) as listener:
-        _prepare_for_workers(settings, data_dir, target)
+        # The first keys and the schema are created once, before there are several processes.
+        with closing(_open_control(settings, data_dir)) as control:
+            announce_first_keys(control, data_dir=data_dir, stdout=sys.stdout)
+        with closing(ClientPool(target)) as pool:
+            migrate(pool)
         _hand_down(options)
         config = _configure(settings, "millimetric_mcp.cli.api:create_app")
         lines.write(_describe_start(listener, data_dir))
         Multiprocess(config, sockets=[listener]).run()
     return 0
-
-
-def _prepare_for_workers(settings: ApiSettings, data_dir: Path, target: StoreTarget) -> None:
-    """Create the first keys and the schema once, before there are several processes."""
-    with closing(_open_control(settings, data_dir)) as control:
-        announce_first_keys(control, data_dir=data_dir, stdout=sys.stdout)
-    with closing(ClientPool(target)) as pool:
-        migrate(pool)
 
 
 def _hand_down(options: argparse.Namespace) -> None:

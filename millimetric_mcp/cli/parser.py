@@ -131,11 +131,15 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_settings(parser: argparse.ArgumentParser, model: type[Settings]) -> None:
+def _add_settings(
+    parser: argparse.ArgumentParser, model: type[Settings], *, can_json: bool = False
+) -> None:
     settings = list_settings(model)
     for setting in settings:
         if setting.option:
             _add_option(parser, setting.option, setting)
+    if can_json:
+        _add_json(parser)
     lines = ["From the environment only:"]
     for setting in settings:
         if setting.option is None:
@@ -146,8 +150,8 @@ def _add_settings(parser: argparse.ArgumentParser, model: type[Settings]) -> Non
 
 
 def _add_option(parser: argparse.ArgumentParser, option: str, setting: Setting) -> None:
-    default = "" if setting.is_switch else setting.default_text
-    notes = (setting.variable, setting.form, default and f"default {default}")
+    default = setting.default_text and f"default {setting.default_text}"
+    notes = (setting.variable, setting.form, default)
     text = f"{setting.help} [{'; '.join(filter(None, notes))}]".replace("%", "%%")
     if setting.is_switch:
         parser.add_argument(option, dest=setting.name, action="store_true", default=None, help=text)
@@ -155,11 +159,6 @@ def _add_option(parser: argparse.ArgumentParser, option: str, setting: Setting) 
     metavar = option.rpartition("-")[2].upper()
     action = "append" if setting.is_list else "store"
     parser.add_argument(option, dest=setting.name, metavar=metavar, action=action, help=text)
-
-
-def _add_migrate(parser: argparse.ArgumentParser) -> None:
-    _add_settings(parser, StoreSettings)
-    _add_json(parser)
 
 
 def _add_keys(parser: argparse.ArgumentParser) -> None:
@@ -198,8 +197,7 @@ def _add_keys(parser: argparse.ArgumentParser) -> None:
     revoke.add_argument("prefix", help="the key's eight characters, as 'keys list' shows them")
     for action in (create, listing, revoke):
         action.description = _KEYS_DETAILS[action.prog.rpartition(" ")[2]]
-        _add_settings(action, ControlSettings)
-        _add_json(action)
+        _add_settings(action, ControlSettings, can_json=True)
 
 
 def _add_classify(parser: argparse.ArgumentParser) -> None:
@@ -227,6 +225,7 @@ def _add_json(parser: argparse.ArgumentParser) -> None:
 
 _add_serve = partial(_add_settings, model=ServeSettings)
 _add_api = partial(_add_settings, model=ApiSettings)
+_add_migrate = partial(_add_settings, model=StoreSettings, can_json=True)
 
 _COMMANDS: tuple[tuple[str, str, Callable[[argparse.ArgumentParser], None]], ...] = (
     ("serve", "run the MCP server (stdio, SSE or Streamable HTTP)", _add_serve),

@@ -167,9 +167,8 @@ def check_sources(result: reads.SourcesResult, params: reads.SourcesParams) -> r
         UpstreamError: it answers another question.
     """
     _check_echo("breakdown", result.breakdown, params.breakdown)
-    columns = (
-        ["source", "medium"] if params.breakdown is reads.Breakdown.SOURCE_MEDIUM else ["source"]
-    )
+    by_medium = params.breakdown is reads.Breakdown.SOURCE_MEDIUM
+    columns = ["source", "medium"] if by_medium else ["source"]
     return result.model_copy(update={"rows": _keep_columns(result.rows, columns, _SOURCE_VALUES)})
 
 

@@ -53,10 +53,7 @@ async def _read_event_names(context: ToolContext) -> str:
         reads.StatsParams(from_=start, to=end, group_by=columns, limit=reads.MAX_STATS_LIMIT)
     )
     rows = (
-        {
-            "event_name": clean(row.event_name or "", max_chars=MAX_CELL_CHARS),
-            "events": row.value,
-        }
+        {"event_name": clean(row.event_name or "", max_chars=MAX_CELL_CHARS), "events": row.value}
         for row in answer.rows
     )
     return _dump(rows, max_chars=context.settings.max_result_chars)

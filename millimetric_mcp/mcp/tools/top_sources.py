@@ -8,12 +8,7 @@ from functools import partial
 from pydantic import Field
 
 from millimetric_mcp.contract.endpoints import SOURCES
-from millimetric_mcp.contract.reads import (
-    MAX_SOURCES_LIMIT,
-    Breakdown,
-    SourceRow,
-    SourcesParams,
-)
+from millimetric_mcp.contract.reads import MAX_SOURCES_LIMIT, Breakdown, SourceRow, SourcesParams
 from millimetric_mcp.mcp.render import sources as render
 from millimetric_mcp.mcp.render.untrusted import present
 from millimetric_mcp.mcp.tools import read_tool
