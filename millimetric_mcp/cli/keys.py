@@ -14,6 +14,7 @@ from typing import TextIO
 
 from millimetric_mcp.api.control import (
     FIRST_PROJECT,
+    TEST_SUFFIX,
     Control,
     KeySummary,
     NewKey,
@@ -28,7 +29,7 @@ from millimetric_mcp.settings import MAX_RETENTION_DAYS, ControlSettings, read_s
 
 __all__ = ["announce_first_keys", "run"]
 
-_MAX_PROJECT_CHARS = 64
+_MAX_PROJECT_CHARS = 64 - len(TEST_SUFFIX)
 _MAX_FILE_PART_CHARS = 32
 _VARIABLES = {
     KeyKind.SK: "MILLIMETRIC_KEY",
@@ -222,6 +223,8 @@ def _check_create_options(options: Namespace) -> None:
     wrong = list(_check_origins(options))
     if not (project.isprintable() and 0 < len(project) <= _MAX_PROJECT_CHARS):
         wrong.append(f"--project: use 1 to {_MAX_PROJECT_CHARS} printable characters.")
+    if project.endswith(TEST_SUFFIX):
+        wrong.append(f"--project: don't end the name with{TEST_SUFFIX}; use --env test instead.")
     if days is not None and not 0 <= days <= MAX_RETENTION_DAYS:
         wrong.append(
             f"--retention-days: use 1 to {MAX_RETENTION_DAYS}, or 0 for the API's default."

@@ -11,9 +11,11 @@ from millimetric_mcp.api.control.database import (
 )
 from millimetric_mcp.api.control.datadir import Secrets
 from millimetric_mcp.api.control.deletions import Deletion, DeletionLog
+from millimetric_mcp.api.control.schema import TEST_SUFFIX
 
 __all__ = [
     "FIRST_PROJECT",
+    "TEST_SUFFIX",
     "Control",
     "Deletion",
     "DeletionLog",

@@ -9,11 +9,18 @@ from enum import Enum
 from hashlib import sha256
 from typing import Any
 
-from sqlalchemy import URL, Connection, insert, select, update
+from sqlalchemy import URL, Connection, RowMapping, insert, select, update
 
 from millimetric_mcp.api.control.deletions import DeletionLog
 from millimetric_mcp.api.control.engine import Database, open_database, parse_dsn
-from millimetric_mcp.api.control.schema import deployment, keys, projects, upgrade_schema
+from millimetric_mcp.api.control.schema import (
+    TEST_SUFFIX,
+    deployment,
+    keys,
+    new_project_id,
+    projects,
+    upgrade_schema,
+)
 from millimetric_mcp.contract.keys import (
     PREFIX_LENGTH,
     ApiKey,
@@ -29,7 +36,6 @@ FIRST_ORIGINS = ("http://localhost:5173", "http://localhost:8787")
 
 _PREFIX_ALPHABET = string.ascii_letters + string.digits
 _SECRET_BYTES = 32
-_MAX_PROJECT_ID = 2**53 - 1  # exact as a double too
 _SECRET_FILES = {"MILLIMETRIC_PEPPER": "pepper", "MILLIMETRIC_IP_SALT": "ip-salt"}
 
 
@@ -101,6 +107,8 @@ class Control:
     ) -> NewKey:
         """Create a key, and its project if there is none of that name.
 
+        A project's test data is as separate as another project's.
+
         ``retention_days`` changes the project's: None leaves it, 0 means the API's default.
         ``origins`` are in the form of `normalise_origin`.
         """
@@ -142,7 +150,9 @@ class Control:
         )
         with self._database.reading() as connection:
             rows = connection.execute(query).mappings().all()
-        return tuple(KeySummary(**{**row, "origins": tuple(row["origins"])}) for row in rows)
+        return tuple(
+            KeySummary(**_name_project(row), origins=tuple(row["origins"])) for row in rows
+        )
 
     def revoke_key(self, prefix: str) -> Revocation:
         """Revoke the key of that prefix, if it is active."""
@@ -167,7 +177,7 @@ class Control:
         with self._database.reading() as connection:
             rows = connection.execute(query).mappings().all()
         return {
-            row["prefix"]: KeyRecord(**{**row, "origins": frozenset(row["origins"])})
+            row["prefix"]: KeyRecord(**_name_project(row), origins=frozenset(row["origins"]))
             for row in rows
         }
 
@@ -193,7 +203,7 @@ class Control:
         found: int | None = connection.scalar(select(projects.c.id).where(projects.c.name == name))
         if found is not None:
             return found
-        project_id = 1 + secrets.randbelow(_MAX_PROJECT_ID)
+        project_id = new_project_id()
         connection.execute(
             insert(projects).values(id=project_id, name=name, created_at=self._clock())
         )
@@ -207,7 +217,8 @@ class Control:
         project: str,
         origins: Collection[str],
     ) -> NewKey:
-        project_id = self._find_or_create_project(connection, project)
+        stored_name = project + TEST_SUFFIX if env is KeyEnv.TEST else project
+        project_id = self._find_or_create_project(connection, stored_name)
         prefix = _choose_prefix(connection)
         key = ApiKey(kind, env, prefix, secrets.token_urlsafe(_SECRET_BYTES))
         values: dict[str, Any] = {
@@ -264,6 +275,12 @@ def _check_secret(connection: Connection, variable: str, secret: bytes) -> None:
             "in the data directory from a backup."
         )
         raise SettingsError([sentence])
+
+
+def _name_project(row: RowMapping) -> dict[str, Any]:
+    """Return a key's values, without its origins, and with the name that users give a project."""
+    named = {name: value for name, value in row.items() if name != "origins"}
+    return named | {"project": row["project"].removesuffix(TEST_SUFFIX)}
 
 
 def _choose_prefix(connection: Connection) -> str:

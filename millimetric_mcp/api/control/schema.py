@@ -1,5 +1,6 @@
 """The control database's tables, and the migrations that create them."""
 
+import secrets
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -99,9 +100,35 @@ def _add_store_to_deletions(connection: sa.Connection) -> None:
         connection.execute(sa.text(f"ALTER TABLE {deletions.name} ADD COLUMN store VARCHAR(36)"))
 
 
+TEST_SUFFIX = " [test]"
+"""The data of a project's test keys is stored as a project whose name ends so."""
+
+
+def _separate_test_keys(connection: sa.Connection) -> None:
+    # Test keys of a database without this step read and wrote the live project's events.
+    shared = sa.select(keys.c.project_id).where(keys.c.env == KeyEnv.TEST).distinct()
+    for row in connection.execute(sa.select(projects).where(projects.c.id.in_(shared))).all():
+        test_id = new_project_id()
+        values = {"name": row.name + TEST_SUFFIX, "created_at": row.created_at}
+        connection.execute(
+            sa.insert(projects).values(id=test_id, retention_days=row.retention_days, **values)
+        )
+        connection.execute(
+            sa.update(keys)
+            .where(keys.c.project_id == row.id, keys.c.env == KeyEnv.TEST)
+            .values(project_id=test_id)
+        )
+
+
+def new_project_id() -> int:
+    """Return a random id: a project of another deployment has another one."""
+    return 1 + secrets.randbelow(2**53 - 1)  # exact as a double too
+
+
 _MIGRATIONS: tuple[Callable[[sa.Connection], None], ...] = (
     _metadata.create_all,
     _add_store_to_deletions,
+    _separate_test_keys,
 )
 
 
