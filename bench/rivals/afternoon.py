@@ -61,7 +61,16 @@ class Afternoon:
 
 def _describe(request: Request) -> RequestFacts:
     device = parse_user_agent(request.headers.get("user-agent"))
-    return RequestFacts(PROJECT_ID, datetime.now(UTC), None, device, "", bytes(16))
+    return RequestFacts(
+        project_id=PROJECT_ID,
+        key_kind="sk",
+        received_at=datetime.now(UTC),
+        origin_host=None,
+        device=device,
+        country="",
+        ip_hash=bytes(16),
+        visitor_id=None,
+    )
 
 
 def _label(names: tuple[str, ...], rows: list[tuple[Any, ...]]) -> list[dict[str, Any]]:

@@ -19,7 +19,12 @@ from millimetric_mcp.api.control import DeletionLog
 from millimetric_mcp.api.ingest import pipeline
 from millimetric_mcp.api.ingest.enrich import CountryLookup
 from millimetric_mcp.api.ingest.pipeline import build_event
-from millimetric_mcp.api.ingest.validate import check_times, read_params
+from millimetric_mcp.api.ingest.validate import (
+    check_times,
+    list_unknown_fields,
+    list_unknown_params,
+    read_params,
+)
 from millimetric_mcp.api.ratelimit import RateLimiter
 from millimetric_mcp.api.store import EventStore
 from millimetric_mcp.contract import endpoints, events
@@ -91,9 +96,13 @@ class Endpoints:
             asked = await self.bodies.read(
                 endpoint.request, request, headers, project_id=project_id
             )
+            ignored = list_unknown_fields(asked)
         else:
-            asked = read_params(endpoint.request, request.query_params.multi_items())
-        return _json(await handle(asked, admission), endpoint.status)
+            params = request.query_params.multi_items()
+            asked = read_params(endpoint.request, params)
+            ignored = list_unknown_params(endpoint.request, (name for name, _ in params))
+        body = await handle(asked, admission)
+        return _json({**body, "ignored": ignored} if ignored else body, endpoint.status)
 
     async def _admit(self, endpoint: AnyEndpoint, request: Request) -> Admission:
         # Read once: each look-up in Starlette's own headers goes through all of them.
@@ -113,7 +122,7 @@ class Endpoints:
         return pipeline.read_request_facts(
             admission.headers,
             ip=admission.ip,
-            project_id=admission.record.project_id,
+            key=admission.record,
             received_at=self.clock(),
             country_of=self.country_of,
             ip_salt=self.ip_salt,

@@ -74,6 +74,8 @@ class StoredEvent(NamedTuple):
         str, Column(TEXT, "a JSON object as text; traits of `$identify`", '{"plan":"free"}')
     ]
     ip_hash: Annotated[bytes, Column("UInt128", "a hash of address and day", is_shown=False)]
+    key_kind: Annotated[str, Column(FEW, "`pk` or `sk`: the key that sent it", is_shown=False)] = ""
+    is_bot: Annotated[int, Column("UInt8", "1 if a bot's request sent it", is_shown=False)] = 0
 
 
 COLUMNS = tuple(

@@ -65,6 +65,17 @@ class ResponseBody(BaseModel):
     model_config = ConfigDict(defer_build=True)
 
 
+class Result(ResponseBody):
+    """The body of a successful response.
+
+    ``ignored`` names unknown fields or parameters of the request; it is absent without any.
+    """
+
+    ignored: Annotated[
+        list[str] | None, WithJsonSchema({"type": "array", "items": {"type": "string"}})
+    ] = None
+
+
 class TrackEvent(RequestBody):
     """One analytics event."""
 
@@ -125,27 +136,27 @@ class ForgetRequest(RequestBody):
     user_id: Annotated[UserId, Field(description="The user whose events are deleted.")]
 
 
-class TrackResult(ResponseBody):
+class TrackResult(Result):
     """202: the event is durably stored."""
 
     ok: Literal[True]
     event_id: str | None
 
 
-class BatchResult(ResponseBody):
+class BatchResult(Result):
     """202: all ``count`` events are durably stored."""
 
     ok: Literal[True]
     count: Annotated[int, Field(ge=1, le=MAX_BATCH_EVENTS)]
 
 
-class IdentifyResult(ResponseBody):
+class IdentifyResult(Result):
     """200: the ``$identify`` event is durably stored."""
 
     ok: Literal[True]
 
 
-class ForgetResult(ResponseBody):
+class ForgetResult(Result):
     """200: the deletion is durably queued and completes by itself."""
 
     ok: Literal[True]

@@ -17,7 +17,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from millimetric_mcp.contract.columns import SHOWN_COLUMNS
-from millimetric_mcp.contract.events import ResponseBody, Timestamp
+from millimetric_mcp.contract.events import ResponseBody, Result, Timestamp
 
 MAX_SOURCES_LIMIT = 200
 MAX_STATS_LIMIT = 1000
@@ -172,7 +172,7 @@ class SourceRow(ResponseBody):
     paid_share: Annotated[float, Field(ge=0, le=1)]
 
 
-class SourcesResult(ResponseBody):
+class SourcesResult(Result):
     """Rows by events, most first."""
 
     breakdown: Breakdown
@@ -195,7 +195,7 @@ class StatsRow(ResponseBody):
     value: Annotated[int, Field(ge=0)]
 
 
-class StatsResult(ResponseBody):
+class StatsResult(Result):
     """Rows by bucket, then value descending, then the columns.
 
     ``truncated`` is there, and true, if ``limit`` left rows out.
@@ -232,7 +232,7 @@ else:
     )
 
 
-class QueryResult(ResponseBody):
+class QueryResult(Result):
     """Events, newest first."""
 
     rows: list[EventRow]

@@ -17,7 +17,7 @@ from mcp import Client
 
 from millimetric_mcp import MillimetricClient
 from millimetric_mcp.contract.keys import KeyKind
-from millimetric_mcp.mcp.server import Caller, ServerOptions, build_server
+from millimetric_mcp.mcp.server import Caller, build_server
 from millimetric_mcp.mcp.tools import TOOLS
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -40,7 +40,6 @@ async def connect(api) -> AsyncIterator[Client]:
     ) as client:
         server = build_server(
             find_caller=lambda _: Caller(client),
-            options=ServerOptions(),
             now=lambda: TODAY,
             new_id=lambda: f"id-{next(numbers)}",
         )

@@ -181,6 +181,15 @@ def hash_ip(ip: str, *, salt: bytes, date_utc: date) -> bytes:
     return hmac.digest(key, text.encode(errors="replace"), "sha256")[:IP_HASH_BYTES]
 
 
+def make_visitor_id(
+    ip: str, user_agent: str, *, salt: bytes, date_utc: date, project_id: int
+) -> str:
+    """Return an id that a visitor has for one UTC day, in one project, without a cookie."""
+    facts = f"{date_utc.isoformat()} {project_id} {_read_ip(ip) or ip} {user_agent}"
+    digest = hmac.digest(salt + b"visitor", facts.encode(errors="replace"), "sha256")
+    return f"d_{digest[:16].hex()}"
+
+
 def _read_ip(ip: str | None) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     try:
         address = ipaddress.ip_address(ip.partition("%")[0] if ip else "")

@@ -12,10 +12,12 @@ from millimetric_mcp.api.ingest.enrich import (
     CountryLookup,
     Device,
     hash_ip,
+    make_visitor_id,
     parse_user_agent,
 )
 from millimetric_mcp.contract.columns import StoredEvent
 from millimetric_mcp.contract.events import IDENTIFY_EVENT, IdentifyRequest, TrackEvent
+from millimetric_mcp.contract.keys import KeyKind, KeyRecord
 from millimetric_mcp.contract.validation import to_ms
 
 
@@ -24,36 +26,47 @@ class RequestFacts:
     """What a request's headers and address say about its events.
 
     ``received_at`` is UTC. ``origin_host`` is used for an event without a url. ``country`` is an
-    ISO code or empty. ``ip_hash`` has 16 bytes, zeros without an address.
+    ISO code or empty. ``ip_hash`` has 16 bytes, zeros without an address. ``visitor_id`` is the
+    ``anonymous_id`` of events without one; if it is None, each gets a random one.
     """
 
     project_id: int
+    key_kind: str
     received_at: datetime
     origin_host: str | None
     device: Device
     country: str
     ip_hash: bytes
+    visitor_id: str | None
 
 
 def read_request_facts(
     headers: Mapping[str, str],
     *,
     ip: str | None,
-    project_id: int,
+    key: KeyRecord,
     received_at: datetime,
     country_of: CountryLookup,
     ip_salt: bytes,
 ) -> RequestFacts:
     """Return the facts of a request; ``headers`` go by lower-case name."""
+    user_agent, day = headers.get("user-agent"), received_at.date()
+    visitor_id, ip_hash = None, bytes(IP_HASH_BYTES)
+    if ip:
+        ip_hash = hash_ip(ip, salt=ip_salt, date_utc=day)
+        if key.kind is KeyKind.PK:
+            visitor_id = make_visitor_id(
+                ip, user_agent or "", salt=ip_salt, date_utc=day, project_id=key.project_id
+            )
     return RequestFacts(
-        project_id=project_id,
+        project_id=key.project_id,
+        key_kind=key.kind.value,
         received_at=received_at,
         origin_host=host_of(headers.get("origin")),
-        device=parse_user_agent(headers.get("user-agent")),
+        device=parse_user_agent(user_agent),
         country=country_of(ip) if ip else "",
-        ip_hash=hash_ip(ip, salt=ip_salt, date_utc=received_at.date())
-        if ip
-        else bytes(IP_HASH_BYTES),
+        ip_hash=ip_hash,
+        visitor_id=visitor_id,
     )
 
 
@@ -73,7 +86,7 @@ def build_event(
         timestamp_ms=to_ms(event.timestamp or request.received_at),
         event_name=event.event,
         event_id=event.event_id or "",
-        anonymous_id=event.anonymous_id or new_id(),
+        anonymous_id=event.anonymous_id or request.visitor_id or new_id(),
         user_id=event.user_id or "",
         session_id=event.session_id or "",
         source=attribution.source,
@@ -90,6 +103,7 @@ def build_event(
         os=device.os,
         properties=event.properties or "{}",
         ip_hash=request.ip_hash,
+        key_kind=request.key_kind,
     )
 
 

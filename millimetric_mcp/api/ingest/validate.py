@@ -1,8 +1,9 @@
 """Parses a request's body or query string as a model of the contract."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
+from itertools import islice
 from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -17,18 +18,20 @@ from millimetric_mcp.errors import RequestError
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
+MAX_NAME_CHARS = 128
+
 # A "+" that was not percent-encoded arrives as a space.
 _LOST_PLUS = re.compile(r" (?=[0-9]{2}:?[0-9]{2}$)")
 
 
 def read_body(model: type[ModelT], body: bytes) -> ModelT:
-    """Parse a JSON body.
+    """Parse a JSON body; fields that the model does not know are in ``model_extra``.
 
     Raises:
         RequestError: invalid_payload.
     """
     try:
-        request = model.model_validate_json(body)
+        request = model.model_validate_json(body, extra="allow")
         if b"NaN" in body or b"Infinity" in body:
             from_json(body, allow_inf_nan=False)
     except ValidationError as error:
@@ -39,6 +42,24 @@ def read_body(model: type[ModelT], body: bytes) -> ModelT:
         invalid = FieldError("", f"Invalid JSON: {error}", "json_invalid")
         raise RequestError.from_field_errors(ErrorCode.INVALID_PAYLOAD, [invalid]) from None
     return request
+
+
+def list_unknown_fields(body: BaseModel) -> list[str]:
+    """Return the names of a body's first 20 unknown fields, such as ``events[3].userId``."""
+    names = list(body.model_extra or ())
+    for index, event in enumerate(getattr(body, "events", ())):
+        names += [f"events[{index}].{name}" for name in event.model_extra or ()]
+    return _cut_names(names)
+
+
+def list_unknown_params(model: type[BaseModel], names: Iterable[str]) -> list[str]:
+    """Return the first 20 of a query string's names that are no parameters of the model."""
+    known = {field.alias or name for name, field in model.model_fields.items()}
+    return _cut_names(name for name in dict.fromkeys(names) if name not in known)
+
+
+def _cut_names(names: Iterable[str]) -> list[str]:
+    return [name[:MAX_NAME_CHARS] for name in islice(names, validation.MAX_NAMED_FIELDS)]
 
 
 def check_times(events: Sequence[TrackEvent], *, now: datetime, in_batch: bool) -> None:

@@ -103,3 +103,13 @@ MODIFY SETTING
     old_parts_lifetime = 1,
     cleanup_delay_period = 1,
     max_cleanup_delay_period = 1;
+
+-- Which kind of key sent an event, and whether a bot's request did. Older events count as people's.
+ALTER TABLE millimetric.events_local ON CLUSTER 'analytics'
+ADD COLUMN IF NOT EXISTS key_kind LowCardinality(String) CODEC(ZSTD(1)),
+ADD COLUMN IF NOT EXISTS is_bot UInt8 CODEC(ZSTD(1));
+
+-- The same columns in the table of all shards' events.
+ALTER TABLE millimetric.events ON CLUSTER 'analytics'
+ADD COLUMN IF NOT EXISTS key_kind LowCardinality(String),
+ADD COLUMN IF NOT EXISTS is_bot UInt8;

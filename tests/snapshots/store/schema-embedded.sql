@@ -102,3 +102,8 @@ MODIFY SETTING
     old_parts_lifetime = 1,
     cleanup_delay_period = 1,
     max_cleanup_delay_period = 1;
+
+-- Which kind of key sent an event, and whether a bot's request did. Older events count as people's.
+ALTER TABLE millimetric.events
+ADD COLUMN IF NOT EXISTS key_kind LowCardinality(String) CODEC(ZSTD(1)),
+ADD COLUMN IF NOT EXISTS is_bot UInt8 CODEC(ZSTD(1));
