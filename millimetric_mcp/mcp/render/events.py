@@ -12,7 +12,7 @@ from millimetric_mcp.mcp.render.properties import (
     Cut,
     print_properties,
 )
-from millimetric_mcp.mcp.render.table import Rendered, quote_cell, quote_words, write_table
+from millimetric_mcp.mcp.render.table import Table, quote_cell, quote_words
 from millimetric_mcp.mcp.render.untrusted import (
     CUT_MARK,
     MAX_CELL_CHARS,
@@ -58,7 +58,7 @@ MAX_SHARED_PART = 1 / 4
 """Of the characters allowed: longer shared values stay in their rows."""
 MIN_NAMED_CHARS = 20
 
-Table = Mapping[str, Sequence[str]]
+Cells = Mapping[str, Sequence[str]]
 """Printed cells by column."""
 
 _TIMESTAMP = re.compile(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d:\d\d)(?:\.000|(\.\d{3}))?Z", re.ASCII)
@@ -88,53 +88,43 @@ def present_event(
 def render_events(
     rows: Sequence[EventRow],
     *,
-    receipt: Sequence[str],
     max_chars: int,
     columns: Sequence[str] | None = None,
     max_cell_chars: int = MAX_CELL_CHARS,
-    advice: str | Callable[[int], str] = "narrow the window, filter, or name fewer fields",
-    limit_note: str = "",
     max_rows: int | None = None,
-) -> Rendered:
+    advice: str | Callable[[int], str] = "narrow the window, filter, or name fewer fields",
+) -> Table:
     """Return events as a table, in the order given; at most ``max_rows`` of them.
 
     Each date stands once, above its times. A value that all rows share stands above the table.
     A repeated id is written once, as ``#1=ID``, and then as ``#1``. Properties that many rows
     have are columns. Without ``columns`` the default ones are shown, and a list of more than
     `MAX_WHOLE_ROWS` is brief: values are cut to `BRIEF_CHARS`, and times to the second.
-    ``advice`` and ``limit_note`` are those of `write_table`.
+    ``max_chars`` is the budget of the whole text.
     """
     is_brief = columns is None and len(rows) > MAX_WHOLE_ROWS
-    table = _print_columns(
+    cells = _print_columns(
         rows[:max_rows],
         DEFAULT_EVENT_COLUMNS if columns is None else columns,
         max_property_columns=MAX_BRIEF_PROPERTY_COLUMNS if is_brief else MAX_PROPERTY_COLUMNS,
         cut=partial(_cut_brief if is_brief else _cut, max_chars=max_cell_chars),
     )
-    notes = _describe_cut(table) if is_brief else []
-    shared = _find_shared(table)
+    notes = _describe_cut(cells) if is_brief else []
+    shared = _find_shared(cells)
     described = _describe_shared(shared)
     if len(described) <= max_chars * MAX_SHARED_PART:
         notes += [described] * bool(shared)
-        table = {name: cells for name, cells in table.items() if name not in shared}
-    named = _name_repeated_ids(table)
-    if named != table:
+        cells = {name: values for name, values in cells.items() if name not in shared}
+    named = _name_repeated_ids(cells)
+    if named != cells:
         notes.append("#1=ID: an id that occurs again, as #1.")
-    lines = [",".join(cells) for cells in zip(*named.values(), strict=True)]
-    return write_table(
-        (*receipt, *notes),
-        [*named],
-        _put_below_dates(lines) if TIMESTAMP in named else lines,
-        total=len(rows),
-        max_chars=max_chars,
-        advice=advice,
-        limit_note=limit_note,
-    )
+    lines = [",".join(line) for line in zip(*named.values(), strict=True)]
+    return Table([*named], _put_below_dates(lines) if TIMESTAMP in named else lines, advice, notes)
 
 
 def _print_columns(
     rows: Sequence[EventRow], columns: Sequence[str], *, max_property_columns: int, cut: Cut
-) -> Table:
+) -> Cells:
     table: dict[str, list[str]] = {}
     for name in order_columns(columns):
         values = [_value(row, name) or "" for row in rows]
@@ -170,7 +160,7 @@ def _value(row: EventRow, name: str) -> str | None:
     return f"anon:{row.anonymous_id}" if looks_marked else row.anonymous_id
 
 
-def _describe_cut(table: Table) -> list[str]:
+def _describe_cut(table: Cells) -> list[str]:
     """Return a note on the cut values, and how to get whole ones; empty if nothing is cut."""
     cut = [name for name, cells in table.items() if any(CUT_MARK in cell for cell in cells)]
     if not cut:
@@ -180,7 +170,7 @@ def _describe_cut(table: Table) -> list[str]:
     return [f"{CUT_MARK} marks cut values. To get them whole, name fields: [{listed}]."]
 
 
-def _find_shared(table: Table) -> dict[str, str]:
+def _find_shared(table: Cells) -> dict[str, str]:
     """Return the columns, but the first, that have one value in all rows.
 
     Cut values are not compared: what is missing may differ.
@@ -203,7 +193,7 @@ def _describe_shared(shared: Mapping[str, str]) -> str:
     return f"Every row: {'; '.join(parts)}."
 
 
-def _name_repeated_ids(table: Table) -> Table:
+def _name_repeated_ids(table: Cells) -> Cells:
     """Return the table with numbers for long ids that occur again."""
     ids = [name for name in table if name in ID_COLUMNS]
     places = Counter(cell for name in ids for cell in table[name])

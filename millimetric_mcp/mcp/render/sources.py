@@ -5,13 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from millimetric_mcp.contract.reads import Breakdown, SourceRow
-from millimetric_mcp.mcp.render.table import (
-    Rendered,
-    join_cells,
-    print_cell,
-    quote_words,
-    write_table,
-)
+from millimetric_mcp.mcp.render.table import Table, join_cells, print_cell, quote_words
 from millimetric_mcp.mcp.render.untrusted import Cell
 
 PAID = "paid"
@@ -88,31 +82,16 @@ def describe_change(now: int, before: int | None) -> str:
     return f"{now - before:+d} ({f'{_change_pct(now, before):+.12g}%' if now else 'gone'})"
 
 
-def render_sources(
-    rows: Sequence[SourceRow],
-    *,
-    breakdown: Breakdown,
-    receipt: Sequence[str],
-    max_chars: int,
-    max_rows: int | None = None,
-    limit_note: str = "",
-) -> Rendered:
-    """Return sources as a table; rows of `SourceChange` with their changes.
-
-    ``limit_note`` is that of `write_table`.
-    """
+def render_sources(rows: Sequence[SourceRow], *, breakdown: Breakdown) -> Table:
+    """Return sources as a table; rows of `SourceChange` with their changes."""
     hidden = {"medium"} if breakdown is Breakdown.SOURCE else {"paid_share", "paid_share_before"}
     if not any(isinstance(row, SourceChange) for row in rows):
         hidden |= {"events_change", "uniques_change", "paid_share_before"}
     columns = {name: find for name, find in _COLUMNS.items() if name not in hidden}
-    return write_table(
-        receipt,
+    return Table(
         [*columns],
-        [join_cells(find(row) for find in columns.values()) for row in rows[:max_rows]],
-        total=len(rows),
-        max_chars=max_chars,
+        [join_cells(find(row) for find in columns.values()) for row in rows],
         advice="narrow the window, name a source, or use breakdown=source",
-        limit_note=limit_note,
     )
 
 

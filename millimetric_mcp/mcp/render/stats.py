@@ -7,7 +7,7 @@ from itertools import product
 from millimetric_mcp.contract.reads import GroupColumn, Interval, Metric, StatsRow
 from millimetric_mcp.contract.validation import format_timestamp, parse_timestamp
 from millimetric_mcp.errors import InvalidArguments, NextStep, UpstreamError
-from millimetric_mcp.mcp.render.table import Rendered, join_cells, write_table
+from millimetric_mcp.mcp.render.table import Table, join_cells
 
 MAX_FILLED_ROWS = 5000
 
@@ -29,15 +29,8 @@ def render_stats(
     metric: Metric,
     interval: Interval | None,
     group_by: Sequence[GroupColumn],
-    receipt: Sequence[str],
-    max_chars: int,
-    max_rows: int | None = None,
-    limit_note: str = "",
-) -> Rendered:
-    """Return stats as a table; a bucket is written as its start in UTC.
-
-    ``limit_note`` is that of `write_table`.
-    """
+) -> Table:
+    """Return stats as a table; a bucket is written as its start in UTC."""
     columns = [column.value for column in group_by]
     zeros = ":00:00.000Z" if interval is Interval.HOUR else "T00:00:00.000Z"
     lines = [
@@ -48,16 +41,12 @@ def render_stats(
                 row.value,
             )
         )
-        for row in rows[:max_rows]
+        for row in rows
     ]
-    return write_table(
-        receipt,
+    return Table(
         [*(["bucket"] if interval else []), *columns, metric.value],
         lines,
-        total=len(rows),
-        max_chars=max_chars,
         advice="narrow the window, group by fewer columns, or take a longer interval",
-        limit_note=limit_note,
     )
 
 

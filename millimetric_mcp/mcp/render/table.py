@@ -21,6 +21,19 @@ _WORD = re.compile(r"[\w.$/:?&+@~-]+")
 
 
 @dataclass(frozen=True, slots=True)
+class Table:
+    """Rows as lines, with ``notes`` on how to read them.
+
+    ``advice`` says how to get rows that don't fit; a function gets the number of rows shown.
+    """
+
+    columns: Sequence[str]
+    lines: Sequence[str]
+    advice: str | Callable[[int], str]
+    notes: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Rendered:
     """A text with the first ``shown`` rows; ``left_out`` rows did not fit.
 
@@ -34,21 +47,21 @@ class Rendered:
 
 
 def write_table(
-    receipt: Sequence[str],
-    columns: Sequence[str],
-    lines: Sequence[str],
+    table: Table,
     *,
-    total: int,
+    receipt: Sequence[str],
     max_chars: int,
-    advice: str | Callable[[int], str],
+    total: int | None = None,
     limit_note: str = "",
 ) -> Rendered:
-    """Return the receipt, the column names and as many whole ``lines`` as fit.
+    """Return the receipt, the notes, the column names and as many whole lines as fit.
 
-    ``lines`` are the first of ``total`` rows. If rows are missing from the text, a note above
-    the table gives the ``advice`` on how to get them; a function gets the number of rows shown.
-    If all rows are there, the note is ``limit_note``. A receipt longer than ``max_chars`` is cut.
+    The lines are the first of ``total`` rows; by default, they are all. If rows are missing from
+    the text, a note above the table gives the advice on how to get them. If all rows are there,
+    the note is ``limit_note``. A receipt longer than ``max_chars`` is cut.
     """
+    lines, advice = table.lines, table.advice
+    total = len(lines) if total is None else total
 
     def note(shown: int) -> str:
         if shown == total:
@@ -58,7 +71,8 @@ def write_table(
 
     def write(shown: int) -> str:
         notes = [note(shown)] if note(shown) else []
-        return "\n".join((*receipt, *notes, ",".join(columns), *lines[:shown]))
+        head = (*receipt, *table.notes, *notes, ",".join(table.columns))
+        return "\n".join((*head, *lines[:shown]))
 
     shown = len(lines)
     if len(write(shown)) > max_chars:

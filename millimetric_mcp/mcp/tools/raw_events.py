@@ -100,14 +100,15 @@ async def _find(
         ],
         receipt=[f"{count(len(events), 'event')}, newest first{zone}. {window.describe()}"],
         notes=notes,
-        render=partial(
-            render.render_events,
+        render=lambda max_rows: render.render_events(
             events,
+            max_rows=max_rows,
+            max_chars=context.settings.max_result_chars,
             columns=params.fields,
             max_cell_chars=max_cell_chars,
             advice=partial(_advise_rest, events, window),
-            limit_note=_advise_limit(events, window, params.limit),
         ),
+        limit_note=_advise_limit(events, window, params.limit),
         is_empty=not events,
     )
 

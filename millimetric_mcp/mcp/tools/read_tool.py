@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, TypeVar
 
 import anyio
 from pydantic import BaseModel, Field
@@ -16,7 +16,7 @@ from pydantic import BaseModel, Field
 from millimetric_mcp.contract.reads import FILTERS
 from millimetric_mcp.contract.validation import format_timestamp
 from millimetric_mcp.errors import NextStep, UpstreamError
-from millimetric_mcp.mcp.render.table import Rendered
+from millimetric_mcp.mcp.render.table import Table, write_table
 from millimetric_mcp.mcp.render.untrusted import MAX_MARK_CHARS, shorten
 from millimetric_mcp.mcp.tools.arguments import WindowArguments
 from millimetric_mcp.mcp.tools.empty_results import explain_empty_result
@@ -61,26 +61,22 @@ class ReadData(ToolData):
     notes: list[str] | None = Field(None, description="What to know when reading the rows.")
 
 
-class RenderRows(Protocol):
-    """Write the receipt and then at most ``max_rows`` rows, within ``max_chars`` characters."""
-
-    def __call__(self, *, receipt: Sequence[str], max_chars: int, max_rows: int) -> Rendered: ...
-
-
 @dataclass(frozen=True, slots=True)
 class Report(Generic[DataT]):
     """What a read tool found.
 
     ``data`` is the structured content without ``rows``, which are cut to the budget later.
-    ``receipt`` is the beginning of the text: what was counted, in which window. ``notes`` follow.
-    ``is_empty``: no event matched, so the result says why.
+    ``receipt`` is the beginning of the text: what was counted, in which window. ``notes`` follow,
+    then the table of so many rows that ``render`` returns. ``limit_note`` says how to get rows
+    beyond the limit, if there are any. ``is_empty``: no event matched, so the result says why.
     """
 
     data: DataT
     rows: Sequence[BaseModel]
     receipt: Sequence[str]
     notes: Sequence[str]
-    render: RenderRows
+    render: Callable[[int], Table]
+    limit_note: str
     is_empty: bool
 
 
@@ -116,10 +112,12 @@ def _fit(context: ToolContext, report: Report[DataT], notes: Sequence[str]) -> T
     max_chars = context.settings.max_result_chars
     notes = [shorten_note(context, note) for note in notes]
     data = report.data.model_copy(update={"notes": notes or None})
-    rendered = report.render(
+    rendered = write_table(
+        report.render(_count_fitting(data, report.rows, max_chars - MAX_REST_CHARS)),
         receipt=[*report.receipt, *notes],
         max_chars=max_chars,
-        max_rows=_count_fitting(data, report.rows, max_chars - MAX_REST_CHARS),
+        total=len(report.rows),
+        limit_note=report.limit_note,
     )
     shown = {
         "rows": list(report.rows[: rendered.shown]),

@@ -1,7 +1,6 @@
 """``stats``: one metric by columns and buckets of time."""
 
 from dataclasses import dataclass
-from functools import partial
 from typing import Annotated
 
 from pydantic import Field, ValidationInfo, WithJsonSchema, field_validator
@@ -88,14 +87,13 @@ async def _find(
         rows=[reads.StatsRow.model_validate(present(row)) for row in rows],
         receipt=[f"Total {counts.total} {what}{of}; {count(len(rows), 'row')}. {about}"],
         notes=_list_notes(params, window, counts),
-        render=partial(
-            render.render_stats,
-            rows,
+        render=lambda max_rows: render.render_stats(
+            rows[:max_rows],
             metric=params.metric,
             interval=params.interval,
             group_by=params.group_by,
-            limit_note="" if counts.is_complete else _advise_limit(params),
         ),
+        limit_note="" if counts.is_complete else _advise_limit(params),
         is_empty=counts.total == 0,
     )
 

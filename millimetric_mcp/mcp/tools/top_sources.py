@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import partial
 
 from pydantic import Field
 
@@ -96,9 +95,8 @@ async def _find(
         rows=[render.SourceChange.model_validate(present(row)) for row in rows],
         receipt=[*receipt, *splits],
         notes=notes,
-        render=partial(
-            render.render_sources, rows, breakdown=params.breakdown, limit_note=limit_note
-        ),
+        render=lambda most: render.render_sources(rows[:most], breakdown=params.breakdown),
+        limit_note=limit_note,
         is_empty=not sources.rows,
     )
 

@@ -14,13 +14,19 @@ from millimetric_mcp.mcp.render.sources import (
     describe_split,
     render_sources,
 )
+from millimetric_mcp.mcp.render.table import write_table
 
 BY_MEDIUM, BY_SOURCE = Breakdown.SOURCE_MEDIUM, Breakdown.SOURCE
 
 
+def render(rows, breakdown, receipt):
+    table = render_sources(rows, breakdown=breakdown)
+    return write_table(table, receipt=receipt, max_chars=1000)
+
+
 def test_sources_are_rows_below_the_receipt(source):
     rows = [source("facebook", "paid", 6, 5), source("a,b", "so\ncial", 3, 3)]
-    rendered = render_sources(rows, breakdown=BY_MEDIUM, receipt=["Receipt."], max_chars=1000)
+    rendered = render(rows, BY_MEDIUM, ["Receipt."])
     assert rendered.text.splitlines() == [
         "Receipt.",
         "source,medium,events,uniques",
@@ -43,7 +49,7 @@ def test_sources_are_rows_below_the_receipt(source):
 )
 def test_sources_without_medium_show_their_paid_share(share, shown):
     row = SourceRow(source="facebook", events=9, uniques=8, paid_share=share)
-    rendered = render_sources([row], breakdown=BY_SOURCE, receipt=[], max_chars=1000)
+    rendered = render([row], BY_SOURCE, [])
     assert rendered.text == f"source,events,uniques,paid_share\nfacebook,9,8,{shown}"
 
 
@@ -160,7 +166,7 @@ def test_compared_rows_match_by_source_and_medium_and_gone_rows_follow(source):
         ("bing", "paid", 0, 1, -1, -100.0),
     ]
     assert [(r.uniques, r.uniques_before, r.uniques_change) for r in rows[:1]] == [(20, 25, -5)]
-    text = render_sources(rows, breakdown=BY_MEDIUM, receipt=[], max_chars=1000).text
+    text = render(rows, BY_MEDIUM, []).text
     assert text.splitlines() == [
         "source,medium,events,events_change,uniques,uniques_change",
         "google,paid,30,+10 (+50%),20,-5 (-20%)",
@@ -176,7 +182,7 @@ def test_row_missing_from_a_list_that_is_not_whole_is_unknown(source):
     assert [(r.source, r.events_before, r.events_change, r.events_change_pct) for r in rows] == [
         ("a", None, None, None)
     ]
-    text = render_sources(rows, breakdown=BY_MEDIUM, receipt=[], max_chars=1000).text
+    text = render(rows, BY_MEDIUM, []).text
     assert text.endswith("\na,paid,3,?,3,?")
 
 
@@ -188,7 +194,7 @@ def test_compared_sources_show_the_paid_share_before():
         ],
         [SourceRow(source="facebook", events=8, uniques=8, paid_share=0.5)],
     )
-    text = render_sources(rows, breakdown=BY_SOURCE, receipt=[], max_chars=1000).text
+    text = render(rows, BY_SOURCE, []).text
     assert text.splitlines() == [
         "source,events,events_change,uniques,uniques_change,paid_share,paid_share_before",
         "facebook,9,+1 (+12.5%),8,0,66.7%,50%",
@@ -200,7 +206,7 @@ def test_compared_sources_show_the_paid_share_before():
 def test_rows_that_do_not_fit_are_left_out_and_counted(is_compared, source):
     rows = [source(f"source-{at}", "paid", at) for at in range(200)]
     rows = compare_sources(rows, []) if is_compared else rows
-    rendered = render_sources(rows, breakdown=BY_MEDIUM, receipt=["Receipt."], max_chars=1000)
+    rendered = render(rows, BY_MEDIUM, ["Receipt."])
     assert len(rendered.text) <= 1000
     assert rendered.left_out == 200 - rendered.shown > 0
     assert f"first {rendered.shown} of 200 rows" in rendered.text

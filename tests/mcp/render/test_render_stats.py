@@ -15,6 +15,7 @@ from millimetric_mcp.mcp.render.stats import (
     fill_buckets,
     render_stats,
 )
+from millimetric_mcp.mcp.render.table import write_table
 
 
 def at(text):
@@ -26,14 +27,8 @@ def bucket(text):
 
 
 def render(rows, *, interval=None, group_by=(), metric=Metric.COUNT, max_chars=1000):
-    return render_stats(
-        rows,
-        metric=metric,
-        interval=interval,
-        group_by=group_by,
-        receipt=["Total 9."],
-        max_chars=max_chars,
-    )
+    table = render_stats(rows, metric=metric, interval=interval, group_by=group_by)
+    return write_table(table, receipt=["Total 9."], max_chars=max_chars)
 
 
 def test_stats_without_columns_are_one_row():

@@ -7,14 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from millimetric_mcp.mcp.render.table import join_cells, write_table
+from millimetric_mcp.mcp.render.table import Table, join_cells, write_table
 
 texts = st.lists(st.text(st.characters(exclude_categories=["Cc", "Cs"]), max_size=40), max_size=60)
 
 
-def write(lines, *, total=None, **options):
-    total = len(lines) if total is None else total
-    return write_table(["Receipt."], ["a", "b"], lines, total=total, advice="ask less", **options)
+def write(lines, **options):
+    table = Table(["a", "b"], lines, advice="ask less")
+    return write_table(table, receipt=["Receipt."], **options)
 
 
 def test_table_that_fits_has_all_rows_and_no_note():
@@ -85,9 +85,8 @@ def test_cell_that_looks_like_a_note_stands_in_quotes(forged):
 
 
 def test_advice_may_depend_on_the_number_of_rows_shown():
-    table = write_table(
-        [], ["a"], ["x"] * 9, total=20, max_chars=500, advice=lambda shown: f"skip {shown}"
-    )
+    rows = Table(["a"], ["x"] * 9, advice=lambda shown: f"skip {shown}")
+    table = write_table(rows, receipt=[], max_chars=500, total=20)
     assert table.note == "These are the first 9 of 20 rows. To get the rest: skip 9."
     assert (table.shown, table.left_out) == (9, 11)
 

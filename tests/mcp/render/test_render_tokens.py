@@ -13,6 +13,7 @@ from millimetric_mcp.contract.validation import format_timestamp
 from millimetric_mcp.demo.generator import generate
 from millimetric_mcp.mcp.render.events import render_events
 from millimetric_mcp.mcp.render.sources import compare_sources, render_sources
+from millimetric_mcp.mcp.render.table import write_table
 
 WINDOW = (
     "Window: 2026-04-16T15:04:27+02:00 to 2026-05-16T15:04:27+02:00 exclusive; "
@@ -51,25 +52,24 @@ def twenty_sources(source, random):
 
 @pytest.mark.parametrize("breakdown", Breakdown)
 def test_20_sources_cost_at_most_500_tokens(breakdown, twenty_sources):
-    table = render_sources(twenty_sources, breakdown=breakdown, receipt=RECEIPT, max_chars=24_000)
+    rows = render_sources(twenty_sources, breakdown=breakdown)
+    table = write_table(rows, receipt=RECEIPT, max_chars=24_000)
     assert table.shown == 20
     assert count_tokens(table.text) <= 500
 
 
 def test_20_compared_sources_cost_at_most_700_tokens(twenty_sources):
     before = [row.model_copy(update={"events": row.events // 3 * 2}) for row in twenty_sources]
-    table = render_sources(
-        compare_sources(twenty_sources, before),
-        breakdown=Breakdown.SOURCE_MEDIUM,
-        receipt=RECEIPT,
-        max_chars=24_000,
-    )
+    changes = compare_sources(twenty_sources, before)
+    rows = render_sources(changes, breakdown=Breakdown.SOURCE_MEDIUM)
+    table = write_table(rows, receipt=RECEIPT, max_chars=24_000)
     assert table.shown == 20
     assert count_tokens(table.text) <= 700
 
 
 def count_list_tokens(rows):
-    table = render_events(rows, receipt=RECEIPT, max_chars=48_000)
+    events = render_events(rows, max_chars=48_000)
+    table = write_table(events, receipt=RECEIPT, max_chars=48_000)
     assert table.shown == len(rows) == 100
     return count_tokens(table.text)
 
