@@ -27,6 +27,7 @@ from pydantic import (
     model_validator,
 )
 
+from millimetric_mcp.contract.attribution import FbclidMeaning
 from millimetric_mcp.contract.keys import KeyKind
 from millimetric_mcp.contract.validation import is_zone_name, list_field_errors
 from millimetric_mcp.errors import SettingsError
@@ -298,7 +299,15 @@ class StoreSettings(ControlSettings):
         "Maximum number of threads of one query.", default=0, ge=0, le=1024)
 
 
-class ApiSettings(StoreSettings, AnswerSettings):
+class ClassifierSettings(Settings):
+    """How visits are classified: shared by ``api`` and ``classify``."""
+
+    fbclid: FbclidMeaning = _setting("MILLIMETRIC_FBCLID", "--fbclid", "paid or social",
+        "What an fbclid without a paid utm_medium counts as: paid, as on hosted Millimetric, or "
+        "social, because Facebook adds fbclid to unpaid links too.", default=FbclidMeaning.PAID)
+
+
+class ApiSettings(StoreSettings, AnswerSettings, ClassifierSettings):
     """Settings of ``millimetric-mcp api``: the embedded HTTP API."""
 
     bind: str = _setting("MILLIMETRIC_API_BIND", "--host", "an address",

@@ -78,6 +78,7 @@ def build_app(
         bodies=BodyReader(),
         clock=clock,
         country_of=country_of,
+        fbclid=settings.fbclid,
         wake_maintenance=maintenance.wake,
     )
 

@@ -28,6 +28,7 @@ from millimetric_mcp.api.ingest.validate import (
 from millimetric_mcp.api.ratelimit import RateLimiter
 from millimetric_mcp.api.store import EventStore
 from millimetric_mcp.contract import endpoints, events
+from millimetric_mcp.contract.attribution import FbclidMeaning
 from millimetric_mcp.contract.codes import ErrorCode
 from millimetric_mcp.contract.keys import KeyRecord
 from millimetric_mcp.contract.reads import WindowParams
@@ -65,6 +66,7 @@ class Endpoints:
     bodies: BodyReader
     clock: Callable[[], datetime]
     country_of: CountryLookup
+    fbclid: FbclidMeaning
     wake_maintenance: Callable[[], None]
 
     def list_routes(self) -> list[Route]:
@@ -131,13 +133,15 @@ class Endpoints:
     async def _track(self, event: events.TrackEvent, admission: Admission) -> Body:
         facts = self._read_facts(admission)
         check_times([event], now=facts.received_at, in_batch=False)
-        await self.store.append([build_event(event, facts)])
+        await self.store.append([build_event(event, facts, fbclid=self.fbclid)])
         return {"ok": True, "event_id": event.event_id}
 
     async def _batch(self, batch: events.BatchRequest, admission: Admission) -> Body:
         facts = self._read_facts(admission)
         check_times(batch.events, now=facts.received_at, in_batch=True)
-        await self.store.append([build_event(event, facts) for event in batch.events])
+        await self.store.append(
+            [build_event(event, facts, fbclid=self.fbclid) for event in batch.events]
+        )
         return {"ok": True, "count": len(batch.events)}
 
     async def _identify(self, body: events.IdentifyRequest, admission: Admission) -> Body:

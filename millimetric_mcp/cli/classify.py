@@ -12,11 +12,15 @@ from millimetric_mcp.api.ingest.address import host_of
 from millimetric_mcp.api.ingest.explanation import explain, render_explanation
 from millimetric_mcp.contract.events import TrackEvent
 from millimetric_mcp.contract.validation import FieldError, list_field_errors
+from millimetric_mcp.settings import ClassifierSettings, read_settings
 
 
-def run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:  # noqa: ARG001
+def run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     """Print the explanation; return 0."""
-    explanation = explain(options.url, options.referrer, host_of(options.url))
+    settings = read_settings(ClassifierSettings, environ=environ, options=vars(options))
+    explanation = explain(
+        options.url, options.referrer, host_of(options.url), fbclid=settings.fbclid
+    )
     for wrong in _list_errors(options):
         print(
             f"millimetric-mcp: the API would refuse this {wrong.field}: {wrong.message}",

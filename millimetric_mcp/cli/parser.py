@@ -11,6 +11,7 @@ from typing import Any
 from millimetric_mcp.errors import SettingsError
 from millimetric_mcp.settings import (
     ApiSettings,
+    ClassifierSettings,
     ControlSettings,
     ServeSettings,
     Setting,
@@ -203,6 +204,7 @@ def _add_keys(parser: argparse.ArgumentParser) -> None:
 def _add_classify(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("url", metavar="URL", help="the landing URL, with utm and click ids")
     parser.add_argument("--referrer", metavar="R", help="the referrer's URL")
+    _add_settings(parser, ClassifierSettings)
     _add_json(parser)
 
 

@@ -12,6 +12,13 @@ class Confidence(StrEnum):
     LOW = "low"
 
 
+class FbclidMeaning(StrEnum):
+    """What an fbclid without a paid utm_medium counts as: Facebook adds it to unpaid links too."""
+
+    PAID = "paid"
+    SOCIAL = "social"
+
+
 class Attribution(NamedTuple):
     """Where an event came from.
 

@@ -142,6 +142,19 @@ def test_classify_explains_a_visit_as_text_and_as_json():
     assert '"rule_id": "fb_ad_redirect"' in machines.stdout
 
 
+def test_classify_explains_a_visit_as_an_api_with_the_same_setting_does():
+    visit = ("classify", "https://shop.example/?fbclid=1")
+
+    by_variable = run(*visit, MILLIMETRIC_FBCLID="social")
+    by_option = run(*visit, "--fbclid", "social")
+    wrong = run(*visit, "--fbclid", "organic")
+
+    assert "facebook / social  (low confidence)\nRule fbclid_social\n" in by_variable.stdout
+    assert by_option.stdout == by_variable.stdout
+    assert wrong.returncode == 2
+    assert "paid or social" in wrong.stderr
+
+
 @pytest.mark.parametrize(
     ("options", "field"),
     [

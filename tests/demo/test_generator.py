@@ -28,7 +28,7 @@ from millimetric_mcp.demo.shop import load_shop
 END = datetime(2026, 5, 16, 14, 37, 12, 345000, tzinfo=UTC)
 END_MS = int(END.timestamp() * 1000)
 DAY_MS = 86_400_000
-GOLDEN = "274d267e3eb443e1976e93987ba5b52bd22f74b6f5658325205715caa65eeaf5"
+GOLDEN = "9afdda692a336ca505ad25af55bbd324c82d13c396c6d439222ba44f39a30991"
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,6 @@ here (user names, ports, backslashes, international names); a full parser costs 
 
 import ipaddress
 import re
-from collections.abc import Container
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import unquote, unquote_plus
@@ -31,6 +30,10 @@ _ABSOLUTE = re.compile(
 # "shop.example/?gclid=1": without a scheme, a name with a dot is a host.
 _BARE = re.compile(r"[\x00-\x20]*([^/\\?#@:\s]++)(?::\d+)?(?=[/\\?#]|\s*\Z)([^?#]*)")
 _ASCII_HOST = re.compile(r"[a-z0-9_-]+(?:\.[a-z0-9_-]+)*")
+# & written for HTML, once or twice: &amp; &#038; &amp;amp;
+_ESCAPED_AMPERSAND = re.compile(r"([?&])(?:(?:amp|#0*38|#x0*26)(?:;|%3B))+", re.IGNORECASE)
+# What an ad network did not replace: {{campaign.name}}, {keyword}_{device}, __CAMPAIGN_ID__
+_MACROS = re.compile(r"\$?(?:\{++[^{}]*+\}++[^{}a-z0-9]*+)++|__[\w.:|-]+__", re.IGNORECASE)
 _UNSTORABLE = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 
@@ -87,17 +90,34 @@ def _public_suffixes() -> "PublicSuffixList":
     return PublicSuffixList()
 
 
-def read_parameters(url: str, names: Container[str]) -> dict[str, str]:
-    """Return the query parameters of ``url`` among the lower-case ``names``, decoded, trimmed.
+def read_parameters(url: str, names: frozenset[str]) -> dict[str, str]:
+    """Return the parameters of ``url`` among the lower-case ``names``, decoded, trimmed.
 
-    Names match in any case; the first one with a value counts; only ``&`` separates. Control
-    characters are removed; invalid percent codes and surrogates become U+FFFD.
+    Names match in any case; the first one with a value counts, and an unreplaced macro is none.
+    Only ``&`` separates, and a second ``?`` in front of a name. Tags (``utm_…``) are read from the
+    fragment if the query has none, click ids if it has no parameter at all. Control characters are
+    removed; invalid percent codes and surrogates become U+FFFD.
     """
+    if ";" in url or "%3" in url:
+        url = _ESCAPED_AMPERSAND.sub(r"\1", url)
+    before, _, fragment = url.partition("#")
+    found = _read_pairs(before.partition("?")[2], names)
+    if "=" not in fragment:
+        return found
+    in_fragment = _read_pairs(fragment, names)
+    if not found:
+        return in_fragment
+    if not any(name.startswith("utm_") for name in found):
+        found |= {name: in_fragment[name] for name in in_fragment if name.startswith("utm_")}
+    return found
+
+
+def _read_pairs(query: str, names: frozenset[str]) -> dict[str, str]:
     found: dict[str, str] = {}
-    query = url.partition("#")[0].partition("?")[2]
     if not query:
         return found
-    for pair in query.split("&"):
+    pairs = query.split("&") if "?" not in query else _separator(names).split(query)
+    for pair in pairs:
         name, _, value = pair.partition("=")
         if "%" in name:
             name = unquote(name)
@@ -107,12 +127,19 @@ def read_parameters(url: str, names: Container[str]) -> dict[str, str]:
     return found
 
 
+@cache
+def _separator(names: frozenset[str]) -> re.Pattern[str]:
+    alternatives = "|".join(map(re.escape, sorted(names)))
+    return re.compile(rf"&|\?(?=(?:{alternatives})=)", re.IGNORECASE)
+
+
 def _readable(value: str) -> str:
     if "%" in value or "+" in value:
         value = unquote_plus(value)
     if not value.isprintable():
         value = _SURROGATE.sub("\ufffd", _UNSTORABLE.sub("", value))
-    return value.strip()
+    value = value.strip()
+    return "" if value.endswith(("}", "__")) and _MACROS.fullmatch(value) else value
 
 
 @lru_cache(maxsize=8192)

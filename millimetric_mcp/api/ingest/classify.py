@@ -4,7 +4,9 @@
 rules' ids and confidences are in the contract.
 """
 
+import re
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import NamedTuple, TypeAlias
 
 from millimetric_mcp.api.ingest.address import (
@@ -15,7 +17,7 @@ from millimetric_mcp.api.ingest.address import (
     registrable_domain,
 )
 from millimetric_mcp.api.ingest.networks import Kind, Listing, find_listing
-from millimetric_mcp.contract.attribution import Attribution
+from millimetric_mcp.contract.attribution import Attribution, FbclidMeaning
 from millimetric_mcp.contract.rules import RULES
 
 CLICK_ID_SOURCES: Mapping[str, str] = {
@@ -26,6 +28,9 @@ CLICK_ID_SOURCES: Mapping[str, str] = {
     "gbraid": "google",
     "wbraid": "google",
     "dclid": "google",
+    # What Google's ads add where gclid may not travel: support.google.com/analytics/answer/16479993
+    "gad_source": "google",
+    "gad_campaignid": "google",
     "twclid": "twitter",
     "rdt_cid": "reddit",
     "ScCid": "snapchat",
@@ -33,16 +38,31 @@ CLICK_ID_SOURCES: Mapping[str, str] = {
 }
 """The network that adds each click id to its ads' URLs; the rule id is the parameter's name."""
 
+# By what the advertiser pays: the documented cascade's (cpc cpm cpv cpa cpp ppc), and others that
+# GA4's default channel group calls paid: support.google.com/analytics/answer/9756891
+_PRICES = "cpc cpm cpv cpa cpp ppc cpl cpcv cpe cpi cpo cps vcpm ecpm ocpm ppv"
 _PAID_MEDIUMS = (
-    "cpc cpm paid paid_social display ppc cpv cpa cpp paidsocial paid_search paidsearch banner "
-    "retargeting remarketing"
+    "paid paid_social paidsocial paid_search paidsearch display banner retargeting remarketing "
+    "sem ads ad expandable interstitial programmatic"
 )
-PAID_MEDIUMS = frozenset(_PAID_MEDIUMS.split())
+PAID_MEDIUMS = frozenset(f"{_PRICES} {_PAID_MEDIUMS}".split())
 """utm_medium values that mean paid, with spaces and hyphens read as underscores."""
 
-SOURCE_ALIASES: Mapping[str, str] = {"fb": "facebook", "meta": "facebook", "ig": "instagram"}
+# One word of several is enough: social_cpc, display_ads. GA4 asks for "cp" anywhere; that would
+# find mcp and cpanel too.
+_PAID_WORDS = frozenset(f"{_PRICES} ads sem".split())
+
+# Besides fb and ig, Meta's {{site_source_name}} and {{placement}} write an (Audience Network),
+# msg (Messenger) and th (Threads).
+SOURCE_ALIASES: Mapping[str, str] = {
+    **dict.fromkeys(("fb", "meta", "an", "msg"), "facebook"),
+    "ig": "instagram",
+    "th": "threads",
+}
 
 _AD_REDIRECT_HOSTS = frozenset({"l.facebook.com", "lm.facebook.com"})
+# Meta's other networks add fbclid to their links too.
+_META_NETWORKS = frozenset({"instagram", "threads", "messenger", "whatsapp"})
 _PARAMETERS = frozenset(
     {*(name.lower() for name in CLICK_ID_SOURCES), "fbclid"}
     | {"utm_source", "utm_medium", "utm_campaign"}
@@ -81,23 +101,45 @@ def read_facts(url: str | None, referrer: str | None, request_host: str | None) 
     listing = find_listing(address) if address.host else None
     if not parameters:
         return Facts(parameters, address, listing, request_host)
-    source = parameters.get("utm_source", "").lower()
-    medium = parameters.get("utm_medium", "").lower()
+    source = parameters.get("utm_source")
+    medium = parameters.get("utm_medium")
     return Facts(
         parameters,
         address,
         listing,
         request_host,
-        utm_source=SOURCE_ALIASES.get(source, source) or None,
-        utm_medium=medium or None,
+        utm_source=_resolve_source(source.lower()) if source else None,
+        utm_medium=medium.lower() if medium else None,
         utm_campaign=parameters.get("utm_campaign"),
-        utm_paid=medium.translate(_UNDERSCORED) in PAID_MEDIUMS,
+        utm_paid=_is_paid(medium.lower()) if medium else False,
     )
 
 
 def _read_referrer(referrer: str) -> Address:
     address = read_address(referrer)
     return address if address and address.scheme in _REFERRER_SCHEMES else NO_ADDRESS
+
+
+@lru_cache(maxsize=1024)
+def _resolve_source(utm_source: str) -> str:
+    """Return the network that an alias, a listed host or an app id means; else the value."""
+    alias = SOURCE_ALIASES.get(utm_source)
+    address = read_address(utm_source) if alias is None and "." in utm_source else None
+    listing = find_listing(address) if address else None
+    if listing and listing.kind is not Kind.PLAIN:
+        return listing.source
+    return alias or utm_source
+
+
+@lru_cache(maxsize=1024)
+def _is_paid(utm_medium: str) -> bool:
+    medium = utm_medium.translate(_UNDERSCORED)
+    if medium.startswith("paid") or medium in PAID_MEDIUMS:
+        return True
+    return not _PAID_WORDS.isdisjoint(_WORDS.findall(medium))
+
+
+_WORDS = re.compile(r"[a-z]+")
 
 
 Outcome: TypeAlias = tuple[str, str] | None
@@ -136,7 +178,21 @@ def _utm_paid(facts: Facts) -> Outcome:
 
 
 def _fbclid_only(facts: Facts) -> Outcome:
-    return _FACEBOOK_PAID if "fbclid" in facts.parameters and not facts.utm_source else None
+    if "fbclid" not in facts.parameters or facts.utm_source:
+        return None
+    network = facts.listing.name if facts.listing else ""
+    return (network, "paid") if network in _META_NETWORKS else _FACEBOOK_PAID
+
+
+def _as_social(step: Step) -> Step:
+    """Return a rule of fbclid without its claim that the click was paid."""
+
+    def social(facts: Facts) -> Outcome:
+        outcome = step(facts)
+        is_explicit = facts.utm_source and facts.utm_medium
+        return (outcome[0], facts.utm_medium or "social") if outcome and not is_explicit else None
+
+    return social
 
 
 def _utm_explicit(facts: Facts) -> Outcome:
@@ -150,12 +206,10 @@ def _referrer_from(network: str) -> Step:
     return step
 
 
-def _referrer_of(kind: Kind, medium: str, *, source: str | None = None) -> Step:
+def _referrer_of(kind: Kind, medium: str) -> Step:
     def step(facts: Facts) -> Outcome:
         listing = facts.listing
-        if listing is None or listing.kind is not kind:
-            return None
-        return source or listing.name, medium
+        return (listing.source, medium) if listing and listing.kind is kind else None
 
     return step
 
@@ -192,27 +246,54 @@ _REFERRER_RULES: tuple[tuple[str, Step], ...] = (
     ("ref_instagram", _referrer_from("instagram")),
     ("ref_social", _referrer_of(Kind.SOCIAL, "social")),
     ("ref_search", _referrer_of(Kind.SEARCH, "organic")),
-    ("ref_email", _referrer_of(Kind.EMAIL, "email", source="email")),
+    ("ref_email", _referrer_of(Kind.EMAIL, "email")),
     ("ref_ai", _referrer_of(Kind.AI, "referral")),
+    ("ref_ads", _referrer_of(Kind.ADS, "paid")),
     ("ref_internal", _ref_internal),
     ("direct", _direct),
 )
 
-_CASCADE = _URL_RULES + _REFERRER_RULES
+FBCLID_RULES = frozenset({"fb_ad_redirect", "fbclid_utm", "fbclid_only"})
+FBCLID_SOCIAL_RULE = "fbclid_social"
+
+_PAID_CASCADE = _URL_RULES + _REFERRER_RULES
+_SOCIAL_CASCADE = tuple(
+    (FBCLID_SOCIAL_RULE, _as_social(step)) if rule_id in FBCLID_RULES else (rule_id, step)
+    for rule_id, step in _PAID_CASCADE
+)
+"""The cascade if fbclid counts as social, for URLs without a paid utm_medium."""
+
 _CONFIDENCES = {rule.rule_id: rule.confidence for rule in RULES}
 
 
-def classify(url: str | None, referrer: str | None, request_host: str | None) -> Attribution:
+def classify(
+    url: str | None,
+    referrer: str | None,
+    request_host: str | None,
+    *,
+    fbclid: FbclidMeaning = FbclidMeaning.PAID,
+) -> Attribution:
     """Return where an event came from, by the first rule that applies."""
-    return decide(read_facts(url, referrer, request_host))
+    return decide(read_facts(url, referrer, request_host), fbclid=fbclid)
 
 
-def decide(facts: Facts) -> Attribution:
+def decide(facts: Facts, *, fbclid: FbclidMeaning) -> Attribution:
     """Return the attribution of the first rule that applies to ``facts``."""
-    for rule_id, step in _CASCADE if facts.parameters else _REFERRER_RULES:
+    if not facts.parameters:
+        cascade = _REFERRER_RULES
+    elif fbclid is FbclidMeaning.PAID or facts.utm_paid:
+        cascade = _PAID_CASCADE
+    else:
+        cascade = _SOCIAL_CASCADE
+    for rule_id, step in cascade:
         if (outcome := step(facts)) is not None:
             return Attribution(*outcome, facts.utm_campaign, _CONFIDENCES[rule_id], rule_id)
-    referrer = facts.referrer
-    is_app = referrer.scheme == "android-app"
-    name = referrer.host if is_app else registrable_domain(referrer.host)
+    name = _name_unlisted(facts.referrer)
     return Attribution(name, "referral", facts.utm_campaign, _CONFIDENCES["ref_other"], "ref_other")
+
+
+def _name_unlisted(referrer: Address) -> str:
+    host = referrer.host
+    # An app's package is a whole. Some apps name a website in its place.
+    is_package = referrer.scheme == "android-app" and not host.startswith(("www.", "m."))
+    return host if is_package else registrable_domain(host)

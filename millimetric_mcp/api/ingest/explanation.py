@@ -4,9 +4,16 @@ import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from millimetric_mcp.api.ingest.classify import CLICK_ID_SOURCES, Facts, decide, read_facts
+from millimetric_mcp.api.ingest.classify import (
+    CLICK_ID_SOURCES,
+    FBCLID_RULES,
+    FBCLID_SOCIAL_RULE,
+    Facts,
+    decide,
+    read_facts,
+)
 from millimetric_mcp.api.ingest.networks import Kind
-from millimetric_mcp.contract.attribution import Attribution
+from millimetric_mcp.contract.attribution import Attribution, FbclidMeaning
 from millimetric_mcp.contract.rules import RULES, Rule
 
 _MAX_SHOWN_CHARS = 60
@@ -55,13 +62,22 @@ class Explanation:
         }
 
 
-def explain(url: str | None, referrer: str | None, request_host: str | None) -> Explanation:
+def explain(
+    url: str | None,
+    referrer: str | None,
+    request_host: str | None,
+    *,
+    fbclid: FbclidMeaning = FbclidMeaning.PAID,
+) -> Explanation:
     """Return how `classify` classifies the same arguments."""
     facts = read_facts(url, referrer, request_host)
-    attribution = decide(facts)
-    place = next(at for at, rule in enumerate(RULES) if rule.rule_id == attribution.rule_id)
+    attribution = decide(facts, fbclid=fbclid)
+    is_paid = fbclid is FbclidMeaning.PAID or facts.utm_paid
+    not_tried = {FBCLID_SOCIAL_RULE} if is_paid else FBCLID_RULES
+    tried = [rule for rule in RULES if rule.rule_id not in not_tried]
+    place = next(at for at, rule in enumerate(tried) if rule.rule_id == attribution.rule_id)
     return Explanation(
-        attribution, RULES[place], RULES[:place], facts, bool(referrer and referrer.strip())
+        attribution, tried[place], tuple(tried[:place]), facts, bool(referrer and referrer.strip())
     )
 
 

@@ -21,6 +21,7 @@ class Kind(StrEnum):
     SOCIAL = "social"
     EMAIL = "email"
     AI = "ai"
+    ADS = "ads"
     PLAIN = "plain"
 
 
@@ -33,6 +34,11 @@ class Listing(NamedTuple):
     alone: bool = False
     """The entry is for this host (and its www.) only, not for hosts below it."""
 
+    @property
+    def source(self) -> str:
+        """Return the source of the network's visits: its name, or "email" for all of e-mail."""
+        return "email" if self.kind is Kind.EMAIL else self.name
+
 
 @dataclass(frozen=True, slots=True)
 class NetworkTable:
@@ -41,6 +47,8 @@ class NetworkTable:
     hosts: Mapping[str, Listing]
     first_labels: Mapping[str, Listing]
     apps: Mapping[str, Listing]
+    app_aliases: Mapping[str, Listing]
+    """Packages without their first part: ``linkedin.android``."""
     pages: Mapping[str, tuple[tuple[str, Listing], ...]]
     """Path prefixes, by host, that belong to another network than their host."""
 
@@ -69,13 +77,19 @@ class NetworkTable:
 
 
 def find_listing(address: Address) -> Listing | None:
-    """Return the entry of an address, or None."""
-    table = load_networks()
+    """Return the entry of an address, or None.
+
+    ``android-app://`` names a package, and from some apps an alias or a website; a package may
+    also stand alone, without a scheme.
+    """
+    table, host = load_networks(), address.host
+    if address.scheme in {"android-app", ""} and host in table.apps:
+        return table.apps[host]
     if address.scheme == "android-app":
-        return table.apps.get(address.host)
-    listing = _listing_of_host(address.host)
+        return table.app_aliases.get(host) or _listing_of_host(host)
+    listing = _listing_of_host(host)
     if len(address.path) > 1:
-        listing = table.page_listing(address.host, address.path) or listing
+        listing = table.page_listing(host, address.path) or listing
     return listing
 
 
@@ -85,6 +99,7 @@ def load_networks() -> NetworkTable:
     hosts: dict[str, Listing] = {}
     first_labels: dict[str, Listing] = {}
     apps: dict[str, Listing] = {}
+    app_aliases: dict[str, Listing] = {}
     pages: dict[str, tuple[tuple[str, Listing], ...]] = {}
     for kind in Kind:
         tables = _read_tables(kind)
@@ -95,11 +110,15 @@ def load_networks() -> NetworkTable:
         for name, entry in _entries(tables, "first_label"):
             first_labels[entry] = Listing(kind, name, f"{entry}.")
         for name, entry in _entries(tables, "android"):
-            apps[entry.lower()] = Listing(kind, name, f"android-app://{entry}")
+            listing = Listing(kind, name, f"android-app://{entry}")
+            apps[entry.lower()] = listing
+            app_aliases[entry.lower().partition(".")[2]] = listing
         for name, entry in _entries(tables, "pages"):
             host, _, path = entry.partition("/")
             pages[host] = (*pages.get(host, ()), (f"/{path}", Listing(kind, name, entry)))
-    return NetworkTable(hosts=hosts, first_labels=first_labels, apps=apps, pages=pages)
+    return NetworkTable(
+        hosts=hosts, first_labels=first_labels, apps=apps, app_aliases=app_aliases, pages=pages
+    )
 
 
 def _read_tables(kind: Kind) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from millimetric_mcp.api.ingest.enrich import (
     make_visitor_id,
     parse_user_agent,
 )
+from millimetric_mcp.contract.attribution import FbclidMeaning
 from millimetric_mcp.contract.columns import StoredEvent
 from millimetric_mcp.contract.events import IDENTIFY_EVENT, IdentifyRequest, TrackEvent
 from millimetric_mcp.contract.keys import KeyKind, KeyRecord
@@ -71,12 +72,17 @@ def read_request_facts(
 
 
 def build_event(
-    event: TrackEvent, request: RequestFacts, *, new_id: Callable[[], str] = lambda: str(uuid4())
+    event: TrackEvent,
+    request: RequestFacts,
+    *,
+    fbclid: FbclidMeaning = FbclidMeaning.PAID,
+    new_id: Callable[[], str] = lambda: str(uuid4()),
 ) -> StoredEvent:
     """Return the event as it is stored: classified and enriched."""
     url, referrer, device = event.url, event.referrer, request.device
     address = read_address(url) if url else None
-    attribution = classify(url, referrer, address.host if address else request.origin_host)
+    request_host = address.host if address else request.origin_host
+    attribution = classify(url, referrer, request_host, fbclid=fbclid)
     path = event.path
     if path is None:
         has_path = address is not None and address.scheme and address.path.startswith("/")

@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from millimetric_mcp.api.ingest.classify import CLICK_ID_SOURCES, classify
+from millimetric_mcp.contract.attribution import FbclidMeaning
 from millimetric_mcp.contract.rules import RULES
 
 SITE = "shop.example"
@@ -25,6 +26,7 @@ EXAMPLES = {
     "utm_paid": ("utm_source=Taboola&utm_medium=cpc", None, "taboola", "paid"),
     "utm_paid_unknown": ("utm_medium=cpc", None, "unknown", "paid"),
     "fbclid_only": ("fbclid=1", None, "facebook", "paid"),
+    "fbclid_social": ("fbclid=1", None, "facebook", "social"),
     "utm_explicit": ("utm_source=Newsletter&utm_medium=Email", None, "newsletter", "email"),
     "ref_facebook": ("", L_FACEBOOK, "facebook", "social"),
     "ref_instagram": ("", "https://l.instagram.com/", "instagram", "social"),
@@ -32,6 +34,7 @@ EXAMPLES = {
     "ref_search": ("", "https://www.google.co.uk/", "google", "organic"),
     "ref_email": ("", "https://mail.google.com/", "email", "email"),
     "ref_ai": ("", "https://chatgpt.com/", "chatgpt", "referral"),
+    "ref_ads": ("", "https://googleads.g.doubleclick.net/", "doubleclick", "paid"),
     "ref_internal": ("", "https://www.shop.example/a", "internal", "direct"),
     "direct": ("", None, "direct", "direct"),
     "ref_other": ("", "https://news.bbc.co.uk/1", "bbc.co.uk", "referral"),
@@ -53,14 +56,15 @@ def test_every_rule_has_an_example():
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.rule_id)
 def test_each_rule_returns_its_source_medium_and_confidence(rule):
     query, referrer, source, medium = EXAMPLES[rule.rule_id]
-    found = classify(f"{HOME}?{query}", referrer, SITE)
+    fbclid = FbclidMeaning.SOCIAL if rule.rule_id == "fbclid_social" else FbclidMeaning.PAID
+    found = classify(f"{HOME}?{query}", referrer, SITE, fbclid=fbclid)
     assert found == (source, medium, None, rule.confidence, rule.rule_id)
 
 
-CLICK_IDS = [rule.rule_id for rule in RULES if rule.fires_when.startswith("the URL carries")][:11]
+CLICK_IDS = [rule.rule_id for rule in RULES if rule.rule_id in CLICK_ID_SOURCES]
 
 
-@pytest.mark.parametrize("place", range(11), ids=CLICK_IDS)
+@pytest.mark.parametrize("place", range(len(CLICK_IDS)), ids=CLICK_IDS)
 def test_the_first_click_id_in_rule_order_decides(place):
     remaining = CLICK_IDS[place:]
     everything = [f"{name}=1" for name in reversed(remaining)]
@@ -102,6 +106,8 @@ PAID_MEDIUMS = [
     *("cpc", "cpm", "paid", "paid_social", "display"),
     *("ppc", "cpv", "cpa", "cpp", "paidsocial", "paid_search", "paidsearch"),
     *("banner", "retargeting", "remarketing"),
+    *("cpl", "cpcv", "cpe", "cpi", "vcpm", "sem", "ads", "interstitial"),
+    *("paid_media", "paid_video", "paidmedia", "paid_other", "social_cpc", "display_ads"),
 ]
 
 
@@ -124,7 +130,10 @@ def test_spaces_and_hyphens_in_a_medium_are_read_as_underscores(medium):
     assert rule_of(f"utm_medium={medium}") == "utm_paid_unknown"
 
 
-@pytest.mark.parametrize("medium", ["organic", "paidy", "cpcs", "referral", "social", "unpaid"])
+@pytest.mark.parametrize(
+    "medium",
+    ["organic", "cpcs", "referral", "social", "unpaid", "mcp", "cpanel", "affiliate", "email"],
+)
 def test_other_mediums_are_not_paid(medium):
     found = classify(f"{HOME}?utm_source=x&utm_medium={medium}", None, SITE)
     assert found[:2] == ("x", medium)
@@ -135,8 +144,29 @@ def test_other_mediums_are_not_paid(medium):
     [
         ("fb", "facebook"),
         ("META", "facebook"),
+        ("an", "facebook"),
+        ("MSG", "facebook"),
         ("Ig", "instagram"),
-        ("facebook.com", "facebook.com"),
+        ("th", "threads"),
+        ("facebook.com", "facebook"),
+        ("l.facebook.com", "facebook"),
+        ("https://www.facebook.com/", "facebook"),
+        ("instagram.com", "instagram"),
+        ("com.instagram.android", "instagram"),
+        ("android-app://com.linkedin.android", "linkedin"),
+        ("t.co", "twitter"),
+        ("ChatGPT.com", "chatgpt"),
+        ("copilot.com", "copilot"),
+        ("perplexity.ai", "perplexity"),
+        ("google.com", "google"),
+        ("mail.google.com", "email"),
+        ("taboola.com", "taboola"),
+        ("docs.google.com", "docs.google.com"),
+        ("maps.bing.com", "maps.bing.com"),
+        ("facebook.com.evil.test", "facebook.com.evil.test"),
+        ("notreddit.com", "notreddit.com"),
+        ("news.example", "news.example"),
+        ("anther", "anther"),
         ("metafilter", "metafilter"),
         ("fb_ads", "fb_ads"),
     ],
@@ -144,6 +174,86 @@ def test_other_mediums_are_not_paid(medium):
 @pytest.mark.parametrize("more", ["", "&utm_medium=cpc"], ids=["explicit", "paid"])
 def test_aliases_apply_in_every_utm_rule_to_whole_values(source, meaning, more):
     assert classify(f"{HOME}?utm_source={source}{more}", None, SITE).source == meaning
+
+
+@pytest.mark.parametrize("source", ["an", "msg", "facebook.com", "ig", "l.instagram.com"])
+def test_a_meta_source_with_fbclid_is_paid(source):
+    found = classify(f"{HOME}?fbclid=1&utm_source={source}&utm_medium=social", None, SITE)
+    assert (found.medium, found.rule_id) == ("paid", "fbclid_utm")
+
+
+@pytest.mark.parametrize(
+    ("referrer", "source"),
+    [
+        ("https://l.instagram.com/", "instagram"),
+        ("https://www.instagram.com/", "instagram"),
+        ("android-app://com.instagram.android/", "instagram"),
+        ("https://l.threads.com/", "threads"),
+        ("https://www.threads.net/", "threads"),
+        ("https://l.messenger.com/", "messenger"),
+        ("https://l.wl.co/", "whatsapp"),
+        ("https://web.whatsapp.com/", "whatsapp"),
+        ("https://m.facebook.com/", "facebook"),
+        ("https://t.co/x", "facebook"),
+        ("https://www.google.com/", "facebook"),
+        (None, "facebook"),
+    ],
+)
+def test_fbclid_alone_is_credited_to_metas_network_by_the_referrer(referrer, source):
+    found = classify(f"{HOME}?fbclid=1", referrer, SITE)
+    assert found == (source, "paid", None, "medium", "fbclid_only")
+
+
+@pytest.mark.parametrize(
+    ("query", "referrer", "source", "medium", "rule_id"),
+    [
+        ("fbclid=1", None, "facebook", "social", "fbclid_social"),
+        ("fbclid=1", L_FACEBOOK, "facebook", "social", "fbclid_social"),
+        ("fbclid=1", "https://l.instagram.com/", "instagram", "social", "fbclid_social"),
+        ("fbclid=1&utm_source=ig", None, "instagram", "social", "fbclid_social"),
+        ("fbclid=1&utm_source=shop", L_FACEBOOK, "facebook", "social", "fbclid_social"),
+        ("fbclid=1&utm_medium=email", None, "facebook", "email", "fbclid_social"),
+        ("fbclid=1&utm_source=fb&utm_medium=post", L_FACEBOOK, "facebook", "post", "utm_explicit"),
+        ("fbclid=1&utm_source=x&utm_medium=email", None, "x", "email", "utm_explicit"),
+        ("fbclid=1&utm_source=x", None, "x", "unknown", "utm_explicit"),
+        ("fbclid=1&utm_medium=cpc", None, "unknown", "paid", "utm_paid_unknown"),
+        ("fbclid=1&utm_source=ig&utm_medium=cpc", None, "instagram", "paid", "fbclid_utm"),
+        ("fbclid=1&utm_medium=paid", L_FACEBOOK, "facebook", "paid", "fb_ad_redirect"),
+        ("fbclid=1&gclid=1", L_FACEBOOK, "google", "paid", "gclid"),
+        ("", L_FACEBOOK, "facebook", "social", "ref_facebook"),
+    ],
+)
+def test_fbclid_counts_as_social_unless_the_medium_says_otherwise_when_set_so(
+    query, referrer, source, medium, rule_id
+):
+    found = classify(f"{HOME}?{query}", referrer, SITE, fbclid=FbclidMeaning.SOCIAL)
+    assert (found.source, found.medium, found.rule_id) == (source, medium, rule_id)
+
+
+@pytest.mark.parametrize(
+    "macro",
+    [
+        *("{{site_source_name}}", "{{ campaign.name }}", "{gclid}", "{}", "${X}", "__CAMPAIGN__"),
+        *("__aid__", "{keyword}_{device}", "{{a}}-{{b}}", "%7B%7Bad.id%7D%7D", "+%7Bx%7D+"),
+    ],
+)
+def test_an_unreplaced_macro_is_an_absent_parameter(macro):
+    for name in CLICK_ID_SOURCES:
+        assert rule_of(f"{name}={macro}") == "direct"
+    found = classify(
+        f"{HOME}?fbclid={macro}&utm_source={macro}&utm_medium={macro}&utm_campaign={macro}",
+        "https://t.co/x",
+        SITE,
+    )
+    assert (found.source, found.campaign, found.rule_id) == ("twitter", None, "ref_social")
+
+
+@pytest.mark.parametrize(
+    "campaign", ["spring_{{ad.name}}", "{sale", "sale}", "__x", "x__", "_x_", "a{b}c", "{a} and b"]
+)
+def test_a_value_that_only_contains_a_macro_is_kept(campaign):
+    found = classify(f"{HOME}?utm_source=x&utm_campaign={campaign}", None, SITE)
+    assert found.campaign == campaign
 
 
 def test_the_campaign_is_kept_as_written_with_every_rule():
@@ -163,15 +273,10 @@ def test_the_campaign_is_kept_as_written_with_every_rule():
         pytest.param("https://shop.example/?gclid=%20%09", "direct", id="a blank value"),
         pytest.param("https://shop.example/?gclid=%00", "direct", id="nothing but NUL"),
         pytest.param("https://shop.example/?gclid=&gclid=1", "gclid", id="the first with a value"),
-        pytest.param("https://shop.example/#gclid=1", "direct", id="the fragment"),
-        pytest.param("https://shop.example/#?gclid=1", "direct", id="a query in the fragment"),
         pytest.param("https://shop.example/?a=1;gclid=1", "direct", id="; separates nothing"),
-        pytest.param("https://shop.example/?a=1&amp;gclid=1", "direct", id="an escaped &"),
         pytest.param("https://shop.example/?xgclid=1", "direct", id="a longer name"),
         pytest.param("https://shop.example/gclid=1", "direct", id="the path"),
-        pytest.param(
-            "https://shop.example/?u=/?gclid=1", "direct", id="a value that holds a query"
-        ),
+        pytest.param("https://shop.example/?a=1?xgclid=1", "direct", id="a longer name behind ?"),
         pytest.param("shop.example/?gclid=1", "gclid", id="no scheme"),
         pytest.param("/landing?gclid=1", "gclid", id="no host"),
         pytest.param("?gclid=1", "gclid", id="a query alone"),
@@ -183,6 +288,54 @@ def test_the_campaign_is_kept_as_written_with_every_rule():
 )
 def test_parameters_are_read_from_invalid_urls(url, rule_id):
     assert classify(url, None, SITE).rule_id == rule_id
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [
+        "?utm_source=facebook&amp;utm_medium=cpc&amp;utm_campaign=Really?",
+        "?utm_source=facebook&AMP;utm_medium=cpc&amp;amp;utm_campaign=Really?",
+        "?utm_source=facebook&#038;utm_medium=cpc&#38;utm_campaign=Really?",
+        "?utm_source=facebook&#x26;utm_medium=cpc&amp;#038;utm_campaign=Really?",
+        "?utm_source=facebook&amp%3Butm_medium=cpc&amp%3butm_campaign=Really?",
+        "?&amp;utm_source=facebook&amp;utm_medium=cpc&amp;utm_campaign=Really?",
+        "?amp;utm_source=facebook&utm_medium=cpc&utm_campaign=Really?",
+        "?p=1?utm_source=facebook&utm_medium=cpc&utm_campaign=Really?",
+        "?utm_source=facebook?UTM_MEDIUM=cpc?utm_campaign=Really?",
+        "??utm_source=facebook&utm_medium=cpc&utm_campaign=Really?",
+        "?u=/?utm_source=facebook&utm_medium=cpc&utm_campaign=Really?",
+        "#utm_source=facebook&utm_medium=cpc&utm_campaign=Really?",
+        "#?utm_source=facebook&utm_medium=cpc&utm_campaign=Really?",
+        "#/signup?utm_source=facebook&utm_medium=cpc&utm_campaign=Really?",
+        "#!/signup?p=1&amp;utm_source=facebook&amp;utm_medium=cpc&amp;utm_campaign=Really?",
+        "?lang=en#/signup?utm_source=facebook&utm_medium=cpc&utm_campaign=Really?",
+        "?utm_source=&utm_medium={x}#/a?utm_source=facebook&utm_medium=cpc&utm_campaign=Really?",
+    ],
+)
+def test_parameters_are_read_from_fragments_and_broken_queries(rest):
+    found = classify(f"{HOME}{rest}", None, SITE)
+    assert found == ("facebook", "paid", "Really?", "high", "utm_paid_facebook")
+
+
+@pytest.mark.parametrize(
+    ("rest", "rule_id"),
+    [
+        ("#gclid=1", "gclid"),
+        ("#/x?gclid=1", "gclid"),
+        ("?a=1&amp;gclid=1", "gclid"),
+        ("?a=1?gclid=1", "gclid"),
+        ("?gclid=1#utm_source=x", "gclid"),
+        ("?utm_source=x#gclid=1", "utm_explicit"),
+        ("?utm_source=x&utm_medium=email#/?utm_source=y&utm_medium=cpc", "utm_explicit"),
+        ("?fbclid=1#/signup?utm_source=ig&utm_medium=cpc", "fbclid_utm"),
+        ("?fbclid=1#gclid=1", "fbclid_only"),
+        ("#section", "direct"),
+        ("#:~:text=gclid", "direct"),
+        ("?a=1&ampgclid=1", "direct"),
+    ],
+)
+def test_the_query_is_read_before_the_fragment(rest, rule_id):
+    assert classify(f"{HOME}{rest}", None, SITE).rule_id == rule_id
 
 
 @pytest.mark.parametrize(
@@ -291,6 +444,10 @@ def test_the_host_is_found_in_every_form_of_a_referrer(referrer):
         ("https://blog.xn--bcher-kva.example/", "xn--bcher-kva.example"),
         ("https://faß.de/", "xn--fa-hia.de"),
         ("https://βόλος.com/", "xn--nxasmm1c.com"),
+        ("https://κλαρα-σωλις.ευ/", "xn----ylba7abgd9bnh0e.xn--qxa6a"),
+        ("https://نامه\u200cای.com/", "xn--mgba3gch31f060k.com"),
+        ("https://ශ්\u200dරී.com/", "xn--10cl1a0b660p.com"),
+        ("https://MÜNCHEN.example/", "xn--mnchen-3ya.example"),
         ("https://www.i❤.ws/", "xn--i-7iq.ws"),
         ("https://Ｂｌｏｇ。example/", "blog.example"),
         ("android-app://com.example.reader/", "com.example.reader"),
@@ -316,6 +473,7 @@ def test_an_unlisted_referrer_is_named_by_its_registrable_domain(referrer, sourc
         ("[2001:db8::1]", "http://[2001:db8:0::1]:80/"),
         ("bücher.example", "https://xn--bcher-kva.example/"),
         ("faß.de", "https://www.xn--fa-hia.de/"),
+        ("xn--strae-oqa.example", "https://straße.example/a"),
     ],
 )
 def test_a_referrer_on_the_same_site_is_internal(request_host, referrer):

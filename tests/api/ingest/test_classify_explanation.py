@@ -5,6 +5,7 @@ import json
 import pytest
 
 from millimetric_mcp.api.ingest.explanation import explain, render_explanation
+from millimetric_mcp.contract.attribution import FbclidMeaning
 from millimetric_mcp.contract.rules import RULES
 
 AD_CLICK = (
@@ -19,7 +20,8 @@ def test_the_text_names_the_rule_its_input_and_the_rules_before_it():
         [
             "facebook / paid  (high confidence)",
             "Rule fbclid_utm",
-            "  applies if   fbclid, and utm_source is facebook, instagram or meta (or fb, ig)",
+            "  applies if   fbclid, and utm_source is facebook or instagram (or fb, meta, an,",
+            "               msg, ig)",
             "  result       facebook or instagram / paid",
             "Input",
             "  click ids    fbclid",
@@ -30,8 +32,8 @@ def test_the_text_names_the_rule_its_input_and_the_rules_before_it():
             "               facebook.com",
             "  site         shop.example",
             "Rules before it that did not apply",
-            "  gclid, msclkid, ttclid, li_fat_id, gbraid, wbraid, dclid, twclid, rdt_cid,",
-            "  ScCid, yclid, fb_ad_redirect",
+            "  gclid, msclkid, ttclid, li_fat_id, gbraid, wbraid, dclid, gad_source,",
+            "  gad_campaignid, twclid, rdt_cid, ScCid, yclid, fb_ad_redirect",
         ]
     )
 
@@ -44,7 +46,7 @@ def test_the_json_has_the_same_content():
         "campaign": "Spring",
         "confidence": "high",
         "rule_id": "fbclid_utm",
-        "fires_when": "fbclid, and utm_source is facebook, instagram or meta (or fb, ig)",
+        "fires_when": "fbclid, and utm_source is facebook or instagram (or fb, meta, an, msg, ig)",
         "seen": {
             "click_ids": ["fbclid"],
             "utm_source": "FB",
@@ -56,7 +58,7 @@ def test_the_json_has_the_same_content():
             "listed_entry": "facebook.com",
             "request_host": "shop.example",
         },
-        "not_fired": [rule.rule_id for rule in RULES[:12]],
+        "not_fired": [rule.rule_id for rule in RULES[:14]],
     }
 
 
@@ -68,6 +70,10 @@ def test_click_ids_have_the_order_and_spelling_of_the_rules():
 @pytest.mark.parametrize(
     ("referrer", "line"),
     [
+        (
+            "https://trc.taboola.com/",
+            "  referrer     trc.taboola.com, listed as taboola (ads) by the entry taboola.com",
+        ),
         ("about:blank", "  referrer     given, but it is not a website or an app"),
         ("https://blog.example/", "  referrer     blog.example, in none of the host tables"),
         (
@@ -94,6 +100,28 @@ def test_the_text_shows_what_the_referrer_is(referrer, line):
 def test_the_text_says_that_a_medium_is_not_paid():
     text = render_explanation(explain("https://shop.example/?utm_medium=email", None, None))
     assert "  utm_medium   email, not a paid one" in text.splitlines()
+
+
+@pytest.mark.parametrize(
+    ("query", "fbclid", "rule_id", "not_tried"),
+    [
+        ("fbclid=1", "paid", "fbclid_only", {"fbclid_social"}),
+        (
+            "fbclid=1",
+            "social",
+            "fbclid_social",
+            {"fb_ad_redirect", "fbclid_utm", "fbclid_only"},
+        ),
+        ("fbclid=1&utm_medium=cpc", "social", "utm_paid_unknown", {"fbclid_social"}),
+        ("", "social", "direct", {"fb_ad_redirect", "fbclid_utm", "fbclid_only"}),
+    ],
+)
+def test_only_rules_that_are_tried_are_listed(query, fbclid, rule_id, not_tried):
+    found = explain(f"https://shop.example/?{query}", None, None, fbclid=FbclidMeaning(fbclid))
+    listed = {rule.rule_id for rule in found.not_fired}
+    assert found.rule.rule_id == rule_id
+    assert listed.isdisjoint(not_tried)
+    assert "gclid" in listed
 
 
 def test_no_rule_is_listed_before_the_first():

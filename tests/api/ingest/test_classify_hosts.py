@@ -16,6 +16,7 @@ MEDIUMS = {
     Kind.SOCIAL: "social",
     Kind.EMAIL: "email",
     Kind.AI: "referral",
+    Kind.ADS: "paid",
     Kind.PLAIN: "referral",
 }
 
@@ -29,22 +30,55 @@ def test_the_tables_hold_hundreds_of_hosts_of_each_kind():
     counts = Counter(listing.kind for listing in TABLE.hosts.values())
     assert counts[Kind.SEARCH] > 1000
     assert min(counts[Kind.SOCIAL], counts[Kind.EMAIL]) > 300
-    assert counts[Kind.AI] > 60
+    assert min(counts[Kind.AI], counts[Kind.ADS]) > 60
     assert len(TABLE.apps) > 150
 
 
 def test_every_listed_host_gets_the_medium_of_its_table():
     for host, listing in TABLE.hosts.items():
-        source = "email" if listing.kind is Kind.EMAIL else listing.name
-        expected = registrable_domain(host) if listing.kind is Kind.PLAIN else source
+        expected = registrable_domain(host) if listing.kind is Kind.PLAIN else listing.source
         for referrer in (f"https://{host}/", f"http://www.{host}:80/"):
             assert answer(referrer) == (expected, MEDIUMS[listing.kind]), referrer
 
 
-def test_every_listed_app_gets_the_medium_of_its_table():
+@pytest.mark.parametrize("scheme", ["android-app://", ""], ids=["android-app", "bare"])
+def test_every_listed_app_gets_the_medium_of_its_table(scheme):
     for package, listing in TABLE.apps.items():
-        source = "email" if listing.kind is Kind.EMAIL else listing.name
-        assert answer(f"android-app://{package}/") == (source, MEDIUMS[listing.kind])
+        assert answer(f"{scheme}{package}/") == (listing.source, MEDIUMS[listing.kind])
+        assert answer(f"{scheme}{package.upper()}") == (listing.source, MEDIUMS[listing.kind])
+
+
+def test_an_app_is_found_by_its_alias():
+    for package, listing in TABLE.apps.items():
+        alias = package.partition(".")[2]
+        assert answer(f"android-app://{alias}/")[1] == MEDIUMS[listing.kind], alias
+
+
+def test_an_app_is_found_by_its_web_host():
+    for host, listing in TABLE.hosts.items():
+        expected = host if listing.kind is Kind.PLAIN else listing.source
+        assert answer(f"android-app://{host}/") == (expected, MEDIUMS[listing.kind]), host
+
+
+@pytest.mark.parametrize(
+    ("referrer", "source", "medium"),
+    [
+        ("android-app://m.facebook.com/", "facebook", "social"),
+        ("android-app://www.facebook.com", "facebook", "social"),
+        ("android-app://www.google.com/", "google", "organic"),
+        ("android-app://t.co/", "twitter", "social"),
+        ("android-app://linkedin.android/", "linkedin", "social"),
+        ("android-app://www.bbc.co.uk/news", "bbc.co.uk", "referral"),
+        ("android-app://com.example.reader/", "com.example.reader", "referral"),
+        ("com.google.android.gm", "email", "email"),
+        ("com.reddit.frontpage", "reddit", "social"),
+        ("org.telegram.messenger", "telegram", "social"),
+        ("com.google.android.googlequicksearchbox", "google", "organic"),
+        ("com.Slack", "slack", "social"),
+    ],
+)
+def test_an_app_is_found_in_every_form_of_its_name(referrer, source, medium):
+    assert answer(referrer) == (source, medium)
 
 
 def test_a_host_below_a_listed_one_matches_unless_the_entry_is_for_one_host():
@@ -72,12 +106,9 @@ def test_a_longer_name_does_not_match():
             assert answer(f"https://not{host}/") == (f"not{host}", "referral")
 
 
-def test_app_packages_and_hosts_are_not_confused():
+def test_a_package_as_a_web_host_does_not_match():
     for package in TABLE.apps:
         assert answer(f"https://{package}/")[1] == "referral"
-    for host in TABLE.hosts:
-        if host not in TABLE.apps:
-            assert answer(f"android-app://{host}/") == (host, "referral")
 
 
 def test_no_entry_is_repeated_or_implied_by_another():
@@ -184,6 +215,22 @@ def test_facebook_and_instagram_are_social_networks_only():
         ("https://app.fastmail.com/", "email", "email"),
         ("https://webmail.example.org/", "email", "email"),
         ("https://webmail.shop.example.org/", "example.org", "referral"),
+        ("https://urldefense.com/v3/__x", "email", "email"),
+        ("https://urldefense.proofpoint.com/v2/url?u=x", "email", "email"),
+        ("https://www.proofpoint.com/", "proofpoint.com", "referral"),
+        ("https://protect-eu.mimecast.com/s/x", "email", "email"),
+        ("https://url.us.m.mimecastprotect.com/s/x", "email", "email"),
+        ("https://www.mimecast.com/", "mimecast.com", "referral"),
+        ("https://linkprotect.cudasvc.com/url?a=x", "email", "email"),
+        ("https://secure-web.cisco.com/x", "email", "email"),
+        ("https://www.cisco.com/", "cisco.com", "referral"),
+        ("https://nam02.safelinks.protection.outlook.com/?url=x", "email", "email"),
+        ("https://googleads.g.doubleclick.net/pagead/x", "doubleclick", "paid"),
+        ("https://www.googleadservices.com/pagead/aclk", "googleadservices", "paid"),
+        ("https://trc.taboola.com/", "taboola", "paid"),
+        ("https://paid.outbrain.com/", "outbrain", "paid"),
+        ("https://yabs.yandex.ru/", "yandex", "paid"),
+        ("https://ads.google.com/", "google.com", "referral"),
         ("https://claude.ai/", "claude", "referral"),
         ("https://github.com/", "github.com", "referral"),
         ("https://bit.ly/x", "bit.ly", "referral"),

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from millimetric_mcp.api.ingest.address import host_of
 from millimetric_mcp.api.ingest.classify import classify
 from millimetric_mcp.api.ingest.explanation import explain, render_explanation
+from millimetric_mcp.contract.attribution import FbclidMeaning
 from millimetric_mcp.contract.rules import RULES
 
 CONFIDENCES = {rule.rule_id: rule.confidence for rule in RULES}
@@ -21,6 +22,10 @@ PIECES = st.sampled_from(
         *("@", ":", "[", "]", "[::1]", ".", "..", "www.", "&", "=", ";", "%", "%zz", "%00", "%ff"),
         *("google.com", "l.facebook.com", "shop.example", "mail.yahoo.co.jp", "webmail.a.org"),
         *("gclid", "fbclid=1", "utm_source", "utm_medium=cpc", "UTM_SOURCE=ig", "utm_campaign"),
+        *("&amp;", "&#038;", "&amp%3B", "#/x?", "#utm_medium=cpc", "{{", "}}", "{x}", "__X__"),
+        *("utm_source=chatgpt.com", "utm_source=https://l.facebook.com/", "utm_source=th"),
+        *("com.google.android.gm", "linkedin.android", "l.instagram.com", "trc.taboola.com"),
+        *("utm_source=com.instagram.android", "gad_source=1", "fa\u00df.de", "a\u200db.com"),
         *("\x00", "\ud800", "ü", "\u202e", "\u2028", " ", "\t", "1", "99999", "xn--a", "a" * 64),
     ]
 )
@@ -29,18 +34,28 @@ INPUTS = st.none() | URL_LIKE
 
 
 @settings(max_examples=1500, deadline=None)
-@given(url=INPUTS, referrer=INPUTS, request_host=INPUTS)
-@example(url="?utm_source=\ud800", referrer="https://\udfff", request_host="\ud800")
-@example(url="?utm_source=%C4%B0", referrer="https://[::1%25\x00]/", request_host="[")
-def test_any_input_is_classified_as_storable_text(url, referrer, request_host):
-    found = classify(url, referrer, request_host)
+@given(url=INPUTS, referrer=INPUTS, request_host=INPUTS, fbclid=st.sampled_from(FbclidMeaning))
+@example(
+    url="?utm_source=\ud800",
+    referrer="https://\udfff",
+    request_host="\ud800",
+    fbclid=FbclidMeaning.PAID,
+)
+@example(
+    url="?utm_source=%C4%B0.com",
+    referrer="https://[::1%25\x00]/",
+    request_host="[",
+    fbclid=FbclidMeaning.SOCIAL,
+)
+def test_any_input_is_classified_as_storable_text(url, referrer, request_host, fbclid):
+    found = classify(url, referrer, request_host, fbclid=fbclid)
     assert found.confidence is CONFIDENCES[found.rule_id]
     for value in (found.source, found.medium, found.campaign or "x"):
         assert value
         assert value.encode()
         assert not re.search(r"[\x00-\x1f\x7f-\x9f]", value)
     assert (found.source, found.medium) == (found.source.lower(), found.medium.lower())
-    assert found == explain(url, referrer, request_host).attribution
+    assert found == explain(url, referrer, request_host, fbclid=fbclid).attribution
 
 
 @settings(max_examples=500, deadline=None)
@@ -74,6 +89,15 @@ def test_a_canonical_host_does_not_change_again(url):
         ),
         pytest.param(lambda n: "https://a.example/?utm_source=" + "%" * n, id="broken codes"),
         pytest.param(lambda n: "https://a.example/" + "?#" * n, id="delimiters"),
+        pytest.param(lambda n: "https://a.example/?" + "?gclid=" * n, id="many queries"),
+        pytest.param(lambda n: "https://a.example/?a" + "&amp;" * n, id="many escapes"),
+        pytest.param(lambda n: "https://a.example/?a" + "&amp;amp" * n, id="unfinished escapes"),
+        pytest.param(lambda n: "https://a.example/#" + "/?utm_source" * n, id="a long fragment"),
+        pytest.param(lambda n: "https://a.example/?utm_source=" + "{" * n + "}", id="braces"),
+        pytest.param(lambda n: "https://a.example/?utm_source=" + "{x}$" * n + "}", id="macros"),
+        pytest.param(lambda n: "https://a.example/?utm_source=" + "__" * n + "-__", id="dunders"),
+        pytest.param(lambda n: "https://a.example/?utm_medium=" + "cp_" * n, id="many words"),
+        pytest.param(lambda n: "https://a.example/?utm_source=" + "a." * n + "com", id="a host"),
     ],
 )
 def test_the_time_for_a_huge_input_is_linear(make):
