@@ -49,7 +49,7 @@ def test_channels_use_most_rules_of_the_classifier() -> None:
 @pytest.mark.parametrize("device", DEVICES, ids=lambda device: device.user_agent[13:60])
 def test_user_agent_parser_finds_every_device(device: Device) -> None:
     found = parse_user_agent(device.user_agent)
-    assert tuple(found) == (device.device_type, device.browser, device.os)
+    assert found == (device.device_type, device.browser, device.os, False)
 
 
 def test_channels_reach_thirteen_devices() -> None:

@@ -6,9 +6,11 @@ Nothing here raises on invalid input.
 import hmac
 import ipaddress
 import re
-from collections.abc import Callable, Mapping
+import tomllib
+from collections.abc import Callable, Iterable, Mapping
 from datetime import date
 from functools import cache, lru_cache
+from importlib import resources
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:
@@ -31,6 +33,8 @@ class Device(NamedTuple):
     device_type: str
     browser: str
     os: str
+    is_bot: bool = False
+    """A program instead of a person. A server's own HTTP client is not a bot."""
 
 
 UNKNOWN_DEVICE = Device("", "", "")
@@ -56,29 +60,6 @@ _OS_BY_FAMILY: Mapping[str, str] = {
     **dict.fromkeys(_LINUX.split(","), "linux"),
 }
 
-# The parser knows most crawlers (its device family Spider), but not these: monitors, link
-# previews, feed readers, HTTP libraries. CUBOT is a brand of phones.
-_NOT_A_PERSON = re.compile(
-    r"(?<!cu)bots?(?![a-z])|crawl|spider|slurp|scrap(?:er|y)|archiver|external(?:hit|agent|fetcher)"
-    r"|headless|phantomjs|puppeteer|playwright|selenium|webdriver|cypress"
-    r"|lighthouse|page ?speed|gtmetrix|webpagetest|ptst/"
-    r"|monitor|uptime|pingdom|statuscake|site24x7|synthetic|health-?check|kube-probe|googlehc"
-    r"|nagios|check_http|prometheus|blackbox[-_ ]exporter|zabbix|checkly|freshping"
-    r"|preview|embedly|iframely|whatsapp/|mastodon/|pleroma|misskey/|akkoma|vkshare"
-    r"|feed(?:fetcher|ly|burner|bin|parser|validator|wrangler)|newsblur|inoreader|tiny tiny rss"
-    r"|validator|check ?link|link ?check|google-(?!app)|googleother|google favicon|mediapartners"
-    r"|(?:chatgpt|claude|perplexity|mistralai)-user|claude-web|duckassist|cohere-ai|anthropic-ai"
-    r"|screaming frog|sitebulb|virustotal|urlscan|censys|shodan|zgrab|masscan|nmap|nikto|sqlmap"
-    r"|cloudfront|cloudflare|vercel|netlify|zapier|ifttt"
-    r"|curl|wget|python|okhttp|axios|node-fetch|postman|insomnia|powershell|libwww|java/"
-    r"|go-http|http-?client|dart:io"
-)
-_TELEVISION_OR_CONSOLE = re.compile(
-    r"smart-?tv|google ?tv|android ?tv|apple ?tv|tvos|hbbtv|netcast|web0s|webos\.?tv|viera|bravia"
-    r"|aquos-?tv|roku|crkey|chromecast|; aft[a-z0-9]{1,6}[ ;)]|fire ?tv|mi ?tv|mibox|shield android"
-    r"|\btv safari|vidaa|ce-html|[_ ]stb[_ ]|inettvbrowser|opera tv|nokia_?tv|philipstv|dtv\b"
-    r"|playstation|xbox|nintendo|oculus|vision ?os|tesla|watchos|apple ?watch|wear ?os"
-)
 # Since iPadOS 13, browsers there send a Mac's User-Agent; these apps do not exist for Macs.
 _IOS_PASSING_FOR_MAC = re.compile(r"macintosh.*(?:crios|fxios|edgios|opios|opt/|gsa/|mobile/\d)")
 # Apps that show pages, and browsers that use another browser's engine and its name.
@@ -88,7 +69,14 @@ _PHONE = re.compile(
     r"\bmobile|iphone|ipod|windows phone|iemobile|blackberry|bb10|kaios|opera mini|opera mobi"
     r"|symbian|midp|nokia|dalvik|ucweb|windows ce"
 )
-_DESKTOP = re.compile(r"(?:mozilla|opera)/.*(?:windows|macintosh|mac os|x11|cros|linux|bsd)")
+# HarmonyOS names the kind of device first.
+_DESKTOP = re.compile(
+    r"(?:mozilla|opera)/.*(?:windows|macintosh|mac os|x11|cros|linux|bsd|\((?:pc|2in1);)"
+)
+_ANDROID_MODEL = re.compile(
+    r"(\(linux; (?:[^;()]{1,20}; ){0,2}android [^;)]*;(?: [a-z]{2}(?:[-_][a-z]{2})?;)?)[^;)]*",
+    re.IGNORECASE,
+)
 
 
 def parse_user_agent(user_agent: str | None) -> Device:
@@ -100,15 +88,19 @@ def parse_user_agent(user_agent: str | None) -> Device:
 def _parse(user_agent: str) -> Device:
     from ua_parser import Domain  # noqa: PLC0415 - slow
 
-    # The parser fails on surrogates.
+    parsers = _load_parsers()
+    # The parsers fail on surrogates.
     readable = user_agent.encode(errors="replace").decode()
-    found = _load_parser()(readable, Domain.ALL)
     lowered = readable.lower()
+    # Some phones are named like a browser or a bot.
+    nameless = _ANDROID_MODEL.sub(r"\1", readable, count=1)
+    found = parsers.browsers(nameless, Domain.USER_AGENT | Domain.OS)
+    program = parsers.programs.parse_user_agent(nameless)
     os = _OS_BY_FAMILY.get(found.os.family, "") if found.os else ""
     browser = _browser(found.user_agent.family if found.user_agent else "", lowered)
-    if (found.device and found.device.brand == "Spider") or _NOT_A_PERSON.search(lowered):
-        return Device("", browser, os)
-    if _TELEVISION_OR_CONSOLE.search(lowered):
+    if program:
+        return Device("", browser, os, is_bot=program.family == "bot")
+    if parsers.screens.parse_user_agent(readable):
         return Device("", "", os if os != "linux" else "")
     if _IOS_PASSING_FOR_MAC.search(lowered):
         return Device("tablet", browser, "ios")
@@ -135,11 +127,40 @@ def _device_type(lowered: str, os: str) -> str:
     return ""
 
 
-@cache
-def _load_parser() -> "Parser":
-    from ua_parser import BestAvailableResolver, Parser, load_builtins  # noqa: PLC0415
+class _Parsers(NamedTuple):
+    browsers: "Parser"
+    programs: "Parser"
+    """Finds the families "bot" and "tool"."""
+    screens: "Parser"
+    """Finds what is no phone, tablet or computer."""
 
-    return Parser(BestAvailableResolver(load_builtins()))
+
+@cache
+def _load_parsers() -> _Parsers:
+    from crawleruseragents import CRAWLER_USER_AGENTS_DATA  # noqa: PLC0415 - slow
+    from ua_parser import BestAvailableResolver, Parser, UserAgent, load_builtins  # noqa: PLC0415
+    from ua_parser.core import Matcher  # noqa: PLC0415
+    from ua_parser.matchers import UserAgentMatcher  # noqa: PLC0415
+
+    def parser(*families: tuple[str, Iterable[str]]) -> Parser:
+        matchers: list[Matcher[UserAgent]] = [
+            UserAgentMatcher(text, name) for name, texts in families for text in texts
+        ]
+        return Parser(BestAvailableResolver((matchers, [], [])))
+
+    file = resources.files("millimetric_mcp.api") / "data" / "user_agents.toml"
+    table = tomllib.loads(file.read_text(encoding="utf-8"))
+    ours = {name: [f"(?i){text}" for text in texts] for name, texts in table.items()}
+    bots, tools = ours["bots"], ours["tools"]
+    for kept in CRAWLER_USER_AGENTS_DATA:
+        if kept["pattern"] not in table["left_out"]:
+            (tools if "http-library" in kept["tags"] else bots).append(kept["pattern"])
+    # The first family that matches counts.
+    return _Parsers(
+        browsers=Parser(BestAvailableResolver(load_builtins())),
+        programs=parser(("bot", bots), ("tool", tools), ("bot", ours["addresses"])),
+        screens=parser(("screen", ours["screens"])),
+    )
 
 
 def load_country_lookup() -> CountryLookup:

@@ -4,10 +4,13 @@ import hashlib
 import hmac
 import json
 import sys
+import tomllib
 from datetime import date
+from importlib import resources
 from pathlib import Path
 
 import pytest
+from crawleruseragents import CRAWLER_USER_AGENTS_DATA
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -25,7 +28,7 @@ LABELLED = [
     json.loads(line) for line in (DATA / "user_agents.jsonl").read_text("utf-8").splitlines()
 ]
 MORE = [
-    line.split("|", 3)
+    line.split("|", 4)
     for line in (DATA / "more_user_agents.txt").read_text("utf-8").splitlines()
     if not line.startswith("#")
 ]
@@ -40,15 +43,39 @@ SALT = b"s" * 32
 @pytest.mark.parametrize("row", LABELLED, ids=lambda row: row["ua"][:120])
 def test_a_labelled_user_agent_has_its_expected_device(row):
     found = parse_user_agent(row["ua"])._asdict()
-    labels = {name: row[name] for name in found if row[name] is not None}
+    labels = {name: value for name, value in row.items() if name in found and value is not None}
     assert {name: found[name] for name in labels} == labels
 
 
 @pytest.mark.parametrize(
-    ("device_type", "browser", "os", "user_agent"), MORE, ids=[row[3][:120] for row in MORE]
+    ("device_type", "browser", "os", "bot", "user_agent"), MORE, ids=[row[4][:120] for row in MORE]
 )
-def test_further_user_agents_have_their_expected_device(device_type, browser, os, user_agent):
-    assert parse_user_agent(user_agent) == Device(device_type, browser, os)
+def test_further_user_agents_have_their_expected_device(device_type, browser, os, bot, user_agent):
+    assert parse_user_agent(user_agent) == Device(device_type, browser, os, is_bot=bot == "bot")
+
+
+KEPT = [
+    (kept["pattern"], instance, "http-library" in kept["tags"])
+    for kept in CRAWLER_USER_AGENTS_DATA
+    for instance in kept["instances"]
+]
+
+
+def test_nearly_every_bot_of_the_kept_list_is_a_bot_without_a_device_type():
+    found = [parse_user_agent(instance) for _, instance, is_library in KEPT if not is_library]
+    assert len(found) > 1500
+    assert sum(device.is_bot for device in found) / len(found) > 0.99
+    assert not any(device.device_type for device in found if device.is_bot)
+
+
+def test_http_libraries_of_the_kept_list_have_no_device_type():
+    assert {parse_user_agent(agent).device_type for _, agent, library in KEPT if library} == {""}
+
+
+def test_patterns_that_are_left_out_are_in_the_kept_list():
+    file = resources.files("millimetric_mcp.api") / "data" / "user_agents.toml"
+    left_out = tomllib.loads(file.read_text("utf-8"))["left_out"]
+    assert set(left_out) <= {pattern for pattern, _, _ in KEPT}
 
 
 @pytest.mark.parametrize("nothing", [None, "", " ", "\x00", "\ud800", "?" * 100_000])
