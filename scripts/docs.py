@@ -1,4 +1,4 @@
-"""Write the parts of the docs that come from the code: tables and the OpenAPI document.
+"""Write the parts of docs and skills that come from the code: tables and the OpenAPI document.
 
 Run it as ``.venv/bin/python scripts/docs.py``. With ``--check`` it writes nothing, and fails if a
 file is out of date.
@@ -15,10 +15,12 @@ from typing import Any
 from millimetric_mcp.api.openapi import build_openapi
 from millimetric_mcp.contract.codes import ErrorCode
 from millimetric_mcp.contract.columns import SHOWN_COLUMNS
-from millimetric_mcp.contract.endpoints import ENDPOINTS
-from millimetric_mcp.contract.keys import SCOPES
+from millimetric_mcp.contract.endpoints import ENDPOINTS, TRACK, Endpoint
+from millimetric_mcp.contract.keys import SCOPES, KeyKind, Scope
+from millimetric_mcp.contract.reads import WindowParams
 from millimetric_mcp.contract.rules import RULES
 from millimetric_mcp.mcp.tools import TOOLS
+from millimetric_mcp.mcp.tools.json_schema import FlatJsonSchema
 from millimetric_mcp.settings import (
     ApiSettings,
     ControlSettings,
@@ -29,6 +31,7 @@ from millimetric_mcp.settings import (
 )
 
 ROOT = Path(__file__).resolve().parent.parent
+READS = [endpoint for endpoint in ENDPOINTS if endpoint.scope is Scope.READ]
 
 
 def main() -> int:
@@ -69,6 +72,13 @@ def render_all() -> Iterator[tuple[str, str]]:
         },
         "docs/send-events.md": {"event-fields": render_event_fields},
         "docs/settings.md": {"settings": render_settings},
+        "skills/millimetric-mcp-setup/SKILL.md": {"tools": render_tools_of_keys},
+        "skills/millimetric-query/SKILL.md": {"parameters": render_parameters_of_commands},
+        "skills/millimetric-query/references/attribution.md": {"rules": render_rules},
+        "skills/millimetric-query/references/columns.md": {"event-columns": render_columns},
+        "skills/millimetric-query/references/parameters.md": {"parameters": render_parameters},
+        "skills/millimetric-track/SKILL.md": {"event-fields": render_names_of_event_fields},
+        "skills/millimetric-track/references/fields.md": {"event-fields": render_event_fields},
     }
     for path, renderers in parts.items():
         yield path, fill(path, renderers)
@@ -100,6 +110,15 @@ def render_tools() -> str:
     return table(("tool", "key", "does"), rows)
 
 
+def render_tools_of_keys() -> str:
+    names = {
+        kind: [f"`{tool.name}`" for tool in TOOLS if tool.scope in scopes]
+        for kind, scopes in SCOPES.items()
+        if kind is not KeyKind.PK
+    }
+    return table(("key", "tools"), [(f"`{kind}_`", ", ".join(of)) for kind, of in names.items()])
+
+
 def render_arguments(schema: Mapping[str, Any]) -> str:
     rows = [
         (
@@ -125,7 +144,8 @@ def describe_type(written: Mapping[str, Any]) -> str:
         if "maximum" in written:
             kind += f", {written['minimum']} to {written['maximum']}"
         if "maxLength" in written:
-            kind += f", at most {written['maxLength']} characters"
+            least = f"{written['minLength']} to" if "minLength" in written else "at most"
+            kind += f", {least} {written['maxLength']} characters"
     return kind + (f"; default `{json.dumps(written['default'])}`" if "default" in written else "")
 
 
@@ -139,7 +159,58 @@ TYPE_NAMES = {
 
 
 def render_event_fields() -> str:
-    return render_arguments(TOOLS[0].input_schema)
+    return render_arguments(flat_schema(TRACK))
+
+
+def render_names_of_event_fields() -> str:
+    schema = flat_schema(TRACK)
+    required = schema["required"]
+    optional = [name for name in schema["properties"] if name not in required]
+    return f"Required: {in_code(required)}. Optional: {in_code(optional)}."
+
+
+def render_parameters() -> str:
+    endpoints: dict[tuple[str, str, str], list[str]] = {}
+    for endpoint in READS:
+        schema = flat_schema(endpoint)
+        for name, written in schema["properties"].items():
+            is_required = name in schema["required"]
+            key = (
+                f"`{name}`" + (" (required)" if is_required else ""),
+                describe_type(written),
+                written["description"],
+            )
+            endpoints.setdefault(key, []).append(endpoint.path)
+    rows = [
+        (name, "all" if len(paths) == len(READS) else in_code(paths), value, meaning)
+        for (name, value, meaning), paths in endpoints.items()
+    ]
+    return table(("parameter", "endpoint", "value", "meaning"), rows)
+
+
+def render_parameters_of_commands() -> str:
+    rows = [
+        (
+            f"`{endpoint.path.removeprefix('/v1/')}`",
+            ", ".join(
+                f"`{name}`" + (f" ({in_code(written['enum'])})" if "enum" in written else "")
+                for name, written in flat_schema(endpoint)["properties"].items()
+                if name not in WindowParams.model_json_schema()["properties"]
+            ),
+        )
+        for endpoint in READS
+    ]
+    return table(("command", "parameters besides `from` and `to`"), rows)
+
+
+def flat_schema(endpoint: Endpoint[Any, Any]) -> dict[str, Any]:
+    """Return the schema of an endpoint's request, without references and nulls."""
+    schema: dict[str, Any] = endpoint.request.model_json_schema(schema_generator=FlatJsonSchema)
+    return schema
+
+
+def in_code(names: Iterable[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
 
 
 def render_endpoints() -> str:
@@ -194,7 +265,8 @@ def render_errors() -> str:
 
 def render_rules() -> str:
     rows = [
-        (f"`{rule.rule_id}`", rule.fires_when, rule.result, rule.confidence.value) for rule in RULES
+        (f"`{rule.rule_id}`", rule.fires_when, f"`{rule.result}`", rule.confidence.value)
+        for rule in RULES
     ]
     return table(("rule id", "fires when", "source / medium", "confidence"), rows)
 

@@ -101,6 +101,7 @@ Filter = Annotated[str | None, Field(min_length=1)]
 """A value that a column must equal. To filter nothing, leave it out; it can't be empty."""
 
 _EVENT_NAME = "Only events of this name."
+_GROUP_BY = f"Columns to group by, a comma list of {', '.join(GroupColumn)}."
 
 
 FILTERS: Mapping[str, str] = {
@@ -140,7 +141,7 @@ class StatsParams(WindowParams):
     """One metric, by columns and buckets of time."""
 
     metric: Metric = Field(Metric.COUNT, description="What is counted.")
-    group_by: GroupBy = Field((), description="Columns to group by, comma-separated.")
+    group_by: GroupBy = Field((), description=_GROUP_BY)
     interval: Interval | None = Field(None, description="Width of a bucket; absent: one bucket.")
     event: Filter = Field(None, description=_EVENT_NAME)
     limit: Limit = Field(100, ge=1, le=MAX_STATS_LIMIT, description="Most rows to answer with.")
