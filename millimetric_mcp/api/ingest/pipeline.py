@@ -110,6 +110,7 @@ def build_event(
         properties=event.properties or "{}",
         ip_hash=request.ip_hash,
         key_kind=request.key_kind,
+        is_bot=int(device.is_bot),
     )
 
 
