@@ -8,9 +8,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from millimetric_mcp.contract.endpoints import QUERY, SOURCES, STATS
-from millimetric_mcp.contract.keys import KeyKind
-from millimetric_mcp.contract.reads import GroupColumn
+from millimetric_mcp.contract.endpoints import ENDPOINTS, QUERY
+from millimetric_mcp.contract.keys import KeyKind, Scope
+from millimetric_mcp.contract.reads import Breakdown, GroupColumn, Interval, Metric
 
 SHARED_USER = "user-of-both"
 MY_EVENTS = 3
@@ -85,17 +85,14 @@ TEMPTING = st.sampled_from(
     ]
 )
 TEXTS = TEMPTING | st.text(max_size=30)
-NAMES = st.sampled_from(
-    [
-        *("event", "source", "medium", "country", "user_id", "anonymous_id"),
-        *("group_by", "interval", "metric", "breakdown", "limit", "project", "project_id"),
-    ]
-)
+READS = [endpoint for endpoint in ENDPOINTS if endpoint.scope is Scope.READ]
+PARAMETERS = {name for endpoint in READS for name in endpoint.request_example} - set(EVERYTHING)
+NAMES = st.sampled_from([*sorted(PARAMETERS), "project", "project_id"])
 
 
 @given(
     data=st.data(),
-    endpoint=st.sampled_from([SOURCES, STATS, QUERY]),
+    endpoint=st.sampled_from(READS),
     names=st.lists(NAMES, unique=True, max_size=4),
 )
 @CALM
@@ -103,9 +100,9 @@ async def test_no_parameter_shows_a_row_of_another_project(api, neighbours, data
     columns = st.lists(st.sampled_from(list(GroupColumn)), min_size=1).map(",".join)
     values = {
         "group_by": columns | TEXTS,
-        "interval": st.sampled_from(["hour", "day", "week", "month"]),
-        "metric": st.sampled_from(["count", "uniques"]),
-        "breakdown": st.sampled_from(["source", "source_medium"]),
+        "interval": st.sampled_from(Interval),
+        "metric": st.sampled_from(Metric),
+        "breakdown": st.sampled_from(Breakdown),
         "limit": st.integers(1, 200).map(str),
         "project_id": st.just(str(neighbours.their_id)),
     }

@@ -8,6 +8,8 @@ import sqlite3
 import httpx
 import pytest
 
+from millimetric_mcp.contract.endpoints import ENDPOINTS
+from millimetric_mcp.contract.keys import Scope
 from millimetric_mcp.errors import StoreRefused, StoreUnavailable, StoreUncertain
 
 MARKER = "fault-marker-8be1"
@@ -25,8 +27,8 @@ async def call_everything(api) -> list[httpx.Response]:
         ("/v1/forget", {"user_id": MARKER}),
     ]
     answers = [await api.post(path, body) for path, body in writes]
-    for path in ("/v1/sources", "/v1/stats", "/v1/query"):
-        answers.append(await api.get(path, WINDOW | {"event": MARKER}))  # noqa: PERF401
+    reads = [endpoint.path for endpoint in ENDPOINTS if endpoint.scope is Scope.READ]
+    answers += [await api.get(path, WINDOW | {"event": MARKER}) for path in reads]
     answers.append(await api.http.get("/health", params={"q": MARKER}))
     return answers
 

@@ -11,9 +11,12 @@ from mcp import Client
 from mcp.client.stdio import StdioServerParameters, stdio_client
 from mcp.client.streamable_http import streamable_http_client
 
+from millimetric_mcp.contract.keys import Scope
+from millimetric_mcp.mcp.tools import TOOLS
+
 HOSTED = "mcp-setup/SKILL: A hosted server, without a client"
-READS = ["top_sources", "stats", "raw_events"]
-WRITES = ["track_event", "identify", "batch", "forget"]
+READS = [tool.name for tool in TOOLS if tool.scope is Scope.READ]
+WRITES = [tool.name for tool in TOOLS if tool.scope is not Scope.READ]
 SCRIPTS = sysconfig.get_path("scripts")
 
 

@@ -8,14 +8,17 @@ import signal
 import httpx
 import pytest
 
+from millimetric_mcp.contract.keys import Scope
+from millimetric_mcp.mcp.tools import TOOLS
+
 WRITE_KEY = "sk_test_WRITEKEY_" + "w" * 32
 READ_KEY = "rk_test_READKEY0_" + "r" * 32
 OTHER_READ_KEY = "rk_test_OTHERKEY_" + "o" * 32
 BROWSER_KEY = "pk_test_AAAAAAAA_" + "p" * 32
 TOKEN = "a-token-of-sixteen-characters-or-more"
 DEADLINE_S = 20
-READS = ["top_sources", "stats", "raw_events"]
-WRITES = ["track_event", "identify", "batch", "forget"]
+READS = [tool.name for tool in TOOLS if tool.scope is Scope.READ]
+WRITES = [tool.name for tool in TOOLS if tool.scope is not Scope.READ]
 ROUTES = (("POST", "/mcp"), ("GET", "/sse"), ("POST", "/messages/"))
 
 
