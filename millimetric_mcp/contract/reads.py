@@ -16,7 +16,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from millimetric_mcp.contract.columns import SHOWN_COLUMNS
+from millimetric_mcp.contract.columns import SHOWN_COLUMNS, StoredEvent
 from millimetric_mcp.contract.events import ResponseBody, Result, Timestamp
 
 MAX_SOURCES_LIMIT = 200
@@ -112,7 +112,10 @@ FILTERS: Mapping[str, str] = {
     "user_id": "user_id",
     "anonymous_id": "anonymous_id",
 }
-"""The column that each filter compares, by the parameter's name."""
+"""The column that each filter compares, by the parameter's name.
+
+Statements and tools derive their filters from it; a request model adds the parameter.
+"""
 
 
 class WindowParams(BaseModel):
@@ -226,7 +229,10 @@ else:
         **{
             column.name: (
                 column.values | None if column.nullable else column.values,
-                Field(description=column.meaning),
+                # The rows of an API that is older than a column do not have it.
+                Field(
+                    StoredEvent._field_defaults.get(column.name, ...), description=column.meaning
+                ),
             )
             for column in SHOWN_COLUMNS
         },
