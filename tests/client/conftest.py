@@ -13,6 +13,7 @@ from pydantic import BaseModel
 
 from millimetric_mcp.client.client import MillimetricClient, RetryTiming
 from millimetric_mcp.contract import endpoints
+from millimetric_mcp.contract.columns import SHOWN_COLUMNS
 from millimetric_mcp.contract.endpoints import Endpoint
 from millimetric_mcp.contract.events import ForgetRequest, IdentifyRequest, TrackEvent
 from millimetric_mcp.contract.reads import QueryParams, SourcesParams, StatsParams
@@ -21,27 +22,7 @@ WRITE_KEY = "sk_live_AAAAAAAA_" + "w" * 32
 READ_KEY = "rk_live_BBBBBBBB_" + "r" * 32
 FROM, TO = datetime(2026, 5, 1, tzinfo=UTC), datetime(2026, 6, 1, tzinfo=UTC)
 
-EVENT_ROW = {
-    "timestamp": "2026-05-16T19:00:00.000Z",
-    "event_name": "signup",
-    "event_id": None,
-    "anonymous_id": "a",
-    "user_id": None,
-    "session_id": "a-1",
-    "source": "direct",
-    "medium": "direct",
-    "campaign": None,
-    "source_confidence": "high",
-    "source_rule_id": "direct",
-    "referrer": None,
-    "url": None,
-    "path": None,
-    "country": "",
-    "device_type": "",
-    "browser": "",
-    "os": "",
-    "properties": "{}",
-}
+EVENT_ROW = {column.name: column.example for column in SHOWN_COLUMNS}
 
 
 @dataclass(frozen=True)

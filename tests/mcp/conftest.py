@@ -14,6 +14,7 @@ import pytest
 from mcp import Client
 
 from millimetric_mcp.client.client import MillimetricClient, RetryTiming
+from millimetric_mcp.contract.columns import SHOWN_COLUMNS
 from millimetric_mcp.mcp.server import Caller, build_server
 from millimetric_mcp.settings import AnswerSettings
 
@@ -21,26 +22,16 @@ WRITE_KEY = "sk_test_WRITEKEY_" + "w" * 32
 READ_KEY = "rk_test_READKEY0_" + "r" * 32
 NOW = datetime(2026, 5, 17, 12, 0, tzinfo=UTC)
 
-EVENT_ROW = {
-    "timestamp": "2026-05-16T19:00:00.000Z",
-    "event_name": "signup",
+EVENT_ROW = {column.name: column.example for column in SHOWN_COLUMNS} | {
     "event_id": "evt_1",
     "anonymous_id": "anon_1",
-    "user_id": "user_42",
-    "session_id": "anon_1-1",
-    "source": "facebook",
-    "medium": "paid",
     "campaign": None,
-    "source_confidence": "high",
     "source_rule_id": "fbclid_utm",
-    "referrer": "https://l.facebook.com/",
     "url": "https://shop.example/?fbclid=x",
-    "path": "/",
     "country": "DE",
     "device_type": "mobile",
     "browser": "safari",
     "os": "ios",
-    "properties": '{"plan":"free"}',
 }
 
 

@@ -5,27 +5,17 @@ from typing import Any
 
 import pytest
 
+from millimetric_mcp.contract.columns import SHOWN_COLUMNS
 from millimetric_mcp.contract.reads import EventRow, SourceRow
 
-EVENT = {
-    "timestamp": "2026-05-16T19:00:00.000Z",
-    "event_name": "signup",
-    "event_id": None,
+EVENT = {column.name: None if column.nullable else column.example for column in SHOWN_COLUMNS} | {
     "anonymous_id": "a-1",
-    "user_id": None,
     "session_id": "a-1-1",
     "source": "direct",
     "medium": "direct",
-    "campaign": None,
-    "source_confidence": "high",
     "source_rule_id": "direct",
-    "referrer": None,
-    "url": None,
     "path": "/",
     "country": "DE",
-    "device_type": "",
-    "browser": "",
-    "os": "",
     "properties": "{}",
 }
 
