@@ -1,7 +1,7 @@
 """Snapshots of the statements that create the schema and maintain it.
 
 A cluster's statements can't all run here, so the engine only parses them.
-After a wanted change: ``MILLIMETRIC_UPDATE_SNAPSHOTS=1 pytest -k schema_snapshots``
+After a wanted change: ``MILLIMETRIC_UPDATE_SNAPSHOTS=1 scripts/test -k snapshot``
 """
 
 import os

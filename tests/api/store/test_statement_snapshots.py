@@ -1,6 +1,6 @@
 """The statements that answer the read endpoints, each whole in a snapshot file.
 
-After a wanted change: ``MILLIMETRIC_UPDATE_SNAPSHOTS=1 pytest -k statement_snapshots``
+After a wanted change: ``MILLIMETRIC_UPDATE_SNAPSHOTS=1 scripts/test -k snapshot``
 """
 
 import os
