@@ -20,7 +20,7 @@ from millimetric_mcp.api.maintenance import Maintenance
 from millimetric_mcp.api.openapi import render_openapi
 from millimetric_mcp.api.ratelimit import RateLimiter
 from millimetric_mcp.api.routes import Endpoints
-from millimetric_mcp.api.store import EventStore
+from millimetric_mcp.api.store import Store
 from millimetric_mcp.contract.endpoints import OPENAPI_PATH
 from millimetric_mcp.settings import ApiSettings
 from millimetric_mcp.web.app import build_web_app
@@ -43,7 +43,7 @@ class Backends:
     """What the application works with, already open; it closes them when it ends."""
 
     control: Control
-    store: EventStore
+    store: Store
     secrets: Secrets
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from millimetric_mcp.api.control import Control, Deletion
-from millimetric_mcp.api.store import EventStore
+from millimetric_mcp.api.store import Store
 from millimetric_mcp.errors import StoreError, StoreRefused, describe_exception
 
 _log = logging.getLogger(__name__)
@@ -36,7 +36,7 @@ class Maintenance:
         self,
         *,
         control: Control,
-        store: EventStore,
+        store: Store,
         clock: Callable[[], datetime],
         default_retention_days: int | None,
         intervals: Intervals = Intervals(),

@@ -26,7 +26,7 @@ from millimetric_mcp.api.ingest.validate import (
     read_params,
 )
 from millimetric_mcp.api.ratelimit import RateLimiter
-from millimetric_mcp.api.store import EventStore
+from millimetric_mcp.api.store import Store
 from millimetric_mcp.contract import endpoints, events
 from millimetric_mcp.contract.attribution import FbclidMeaning
 from millimetric_mcp.contract.codes import ErrorCode
@@ -57,7 +57,7 @@ class Endpoints:
     ``clock`` returns the UTC time. ``wake_maintenance`` starts a logged deletion at once.
     """
 
-    store: EventStore
+    store: Store
     deletions: DeletionLog
     find_key: FindKey
     pepper: bytes

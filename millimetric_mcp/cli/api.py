@@ -26,7 +26,7 @@ from millimetric_mcp.api.ingest.enrich import load_country_lookup
 from millimetric_mcp.api.ingest.pipeline import warm_up
 from millimetric_mcp.api.store import (
     ClientPool,
-    EventStore,
+    Store,
     StoreTarget,
     embedded_target,
     hold_directories,
@@ -69,7 +69,7 @@ def run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
 
 def _serve_alone(
     settings: ApiSettings, data_dir: Path, target: StoreTarget, lines: LineWriter
-) -> EventStore:
+) -> Store:
     with ExitStack() as stack:
         stack.enter_context(hold_directories(data_dir, target))
         if target.embedded:

@@ -19,6 +19,7 @@ from millimetric_mcp.api.app import Backends, build_app
 from millimetric_mcp.api.control import Control, Secrets, open_control
 from millimetric_mcp.api.store import (
     EventStore,
+    Store,
     StoreTarget,
     embedded_target,
     open_event_store,
@@ -36,7 +37,7 @@ PEPPER = b"a pepper for tests only"
 IP_SALT = b"a salt for tests only"
 
 
-RunApi = Callable[[EventStore], AbstractAsyncContextManager["Api"]]
+RunApi = Callable[[Store], AbstractAsyncContextManager["Api"]]
 
 
 @dataclass
@@ -130,12 +131,13 @@ async def api(
 
 
 @dataclass
-class StoreDouble(EventStore):
-    """A store that is a list, finds nothing, or raises ``fault`` at every call."""
+class StoreDouble:
+    """A `Store` that is a list, finds nothing, or raises ``fault`` at every call."""
 
     events: list[StoredEvent] = field(default_factory=list)
     fault: Exception | None = None
     id: str = "double"
+    left_running: bool = False
 
     def start(self) -> None:
         pass
@@ -183,9 +185,7 @@ async def quick_api(control_dsn: str, api_settings: ApiSettings) -> AsyncIterato
 
 
 @asynccontextmanager
-async def _run_api(
-    store: EventStore, control_dsn: str, settings: ApiSettings
-) -> AsyncIterator[Api]:
+async def _run_api(store: Store, control_dsn: str, settings: ApiSettings) -> AsyncIterator[Api]:
     clock = Clock()
     control = open_control(control_dsn, pepper=PEPPER, ip_salt=IP_SALT)
     log: list[str] = []

@@ -5,10 +5,12 @@ from millimetric_mcp.api.store.directory import hold_directories
 from millimetric_mcp.api.store.dsn import StoreTarget, embedded_target, parse_store_dsn
 from millimetric_mcp.api.store.event_store import EventStore, open_event_store
 from millimetric_mcp.api.store.migrations import migrate
+from millimetric_mcp.api.store.protocol import Store
 
 __all__ = [
     "ClientPool",
     "EventStore",
+    "Store",
     "StoreTarget",
     "embedded_target",
     "hold_directories",

@@ -36,11 +36,7 @@ ResultT = TypeVar("ResultT")
 
 
 class EventStore:
-    """The events on ClickHouse: writes in groups, reads and deletions in threads.
-
-    Methods raise no errors but `StoreError`. After `close`, ``left_running`` says whether some
-    work did not end in time.
-    """
+    """The `Store` on ClickHouse: writes in groups, reads and deletions in threads."""
 
     def __init__(
         self, pool: ClientPool, *, identity: str, shards: int, max_queued_events: int
@@ -64,17 +60,10 @@ class EventStore:
         ]
 
     def start(self) -> None:
-        """Begin to accept writes; needs a running event loop."""
         for lane in self._lanes:
             lane.start()
 
     async def append(self, events: Sequence[StoredEvent]) -> None:
-        """Return when all events of one request are durably stored.
-
-        Raises:
-            StoreUnavailable: none is stored.
-            StoreUncertain: it is unknown whether they are stored.
-        """
         # On a cluster a request is stored whole on one shard, chosen by its first visitor.
         lane = 0
         if len(self._lanes) > 1:
@@ -82,32 +71,26 @@ class EventStore:
         await self._lanes[lane].commit(events)
 
     async def read(self, project_id: int, params: WindowParams) -> Mapping[str, Any]:
-        """Return the response to a read endpoint's request, without the parameters it repeats."""
         statement = compose(project_id, params)
         readers = self._heavy_readers if statement.is_heavy else self._readers
         return await _run(readers, read_rows, self.pool, statement)
 
     async def now(self) -> datetime:
-        """Return the store's own time in UTC, exact to the microsecond."""
         return await _run(self._readers, read_clock, self.pool)
 
     async def ping(self) -> None:
-        """Return when the store answers."""
         await _run(self._readers, self.pool.query, "SELECT 1")
 
     async def delete_users(
         self, *, salt: bytes, cutoffs: Mapping[tuple[int, bytes], datetime]
     ) -> None:
-        """Delete users' events as `deletions.delete_users` does."""
         work = partial(delete_users, salt=salt, cutoffs=cutoffs, closing=self._closing)
         await _run(self._maintenance, work, self.pool)
 
     async def expire(self, project_id: int, *, first_day: date) -> int:
-        """Delete events from days before ``first_day``; return how many there were."""
         return await _run(self._maintenance, expire, self.pool, project_id, first_day=first_day)
 
     async def close(self) -> None:
-        """Write what is queued, then release everything."""
         # What does not end in time ends with the process: writes that were never acknowledged,
         # reads without a caller, and deletions, which the next process repeats.
         lanes = [asyncio.ensure_future(lane.close()) for lane in self._lanes]

@@ -1,0 +1,52 @@
+"""What the API needs of an event store."""
+
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime
+from typing import Any, Protocol
+
+from millimetric_mcp.contract.columns import StoredEvent
+from millimetric_mcp.contract.reads import WindowParams
+
+
+class Store(Protocol):
+    """An event store. Methods raise no errors but `StoreError`.
+
+    After `close`, ``left_running`` says whether some work did not end in time.
+    """
+
+    id: str
+    left_running: bool
+
+    def start(self) -> None:
+        """Begin to accept writes; needs a running event loop."""
+
+    async def close(self) -> None:
+        """Write what is queued, then release everything."""
+
+    async def append(self, events: Sequence[StoredEvent]) -> None:
+        """Return when all events of one request are durably stored.
+
+        Raises:
+            StoreUnavailable: none is stored.
+            StoreUncertain: it is unknown whether they are stored.
+        """
+
+    async def read(self, project_id: int, params: WindowParams) -> Mapping[str, Any]:
+        """Return the response to a read endpoint's request, without the parameters it repeats."""
+
+    async def now(self) -> datetime:
+        """Return the store's own time in UTC, exact to the microsecond."""
+
+    async def ping(self) -> None:
+        """Return when the store answers."""
+
+    async def delete_users(
+        self, *, salt: bytes, cutoffs: Mapping[tuple[int, bytes], datetime]
+    ) -> None:
+        """Delete users' events that arrived before each user's cutoff; return when it is done.
+
+        ``cutoffs`` has each user's project id and sha256(salt || user_id).
+        """
+
+    async def expire(self, project_id: int, *, first_day: date) -> int:
+        """Delete events from days before ``first_day``; return how many there were."""
