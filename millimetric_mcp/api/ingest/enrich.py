@@ -5,6 +5,7 @@ Nothing here raises on invalid input.
 
 import hmac
 import ipaddress
+import logging
 import re
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
@@ -15,6 +16,8 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:
     from ua_parser import Parser
+
+_log = logging.getLogger(__name__)
 
 MAX_USER_AGENT_LENGTH = 512
 """Longer ones are cut before parsing."""
@@ -171,6 +174,10 @@ def load_country_lookup() -> CountryLookup:
     try:
         from iptocc import country_code  # noqa: PLC0415 - an optional extra
     except ImportError:
+        _log.warning(
+            "Countries will be empty: the table of networks is not installed. "
+            "Install it with: pip install 'millimetric-mcp[geo]'"
+        )
         return lambda _: ""
     return lru_cache(maxsize=8192)(lambda ip: country_of(ip, lookup=country_code))
 

@@ -171,3 +171,12 @@ def test_all_forms_of_an_address_have_the_same_hash(one, other):
 @pytest.mark.parametrize("ip", ["", "unknown", "\x00", "\ud800", "a" * 10_000])
 def test_text_that_is_not_an_address_is_hashed_too(ip):
     assert len(hash_ip(ip, salt=SALT, date_utc=DAY)) == 16
+
+
+def test_a_start_without_the_table_of_networks_says_how_to_install_it(monkeypatch, caplog):
+    monkeypatch.setitem(sys.modules, "iptocc", None)
+
+    lookup = load_country_lookup()
+
+    assert lookup("81.2.69.160") == ""
+    assert "pip install 'millimetric-mcp[geo]'" in caplog.text
