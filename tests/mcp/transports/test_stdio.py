@@ -145,7 +145,7 @@ async def test_a_signal_during_a_call_drops_the_request_and_ends_cleanly(spawn, 
     started = time.monotonic()
     child.process.send_signal(signal.SIGTERM)
     assert await asyncio.wait_for(child.process.wait(), DEADLINE_S) == 0
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 30
     assert await asyncio.to_thread(upstream.dropped.wait, DEADLINE_S)
 
 
