@@ -197,7 +197,7 @@ class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
 
-# The formatter would give each argument a line of its own.
+# The formatter would give each argument its own line.
 # fmt: off
 
 class LogSettings(Settings):
@@ -376,11 +376,11 @@ def read_settings(
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        sentences = _explain({setting.name: setting for setting in settings}, values, error)
+        sentences = _describe_errors({setting.name: setting for setting in settings}, values, error)
         raise SettingsError(list(dict.fromkeys(sentences))) from None
 
 
-def _explain(
+def _describe_errors(
     settings: Mapping[str, Setting], values: Mapping[str, Any], error: ValidationError
 ) -> list[str]:
     sentences = []

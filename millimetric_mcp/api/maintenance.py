@@ -128,15 +128,15 @@ class Maintenance:
             await asyncio.to_thread(self._control.deletions.complete, done, now=self._clock())
             left.difference_update(done)
             return
-        refusal: StoreRefused | None = None
+        refused: StoreRefused | None = None
         for project_id in project_ids:
             own = [deletion for deletion in deletions if deletion.project_id == project_id]
             try:
                 await self._delete(own, left)
             except StoreRefused as error:
-                refusal = error
-        if refusal is not None:
-            raise refusal
+                refused = error
+        if refused is not None:
+            raise refused
 
     async def _expire_repeatedly(self) -> None:
         while True:

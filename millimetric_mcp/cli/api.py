@@ -178,8 +178,8 @@ def _add_mcp(api: Starlette, settings: ApiSettings, log: Log) -> ASGIApp:
     mcp = build_http_app(replace(transports, run=run_both), access=access, log=log)
 
     async def dispatch(scope: Scope, receive: Receive, send: Send) -> None:
-        beside = scope["type"] == "lifespan" or scope["path"] == "/mcp"
-        await (mcp if beside else api)(scope, receive, send)
+        is_mcp = scope["type"] == "lifespan" or scope["path"] == "/mcp"
+        await (mcp if is_mcp else api)(scope, receive, send)
 
     return dispatch
 

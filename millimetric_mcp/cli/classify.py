@@ -9,7 +9,7 @@ import publicsuffixlist  # noqa: F401 - an error at once if the extra is missing
 from pydantic import ValidationError
 
 from millimetric_mcp.api.ingest.address import host_of
-from millimetric_mcp.api.ingest.explanation import explain, render_explanation
+from millimetric_mcp.api.ingest.explanation import explain_classification, render_explanation
 from millimetric_mcp.contract.events import TrackEvent
 from millimetric_mcp.contract.validation import FieldError, list_field_errors
 from millimetric_mcp.settings import ClassifierSettings, read_settings
@@ -18,7 +18,7 @@ from millimetric_mcp.settings import ClassifierSettings, read_settings
 def run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     """Print the explanation; return 0."""
     settings = read_settings(ClassifierSettings, environ=environ, options=vars(options))
-    explanation = explain(
+    explanation = explain_classification(
         options.url, options.referrer, host_of(options.url), fbclid=settings.fbclid
     )
     for wrong in _list_errors(options):

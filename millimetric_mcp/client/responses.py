@@ -113,7 +113,7 @@ def _unix_s(http_date: str | None) -> float | None:
 
 
 def no_response(reason: str, effect: WriteEffect | None) -> Failure:
-    """Return the failure of a request without a response. Only reads (no ``effect``) repeat."""
+    """Return the failure of a request without a response. Only reads are repeated."""
     if effect is not None:
         return Failure(effect.to_error(reason))
     return Failure(UpstreamError(f"{reason}.", next_step=NextStep.WAIT), repeatable=True)

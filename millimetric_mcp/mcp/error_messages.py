@@ -45,7 +45,7 @@ EXPLANATIONS: Mapping[ErrorCode, str] = {
 """A sentence for every error code."""
 
 
-def explain(error: errors.MillimetricError | None, *, over_http: bool) -> str:
+def write_error(error: errors.MillimetricError | None, *, over_http: bool) -> str:
     """Return what happened and what to do next. None is an unexpected error of this server.
 
     ``over_http``: the caller sends its keys with each request.
@@ -76,8 +76,8 @@ def _open(next_step: NextStep, retry_after_s: float | None = None) -> str:
 def _advise_key(variable: str, *, over_http: bool) -> str:
     kind, purpose = ("rk", "read") if variable == "MILLIMETRIC_RK" else ("sk", "write")
     if over_http:
-        beside = " (or Millimetric-Read-Key: rk_… beside an sk_…)" if kind == "rk" else ""
-        header = f"Authorization: Bearer {kind}_…{beside}"
+        hint = " (or Millimetric-Read-Key: rk_… beside an sk_…)" if kind == "rk" else ""
+        header = f"Authorization: Bearer {kind}_…{hint}"
         return f"to {purpose}, send a key of kind {kind} with each request, as {header}."
     return (
         f"{variable} is not set. To {purpose}, put a key of kind {kind} ({kind}_…) into {variable} "

@@ -94,9 +94,9 @@ class _Streams:
 
 
 class _CheckBody:
-    """Gives ``app`` the whole body of a POST, once its size is known to be harmless.
+    """Gives ``app`` the whole body of a POST, after its size is checked.
 
-    A large body that holds no message is refused here: the SDK quotes it, which takes long.
+    A large body that is not a message is refused here: the SDK quotes it, which takes long.
     """
 
     def __init__(self, app: ASGIApp, buffer: BodyBuffer) -> None:

@@ -1,4 +1,4 @@
-"""JSON-RPC messages from lines of text, and the answer to a line that holds none."""
+"""JSON-RPC messages from lines of text, and the answer to a line that is not one."""
 
 import json
 
@@ -8,7 +8,7 @@ from pydantic_core import from_json
 
 
 class Unreadable(Exception):
-    """A line that holds no message; ``answer`` is for its sender, who may wait for one."""
+    """A line that is not a message; ``answer`` is for its sender, who may wait for one."""
 
     def __init__(self, code: int, sentence: str, request_id: str | int | None) -> None:
         super().__init__(sentence)
@@ -20,7 +20,7 @@ def read_message(line: bytes) -> types.JSONRPCMessage:
     """Return the message of a line.
 
     Raises:
-        Unreadable: the line holds none.
+        Unreadable: the line is not a message.
     """
     try:
         found = from_json(line)
@@ -37,7 +37,7 @@ def read_message(line: bytes) -> types.JSONRPCMessage:
 
 
 def _find_id(line: bytes) -> str | int | None:
-    """Return the id of the request in a line that holds no message, if it has one."""
+    """Return the id of the request in a line that is not a message, if it has one."""
     try:
         found = json.loads(line)  # more lenient than the reader of messages
         if not isinstance(found, dict) or found.keys() & {"result", "error"}:

@@ -24,7 +24,7 @@ from millimetric_mcp import __version__
 from millimetric_mcp.contract.keys import Scope
 from millimetric_mcp.errors import MillimetricError, NotAllowed, describe_exception
 from millimetric_mcp.mcp.elicitation import QuestionPending, find_ask
-from millimetric_mcp.mcp.error_messages import explain
+from millimetric_mcp.mcp.error_messages import write_error
 from millimetric_mcp.mcp.prompts import MAX_COMPLETIONS, PROMPTS, Prompt, choose_completions
 from millimetric_mcp.mcp.render.untrusted import escape_invisible
 from millimetric_mcp.mcp.resources import RESOURCES
@@ -214,7 +214,7 @@ class _Handlers:
         try:
             text = await resource.read(self._make_context(ctx, caller))
         except MillimetricError as error:
-            message = explain(error, over_http=caller.over_http)
+            message = write_error(error, over_http=caller.over_http)
             raise MCPError(types.INTERNAL_ERROR, message) from None
         contents = types.TextResourceContents(
             uri=params.uri, mime_type=resource.published.mime_type, text=text
@@ -254,10 +254,10 @@ class _Handlers:
 
 def _explain_failure(error: Exception, tool: Tool[Any, Any], caller: Caller) -> str:
     if isinstance(error, MillimetricError):
-        return explain(error, over_http=caller.over_http)
+        return write_error(error, over_http=caller.over_http)
     logger.error("tool %s failed: %s", tool.name, describe_exception(error))
     outcome = "" if tool.scope is Scope.READ else f" {UNKNOWN_OUTCOME}"
-    return explain(None, over_http=caller.over_http) + outcome
+    return write_error(None, over_http=caller.over_http) + outcome
 
 
 async def _list_resource_templates(

@@ -14,7 +14,7 @@ import pytest
 from millimetric_mcp.contract.codes import ErrorCode
 from millimetric_mcp.contract.keys import Scope
 from millimetric_mcp.errors import ApiError, CallError, KeyMissing, UncertainWrite
-from millimetric_mcp.mcp.error_messages import EXPLANATIONS, explain
+from millimetric_mcp.mcp.error_messages import EXPLANATIONS, write_error
 from millimetric_mcp.mcp.tools import TOOLS
 
 SECRET = "sk_live_PLANTED1_" + "p" * 32
@@ -195,7 +195,7 @@ def test_every_error_is_tried():
 
 @pytest.mark.parametrize("code", ErrorCode)
 def test_every_error_code_has_an_explanation_and_a_next_step(code):
-    text = explain(ApiError(code, status=400), over_http=False)
+    text = write_error(ApiError(code, status=400), over_http=False)
     assert EXPLANATIONS[code] in text
     assert text.startswith((FIX[:-1], WAIT, CONFIGURE))
     assert f"Code: {code}." in text
@@ -216,8 +216,8 @@ def test_every_call_error_has_a_text():
     others = set(list_concrete(CallError)) - set(examples)
     assert {kind.__name__ for kind in others} == {"UpstreamError"}
     for error in examples.values():
-        assert "unexpectedly" not in explain(error, over_http=False)
-    assert explain(examples[ApiError], over_http=False).startswith("Wait 3 s and retry")
+        assert "unexpectedly" not in write_error(error, over_http=False)
+    assert write_error(examples[ApiError], over_http=False).startswith("Wait 3 s and retry")
 
 
 @pytest.mark.parametrize(
@@ -225,6 +225,6 @@ def test_every_call_error_has_a_text():
     [("MILLIMETRIC_RK", "Millimetric-Read-Key: rk_"), ("MILLIMETRIC_KEY", "Bearer sk_")],
 )
 def test_a_missing_key_over_http_names_the_header(variable, expected):
-    text = explain(KeyMissing(variable), over_http=True)
+    text = write_error(KeyMissing(variable), over_http=True)
     assert expected in text
     assert "environment" not in text

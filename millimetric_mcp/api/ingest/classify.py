@@ -185,7 +185,7 @@ def _fbclid_only(facts: Facts) -> Outcome:
 
 
 def _as_social(step: Step) -> Step:
-    """Return a rule of fbclid without its claim that the click was paid."""
+    """Return a rule of fbclid that answers medium ``social`` in place of ``paid``."""
 
     def social(facts: Facts) -> Outcome:
         outcome = step(facts)

@@ -135,7 +135,7 @@ class _Parsers(NamedTuple):
     programs: "Parser"
     """Finds the families "bot" and "tool"."""
     screens: "Parser"
-    """Finds what is no phone, tablet or computer."""
+    """Finds devices other than phones, tablets and computers."""
 
 
 @cache

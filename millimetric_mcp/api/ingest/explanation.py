@@ -62,7 +62,7 @@ class Explanation:
         }
 
 
-def explain(
+def explain_classification(
     url: str | None,
     referrer: str | None,
     request_host: str | None,

@@ -15,7 +15,7 @@ MAX_NAMES = 8
 # names with the same beginning the whole is compared.
 MAX_COMPARED_NAMES = 500
 MAX_COMPARED_CHARS = 40
-MAX_ALIKE_NAMES = 20
+MAX_SIMILAR_NAMES = 20
 
 
 async def explain_empty_result(
@@ -25,11 +25,11 @@ async def explain_empty_result(
 
     If the API does not answer the follow-up questions, it says that the reason is unknown.
     """
-    found = await follow_ups.attempt(context, _explain(context, window, filters))
+    found = await follow_ups.attempt(context, _find_reason(context, window, filters))
     return found or f"The reason is unknown: {follow_ups.UNANSWERED}."
 
 
-async def _explain(context: ToolContext, window: Window, filters: Mapping[str, str]) -> str:
+async def _find_reason(context: ToolContext, window: Window, filters: Mapping[str, str]) -> str:
     span, event = (window.start_utc, window.end_utc), filters.get("event")
     names = await follow_ups.list_event_names(context, *span)
     if not names:
@@ -92,7 +92,7 @@ def _name_nearest(what: str, wanted: str, names: list[str]) -> str:
     nearest = [
         name
         for beginning in get_close_matches(_fold(wanted), alike, n=3, cutoff=0.5)
-        for name in get_close_matches(wanted, alike[beginning][:MAX_ALIKE_NAMES], n=3, cutoff=0)
+        for name in get_close_matches(wanted, alike[beginning][:MAX_SIMILAR_NAMES], n=3, cutoff=0)
     ][:3]
     listed = ", ".join(quote(name) for name in nearest or names[:MAX_NAMES])
     return f"nearest: {listed}." if nearest else f"most frequent {what}: {listed}."

@@ -12,5 +12,5 @@ def quote(text: str, *, max_chars: int = MAX_NAME_CHARS) -> str:
 
 
 def count(number: int, noun: str) -> str:
-    """Return such as ``1 row`` and ``2 rows``."""
+    """Return a count with its noun, such as ``1 row`` and ``2 rows``."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from millimetric_mcp.api.ingest.explanation import explain, render_explanation
+from millimetric_mcp.api.ingest.explanation import explain_classification, render_explanation
 from millimetric_mcp.contract.attribution import FbclidMeaning
 from millimetric_mcp.contract.rules import RULES
 
@@ -16,7 +16,7 @@ AD_CLICK = (
 
 
 def test_the_text_names_the_rule_its_input_and_the_rules_before_it():
-    assert render_explanation(explain(*AD_CLICK)) == "\n".join(
+    assert render_explanation(explain_classification(*AD_CLICK)) == "\n".join(
         [
             "facebook / paid  (high confidence)",
             "Rule fbclid_utm",
@@ -39,7 +39,7 @@ def test_the_text_names_the_rule_its_input_and_the_rules_before_it():
 
 
 def test_the_json_has_the_same_content():
-    found = json.loads(json.dumps(explain(*AD_CLICK).to_json_dict()))
+    found = json.loads(json.dumps(explain_classification(*AD_CLICK).to_json_dict()))
     assert found == {
         "source": "facebook",
         "medium": "paid",
@@ -63,7 +63,7 @@ def test_the_json_has_the_same_content():
 
 
 def test_click_ids_have_the_order_and_spelling_of_the_rules():
-    found = explain("https://shop.example/?sccid=1&fbclid=2&GCLID=3", None, None)
+    found = explain_classification("https://shop.example/?sccid=1&fbclid=2&GCLID=3", None, None)
     assert found.click_ids == ("gclid", "ScCid", "fbclid")
 
 
@@ -93,12 +93,14 @@ def test_click_ids_have_the_order_and_spelling_of_the_rules():
     ],
 )
 def test_the_text_shows_what_the_referrer_is(referrer, line):
-    text = render_explanation(explain(None, referrer, None))
+    text = render_explanation(explain_classification(None, referrer, None))
     assert line in text.replace("\n" + " " * 15, " ").splitlines()
 
 
 def test_the_text_says_that_a_medium_is_not_paid():
-    text = render_explanation(explain("https://shop.example/?utm_medium=email", None, None))
+    text = render_explanation(
+        explain_classification("https://shop.example/?utm_medium=email", None, None)
+    )
     assert "  utm_medium   email, not a paid one" in text.splitlines()
 
 
@@ -117,7 +119,9 @@ def test_the_text_says_that_a_medium_is_not_paid():
     ],
 )
 def test_only_rules_that_are_tried_are_listed(query, fbclid, rule_id, not_tried):
-    found = explain(f"https://shop.example/?{query}", None, None, fbclid=FbclidMeaning(fbclid))
+    found = explain_classification(
+        f"https://shop.example/?{query}", None, None, fbclid=FbclidMeaning(fbclid)
+    )
     listed = {rule.rule_id for rule in found.not_fired}
     assert found.rule.rule_id == rule_id
     assert listed.isdisjoint(not_tried)
@@ -125,12 +129,12 @@ def test_only_rules_that_are_tried_are_listed(query, fbclid, rule_id, not_tried)
 
 
 def test_no_rule_is_listed_before_the_first():
-    text = render_explanation(explain("https://shop.example/?gclid=1", None, None))
+    text = render_explanation(explain_classification("https://shop.example/?gclid=1", None, None))
     assert text.splitlines()[-2:] == ["Rules before it that did not apply", "  none"]
 
 
 def test_long_values_are_cut_and_control_characters_escaped():
     url = f"https://shop.example/?utm_source=a%E2%80%AEb&utm_campaign={'c' * 300}"
-    text = render_explanation(explain(url, None, None))
+    text = render_explanation(explain_classification(url, None, None))
     assert "  utm_source   a\\u202eb" in text.splitlines()
     assert f"  utm_campaign {'c' * 60}…" in text.splitlines()

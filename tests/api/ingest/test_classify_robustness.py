@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from millimetric_mcp.api.ingest.address import host_of
 from millimetric_mcp.api.ingest.classify import classify
-from millimetric_mcp.api.ingest.explanation import explain, render_explanation
+from millimetric_mcp.api.ingest.explanation import explain_classification, render_explanation
 from millimetric_mcp.contract.attribution import FbclidMeaning
 from millimetric_mcp.contract.rules import RULES
 
@@ -55,13 +55,13 @@ def test_any_input_is_classified_as_storable_text(url, referrer, request_host, f
         assert value.encode()
         assert not re.search(r"[\x00-\x1f\x7f-\x9f]", value)
     assert (found.source, found.medium) == (found.source.lower(), found.medium.lower())
-    assert found == explain(url, referrer, request_host, fbclid=fbclid).attribution
+    assert found == explain_classification(url, referrer, request_host, fbclid=fbclid).attribution
 
 
 @settings(max_examples=500, deadline=None)
 @given(url=INPUTS, referrer=INPUTS)
 def test_any_input_is_explained_as_printable_text(url, referrer):
-    text = render_explanation(explain(url, referrer, None))
+    text = render_explanation(explain_classification(url, referrer, None))
     assert all(line.isprintable() for line in text.splitlines())
     assert text.encode()
 
