@@ -236,7 +236,7 @@ def _check_create_options(options: Namespace) -> None:
 def _check_origins(options: Namespace) -> Iterator[str]:
     origins = options.origin or ()
     if options.kind == KeyKind.PK and not origins:
-        yield "--origin: a pk key needs at least one, such as --origin https://shop.example"
+        yield "--origin: add one for a pk key, such as --origin https://shop.example."
     if options.kind != KeyKind.PK and origins:
         yield f"--origin: remove it. It is for pk keys; {options.kind} keys work from anywhere."
         return

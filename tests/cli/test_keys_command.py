@@ -226,7 +226,7 @@ def test_revoking_fails_without_showing_the_secret_when_given_the_whole_key(keys
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["--kind", "pk"], "--origin: a pk key needs at least one, such as"),
+        (["--kind", "pk"], "--origin: add one for a pk key, such as"),
         (
             ["--kind", "sk", "--origin", "https://a.example"],
             "--origin: remove it. It is for pk keys",

@@ -50,7 +50,7 @@ def _lock(directory: Path, setting: str) -> Iterator[None]:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise DataDirectoryInUse(
-                f"another process already runs on {directory}; stop it, or choose another {setting}"
+                f"another process uses {directory}. Stop it, or choose another {setting}."
             ) from None
         yield
     finally:

@@ -92,7 +92,7 @@ def test_a_second_process_on_the_data_directory_gets_one_sentence(shared_api, st
     assert second.process.wait(30) == 1
     [line] = second.stderr().splitlines()
     assert re.fullmatch(
-        r"millimetric-mcp: another process already runs on .+; stop it, or .+", line
+        r"millimetric-mcp: another process uses .+\. Stop it, or choose another .+\.", line
     )
     assert shared_api.get("/v1/stats").status_code == 200
 
@@ -105,7 +105,7 @@ def test_a_store_in_use_is_named_in_one_sentence(start_api, tmp_path):
     assert second.process.wait(30) == 1
     [line] = second.stderr().splitlines()
     assert line.startswith(
-        f"millimetric-mcp: another process already runs on {tmp_path}/store; stop it, or choose "
+        f"millimetric-mcp: another process uses {tmp_path}/store. Stop it, or choose "
         "another --store"
     )
     assert first.get("/v1/stats").status_code == 200
