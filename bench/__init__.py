@@ -1,1 +1,1 @@
-"""Measures the product beside what it is compared with, in one run: see docs/benchmarks.md."""
+"""Measures the product and what it is compared with, in one run: see docs/benchmarks.md."""

@@ -162,9 +162,9 @@ def fingerprint_schema() -> str:
 
 
 def load_store(data_dir: Path, *, events: int, project_id: int) -> None:
-    """Fills the embedded store with generated events, in the API's largest inserts; run it aside.
+    """Fills the embedded store with generated events, in the API's largest inserts.
 
-    While one insert is under way the next is generated.
+    Runs in a worker. While one insert is under way the next is generated.
     """
     directory = data_dir / STORE_DIR
     directory.mkdir(parents=True, exist_ok=True)

@@ -39,7 +39,7 @@ def _describe(bar: Bar) -> str:
 
 
 class _Scale:
-    """Where values lie between the axis' ends, and which of them are marked."""
+    """Where values are between the axis' ends, and which of them are marked."""
 
     def __init__(self, values: Sequence[float], *, logarithmic: bool) -> None:
         self._logarithmic = logarithmic

@@ -1,4 +1,4 @@
-"""Work in processes of their own, servers as children, and what a process costs."""
+"""Work in separate processes, servers as children, and what a process costs."""
 
 import multiprocessing
 import os
@@ -24,7 +24,7 @@ P = ParamSpec("P")
 ResultT = TypeVar("ResultT")
 
 
-class Aside:
+class Worker:
     """A process beside this one that does one thing after the other.
 
     It is spawned, never forked: the engine does not survive a fork. What it caches stays
@@ -50,13 +50,13 @@ class Aside:
 
 
 @contextmanager
-def aside() -> Iterator[Aside]:
+def start_worker() -> Iterator[Worker]:
     """A process beside this one, until the end of the block."""
-    process = Aside()
+    worker = Worker()
     try:
-        yield process
+        yield worker
     finally:
-        process.close()
+        worker.close()
 
 
 @contextmanager

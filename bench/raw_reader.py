@@ -1,5 +1,5 @@
 """The same questions asked of raw rows, in an engine beside the API's: what reads cost without
-the projections, and what is exactly true. Run it aside."""
+the projections, and what is exactly true. It runs in a worker."""
 
 import random
 import time

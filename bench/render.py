@@ -1,4 +1,4 @@
-"""Reports as Markdown: the judged figures first, then each part's own."""
+"""Reports as Markdown: the figures with a target first, then each part's own."""
 
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -28,7 +28,7 @@ def render_results(reports: Sequence[Report], *, plots: str) -> str:
 
 
 def render_checks(reports: Iterable[Report]) -> str:
-    """The judged figures of all parts as one table."""
+    """The figures with a target of all parts as one table."""
     rows = [
         (check.what, write_value(check), _write_bound(check), "yes" if check.holds else "**no**")
         for report in reports

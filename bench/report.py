@@ -9,7 +9,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """A judged figure and its bound; ``aim`` is what is hoped for beyond it."""
+    """A figure with a target, and its bound; ``aim`` is what is hoped for beyond it."""
 
     what: str
     value: float

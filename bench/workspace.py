@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from bench.data import Loading, find_loading, fingerprint_schema, load_store, mark_loaded
-from bench.processes import aside
+from bench.processes import start_worker
 from millimetric_mcp.api.control import FIRST_PROJECT, datadir, open_control
 from millimetric_mcp.contract.keys import KeyEnv, KeyKind
 from millimetric_mcp.demo.processes import Keys, run_api
@@ -121,7 +121,7 @@ class Workspace:
         self.say(f"  loading {events:,} events")
         project_id = make_keys(data_dir)[1]
         began_s = time.monotonic()
-        with aside() as loader:
+        with start_worker() as loader:
             loader.run(load_store, data_dir, events=events, project_id=project_id)
         took_s = round(time.monotonic() - began_s, 1)
         loading = Loading(events, project_id, fingerprint_schema(), took_s)
@@ -130,7 +130,7 @@ class Workspace:
 
     @contextmanager
     def deploy(self, loaded: Path | None = None) -> Iterator[Deployment]:
-        """The API as a process of its own, on an empty directory or on a copy of a loaded one.
+        """The API as a separate process, on an empty directory or on a copy of a loaded one.
 
         Rate limits are off, everything else is as a user gets it; writes are durable.
         """

@@ -12,7 +12,7 @@ from bench.data import make_batch_requests, make_stored, wait_for_quiet
 from bench.figures import pair_ratio, write_number
 from bench.http_load import Load, LoadResult, drive, list_rates, write_result
 from bench.parts.track import require_stored
-from bench.processes import aside, settle
+from bench.processes import settle, start_worker
 from bench.report import Bar, Chart, Check, Findings, Table
 from bench.workspace import Workspace
 from millimetric_mcp.api.store import ClientPool, embedded_target, migrate
@@ -45,7 +45,7 @@ def measure(workspace: Workspace) -> Findings:
     scale = workspace.scale
     ours: list[LoadResult] = []
     native: list[InsertResult] = []
-    with workspace.deploy() as api, aside() as generator, aside() as engine:
+    with workspace.deploy() as api, start_worker() as generator, start_worker() as engine:
         native_dir = workspace.directory / "native"
         for _ in range(scale.repetitions):
             ours.append(
@@ -75,7 +75,7 @@ def measure(workspace: Workspace) -> Findings:
 def drive_batches(
     port: int, *, key: str, duration_s: float, warm_up_s: float, requests: int
 ) -> LoadResult:
-    """Full batches to the API; run it aside."""
+    """Full batches to the API; runs in a worker."""
     return drive(
         Load(
             port=port,
@@ -94,7 +94,7 @@ def prepare_batches(key: str, requests: int) -> None:
 
 
 def insert_ready_rows(directory: Path, *, batches: int, duration_s: float) -> InsertResult:
-    """The engine's own pace: blocks in its own format, one after the other; run it aside."""
+    """The engine's own pace: blocks in its own format, one after the other; runs in a worker."""
     table = _open_table(directory, batches)
     blocks = cycle(table.blocks)
     inserted = 0

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bench.data import make_events
 from bench.figures import pick_quantile, write_number
-from bench.processes import aside
+from bench.processes import start_worker
 from bench.report import Check, Findings, Table
 from bench.workspace import Workspace
 from millimetric_mcp.api.ingest.address import host_of
@@ -26,7 +26,7 @@ Visit = tuple[str | None, str | None, str | None]
 def measure(workspace: Workspace) -> Findings:
     """Generated visits and the labelled ones of the tests, in a process that knows none yet."""
     events = 2_000 if workspace.scale.quick else GENERATED_EVENTS
-    with aside() as process:
+    with start_worker() as process:
         times_us = {
             "generated": process.run(time_visits, "generated", events=events),
             "labelled": process.run(time_visits, "labelled", events=0),
@@ -65,7 +65,7 @@ def measure(workspace: Workspace) -> Findings:
 
 
 def time_visits(name: str, *, events: int) -> list[float]:
-    """Ascending microseconds of each call, the clock's own cost included; run it aside."""
+    """Ascending microseconds of each call, the clock's own cost included; runs in a worker."""
     visits = _generate(events) if name == "generated" else _read_labelled()
     distinct = list(dict.fromkeys(visits))
     warm_up()

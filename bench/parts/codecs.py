@@ -11,7 +11,7 @@ from statistics import median
 from clickhouse_connect.driver.client import Client
 
 from bench.figures import write_number
-from bench.processes import aside
+from bench.processes import start_worker
 from bench.report import Findings, Table
 from bench.workspace import Workspace
 from millimetric_mcp.api.store import ClientPool, embedded_target
@@ -51,13 +51,13 @@ def measure(workspace: Workspace) -> Findings:
     loaded, _ = workspace.load(workspace.scale.small_events)
     directory = workspace.directory / "codecs"
     shutil.copytree(loaded, directory, symlinks=True)
-    with aside() as engine:
+    with start_worker() as engine:
         costs = engine.run(weigh_codecs, directory, reads=workspace.scale.reads)
     return _report(costs, events=workspace.scale.small_events)
 
 
 def weigh_codecs(directory: Path, *, reads: int) -> dict[str, Cost]:
-    """The cost of each variant; run it aside."""
+    """The cost of each variant; runs in a worker."""
     pool = ClientPool(replace(embedded_target(directory / STORE_DIR), fsync=False))
     costs = pool.run(lambda client: _weigh_all(client, reads))
     pool.close()

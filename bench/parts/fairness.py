@@ -10,7 +10,7 @@ from bench.data import make_batch_requests
 from bench.figures import write_number
 from bench.http_load import Load, LoadResult, drive, encode_request
 from bench.parts.batch import prepare_batches
-from bench.processes import aside, settle
+from bench.processes import settle, start_worker
 from bench.report import Check, Findings, Table
 from bench.workspace import Workspace
 from millimetric_mcp.api.control import datadir, open_control
@@ -39,7 +39,7 @@ def measure(workspace: Workspace) -> Findings:
     rounds = max(3, 2 * workspace.scale.repetitions)
     alone: list[float] = []
     beside: dict[str, list[float]] = {kind: [] for kind in KINDS}
-    with workspace.deploy() as api, aside() as measuring, aside() as other:
+    with workspace.deploy() as api, start_worker() as measuring, start_worker() as other:
         browser_key = _create_browser_key(api.data_dir)
         measuring.run(prepare_batches, api.keys.write, 1)
         for kind, times_ms in beside.items():
@@ -67,13 +67,13 @@ def _create_browser_key(data_dir: Path) -> str:
 
 
 def drive_one_batch(port: int, *, key: str) -> LoadResult:
-    """Send one full batch; run it aside."""
+    """Send one full batch; runs in a worker."""
     request = make_batch_requests(1, key)
     return drive(Load(port, request, 1, duration_s=60, status=202, max_requests=1))
 
 
 def drive_flood(port: int, *, key: str, kind: str) -> LoadResult:
-    """Send the large bodies at once; run it aside."""
+    """Send the large bodies at once; runs in a worker."""
     headers = (("authorization", f"Bearer {key}"), ("origin", ORIGIN))
     request = encode_request(TRACK.method, TRACK.path, headers=headers, body=KINDS[kind]())
     status = 400 if kind == "too large properties" else TRACK.status

@@ -8,7 +8,7 @@ from statistics import median
 
 from bench.data import make_stored
 from bench.figures import pick_quantile, write_number
-from bench.processes import aside
+from bench.processes import start_worker
 from bench.report import Findings, Table
 from bench.workspace import Workspace
 from millimetric_mcp.api.store import ClientPool, embedded_target, migrate
@@ -24,7 +24,7 @@ Times = dict[str, dict[int, list[float]]]
 
 def measure(workspace: Workspace) -> Findings:
     """Every count in turn, flushed and not, one after the other in one thread."""
-    with aside() as engine:
+    with start_worker() as engine:
         times_ms = engine.run(
             time_inserts, workspace.directory / "inserts", repetitions=workspace.scale.inserts
         )
@@ -32,7 +32,7 @@ def measure(workspace: Workspace) -> Findings:
 
 
 def time_inserts(directory: Path, *, repetitions: int) -> Times:
-    """The product's own inserts, with nobody beside; run it aside."""
+    """The product's own inserts, with no other load; runs in a worker."""
     target = embedded_target(directory)
     targets = {FLUSHED: target, UNFLUSHED: replace(target, database="unflushed", fsync=False)}
     pools = {name: ClientPool(target) for name, target in targets.items()}
@@ -65,7 +65,7 @@ def _report(times_ms: Times) -> Findings:
         notes=[
             (
                 "What a closed loop of a few callers waits for: at 16 connections 16 events are "
-                "stored in one insert, and nobody sends the next event before it is done. "
+                "stored in one insert, and no caller sends its next event before that. "
                 f"Up to {MAX_TEXT_EVENTS} events travel as text, more as native blocks."
             )
         ],

@@ -11,7 +11,7 @@ from bench.figures import write_number
 from bench.http_load import Load, LoadResult, drive, write_result
 from bench.parts.batch import drive_batches, prepare_batches
 from bench.parts.track import drive_track, prepare_track
-from bench.processes import Aside, aside, read_memory_mb, settle
+from bench.processes import Worker, read_memory_mb, settle, start_worker
 from bench.report import Bar, Chart, Check, Findings, Table
 from bench.workspace import Deployment, Scale, Workspace
 from millimetric_mcp.contract.events import MAX_BATCH_EVENTS
@@ -37,7 +37,7 @@ def measure(workspace: Workspace) -> Findings:
     names = (IDLE_READS, BUSY_READS, FLOODED_READS, IDLE_INGEST, BUSY_INGEST)
     runs: Runs = {name: [] for name in names}
     disturbing: Runs = {"full ingest": [], "batches": [], "heavy reads": []}
-    with workspace.deploy(loaded) as api, aside() as measuring, aside() as other:
+    with workspace.deploy(loaded) as api, start_worker() as measuring, start_worker() as other:
         bench = _Bench(scale, api, measuring, other)
         for _ in range(scale.repetitions):
             runs[IDLE_READS].append(bench.read())
@@ -53,7 +53,7 @@ def measure(workspace: Workspace) -> Findings:
 
 
 class _Bench:
-    def __init__(self, scale: Scale, api: Deployment, measuring: Aside, other: Aside) -> None:
+    def __init__(self, scale: Scale, api: Deployment, measuring: Worker, other: Worker) -> None:
         self._scale = scale
         self._api = api
         self._measuring = measuring

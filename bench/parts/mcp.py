@@ -229,7 +229,7 @@ def _report(
                 MEMORY_BOUND,
                 at_most=True,
             ),
-            *(_judge_call(tool, times) for tool, times in calls.items()),
+            *(_check_call(tool, times) for tool, times in calls.items()),
             *(
                 Check(what, count, "tokens", TOKEN_BOUNDS[what], at_most=True)
                 for what, count in tokens.items()
@@ -265,7 +265,7 @@ def _report(
     )
 
 
-def _judge_call(tool: str, times: CallTimes) -> Check:
+def _check_call(tool: str, times: CallTimes) -> Check:
     return Check(
         f"`{tool}` over stdio − its HTTP call, ÷ an empty tool's call",
         times.added_ms / median(times.empty_ms),

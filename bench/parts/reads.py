@@ -12,7 +12,7 @@ import httpx
 
 from bench.data import write_window
 from bench.figures import root_mean_square, write_number
-from bench.processes import Aside, aside, read_memory_mb, settle
+from bench.processes import Worker, read_memory_mb, settle, start_worker
 from bench.raw_reader import (
     QUESTIONS,
     Estimate,
@@ -34,8 +34,8 @@ NAMES = {
 WAYS = ("over HTTP", "the same statement, raw rows", "plain SQL, raw rows")
 BOUNDS = {"sources": (1 / 5, 1 / 10), "daily": (1 / 4, None)}
 VISITOR_BANDS = (1_000, 10_000, 30_000, 50_000, 100_000)
-"""Each band's error is judged apart: rows of fewer visitors are exact or nearly so, and an estimate
-is worse at some numbers than at others."""
+"""Each band's error is checked separately: rows of fewer visitors are exact or nearly so, and an
+estimate is worse at some numbers than at others."""
 MIN_BAND_ROWS = 10
 
 Times = dict[str, dict[str, list[float]]]
@@ -54,7 +54,7 @@ class Size:
 
 
 def measure(workspace: Workspace) -> Findings:
-    """Both stores in turn, each with an API of its own on a copy."""
+    """Both stores in turn, each with its own API on a copy."""
     with workspace.deploy() as api:
         settle(api.process_id)
         empty_mb = read_memory_mb(api.process_id)
@@ -62,7 +62,7 @@ def measure(workspace: Workspace) -> Findings:
     sizes = _measure_sizes(workspace, (scale.small_events, scale.large_events))
     large_dir, loading = workspace.load(scale.large_events)
     sizes[-1].start_s.extend(_time_starts(workspace, large_dir))
-    with aside() as reader:
+    with start_worker() as reader:
         estimates = reader.run(
             estimate_uniques, large_dir, loading.project_id, windows=scale.windows
         )
@@ -87,7 +87,7 @@ class _Subject:
     """A loaded store, the API on a copy of it, and a reader of its raw rows."""
 
     api: Deployment
-    reader: Aside
+    reader: Worker
     data_dir: Path
     size: Size
 
@@ -114,7 +114,7 @@ def _open_subject(workspace: Workspace, events: int) -> Iterator[_Subject]:
     data_dir, loading = workspace.load(events)
     used = measure_files(data_dir / STORE_DIR) / events
     times_ms: Times = {question: {way: [] for way in WAYS} for question in QUESTIONS}
-    with workspace.deploy(data_dir) as api, aside() as reader:
+    with workspace.deploy(data_dir) as api, start_worker() as reader:
         settle(api.process_id)
         yield _Subject(api, reader, data_dir, Size(events, loading.took_s, used, times_ms))
         reader.run(close_reader, data_dir)
@@ -155,8 +155,8 @@ def _report(sizes: Sequence[Size], estimates: Sequence[Estimate], empty_mb: floa
     bands = _sort_into_bands(estimates)
     return Findings(
         checks=[
-            *(_judge_read(question, large) for question in QUESTIONS),
-            _judge_growth(small, large),
+            *(_check_read(question, large) for question in QUESTIONS),
+            _check_growth(small, large),
             Check("Disk, per event", large.bytes_per_event, "bytes", 60, at_most=True),
             Check("API resident memory before the first load", empty_mb, "MB", 500, at_most=True),
             Check(
@@ -166,7 +166,7 @@ def _report(sizes: Sequence[Size], estimates: Sequence[Estimate], empty_mb: floa
                 3,
                 at_most=True,
             ),
-            *_judge_uniques(bands),
+            *_check_uniques(bands),
         ],
         tables=[
             Table(
@@ -215,7 +215,7 @@ def _report(sizes: Sequence[Size], estimates: Sequence[Estimate], empty_mb: floa
     )
 
 
-def _judge_read(question: str, size: Size) -> Check:
+def _check_read(question: str, size: Size) -> Check:
     """Against the faster of the two ways over raw rows."""
     times_ms = {way: median(times) for way, times in size.times_ms[question].items()}
     over_http, *raw = WAYS
@@ -230,7 +230,7 @@ def _judge_read(question: str, size: Size) -> Check:
     )
 
 
-def _judge_growth(small: Size, large: Size) -> Check:
+def _check_growth(small: Size, large: Size) -> Check:
     small_ms, large_ms = (median(size.times_ms["sources"][WAYS[0]]) for size in (small, large))
     return Check(
         f"{NAMES['sources']}, {large.events:,} ÷ {small.events:,} events",
@@ -241,12 +241,12 @@ def _judge_growth(small: Size, large: Size) -> Check:
     )
 
 
-def _judge_uniques(bands: dict[int, list[float]]) -> list[Check]:
-    judged = [root_mean_square(errors) * 100 for errors in bands.values()]
-    if not judged:
+def _check_uniques(bands: dict[int, list[float]]) -> list[Check]:
+    errors_pct = [root_mean_square(errors) * 100 for errors in bands.values()]
+    if not errors_pct:
         return []
     what = "Uniques, standard error, the worst of several sizes"
-    return [Check(what, max(judged), "%", 1, at_most=True)]
+    return [Check(what, max(errors_pct), "%", 1, at_most=True)]
 
 
 def _sort_into_bands(estimates: Sequence[Estimate]) -> dict[int, list[float]]:

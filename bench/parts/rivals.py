@@ -16,7 +16,7 @@ from bench.http_load import LoadResult, list_rates, write_result
 from bench.parts.batch import drive_batches
 from bench.parts.reads import NAMES, measure_files, time_read
 from bench.parts.track import drive_track
-from bench.processes import Aside, aside, find_free_port, run_server, settle
+from bench.processes import Worker, find_free_port, run_server, settle, start_worker
 from bench.raw_reader import QUESTIONS
 from bench.report import Bar, Chart, Findings, Table
 from bench.rivals.afternoon import PROJECT_ID, VARIABLE
@@ -74,7 +74,7 @@ def measure(workspace: Workspace) -> Findings:
         if programs:
             dsn = stack.enter_context(run_postgres(programs))
             contenders.append(stack.enter_context(_run_rival(workspace, "PostgreSQL", dsn)))
-        generator = stack.enter_context(aside())
+        generator = stack.enter_context(start_worker())
         results = {contender.name: Result(contender.bytes_per_event) for contender in contenders}
         _time_reads(contenders, scale.reads, results)
         for _ in range(scale.repetitions):
@@ -104,7 +104,7 @@ def _run_sqlite(workspace: Workspace) -> Iterator[Contender]:
 def _run_rival(workspace: Workspace, name: str, dsn: str) -> Iterator[Contender]:
     events = workspace.scale.small_events
     workspace.say(f"  filling {name}")
-    with aside() as filler:
+    with start_worker() as filler:
         used = filler.run(fill_row_store, dsn, events=events) / events
     port = find_free_port()
     command = [sys.executable, "-m", "uvicorn", "--factory", "bench.rivals.afternoon:build_app"]
@@ -114,7 +114,7 @@ def _run_rival(workspace: Workspace, name: str, dsn: str) -> Iterator[Contender]
 
 
 def fill_row_store(dsn: str, *, events: int) -> int:
-    """Loads a rival's store and says how many bytes it takes; run it aside."""
+    """Loads a rival's store and says how many bytes it takes; runs in a worker."""
 
     async def fill() -> int:
         store = open_row_store(dsn)
@@ -154,7 +154,7 @@ def _connect(contender: Contender) -> httpx.Client:
     )
 
 
-def _write(contender: Contender, scale: Scale, generator: Aside, result: Result) -> None:
+def _write(contender: Contender, scale: Scale, generator: Worker, result: Result) -> None:
     for connections, found in result.track.items():
         found.append(
             generator.run(

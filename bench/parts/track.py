@@ -6,7 +6,7 @@ from statistics import median
 from bench.data import make_track_requests
 from bench.figures import pair_ratio
 from bench.http_load import Load, LoadResult, drive, list_rates, write_result
-from bench.processes import Aside, aside, find_free_port, run_server, settle
+from bench.processes import Worker, find_free_port, run_server, settle, start_worker
 from bench.report import Bar, Chart, Check, Findings, Table
 from bench.workspace import Deployment, Scale, Workspace
 
@@ -24,7 +24,7 @@ def measure(workspace: Workspace) -> Findings:
     with (
         workspace.deploy() as api,
         run_server([*command, *plain], port=bare_port),
-        aside() as generator,
+        start_worker() as generator,
     ):
         runs = {
             connections: _alternate(workspace.scale, api, bare_port, generator, connections)
@@ -39,7 +39,7 @@ Runs = dict[int, dict[str, list[LoadResult]]]
 
 
 def _alternate(
-    scale: Scale, api: Deployment, bare_port: int, generator: Aside, connections: int
+    scale: Scale, api: Deployment, bare_port: int, generator: Worker, connections: int
 ) -> dict[str, list[LoadResult]]:
     runs: dict[str, list[LoadResult]] = {OURS: [], BARE: []}
     for _ in range(scale.repetitions):
@@ -62,7 +62,7 @@ def _alternate(
 def drive_track(
     port: int, *, key: str, connections: int, duration_s: float, warm_up_s: float, requests: int
 ) -> LoadResult:
-    """Single events to whatever listens on ``port``; run it aside."""
+    """Single events to whatever listens on ``port``; runs in a worker."""
     return drive(
         Load(
             port=port,
@@ -99,7 +99,7 @@ def _report(runs: Runs) -> Findings:
         for name in (OURS, BARE)
     ]
     return Findings(
-        checks=[_judge(connections, by_name) for connections, by_name in runs.items()],
+        checks=[_check(connections, by_name) for connections, by_name in runs.items()],
         tables=[
             Table(
                 "Medians of the repetitions",
@@ -123,7 +123,7 @@ def _report(runs: Runs) -> Findings:
     )
 
 
-def _judge(connections: int, by_name: dict[str, list[LoadResult]]) -> Check:
+def _check(connections: int, by_name: dict[str, list[LoadResult]]) -> Check:
     bound, aim = BOUNDS[connections]
     return Check(
         f"`POST /v1/track`, durable, {connections} connections ÷ a bare handler",

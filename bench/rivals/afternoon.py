@@ -2,7 +2,7 @@
 
 One table, sensible indexes, one insert a request, one ``executemany`` a batch, GROUP BY for
 the rest. Validation and classification are the product's own, so that the store is what
-differs. There are no keys, no limits and no erasure.
+differs. There are no keys, no limits and no deletion.
 
 ``AFTERNOON_STORE`` says where the events are: ``sqlite:FILE`` or a PostgreSQL DSN.
 """
