@@ -42,7 +42,7 @@ RunApi = Callable[[Store], AbstractAsyncContextManager["Api"]]
 
 @dataclass
 class Clock:
-    """A UTC clock and a monotonic one that move only when told."""
+    """A UTC clock and a monotonic one that the test moves."""
 
     now: datetime = NOW
 
@@ -132,10 +132,10 @@ async def api(
 
 @dataclass
 class StoreDouble:
-    """A `Store` that is a list, finds nothing, or raises ``fault`` at every call."""
+    """A `Store` that is a list, finds nothing, or raises ``error`` at every call."""
 
     events: list[StoredEvent] = field(default_factory=list)
-    fault: Exception | None = None
+    error: Exception | None = None
     id: str = "double"
     left_running: bool = False
 
@@ -158,8 +158,8 @@ class StoreDouble:
         return NOW
 
     async def ping(self) -> None:
-        if self.fault is not None:
-            raise self.fault
+        if self.error is not None:
+            raise self.error
 
     async def delete_users(
         self, *, salt: bytes, cutoffs: Mapping[tuple[int, bytes], datetime]
@@ -179,7 +179,7 @@ def run_api(control_dsn: str, api_settings: ApiSettings) -> RunApi:
 
 @pytest.fixture
 async def quick_api(control_dsn: str, api_settings: ApiSettings) -> AsyncIterator[Api]:
-    """The API over a `StoreDouble`: for what is decided before the store, or by its faults."""
+    """The API over a `StoreDouble`: for what is decided before the store, or by its errors."""
     async with _run_api(StoreDouble(), control_dsn, api_settings) as running:
         yield running
 

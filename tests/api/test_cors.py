@@ -67,9 +67,9 @@ async def call_twice(api):
     return await call(api)
 
 
-def with_fault(fault: Exception):
+def with_error(error: Exception):
     async def send(api):
-        api.store.fault = fault
+        api.store.error = error
         return await call(api)
 
     return send
@@ -85,9 +85,9 @@ def with_fault(fault: Exception):
         (lambda api: call(api, "/v1/nothing"), 404),
         (lambda api: call(api, method="PUT"), 405),
         (call_twice, 429),
-        (with_fault(RuntimeError("fault")), 500),
-        (with_fault(StoreUncertain("fault")), 502),
-        (with_fault(StoreUnavailable("fault")), 503),
+        (with_error(RuntimeError("error")), 500),
+        (with_error(StoreUncertain("error")), 502),
+        (with_error(StoreUnavailable("error")), 503),
     ],
     ids=lambda value: str(value) if isinstance(value, int) else "",
 )

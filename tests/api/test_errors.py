@@ -81,9 +81,9 @@ def call(method: str, path: str) -> Send:
     return send
 
 
-def with_fault(fault: Exception, request: Send) -> Send:
+def with_error(error: Exception, request: Send) -> Send:
     async def send(api):
-        api.store.fault = fault
+        api.store.error = error
         return await request(api)
 
     return send
@@ -358,7 +358,7 @@ REFUSALS = [
             f"internal_error at {path}",
             500,
             {"error": "internal_error"},
-            with_fault(RuntimeError(f"secret of {path}"), request),
+            with_error(RuntimeError(f"secret of {path}"), request),
             path,
         )
         for path, request in [
@@ -376,14 +376,14 @@ REFUSALS = [
         "forget_failed",
         500,
         {"error": "forget_failed"},
-        with_fault(StoreUnavailable("secret"), post("/v1/forget", {"user_id": "u"})),
+        with_error(StoreUnavailable("secret"), post("/v1/forget", {"user_id": "u"})),
         "/v1/forget",
     ),
     Refusal(
         "upstream_failed for a queue that is full",
         503,
         {"error": "upstream_failed", "retry_after_s": 1},
-        with_fault(StoreUnavailable("secret"), post("/v1/track")),
+        with_error(StoreUnavailable("secret"), post("/v1/track")),
         "/v1/track",
         {"Retry-After": "1"},
     ),
@@ -391,7 +391,7 @@ REFUSALS = [
         "upstream_failed for a store that is down",
         503,
         {"error": "upstream_failed", "retry_after_s": 5},
-        with_fault(StoreUnavailable("secret", retry_after_s=5), get("/v1/sources")),
+        with_error(StoreUnavailable("secret", retry_after_s=5), get("/v1/sources")),
         "/v1/sources",
         {"Retry-After": "5"},
     ),
@@ -399,7 +399,7 @@ REFUSALS = [
         "upstream_failed for a statement refused",
         503,
         {"error": "upstream_failed", "retry_after_s": 1},
-        with_fault(StoreRefused("secret"), get("/v1/stats")),
+        with_error(StoreRefused("secret"), get("/v1/stats")),
         "/v1/stats",
         {"Retry-After": "1"},
     ),
@@ -407,14 +407,14 @@ REFUSALS = [
         "upstream_failed of a write that may be stored",
         502,
         {"error": "upstream_failed"},
-        with_fault(StoreUncertain("secret"), post("/v1/batch", {"events": [EVENT]})),
+        with_error(StoreUncertain("secret"), post("/v1/batch", {"events": [EVENT]})),
         "/v1/batch",
     ),
     Refusal(
         "upstream_failed of a read cut off",
         502,
         {"error": "upstream_failed"},
-        with_fault(StoreUncertain("secret"), get("/v1/query")),
+        with_error(StoreUncertain("secret"), get("/v1/query")),
         "/v1/query",
     ),
 ]
@@ -457,7 +457,7 @@ def test_every_code_and_status_of_the_contract_has_a_case():
 
 
 async def test_an_unready_store_is_503_at_health(quick_api):
-    quick_api.store.fault = StoreUnavailable("secret")
+    quick_api.store.error = StoreUnavailable("secret")
 
     answer = await quick_api.http.get("/health")
 

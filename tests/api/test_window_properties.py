@@ -1,7 +1,7 @@
 """Reads against a plain count over what was sent: any window, grouping, filter and limit.
 
 Two projects share one store and all their ids, so that whatever leaked would be counted. The
-same questions are asked of fresh parts, of merged ones, and after an erasure in one project.
+same questions are asked of fresh parts, of merged ones, and after a deletion in one project.
 """
 
 import asyncio
@@ -180,7 +180,7 @@ async def forget(api: Any) -> None:
         if not await api.rows("/v1/query", asked):
             return
         await asyncio.sleep(0.05)
-    raise AssertionError("the erasure did not end")
+    raise AssertionError("the deletion did not end")
 
 
 async def merge(api: Any) -> None:

@@ -89,7 +89,7 @@ def test_results_have_a_part_for_each_report_with_its_chart():
     assert "![Events](plots/track.svg)" in text
 
 
-def test_a_missed_target_stands_out():
+def test_a_missed_target_is_marked():
     held = Check("held", 0.3, "×", 0.15, at_most=False, aim=0.25)
     missed = Check("missed", 7, "ms", 5, at_most=True)
     lines = render_results([make_report(held, missed)], plots=".").splitlines()

@@ -35,7 +35,7 @@ def peer(call):
 
 @pytest.fixture
 def netrc(tmp_path, monkeypatch):
-    """Credentials that a stranger's tools may have left for every machine."""
+    """Credentials that other tools may have left for every machine."""
     file = tmp_path / "netrc"
     file.write_text(f"default login planted password {PASSWORD}\n")
     monkeypatch.setenv("NETRC", str(file))

@@ -1,6 +1,6 @@
 """The demo's questions, asked of a fake MCP client that counts the generated events by itself.
 
-Without a fault every check passes; each fault shows that a check finds it.
+Without an error every check passes; each error shows that a check finds it.
 """
 
 import io
@@ -30,7 +30,7 @@ END = datetime(2026, 5, 16, 14, 37, 12, tzinfo=UTC)
 EVENTS = list(generate(seed=5, end=END, events=1_500, days=30))
 
 Result = dict[str, Any]
-Fault = Callable[[str, Mapping[str, Any], Result], None]
+Error = Callable[[str, Mapping[str, Any], Result], None]
 """Changes the result of a tool call with these arguments, or leaves it."""
 
 
@@ -41,7 +41,7 @@ def count(events: Iterable[GeneratedEvent]) -> ExpectedCounts:
     return counts
 
 
-def no_fault(_tool: str, _arguments: Mapping[str, Any], _result: Result) -> None:
+def no_error(_tool: str, _arguments: Mapping[str, Any], _result: Result) -> None:
     return None
 
 
@@ -49,7 +49,7 @@ def no_fault(_tool: str, _arguments: Mapping[str, Any], _result: Result) -> None
 class FakeClient:
     """The tools over a list of events in memory."""
 
-    fault: Fault = no_fault
+    error: Error = no_error
     deleted_after_polls: int = 2
     events: list[GeneratedEvent] = field(default_factory=lambda: list(EVENTS))
     calls: Counter[str] = field(default_factory=Counter)
@@ -59,7 +59,7 @@ class FakeClient:
     async def call_tool(self, name: str, arguments: dict[str, Any]) -> CallToolResult:
         self.calls[name] += 1
         result = json.loads(json.dumps(getattr(self, name)(**arguments)))
-        self.fault(name, arguments, result)
+        self.error(name, arguments, result)
         return CallToolResult(content=[], structured_content=result)
 
     def track_event(self, event: str, timestamp: str, **fields: Any) -> Result:
@@ -196,32 +196,32 @@ async def test_output_fits_the_console(width: int) -> None:
     assert max(len(line) for line in output.splitlines()) <= width
 
 
-def change_row(tool: str, column: str, change: Callable[[Any], Any], **given: Any) -> Fault:
+def change_row(tool: str, column: str, change: Callable[[Any], Any], **given: Any) -> Error:
     """Change a column of the first row, in calls with the given arguments."""
 
-    def fault(called: str, arguments: Mapping[str, Any], result: Result) -> None:
+    def error(called: str, arguments: Mapping[str, Any], result: Result) -> None:
         if called == tool and given.items() <= arguments.items() and result["rows"]:
             row = result["rows"][0]
             row[column] = change(row[column])
 
-    return fault
+    return error
 
 
-def change(tool: str, key: str, change: Callable[[Any], Any], **given: Any) -> Fault:
+def change(tool: str, key: str, change: Callable[[Any], Any], **given: Any) -> Error:
     """Change a field of the result, in calls with the given arguments."""
 
-    def fault(called: str, arguments: Mapping[str, Any], result: Result) -> None:
+    def error(called: str, arguments: Mapping[str, Any], result: Result) -> None:
         if called == tool and given.items() <= arguments.items():
             result[key] = change(result[key])
 
-    return fault
+    return error
 
 
-def drop_last_row(tool: str, **given: Any) -> Fault:
+def drop_last_row(tool: str, **given: Any) -> Error:
     return change(tool, "rows", lambda rows: rows[:-1], **given)
 
 
-FAULTS = {
+ERRORS = {
     "one event too many": (
         change_row("top_sources", "events", lambda value: value + 1),
         "events (internal / direct)",
@@ -289,19 +289,19 @@ FAULTS = {
 }
 
 
-@pytest.mark.parametrize(("fault", "named"), FAULTS.values(), ids=FAULTS)
-async def test_questions_find_and_name_a_fault(fault: Fault, named: str) -> None:
-    checks, output = await ask(FakeClient(fault))
+@pytest.mark.parametrize(("error", "named"), ERRORS.values(), ids=ERRORS)
+async def test_questions_find_and_name_an_error(error: Error, named: str) -> None:
+    checks, output = await ask(FakeClient(error))
     assert any(named in mismatch for mismatch in checks.mismatches)
     assert "✗ " in output
 
 
 async def test_questions_find_that_an_event_of_another_user_was_deleted() -> None:
-    def fault(tool: str, _arguments: Mapping[str, Any], result: Result) -> None:
+    def error(tool: str, _arguments: Mapping[str, Any], result: Result) -> None:
         if tool == "top_sources" and client.forgotten:
             result["rows"][1]["events"] -= 1
 
-    client = FakeClient(fault)
+    client = FakeClient(error)
     checks, _ = await ask(client)
     (mismatch,) = checks.mismatches
     assert mismatch.startswith("events (")

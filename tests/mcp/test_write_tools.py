@@ -31,16 +31,16 @@ async def test_an_events_own_id_and_fields_are_sent_unchanged(call, api):
 
 
 @pytest.mark.parametrize(
-    ("fields", "is_told"),
+    ("fields", "has_note"),
     [
         pytest.param({}, True, id="neither"),
         pytest.param({"url": "https://shop.example/"}, False, id="url"),
         pytest.param({"referrer": "https://t.co/"}, False, id="referrer"),
     ],
 )
-async def test_the_result_says_if_an_event_counts_as_direct(fields, is_told, call):
+async def test_the_result_says_if_an_event_counts_as_direct(fields, has_note, call):
     outcome = await call("track_event", {"event": "a"} | fields)
-    assert ("direct" in outcome.text) is is_told
+    assert ("direct" in outcome.text) is has_note
 
 
 async def test_writes_use_the_write_key_only(call, api):

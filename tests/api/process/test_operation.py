@@ -240,7 +240,7 @@ def close_reader(reader: int) -> int:
 
 
 @pytest.mark.parametrize("prepare", [lambda reader: reader, close_reader], ids=["slow", "closed"])
-def test_a_stderr_that_nobody_reads_stops_no_request(start_api, tmp_path, prepare):
+def test_an_unread_stderr_stops_no_request(start_api, tmp_path, prepare):
     assert start_api().terminate() == 0  # the keys exist, and nothing else is written
     reader, writer = os.pipe()
     with socket.create_server(("127.0.0.1", 0)) as free:

@@ -72,9 +72,9 @@ class FrontProcess:
     def target(self, database: str, *, cluster: str | None = None) -> StoreTarget:
         return replace(parse_store_dsn(self.dsn(database)), cluster=cluster, fsync=False)
 
-    def plant(self, *faults: dict[str, Any]) -> None:
+    def plant(self, *errors: dict[str, Any]) -> None:
         """What happens to the statements to come; instead of what was planted before."""
-        self._call("faults", json.dumps(faults).encode())
+        self._call("errors", json.dumps(errors).encode())
 
     def list_statements(self, match: str, *, database: str) -> list[dict[str, Any]]:
         """The statements to a database since the server's start that hold ``match``."""
@@ -138,7 +138,7 @@ def shared_front(
 
 @pytest.fixture
 def front(shared_front: FrontProcess) -> Iterator[FrontProcess]:
-    """The server of this run, without faults before and after the test."""
+    """The server of this run, without errors before and after the test."""
     yield shared_front
     shared_front.plant()
 

@@ -18,7 +18,7 @@ cluster of two shards sees each row twice. What a real server does and this one 
 
 Settings in the URL are the engine's own: an unknown one is an error, as on a server.
 
-Beside ClickHouse's routes there are two for tests: ``POST /faults`` plants faults for the
+Beside ClickHouse's routes there are two for tests: ``POST /errors`` plants errors for the
 statements to come, ``GET /statements`` lists those that came, with their settings.
 """
 
@@ -73,7 +73,7 @@ _RECORDED_BYTES = 200
 
 
 @dataclass
-class Fault:
+class Error:
     """What happens to the next ``times`` statements to ``database`` that hold ``match``.
 
     ``kind``: ``cut_before`` and ``cut_after`` close the connection before or after the
@@ -107,18 +107,18 @@ class State:
     path: str
     user: str
     password: str
-    faults: list[Fault] = field(default_factory=list)
+    errors: list[Error] = field(default_factory=list)
     statements: list[Statement] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def take_fault(self, statement: Statement) -> Fault | None:
+    def take_error(self, statement: Statement) -> Error | None:
         with self.lock:
             self.statements.append(statement)
-            for fault in self.faults:
-                is_meant = fault.database == statement.database and fault.match in statement.text
-                if fault.times > 0 and is_meant:
-                    fault.times -= 1
-                    return fault
+            for error in self.errors:
+                is_meant = error.database == statement.database and error.match in statement.text
+                if error.times > 0 and is_meant:
+                    error.times -= 1
+                    return error
         return None
 
 
@@ -169,8 +169,8 @@ class Handler(BaseHTTPRequestHandler):
         body, state = self._read_body(), self.server.state
         if parts.path == "/ping":
             self._answer(HTTPStatus.OK, b"Ok.\n")
-        elif parts.path == "/faults":
-            state.faults = [Fault(**fault) for fault in json.loads(body)]
+        elif parts.path == "/errors":
+            state.errors = [Error(**error) for error in json.loads(body)]
             self._answer(HTTPStatus.OK, b"")
         elif parts.path == "/statements":
             listed = [asdict(statement) for statement in state.statements]
@@ -216,19 +216,19 @@ class Handler(BaseHTTPRequestHandler):
         text = statement[:_RECORDED_BYTES].decode(errors="replace")
         came = Statement(text, params.get("database", ""), settings | _own(params), encoding)
         state = self.server.state
-        fault = state.take_fault(came)
-        if fault and fault.kind == "cut_before":
+        error = state.take_error(came)
+        if error and error.kind == "cut_before":
             self._cut()
             return
-        if fault and fault.kind == "refuse":
-            raise Failed(fault.code, f"Planted. ({fault.name})")
-        if fault and fault.kind == "hang":
-            time.sleep(fault.delay_s)
+        if error and error.kind == "refuse":
+            raise Failed(error.code, f"Planted. ({error.name})")
+        if error and error.kind == "hang":
+            time.sleep(error.delay_s)
         answer = _execute(state.path, statement, params, settings)
-        if fault and fault.kind == "cut_after":
+        if error and error.kind == "cut_after":
             self._cut()
-        elif fault and fault.kind == "fail_after":
-            raise Failed(fault.code, f"Planted. ({fault.name})")
+        elif error and error.kind == "fail_after":
+            raise Failed(error.code, f"Planted. ({error.name})")
         else:
             self._answer_result(answer, compress=params.get("enable_http_compression") == "1")
 

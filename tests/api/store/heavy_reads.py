@@ -43,8 +43,8 @@ async def main(directory: Path) -> None:
         *(store.read(1, VISITORS_BY_PAGE) for _ in range(AT_ONCE)), return_exceptions=True
     )
     for answer in answers:
-        told = type(answer).__name__ if isinstance(answer, BaseException) else len(answer["rows"])
-        sys.stdout.write(f"{told}\n")
+        line = type(answer).__name__ if isinstance(answer, BaseException) else len(answer["rows"])
+        sys.stdout.write(f"{line}\n")
     await store.close()
     pool.close()
 

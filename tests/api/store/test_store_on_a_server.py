@@ -82,8 +82,8 @@ async def test_a_deletion_runs_in_the_store_that_was_in_use_when_it_was_requeste
 ):
     """Not in another store with the same control database, which has no such events."""
     await api.post("/v1/track", {"event": "x", "user_id": "gone"})
-    erasure = {"database": database, "match": "-- Deletes", "kind": "refuse", "code": 242}
-    front.plant(erasure | {"times": 1000})
+    deletion = {"database": database, "match": "-- Deletes", "kind": "refuse", "code": 242}
+    front.plant(deletion | {"times": 1000})
     another = open_event_store(front.target(f"{database}_2"), max_queued_events=1)
 
     async with run_api(another):

@@ -42,7 +42,7 @@ def test_each_worker_writes_what_all_read(deployment, workers):
             assert sorted(row["event_id"] for row in rows) == ["by-0", "by-1", "by-2", "by-3"]
 
 
-def test_an_erasure_asked_of_one_worker_is_done_once_and_for_all(
+def test_a_deletion_requested_from_one_worker_runs_once(
     deployment, workers, module_front, wait_for_it
 ):
     for user in ("gone", "kept"):
@@ -78,7 +78,7 @@ def test_nothing_acknowledged_is_lost_or_doubled_when_the_server_and_a_worker_di
     deployment, workers, module_front, wait_for_it, ask_deployment
 ):
     acknowledged: list[str] = []
-    doubtful: list[str] = []
+    uncertain: list[str] = []
     stopping = threading.Event()
 
     def write(writer: int) -> None:
@@ -91,7 +91,7 @@ def test_nothing_acknowledged_is_lost_or_doubled_when_the_server_and_a_worker_di
                 status = deployment.post("/v1/batch", {"events": events}).status_code
             except httpx.TransportError:
                 status = 0  # its worker died
-            {202: acknowledged, 503: []}.get(status, doubtful).append(batch)
+            {202: acknowledged, 503: []}.get(status, uncertain).append(batch)
 
     def wait_for_more() -> None:
         enough = len(acknowledged) + 30
@@ -115,7 +115,7 @@ def test_nothing_acknowledged_is_lost_or_doubled_when_the_server_and_a_worker_di
             "SELECT session_id, count() FROM events WHERE session_id LIKE 'batch-%' GROUP BY 1"
         )
     )
-    assert set(acknowledged) <= set(stored) <= {*acknowledged, *doubtful}
+    assert set(acknowledged) <= set(stored) <= {*acknowledged, *uncertain}
     assert set(stored.values()) == {10}
     wait_for_it(lambda: len(set(deployment.list_workers()) - {workers[0]}) == 4)
 

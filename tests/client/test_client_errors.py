@@ -1,4 +1,4 @@
-"""Every call against every fault of an upstream: the right failure, in time, leaking nothing."""
+"""Each call with each upstream error: the right failure, in time, leaking nothing."""
 
 import asyncio
 import json
@@ -41,7 +41,7 @@ def fail(kind):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a fault must become: the exception, what helps, and how often it was tried."""
+    """What an upstream error must become: the exception, what helps, and how often it was tried."""
 
     kind: type[CallError]
     next_step: NextStep
@@ -55,8 +55,8 @@ SHAPELESS = (Outcome(UpstreamError, CONFIGURE), LOOK)
 NOT_JSON = (Outcome(UpstreamError, CONFIGURE), Outcome(UncertainWrite, CONFIGURE))
 DOWN = Outcome(ApiError, WAIT, RETRIED)
 
-FAULTS = {
-    # name: (the fault, what a read makes of it, what a write makes of it)
+UPSTREAM_ERRORS = {
+    # name: (the error, what a read makes of it, what a write makes of it)
     "429 without a time": (answer(429, {"error": "rate_limited"}), DOWN, DOWN),
     "429 that is HTML": (
         answer(429, LOGIN_PAGE, media_type="text/html"),
@@ -160,15 +160,15 @@ FAULTS = {
 }
 
 
-@pytest.fixture(params=FAULTS.values(), ids=FAULTS.keys())
-def fault(request):
+@pytest.fixture(params=UPSTREAM_ERRORS.values(), ids=UPSTREAM_ERRORS.keys())
+def upstream_error(request):
     return request.param
 
 
 async def test_each_upstream_failure_raises_the_right_error_without_a_leak(
-    call, fault, connect, fake_time, assert_leaks_nothing
+    call, upstream_error, connect, fake_time, assert_leaks_nothing
 ):
-    respond, *outcomes = fault
+    respond, *outcomes = upstream_error
     expected = outcomes[call.is_write]
     attempts = []
 
@@ -214,7 +214,7 @@ async def test_a_batch_acknowledged_in_part_is_an_uncertain_write(connect):
             await client.batch([TrackEvent(event="a"), TrackEvent(event="b")])
 
 
-REMEDIES = {
+NEXT_STEPS = {
     ErrorCode.INVALID_PAYLOAD: NextStep.FIX_ARGUMENTS,
     ErrorCode.INVALID_PARAMS: NextStep.FIX_ARGUMENTS,
     ErrorCode.INVALID_GROUP_BY: NextStep.FIX_ARGUMENTS,
@@ -233,7 +233,7 @@ async def test_each_error_code_is_raised_with_its_next_step(code, read, connect)
         with pytest.raises(ApiError) as caught:
             await read.run(client)
     assert (caught.value.code, caught.value.status) == (code, status)
-    assert caught.value.next_step is REMEDIES.get(code, NextStep.CONFIGURE)
+    assert caught.value.next_step is NEXT_STEPS.get(code, NextStep.CONFIGURE)
     assert str(caught.value) == code.meaning
 
 

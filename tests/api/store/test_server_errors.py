@@ -12,7 +12,7 @@ EVENT = {"event": "x", "anonymous_id": "u1", "timestamp": "2026-05-16T10:00:00Z"
 
 
 @pytest.mark.parametrize(
-    ("fault", "status", "stored"),
+    ("error", "status", "stored"),
     [
         pytest.param({"kind": "cut_before"}, 502, 0, id="the-connection-is-cut-before-it-is-done"),
         pytest.param({"kind": "cut_after"}, 502, 1, id="the-connection-is-cut-after-it-is-done"),
@@ -70,9 +70,9 @@ EVENT = {"event": "x", "anonymous_id": "u1", "timestamp": "2026-05-16T10:00:00Z"
     ],
 )
 async def test_a_failed_insert_answers_503_or_502_by_what_is_known(
-    fault, status, stored, api, front, database, ask
+    error, status, stored, api, front, database, ask
 ):
-    front.plant({"database": database, "match": "INSERT INTO `events`", **fault})
+    front.plant({"database": database, "match": "INSERT INTO `events`", **error})
 
     answer = await api.post("/v1/track", EVENT)
 
@@ -201,7 +201,9 @@ class TestAServerThatIsDown:
         assert sorted(row["event_id"] for row in rows) == ["after", "before"]
         assert (await api.http.get("/health")).status_code == 200
 
-    async def test_an_erasure_asked_for_before_is_done_after(self, api, front, ask, wait_until):
+    async def test_a_deletion_requested_before_a_restart_completes_after(
+        self, api, front, ask, wait_until
+    ):
         await api.post("/v1/track", EVENT | {"user_id": "user_42"})
         front.plant(
             {"database": ask.database, "kind": "cut_before", "match": "ALTER TABLE", "times": 99}
@@ -213,7 +215,7 @@ class TestAServerThatIsDown:
 
         await wait_until(lambda: ask("SELECT count() FROM events") == [(0,)])
 
-    async def test_a_dead_server_is_not_a_doubtful_one(self, front, store_target):
+    async def test_a_dead_server_means_not_stored(self, front, store_target):
         pool = ClientPool(store_target)
         front.stop()
 

@@ -11,7 +11,7 @@ USER = "user_with_a_name_like_no_other"
 MARKER = b"like_no_other"
 
 
-def test_an_erased_id_is_nowhere_under_the_data_directory(start_api):
+def test_a_deleted_id_is_in_no_file_under_the_data_directory(start_api):
     api = start_api()
     events = [
         {"event": "x", "user_id": USER, "anonymous_id": "erased", "properties": {"name": USER}},

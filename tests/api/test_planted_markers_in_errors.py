@@ -1,4 +1,4 @@
-"""What a fault knows of a request or of the insides stays out of answers, log and table."""
+"""Errors put no request data into answers, log or table."""
 
 import asyncio
 import json
@@ -12,7 +12,7 @@ from millimetric_mcp.contract.endpoints import ENDPOINTS
 from millimetric_mcp.contract.keys import Scope
 from millimetric_mcp.errors import StoreRefused, StoreUnavailable, StoreUncertain
 
-MARKER = "fault-marker-8be1"
+MARKER = "error-marker-8be1"
 IP = "203.0.113.77"
 AGENT = "Agent-marker-9f1c/1.0"
 WINDOW = {"from": "1970-01-01T00:00:00Z", "to": "2100-01-01T00:00:00Z"}
@@ -34,7 +34,7 @@ async def call_everything(api) -> list[httpx.Response]:
 
 
 @pytest.mark.parametrize(
-    "fault",
+    "error",
     [
         RuntimeError(MARKER),
         KeyError(MARKER),
@@ -45,12 +45,12 @@ async def call_everything(api) -> list[httpx.Response]:
         StoreRefused(MARKER),
         StoreUncertain(MARKER),
     ],
-    ids=lambda fault: type(fault).__name__,
+    ids=lambda error: type(error).__name__,
 )
-async def test_no_fault_of_the_store_shows_its_text_or_place(quick_api, caplog, fault):
+async def test_no_error_of_the_store_shows_its_text_or_place(quick_api, caplog, error):
     caplog.set_level(logging.DEBUG)
-    fault.__cause__ = ValueError(MARKER)
-    quick_api.store.fault = fault
+    error.__cause__ = ValueError(MARKER)
+    quick_api.store.error = error
 
     answers = await call_everything(quick_api)
 
@@ -64,7 +64,7 @@ async def test_no_fault_of_the_store_shows_its_text_or_place(quick_api, caplog, 
 
 
 async def test_an_unexpected_error_is_logged_by_its_type_and_place(quick_api):
-    quick_api.store.fault = RuntimeError(MARKER)
+    quick_api.store.error = RuntimeError(MARKER)
 
     answer = await quick_api.post("/v1/track", {"event": "x"})
 
@@ -74,7 +74,7 @@ async def test_an_unexpected_error_is_logged_by_its_type_and_place(quick_api):
     assert line["reference"] == answer.json()["reference"]
 
 
-async def test_no_fault_of_the_control_database_shows_its_text(quick_api, monkeypatch, caplog):
+async def test_no_error_of_the_control_database_shows_its_text(quick_api, monkeypatch, caplog):
     def fail(*_: object) -> None:
         raise sqlite3.OperationalError(MARKER)
 
