@@ -113,6 +113,8 @@ def _setting(
 
 
 def _check_url(value: str) -> str:
+    if value != value.strip() or not value.isprintable():
+        raise ValueError("Remove the white space.")
     parts = urlsplit(value)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise ValueError("Use a URL that begins with http:// or https://.")

@@ -9,6 +9,7 @@ httpx is imported at the first call, because the start time of the MCP server is
 """
 
 import json
+import os
 import random
 import re
 import time
@@ -41,6 +42,9 @@ MAX_ATTEMPTS = 3
 MAX_WAIT_S = 2.0
 """The longest time that one call waits between its attempts, all waits together."""
 FIRST_BACKOFF_S = 0.25
+_CERTIFICATES = ("SSL_CERT_FILE",)
+_PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
+"""What httpx reads from the environment; the proxies in lower case too."""
 
 ParamsT = TypeVar("ParamsT", bound=BaseModel)
 BodyT = TypeVar("BodyT", bound=events.RequestBody)
@@ -324,38 +328,58 @@ class MillimetricClient:
         import httpx  # noqa: PLC0415
 
         if self._connections.http is None:
-            self._connections.http = httpx.AsyncClient(
-                transport=self._transport,
-                follow_redirects=False,
-                # Callers with different keys share the connections, and must not share cookies.
-                cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
-                # A proxy from the environment would connect to its own loopback address.
-                trust_env=not _is_local(self._api_url),
-                headers={
-                    "Accept": "application/json",
-                    # A small compressed response could unpack to any size.
-                    "Accept-Encoding": "identity",
-                    "User-Agent": f"millimetric-mcp/{__version__}",
-                },
-            )
+            try:
+                self._connections.http = httpx.AsyncClient(
+                    transport=self._transport,
+                    follow_redirects=False,
+                    # Callers with other keys share the connections, and must not share cookies.
+                    cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
+                    # A proxy from the environment would connect to its own loopback address.
+                    trust_env=not _is_local(self._api_url),
+                    headers={
+                        "Accept": "application/json",
+                        # A small compressed response could unpack to any size.
+                        "Accept-Encoding": "identity",
+                        "User-Agent": f"millimetric-mcp/{__version__}",
+                    },
+                )
+            except OSError:
+                raise _environment_error(_CERTIFICATES, "certificates") from None
+            except (ValueError, httpx.InvalidURL):
+                raise _environment_error(_PROXIES, "proxies") from None
         return self._connections.http
 
     def _unreachable(self) -> UpstreamError:
         parts = urlsplit(self._api_url)
         shown = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()  # no password
         advice = (
-            f"nothing answers at {shown}: start it with `millimetric-mcp api`, or correct"
+            f"Nothing answers at {shown}. Start it with `millimetric-mcp api`, or correct"
             if _is_local(self._api_url)
-            else "check the network, its proxy, and the URL in"
+            else "Check the network, its proxy, and the URL in"
         )
         return UpstreamError(
-            f"No connection to the API; {advice} MILLIMETRIC_HOST.", next_step=NextStep.CONFIGURE
+            f"No connection to the API, so nothing was sent. {advice} MILLIMETRIC_HOST.",
+            next_step=NextStep.CONFIGURE,
         )
 
 
 def _shift_index(name: str, by: int) -> str:
     """Return ``events[3].url`` as ``events[1003].url`` for 1000."""
     return re.sub(r"^events\[(\d+)\]", lambda found: f"events[{int(found[1]) + by}]", name)
+
+
+def _environment_error(variables: Sequence[str], things: str) -> UpstreamError:
+    """Return the error for variables that httpx can't use; their values may hold passwords."""
+    names = [name for name in os.environ if name.upper() in variables]
+    where = " or ".join(sorted(names)) or f"the {things} of this system"
+    advice = ""
+    if "NO_PROXY" in map(str.upper, names):
+        advice = " In NO_PROXY, write IPv6 addresses without brackets, and no IPv6 networks."
+    return UpstreamError(
+        f"Nothing was sent: the {things} in this server's environment can't be used. "
+        f"Correct or remove {where}.{advice}",
+        next_step=NextStep.CONFIGURE,
+    )
 
 
 def is_loopback(host: str) -> bool:

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 import httpx
 import pytest
 
-from millimetric_mcp.errors import SettingsError, UpstreamError
+from millimetric_mcp.errors import NextStep, SettingsError, UpstreamError
 from millimetric_mcp.settings import ServeSettings, read_settings
 
 READ = 4
@@ -92,6 +92,65 @@ async def test_a_call_in_process_stays_in_the_process(call, peer, connect, liste
         async with connect(api_url="http://in-process", transport=transport) as client:
             await call.run(client)
     assert proxy.requests == []
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("ALL_PROXY", f"socks4://user:{PASSWORD}@127.0.0.1:9"),
+        ("all_proxy", f"ftp://user:{PASSWORD}@127.0.0.1:9"),
+        ("HTTP_PROXY", f"http://user:{PASSWORD}@127.0.0.1:port"),
+        ("NO_PROXY", "localhost,[::1]"),
+        ("no_proxy", "fe80::/10"),
+        ("SSL_CERT_FILE", "/nonexistent/certificates.pem"),
+        ("SSL_CERT_FILE", "/"),
+        ("SSL_CERT_FILE", __file__),
+    ],
+)
+async def test_an_unusable_variable_is_named_and_nothing_is_sent(
+    variable, value, all_calls, connect, monkeypatch
+):
+    for name in (*PROXIES, "NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv(variable, value)
+    async with connect(api_url="http://api.example.test") as client:
+        for call in all_calls:
+            with pytest.raises(UpstreamError) as caught:
+                await call.run(client)
+            assert caught.value.next_step is NextStep.CONFIGURE
+            assert str(caught.value).startswith("Nothing was sent: ")
+            assert f"Correct or remove {variable}." in str(caught.value)
+            assert PASSWORD not in str(caught.value)
+
+
+@pytest.mark.parametrize("scheme", ["socks5", "socks5h"])
+async def test_a_socks_proxy_from_the_environment_is_used(
+    scheme, call, peer, connect, listen, monkeypatch
+):
+    wanted = []
+
+    async def forward(reader, writer):
+        """A SOCKS 5 proxy (RFC 1928) that needs no password, and answers for every host."""
+        _version, methods = await reader.readexactly(2)
+        await reader.readexactly(methods)
+        writer.write(b"\x05\x00")
+        _version, _connect, _reserved, kind, length = await reader.readexactly(5)
+        wanted.append((kind, (await reader.readexactly(length + 2))[:-2]))
+        writer.write(b"\x05\x00\x00\x01" + bytes(6))
+        await reader.readuntil(b"\r\n\r\n")
+        await peer(reader, writer)
+        writer.close()
+
+    for name in (*PROXIES, "NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    server = await asyncio.start_server(forward, "127.0.0.1", 0)
+    async with server:
+        monkeypatch.setenv(
+            "ALL_PROXY", f"{scheme}://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        )
+        async with connect(api_url="http://api.example.test") as client:
+            await call.run(client)
+    assert wanted == [(3, b"api.example.test")]
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
@@ -180,3 +239,10 @@ async def test_credentials_in_an_unchecked_url_are_not_shown(call, peer, connect
             await call.run(client)
     assert upstream.url in str(caught.value)
     assert PASSWORD not in str(caught.value) + caplog.text
+
+
+@pytest.mark.parametrize("url", [" {}", "{}\n", "{}\r", "{}\t", "{} "])
+def test_white_space_around_the_api_s_url_is_refused(url):
+    environ = {"MILLIMETRIC_HOST": url.format("http://127.0.0.1:8787")}
+    with pytest.raises(SettingsError, match=r"MILLIMETRIC_HOST: .*white space"):
+        read_settings(ServeSettings, environ=environ, options={})
