@@ -26,7 +26,8 @@ SELECT
 FROM
 (
     -- First the window's whole days, read from a projection if one holds the columns; then its two
-    -- ends, read from raw rows. Visitors stay states here, so one of two days counts once.
+    -- ends, read from raw rows. Visitors are states of an aggregate function here, so that a visitor
+    -- of two days counts once.
     SELECT
         source,
         medium,
