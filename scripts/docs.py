@@ -74,7 +74,11 @@ def render_all() -> Iterator[tuple[str, str]]:
         "docs/settings.md": {"settings": render_settings},
         "skills/millimetric-mcp-setup/SKILL.md": {"tools": render_tools_of_keys},
         "skills/millimetric-query/SKILL.md": {"parameters": render_parameters_of_commands},
-        "skills/millimetric-query/references/attribution.md": {"rules": render_rules},
+        "skills/millimetric-query/references/attribution.md": {
+            "click-id-rules": lambda: render_rules("gclid", "yclid"),
+            "campaign-rules": lambda: render_rules("fb_ad_redirect", "utm_explicit"),
+            "referrer-rules": lambda: render_rules("ref_facebook", "ref_other"),
+        },
         "skills/millimetric-query/references/columns.md": {"event-columns": render_columns},
         "skills/millimetric-query/references/parameters.md": {"parameters": render_parameters},
         "skills/millimetric-track/SKILL.md": {"event-fields": render_names_of_event_fields},
@@ -263,10 +267,12 @@ def render_errors() -> str:
     return table(("status", "`error`", "meaning"), rows)
 
 
-def render_rules() -> str:
+def render_rules(first: str = RULES[0].rule_id, last: str = RULES[-1].rule_id) -> str:
+    """Return a table of the rules from ``first`` to ``last``, in their order."""
+    ids = [rule.rule_id for rule in RULES]
     rows = [
         (f"`{rule.rule_id}`", rule.fires_when, f"`{rule.result}`", rule.confidence.value)
-        for rule in RULES
+        for rule in RULES[ids.index(first) : ids.index(last) + 1]
     ]
     return table(("rule id", "fires when", "source / medium", "confidence"), rows)
 
