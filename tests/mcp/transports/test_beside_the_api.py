@@ -107,8 +107,8 @@ async def test_a_caller_reaches_its_own_project_only(mode, api_url, create_key):
         assert not (await client.call_tool("track_event", event)).is_error
         answer = await client.call_tool("top_sources", {})
     assert "facebook: 100 % paid (1 of 1 events)" in answer.content[0].text
-    stranger = {"Authorization": f"Bearer {create_key('rk', theirs)}"}
-    async with connect(api_url, stranger, mode) as client:
+    other_project = {"Authorization": f"Bearer {create_key('rk', theirs)}"}
+    async with connect(api_url, other_project, mode) as client:
         assert len((await client.list_tools()).tools) == 3
         answer = await client.call_tool("stats", {})
     assert answer.structured_content["total"] == 0
@@ -150,14 +150,14 @@ async def test_host_and_origin_are_checked(headers, status, api_url, create_key,
 
 async def test_requests_to_mcp_are_in_the_log_without_the_text_of_their_callers(api_url, api_said):
     async with httpx.AsyncClient(base_url=api_url) as http:
-        refused = await http.post("/mcp", headers={"Host": "stranger.test"})
+        refused = await http.post("/mcp", headers={"Host": "other.test"})
     assert (refused.status_code, refused.json()) == (421, {"error": "host_not_allowed"})
     line = await asyncio.wait_for(
         asyncio.to_thread(find_line, api_said, '"status":421'), DEADLINE_S
     )
     record = json.loads(line)
     assert (record["method"], record["path"], record["level"]) == ("POST", "/mcp", "info")
-    assert not any("stranger" in line for line in api_said)
+    assert not any("other.test" in line for line in api_said)
     assert all(json.loads(line) for line in api_said if not line.startswith("millimetric-mcp api:"))
 
 
