@@ -149,6 +149,9 @@ class StoreDouble:
         await self.ping()
         self.events.extend(events)
 
+    async def flush(self) -> None:
+        await self.ping()
+
     async def read(self, project_id: int, params: WindowParams) -> Mapping[str, Any]:
         await self.ping()
         return {"rows": []}

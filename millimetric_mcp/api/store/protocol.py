@@ -31,6 +31,13 @@ class Store(Protocol):
             StoreUncertain: it is unknown whether they are stored.
         """
 
+    async def flush(self) -> None:
+        """Return when the store's files hold every event that was acknowledged before.
+
+        Raises:
+            StoreUnavailable: they do not yet; the events are safe.
+        """
+
     async def read(self, project_id: int, params: WindowParams) -> Mapping[str, Any]:
         """Return the response to a read endpoint's request, without the parameters it repeats."""
 
