@@ -153,7 +153,7 @@ def _check_header_value(secret: SecretStr | None) -> SecretStr | None:
 
 
 class RateLimits(BaseModel):
-    """Token buckets per project and route: refill per second and burst."""
+    """Token buckets per project, kind of key and route: refill per second and burst."""
 
     model_config = ConfigDict(frozen=True, defer_build=True)
 
@@ -320,7 +320,8 @@ class ApiSettings(StoreSettings, AnswerSettings, ClassifierSettings):
         "Salt of the hashes of IP addresses. Default: created once, in the data directory.")
     rate_limits: Limits = _setting("MILLIMETRIC_RATE_LIMITS", "--rate-limits",
         "on, off, or track=PER_SECOND:BURST,batch=PER_SECOND:BURST",
-        "Rate limits of each project. Default: on, which is track=50:200,batch=5:20.",
+        "Rate limits of each project, for each kind of key. Default: on, which is "
+        "track=50:200,batch=5:20.",
         default=RateLimits())
     trusted_proxies: Networks = _setting("MILLIMETRIC_TRUSTED_PROXIES", "--trusted-proxy",
         "IP ranges such as 10.0.0.0/8, with commas between",

@@ -27,6 +27,7 @@ BODY_BYTES = 500_000
 BOUND = 5.0
 KINDS: dict[str, Callable[[], bytes]] = {
     "many values": lambda: b'{"event":"x","x":[' + b"[]," * 140_000 + b"0]}",
+    "as many values as allowed": lambda: b'{"event":"x","x":[' + b'"123",' * 80_000 + b"0]}",
     "one long text": lambda: json.dumps({"event": "x", "x": "x" * BODY_BYTES}).encode(),
     "too large properties": lambda: json.dumps(
         {"event": "x", "properties": {f"k{number}": "v" * 20 for number in range(15_000)}}
@@ -76,7 +77,7 @@ def drive_flood(port: int, *, key: str, kind: str) -> LoadResult:
     """Send the large bodies at once; runs in a worker."""
     headers = (("authorization", f"Bearer {key}"), ("origin", ORIGIN))
     request = encode_request(TRACK.method, TRACK.path, headers=headers, body=KINDS[kind]())
-    status = 400 if kind == "too large properties" else TRACK.status
+    status = {"many values": 413, "too large properties": 400}.get(kind, TRACK.status)
     return drive(
         Load(
             port, (request,), FLOOD_BODIES, duration_s=60, status=status, max_requests=FLOOD_BODIES

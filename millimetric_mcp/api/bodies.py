@@ -7,7 +7,7 @@ from typing import TypeVar
 from weakref import WeakValueDictionary
 
 from pydantic import BaseModel
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
 from millimetric_mcp.api.ingest.validate import read_body
 from millimetric_mcp.contract.codes import ErrorCode
@@ -21,8 +21,10 @@ MAX_HELD_BYTES = 8 * MAX_BODY_BYTES
 """For all requests together: the bodies that are being received or parsed, as sent."""
 MAX_JSON_VALUES = 300_000
 """The parser holds the interpreter's lock: so many values take it about 40 ms."""
-PAUSE_S = 0.02
-"""As long as 0.5 MB of JSON takes the parser: half of the time belongs to other projects."""
+DENSE_JSON_VALUES = 10_000
+BYTES_PER_JSON_VALUE = 6
+"""Beyond `DENSE_JSON_VALUES`, a body must have so many bytes for each value: real properties have
+more, and a flood of nothing but brackets is refused before it is parsed."""
 MAX_GZIP_MEMBERS = 100
 NOT_GZIP = f"The body is not whole gzip, of {MAX_GZIP_MEMBERS} members at most."
 
@@ -35,8 +37,7 @@ ModelT = TypeVar("ModelT", bound=BaseModel)
 class BodyReader:
     """Reads request bodies as models of the contract.
 
-    Each project's large bodies are parsed one at a time, with a pause between them while other
-    projects send too. Projects do not wait for each other.
+    Each project's large bodies are parsed one at a time. Projects do not wait for each other.
     """
 
     def __init__(self, *, max_held_bytes: int = MAX_HELD_BYTES) -> None:
@@ -56,25 +57,26 @@ class BodyReader:
         is_gzip = _read_media_type(headers)
         turn = self._turns.setdefault(project_id, asyncio.Lock())
         async with self._buffer.read(request, headers, max_bytes=MAX_BODY_BYTES) as body:
-            return await self._parse(model, body, is_gzip=is_gzip, turn=turn)
-
-    async def _parse(
-        self, model: type[ModelT], body: bytes, *, is_gzip: bool, turn: asyncio.Lock
-    ) -> ModelT:
-        if len(body) <= LARGE_BODY_BYTES:
-            text = inflate(body, max_bytes=LARGE_BODY_BYTES) if is_gzip else body
-            if text is not None:
-                return read_body(model, text)
-        is_queued = turn.locked()
-        async with turn:
-            if is_queued and len(self._turns) > 1:
-                await asyncio.sleep(PAUSE_S)
-            return await asyncio.to_thread(_parse_large, model, body, is_gzip=is_gzip)
+            if len(body) <= LARGE_BODY_BYTES:
+                text = inflate(body, max_bytes=LARGE_BODY_BYTES) if is_gzip else body
+                if text is not None:
+                    return _parse(model, text)
+            async with turn:
+                if await request.is_disconnected():  # many may wait whose senders have left
+                    raise ClientDisconnect
+                return await asyncio.to_thread(_parse_large, model, body, is_gzip=is_gzip)
 
 
 def _parse_large(model: type[ModelT], body: bytes, *, is_gzip: bool) -> ModelT:
     text = inflate(body, max_bytes=MAX_BODY_BYTES) if is_gzip else body
-    if text is None or count_json_values(text) > MAX_JSON_VALUES:
+    if text is None:
+        raise RequestError(ErrorCode.PAYLOAD_TOO_LARGE)
+    return _parse(model, text)
+
+
+def _parse(model: type[ModelT], text: bytes) -> ModelT:
+    allowed = min(DENSE_JSON_VALUES + len(text) // BYTES_PER_JSON_VALUE, MAX_JSON_VALUES)
+    if count_json_values(text) > allowed:
         raise RequestError(ErrorCode.PAYLOAD_TOO_LARGE)
     return read_body(model, text)
 

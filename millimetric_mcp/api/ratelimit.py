@@ -1,4 +1,4 @@
-"""Token buckets per project and route.
+"""Token buckets per project, kind of key and route.
 
 A bucket is one number: the time at which it will be full again, in whole nanoseconds (the
 generic cell rate algorithm).
@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from millimetric_mcp.contract.codes import ErrorCode
-from millimetric_mcp.contract.endpoints import BATCH, TRACK, Endpoint
+from millimetric_mcp.contract.endpoints import BATCH, IDENTIFY, TRACK, Endpoint
+from millimetric_mcp.contract.keys import KeyKind, KeyRecord
 from millimetric_mcp.errors import RequestError
 from millimetric_mcp.settings import RateLimits
 
@@ -44,7 +45,10 @@ def take_token(bucket: Bucket, *, full_at_ns: int, now_ns: int) -> tuple[int, in
 
 
 class RateLimiter:
-    """The buckets of every project and limited route of one process.
+    """The buckets of every project, kind of key and limited route of one process.
+
+    A browser key is public: its flood leaves the server keys their rate. Its identify calls
+    count as track.
 
     Full buckets are not stored, so memory grows only with the projects that called within the
     last ``burst / per_s`` seconds.
@@ -58,20 +62,22 @@ class RateLimiter:
             batch = Bucket.of(per_s=limits.batch_per_s, burst=limits.batch_burst)
             self._buckets = {TRACK.path: track, BATCH.path: batch}
         self._clock = clock
-        self._full_at_ns: dict[tuple[int, str], int] = {}
+        self._full_at_ns: dict[tuple[int, KeyKind, str], int] = {}
         self._sweep_size = _MIN_SWEEP_SIZE
 
-    def take(self, project_id: int, endpoint: Endpoint[Any, Any]) -> None:
-        """Take one token of the project's bucket for the endpoint, if it has a limit.
+    def take(self, key: KeyRecord, endpoint: Endpoint[Any, Any]) -> None:
+        """Take one token of the key's bucket for the endpoint, if it has a limit.
 
         Raises:
             RequestError: rate_limited; after ``retry_after_s`` seconds there is a token.
         """
+        if endpoint is IDENTIFY and key.kind is KeyKind.PK:
+            endpoint = TRACK
         bucket = self._buckets.get(endpoint.path)
         if bucket is None:
             return
         now_ns = self._clock()
-        place = (project_id, endpoint.path)
+        place = (key.project_id, key.kind, endpoint.path)
         full_at_ns, wait_ns = take_token(
             bucket, full_at_ns=self._full_at_ns.get(place, now_ns), now_ns=now_ns
         )

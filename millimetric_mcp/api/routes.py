@@ -117,7 +117,7 @@ class Endpoints:
         request.state.project = record.project
         authorise(record, endpoint)
         check_origin(record, headers.get("origin"))
-        self.limiter.take(record.project_id, endpoint)
+        self.limiter.take(record, endpoint)
         return Admission(record, headers, request.client.host if request.client else None)
 
     def _read_facts(self, admission: Admission) -> pipeline.RequestFacts:

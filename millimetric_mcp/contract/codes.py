@@ -44,8 +44,8 @@ class ErrorCode(StrEnum):
     METHOD_NOT_ALLOWED = "method_not_allowed", "The path exists, but not with this method.", 405
     PAYLOAD_TOO_LARGE = (
         "payload_too_large", ("The body is larger than 10 MiB (10,485,760 bytes), as sent or "
-        "inflated, or holds more than 300,000 JSON values (commas and brackets count, inside "
-        "texts too)."), 413)
+        "inflated, or holds more JSON values than 10,000 and one per 6 bytes, at most 300,000 "
+        "(commas and brackets count, inside texts too)."), 413)
     UNSUPPORTED_MEDIA_TYPE = (
         "unsupported_media_type", "The body must be application/json in UTF-8, plain or gzip.", 415)
     RATE_LIMITED = "rate_limited", "Too many requests; wait Retry-After seconds.", 429

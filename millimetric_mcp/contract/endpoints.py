@@ -101,7 +101,7 @@ IDENTIFY = Endpoint(
     request=events.IdentifyRequest,
     result=events.IdentifyResult,
     summary="Tie a visitor to a known person.",
-    errors=(*_WRITE_ERRORS, ErrorCode.ORIGIN_NOT_ALLOWED),
+    errors=(*_WRITE_ERRORS, ErrorCode.ORIGIN_NOT_ALLOWED, ErrorCode.RATE_LIMITED),
     request_example={"anonymous_id": "u_abc", "user_id": "user_42", "traits": {"plan": "pro"}},
     response_example={"ok": True},
 )

@@ -4,11 +4,27 @@ from hypothesis import strategies as st
 
 from millimetric_mcp.api.ratelimit import Bucket, RateLimiter, take_token
 from millimetric_mcp.contract.codes import ErrorCode
-from millimetric_mcp.contract.endpoints import BATCH, ENDPOINTS, TRACK
+from millimetric_mcp.contract.endpoints import BATCH, ENDPOINTS, IDENTIFY, TRACK
+from millimetric_mcp.contract.keys import KeyEnv, KeyKind, KeyRecord
 from millimetric_mcp.errors import RequestError
 from millimetric_mcp.settings import RateLimits
 
 S = 1_000_000_000
+
+
+def make_key(kind: KeyKind = KeyKind.SK, project_id: int = 1) -> KeyRecord:
+    return KeyRecord(
+        prefix="AAAAAAAA",
+        kind=kind,
+        env=KeyEnv.LIVE,
+        project_id=project_id,
+        project="default",
+        origins=frozenset(),
+        secret_hash=bytes(32),
+    )
+
+
+SERVER_KEY = make_key()
 
 
 class Clock:
@@ -28,11 +44,11 @@ def limiter(clock: Clock) -> RateLimiter:
     return RateLimiter(RateLimits(), clock=clock)
 
 
-def take_all(limiter: RateLimiter, endpoint=TRACK, project_id: int = 1) -> int:
+def take_all(limiter: RateLimiter, endpoint=TRACK, key: KeyRecord = SERVER_KEY) -> int:
     """How many tokens there are, by taking them."""
     for count in range(10_000):
         try:
-            limiter.take(project_id, endpoint)
+            limiter.take(key, endpoint)
         except RequestError:
             return count
     raise AssertionError("the bucket has no bottom")
@@ -40,7 +56,7 @@ def take_all(limiter: RateLimiter, endpoint=TRACK, project_id: int = 1) -> int:
 
 def refused_for_s(limiter: RateLimiter, endpoint=TRACK) -> int:
     with pytest.raises(RequestError) as refused:
-        limiter.take(1, endpoint)
+        limiter.take(SERVER_KEY, endpoint)
     assert refused.value.code is ErrorCode.RATE_LIMITED
     assert refused.value.status == 429
     return refused.value.body()["retry_after_s"]
@@ -60,19 +76,30 @@ def test_a_burst_and_then_the_rate_is_allowed(limiter, clock, endpoint, burst, p
 @pytest.mark.parametrize("endpoint", [e for e in ENDPOINTS if e not in {TRACK, BATCH}])
 def test_other_endpoints_are_not_limited(limiter, endpoint):
     for _ in range(1000):
-        limiter.take(1, endpoint)
+        limiter.take(SERVER_KEY, endpoint)
 
 
 def test_nothing_is_limited_without_limits(clock):
     limiter = RateLimiter(None, clock=clock)
     for _ in range(1000):
-        limiter.take(1, TRACK)
+        limiter.take(SERVER_KEY, TRACK)
 
 
 def test_each_project_and_route_has_its_own_bucket(limiter):
-    assert take_all(limiter, TRACK, project_id=1) == 200
-    assert take_all(limiter, BATCH, project_id=1) == 20
-    assert take_all(limiter, TRACK, project_id=2) == 200
+    assert take_all(limiter, TRACK) == 200
+    assert take_all(limiter, BATCH) == 20
+    assert take_all(limiter, TRACK, make_key(project_id=2)) == 200
+
+
+def test_a_browser_key_leaves_the_rate_of_server_keys_untouched(limiter):
+    assert take_all(limiter, TRACK, make_key(KeyKind.PK)) == 200
+    assert take_all(limiter, TRACK, SERVER_KEY) == 200
+
+
+def test_identify_with_a_browser_key_counts_as_track(limiter):
+    browser_key = make_key(KeyKind.PK)
+    assert take_all(limiter, IDENTIFY, browser_key) == 200
+    assert take_all(limiter, TRACK, browser_key) == 0
 
 
 @pytest.mark.parametrize(
@@ -96,7 +123,7 @@ def test_a_refused_call_takes_no_token(limiter, clock):
     for _ in range(100):
         refused_for_s(limiter)
     clock.now_ns += S // 50
-    limiter.take(1, TRACK)
+    limiter.take(SERVER_KEY, TRACK)
 
 
 buckets = st.builds(
@@ -144,13 +171,13 @@ def test_a_bucket_holds_at_most_its_burst(bucket, idle_ns):
 
 def test_memory_grows_with_recently_active_projects_only(limiter, clock):
     for project_id in range(20_000):
-        limiter.take(project_id, TRACK)
+        limiter.take(make_key(project_id=project_id), TRACK)
         clock.now_ns += S // 1000
     assert len(limiter._full_at_ns) <= 2048
 
 
 def test_sweeping_keeps_buckets_that_are_not_full(limiter, clock):
-    assert take_all(limiter, project_id=1) == 200
+    assert take_all(limiter) == 200
     for project_id in range(2, 5000):
-        limiter.take(project_id, TRACK)
+        limiter.take(make_key(project_id=project_id), TRACK)
     refused_for_s(limiter)
