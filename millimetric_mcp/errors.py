@@ -9,6 +9,7 @@ MillimetricError
 │   ├── StoreUncertain         the write may have been stored
 │   └── DataDirectoryInUse     another process uses the data directory
 ├── DemoFailed                 the demo can't go on
+├── LocalApiFailed             the shared API of this machine did not start or end
 ├── ToolRefusal                a tool call is refused before a request is sent
 │   ├── InvalidArguments       arguments are unknown, missing or invalid
 │   └── NotAllowed             the server's settings or the client do not allow it
@@ -33,6 +34,7 @@ __all__ = [
     "DemoFailed",
     "InvalidArguments",
     "KeyMissing",
+    "LocalApiFailed",
     "MillimetricError",
     "NextStep",
     "NotAllowed",
@@ -123,6 +125,10 @@ class DataDirectoryInUse(StoreError):
 
 class DemoFailed(MillimetricError):
     """The demo can't go on: a process ended, or a result was an error."""
+
+
+class LocalApiFailed(MillimetricError):
+    """The shared API of this machine did not start, or did not end."""
 
 
 class ToolRefusal(MillimetricError):

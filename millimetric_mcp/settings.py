@@ -35,6 +35,8 @@ from millimetric_mcp.errors import SettingsError
 MAX_RETENTION_DAYS = 36_500
 DEFAULT_HOST = "https://api.millimetric.ai"
 LOCAL_HOST = "http://localhost:8787"
+LOCAL = "local"
+"""The value of MILLIMETRIC_HOST for the shared API of this machine."""
 MIN_SECRET_LENGTH = 16
 
 _MAX_SHOWN_CHARS = 80
@@ -110,6 +112,10 @@ def _setting(
 ) -> Any:  # noqa: ANN401 - the value of a field, for the type checker
     extra: Any = {"setting": Setting(variable, option, form, help, default)}
     return Field(default, json_schema_extra=extra, **limits)
+
+
+def _check_host(value: str) -> str:
+    return value if value == LOCAL else _check_url(value)
 
 
 def _check_url(value: str) -> str:
@@ -246,8 +252,10 @@ class ServeSettings(AnswerSettings):
         "Address that the HTTP transports listen on.", default="127.0.0.1")
     port: Port = _setting("MILLIMETRIC_MCP_PORT", "--port", _PORT,
         "Port that the HTTP transports listen on.", default=8000)
-    api_url: Annotated[str, AfterValidator(_check_url)] = _setting("MILLIMETRIC_HOST", None, "URL",
-        "Base URL of the Millimetric API to use.", default=DEFAULT_HOST)
+    api_url: Annotated[str, AfterValidator(_check_host)] = _setting(
+        "MILLIMETRIC_HOST", None, "URL, or local",
+        "Base URL of the Millimetric API to use. local (or --local): the shared API of this "
+        "machine, which is started if it does not run.", default=DEFAULT_HOST)
     write_key: WriteKey = _setting(
         "MILLIMETRIC_KEY", None, "sk_…", "Server key, used to send data.")
     read_key: ReadKey = _setting("MILLIMETRIC_RK", None, "rk_…", "Read key, used to read data.")
@@ -266,6 +274,17 @@ class ServeSettings(AnswerSettings):
     def _check_token(self) -> Self:
         if self.auth is Auth.TOKEN and self.token is None:
             raise ValueError("--auth token needs a token. Set MILLIMETRIC_MCP_TOKEN.")
+        return self
+
+    @model_validator(mode="after")
+    def _check_local(self) -> Self:
+        keys = {"MILLIMETRIC_KEY": self.write_key, "MILLIMETRIC_RK": self.read_key}
+        given = " and ".join(name for name, key in keys.items() if key is not None)
+        if self.api_url == LOCAL and given:
+            raise ValueError(
+                "--local (MILLIMETRIC_HOST=local) uses keys of the local API, which it finds by "
+                f"itself. Remove {given}, or remove --local to use the API of those keys."
+            )
         return self
 
 
@@ -334,6 +353,10 @@ class ApiSettings(StoreSettings, AnswerSettings, ClassifierSettings):
         "MILLIMETRIC_RETENTION_DAYS", "--retention-days", f"1 to {MAX_RETENTION_DAYS} days",
         "Days that events are kept in projects without a setting. Default: for ever.",
         ge=1, le=MAX_RETENTION_DAYS)
+    idle_stop_s: int = _setting(
+        "MILLIMETRIC_IDLE_STOP_S", "--idle-stop-s", "0 to 31536000 seconds (0 = never)",
+        "Stop after so many seconds without a request. With --local the default is 3600.",
+        default=0, ge=0, le=31_536_000)
     max_queued_events: int = _setting(
         "MILLIMETRIC_MAX_QUEUED_EVENTS", "--max-queued-events", "at least 1000 events",
         "Events that may wait for the store. If more wait, writes get a 503.",

@@ -17,6 +17,7 @@ from typing import TextIO
 
 from millimetric_mcp import __version__
 from millimetric_mcp.errors import MillimetricError, SettingsError
+from millimetric_mcp.installation import EXTRAS, write_install_command
 
 __all__ = ["main"]
 
@@ -25,7 +26,7 @@ Run = Callable[[argparse.Namespace, Mapping[str, str]], int]
 EXIT_FAILURE = 1
 EXIT_USAGE = 2
 
-_API_COMMANDS = frozenset({"api", "keys", "migrate", "classify", "demo"})
+_API_COMMANDS = frozenset({"api", "keys", "local", "migrate", "classify", "demo"})
 _UNSUPPORTED = (
     "The embedded API runs on Linux and macOS. On Windows use WSL, or the MCP server "
     "(--transport stdio) with MILLIMETRIC_HOST set to an API on another machine."
@@ -61,6 +62,8 @@ def _run(arguments: list[str]) -> int:
     if arguments == ["--version"]:
         print(f"millimetric-mcp {__version__}")
         return 0
+    if arguments[:1] == ["--local"]:
+        arguments.insert(0, "serve")
     if arguments[:1] == ["api"]:  # its modules take a second to load
         signal.signal(signal.SIGTERM, _end_at_once)
     from millimetric_mcp.cli.parser import build_parser, check_command  # noqa: PLC0415
@@ -105,8 +108,8 @@ def _load(command: str) -> Run:
         if sys.platform == "win32" or error.name == "fcntl":
             raise SettingsError([_UNSUPPORTED]) from None
         missing = (
-            f"'{command}' needs the api extra ({error.name} is not installed): "
-            "pip install 'millimetric-mcp[api]'"
+            f"'{command}' needs the api extra ({error.name} is not installed; it takes "
+            f"{EXTRAS['api'][1]}). Install it with: {write_install_command('api')}"
         )
         raise SettingsError([missing]) from None
     finally:

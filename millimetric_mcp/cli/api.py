@@ -8,8 +8,14 @@ import socket
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Mapping
-from contextlib import ExitStack, asynccontextmanager, closing
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import (
+    AbstractContextManager,
+    ExitStack,
+    asynccontextmanager,
+    closing,
+    nullcontext,
+)
 from dataclasses import replace
 from pathlib import Path
 from shutil import rmtree
@@ -35,6 +41,7 @@ from millimetric_mcp.api.store import (
     parse_store_dsn,
 )
 from millimetric_mcp.cli.keys import announce_first_keys
+from millimetric_mcp.cli.running import hold_running_file
 from millimetric_mcp.client.client import MillimetricClient
 from millimetric_mcp.errors import MillimetricError, SettingsError
 from millimetric_mcp.mcp.access import find_caller_by_keys, read_access
@@ -75,12 +82,27 @@ def _serve_alone(
         if target.embedded:
             _use_temporary_dir(data_dir)
         listener = stack.enter_context(listen(settings.bind, settings.port))
+        write_running = stack.enter_context(_running_file(data_dir, target))
         backends = _open_backends(settings, data_dir, target)
         config = _configure(settings, _build_app(settings, backends, lines))
         with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
-            text = _describe_start(listener, data_dir)
-            runner.run(serve(config, listener, on_ready=lambda: lines.write(text)))
+
+            def announce() -> None:
+                write_running(write_url(listener))
+                lines.write(_describe_start(listener, data_dir))
+
+            idle_stop_s = settings.idle_stop_s
+            runner.run(serve(config, listener, on_ready=announce, idle_stop_s=idle_stop_s))
         return backends.store
+
+
+def _running_file(
+    data_dir: Path, target: StoreTarget
+) -> AbstractContextManager[Callable[[str], None]]:
+    """Hold the file with the API's URL; several APIs may share a server's store, and have none."""
+    if target.embedded:
+        return hold_running_file(data_dir)
+    return nullcontext(lambda _url: None)
 
 
 def resolve_store(settings: StoreSettings, data_dir: Path) -> StoreTarget:

@@ -27,7 +27,7 @@ from millimetric_mcp.contract.validation import format_timestamp
 from millimetric_mcp.errors import SettingsError
 from millimetric_mcp.settings import MAX_RETENTION_DAYS, ControlSettings, read_settings
 
-__all__ = ["announce_first_keys", "run"]
+__all__ = ["announce_first_keys", "create_local_keys", "run"]
 
 _MAX_PROJECT_CHARS = 64 - len(TEST_SUFFIX)
 _MAX_FILE_PART_CHARS = 32
@@ -71,6 +71,25 @@ def announce_first_keys(control: Control, *, data_dir: Path, stdout: TextIO) -> 
     its owner can read, and the path is printed.
     """
     control.create_first_keys(partial(_hand_out, data_dir=data_dir, stdout=stdout))
+
+
+def create_local_keys(path: Path, *, data_dir: Path, environ: Mapping[str, str]) -> None:
+    """Save a server key and a read key of the first project in ``path``, for its owner only.
+
+    They are the deployment's first keys if it has none yet; then a browser key is added.
+    """
+    secrets = {name: environ.get(name, "") for name in ("MILLIMETRIC_PEPPER",)}
+    settings = read_settings(ControlSettings, environ=secrets, options={"data_dir": data_dir})
+    pepper = datadir.resolve_secrets(settings, datadir.prepare_data_dir(settings)).pepper
+
+    def save(created: Sequence[NewKey]) -> None:
+        comment = f"# Keys of project {FIRST_PROJECT} of the local API, with its data in {data_dir}"
+        datadir.write_private_file(path, "".join([comment, "\n", *_write_env_lines(created)]))
+
+    with closing(open_control(datadir.control_dsn(settings, data_dir), pepper=pepper)) as control:
+        if control.create_first_keys(save) is None:
+            create = partial(control.create_key, env=KeyEnv.LIVE, project=FIRST_PROJECT)
+            save([create(kind=kind) for kind in (KeyKind.SK, KeyKind.RK)])
 
 
 def _create(control: Control, options: Namespace, data_dir: Path) -> int:

@@ -10,6 +10,7 @@ from typing import Any
 
 from millimetric_mcp.errors import SettingsError
 from millimetric_mcp.settings import (
+    LOCAL,
     ApiSettings,
     ClassifierSettings,
     ControlSettings,
@@ -33,6 +34,7 @@ sends data, MILLIMETRIC_RK (rk_…) reads data. MILLIMETRIC_HOST is the URL of t
 API (default: https://api.millimetric.ai).
 
   millimetric-mcp demo                  see it work; nothing to set up
+  millimetric-mcp --local               use the API of this machine; start it if needed
   millimetric-mcp api                   run the API on http://localhost:8787
   MILLIMETRIC_HOST=http://localhost:8787 millimetric-mcp
 """
@@ -42,8 +44,11 @@ _DETAILS = {
 Run the MCP server. With stdio (the default) your AI client starts this command
 for you. With http or sse it listens on this computer; to accept other
 computers, add --auth. The tools depend on the keys: MILLIMETRIC_RK for those
-that read data, MILLIMETRIC_KEY for those that send or delete it.
+that read data, MILLIMETRIC_KEY for those that send or delete it. With --local
+it uses the API that all agents of this machine share, and starts it if needed.
+No keys are set then.
 
+  millimetric-mcp --local
   millimetric-mcp serve --transport http    # http://127.0.0.1:8000/mcp""",
     "api": """\
 Run the Millimetric HTTP API on this machine, with the MCP server at /mcp. The
@@ -51,6 +56,12 @@ first start creates a project with three API keys. Events are stored in the data
 directory, or on the ClickHouse server that --store names.
 
   millimetric-mcp api --data-dir ./data     # http://localhost:8787""",
+    "local": """\
+Show or stop the API that 'millimetric-mcp --local' starts: one for all agents
+of this machine, with its data in your platform's data directory. It stops by
+itself an hour after the last request (MILLIMETRIC_IDLE_STOP_S).
+
+  millimetric-mcp local status""",
     "keys": """\
 Create, list and revoke API keys of the API on this machine. The API may be
 running or not; use the same --data-dir or --control.
@@ -76,6 +87,21 @@ typical questions. It compares every number in the results with what was sent;
 the exit code is 1 if one differs. It takes about a minute.
 
   millimetric-mcp demo --events 5000 --keep""",
+}
+
+_LOCAL_DETAILS = {
+    "status": """\
+Say whether the local API runs, and where. The exit code is 1 if it does not.
+
+  millimetric-mcp local status --json""",
+    "stop": """\
+Stop the local API. The next agent that needs it starts it again.
+
+  millimetric-mcp local stop""",
+    "path": """\
+Print where the local API keeps its data, your keys and its log.
+
+  millimetric-mcp local path""",
 }
 
 _KEYS_DETAILS = {
@@ -201,6 +227,16 @@ def _add_keys(parser: argparse.ArgumentParser) -> None:
         _add_settings(action, ControlSettings, can_json=True)
 
 
+def _add_local(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="local_command", metavar="ACTION", required=True)
+    for name, summary in (
+        ("status", "say whether it runs, and where"),
+        ("stop", "stop it"),
+        ("path", "print where its data, keys and log are"),
+    ):
+        _add_json(actions.add_parser(name, help=summary, description=_LOCAL_DETAILS[name]))
+
+
 def _add_classify(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("url", metavar="URL", help="the landing URL, with utm and click ids")
     parser.add_argument("--referrer", metavar="R", help="the referrer's URL")
@@ -225,13 +261,24 @@ def _add_json(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON for programs")
 
 
-_add_serve = partial(_add_settings, model=ServeSettings)
+def _add_serve(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--local",
+        dest="api_url",
+        action="store_const",
+        const=LOCAL,
+        help="use the shared API of this machine, and start it if needed [MILLIMETRIC_HOST=local]",
+    )
+    _add_settings(parser, ServeSettings)
+
+
 _add_api = partial(_add_settings, model=ApiSettings)
 _add_migrate = partial(_add_settings, model=StoreSettings, can_json=True)
 
 _COMMANDS: tuple[tuple[str, str, Callable[[argparse.ArgumentParser], None]], ...] = (
     ("serve", "run the MCP server (stdio, SSE or Streamable HTTP)", _add_serve),
     ("api", "run the Millimetric HTTP API on this machine", _add_api),
+    ("local", "show or stop the API that --local starts", _add_local),
     ("keys", "create, list and revoke API keys", _add_keys),
     ("migrate", "bring the event store's schema up to date", _add_migrate),
     ("classify", "explain where the classifier says a visit came from", _add_classify),

@@ -4,16 +4,22 @@ import argparse
 import logging
 from collections.abc import Callable, Mapping
 from contextlib import closing
+from functools import partial
+from typing import TYPE_CHECKING
 
 import anyio
+from pydantic import SecretStr
 
-from millimetric_mcp.client.client import MillimetricClient, is_loopback
+from millimetric_mcp.client.client import MillimetricClient, OnUnreachable, is_loopback
 from millimetric_mcp.contract.keys import parse_api_key
-from millimetric_mcp.errors import SettingsError
+from millimetric_mcp.errors import LocalApiFailed, NextStep, SettingsError, UpstreamError
 from millimetric_mcp.mcp.server import Caller, build_server
 from millimetric_mcp.mcp.stdio import serve_stdio
-from millimetric_mcp.settings import Auth, ServeSettings, Transport, read_settings
+from millimetric_mcp.settings import LOCAL, Auth, ServeSettings, Transport, read_settings
 from millimetric_mcp.web.log import LineWriter, Log, start_log
+
+if TYPE_CHECKING:
+    from millimetric_mcp.cli.localapi import Connection
 
 _log = logging.getLogger(__name__)
 
@@ -28,8 +34,37 @@ def run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     _check_auth(settings)
     with closing(start_log(settings.log_level)) as lines:
         _warn_of_settings(settings)
-        anyio.run(_serve, settings, lines)
+        connect = None
+        if settings.api_url == LOCAL:
+            connect = _connect_locally(environ)
+            settings = _use(settings, connect())
+        anyio.run(_serve, settings, lines, connect)
     return 0
+
+
+def _connect_locally(environ: Mapping[str, str]) -> Callable[[], "Connection"]:
+    """Return a function that starts the local API if it does not run."""
+    try:
+        from millimetric_mcp.cli import localapi  # noqa: PLC0415 - only where it is used
+    except ModuleNotFoundError:
+        sentence = "--local (MILLIMETRIC_HOST=local) works on Linux and macOS only. Use WSL."
+        raise SettingsError([sentence]) from None
+    return partial(localapi.connect, localapi.LocalApi.find(environ), environ=environ)
+
+
+def _use(settings: ServeSettings, local: "Connection") -> ServeSettings:
+    keys = {"write_key": SecretStr(local.write_key), "read_key": SecretStr(local.read_key)}
+    return settings.model_copy(update={"api_url": local.url, **keys})
+
+
+def _restart(connect: Callable[[], "Connection"]) -> OnUnreachable:
+    async def restart() -> str:
+        try:
+            return (await anyio.to_thread.run_sync(connect)).url
+        except (LocalApiFailed, SettingsError) as error:
+            raise UpstreamError(str(error), next_step=NextStep.CONFIGURE) from None
+
+    return restart
 
 
 def _check_auth(settings: ServeSettings) -> None:
@@ -62,9 +97,11 @@ def _warn_of_settings(settings: ServeSettings) -> None:
             )
 
 
-async def _serve(settings: ServeSettings, lines: LineWriter) -> None:
-    passthrough = settings.auth is Auth.PASSTHROUGH
-    async with _open_client(settings, with_keys=not passthrough) as client:
+async def _serve(
+    settings: ServeSettings, lines: LineWriter, connect: Callable[[], "Connection"] | None
+) -> None:
+    on_unreachable = _restart(connect) if connect else None
+    async with _open_client(settings, on_unreachable) as client:
         if settings.transport is Transport.STDIO:
             await serve_stdio(build_server(find_caller=_always(client), settings=settings))
         else:
@@ -106,7 +143,10 @@ def _always(client: MillimetricClient) -> Callable[[object], Caller]:
     return lambda _request: caller
 
 
-def _open_client(settings: ServeSettings, *, with_keys: bool) -> MillimetricClient:
+def _open_client(
+    settings: ServeSettings, on_unreachable: OnUnreachable | None
+) -> MillimetricClient:
+    with_keys = settings.auth is not Auth.PASSTHROUGH
     write_key, read_key = settings.write_key, settings.read_key
     return MillimetricClient(
         api_url=settings.api_url,
@@ -114,4 +154,5 @@ def _open_client(settings: ServeSettings, *, with_keys: bool) -> MillimetricClie
         read_key=read_key.get_secret_value() if with_keys and read_key else None,
         connect_timeout_s=settings.connect_timeout_s,
         timeout_s=settings.timeout_s,
+        on_unreachable=on_unreachable,
     )

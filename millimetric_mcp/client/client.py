@@ -50,6 +50,8 @@ ParamsT = TypeVar("ParamsT", bound=BaseModel)
 BodyT = TypeVar("BodyT", bound=events.RequestBody)
 ResultT = TypeVar("ResultT", bound=BaseModel)
 
+OnUnreachable = Callable[[], Awaitable[str]]
+"""Starts the API that nothing can connect to, and returns its URL."""
 Trace = Callable[[str, object], Awaitable[None]] | None
 OnRateLimit = Callable[[CallError], Awaitable[bool]]
 """Waits for ``error.retry_after_s`` (None: unknown), and returns whether to try again."""
@@ -84,7 +86,8 @@ class MillimetricClient:
     Every call raises a `CallError` if it fails: `KeyMissing`, `ApiError` (the API refused it),
     `UpstreamError` (no usable response) or, for writes, `UncertainWrite` (it may be stored).
     Use a client in one event loop, and close it there. Times in results are UTC. ``transport``
-    replaces the network, ``timing`` the clock of the retries::
+    replaces the network, ``timing`` the clock of the retries. ``on_unreachable`` is awaited once
+    in a call that can't connect::
 
         async with MillimetricClient(
             api_url="http://localhost:8787", write_key="sk_…", read_key=None
@@ -102,6 +105,7 @@ class MillimetricClient:
         timeout_s: float = 30.0,
         transport: "httpx.AsyncBaseTransport | None" = None,
         timing: RetryTiming = REAL_TIME,
+        on_unreachable: OnUnreachable | None = None,
     ) -> None:
         self._api_url = api_url.rstrip("/")
         self._write_key = write_key
@@ -110,6 +114,7 @@ class MillimetricClient:
         self._timeout_s = timeout_s
         self._transport = transport
         self._timing = timing
+        self._on_unreachable = on_unreachable
         self._connections = _Connections()
 
     def with_keys(self, *, write_key: str | None, read_key: str | None) -> "MillimetricClient":
@@ -241,11 +246,16 @@ class MillimetricClient:
     ) -> ResultT:
         timing, key = self._timing, self._key(endpoint.scope)
         failures, patience_s, deadline_s = 0, MAX_WAIT_S, timing.clock() + self._timeout_s
+        restart = self._on_unreachable
         while True:
             left_s = deadline_s - timing.clock()
             outcome = await self._attempt(endpoint, payload, key=key, effect=effect, left_s=left_s)
             if not isinstance(outcome, Failure):
                 return outcome
+            if outcome.unreachable and restart is not None:
+                self._api_url, restart = await restart(), None
+                deadline_s = timing.clock() + self._timeout_s
+                continue
             failures += 1
             error = outcome.error
             wait_s = max(timing.backoff_s(failures), error.retry_after_s or 0.0)
@@ -291,7 +301,7 @@ class MillimetricClient:
                 response = await self._send(endpoint, payload, key=key, trace=trace)
                 return responses.read_result(endpoint, response, effect)
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError, httpx.PoolTimeout):
-            return Failure(self._unreachable(), repeatable=True)
+            return Failure(self._unreachable(), repeatable=True, unreachable=True)
         except httpx.InvalidURL:
             reason = "an argument is too long, or MILLIMETRIC_HOST is wrong"
             message = f"The request can't be written as a URL: {reason}."

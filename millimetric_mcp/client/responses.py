@@ -68,10 +68,14 @@ class ApiResponse:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A failed attempt, and whether the same request may be sent again without harm."""
+    """A failed attempt, and whether the same request may be sent again without harm.
+
+    ``unreachable``: no connection could be made, so nothing was sent.
+    """
 
     error: CallError
     repeatable: bool = False
+    unreachable: bool = False
 
 
 async def read_response(response: "httpx.Response") -> ApiResponse:

@@ -4,8 +4,6 @@ import json
 import signal
 import socket
 import subprocess
-import sys
-import sysconfig
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
@@ -18,6 +16,7 @@ from mcp.client import ClientRequestContext
 from mcp_types import ElicitRequestParams, ElicitResult
 
 from millimetric_mcp.errors import DemoFailed
+from millimetric_mcp.installation import own_command
 
 HOST = "127.0.0.1"
 API_LOG, MCP_LOG = "api.log", "mcp.log"
@@ -48,12 +47,6 @@ class Keys:
         """Return the MCP server's settings for these keys."""
         keys = {"MILLIMETRIC_KEY": self.write, "MILLIMETRIC_RK": self.read}
         return {"MILLIMETRIC_HOST": host, **keys}
-
-
-def own_command() -> tuple[str, ...]:
-    """Return the command that starts this installation, independent of PATH."""
-    script = Path(sysconfig.get_path("scripts")) / "millimetric-mcp"
-    return (str(script),) if script.is_file() else (sys.executable, "-m", "millimetric_mcp")
 
 
 def clean_environment(environ: Mapping[str, str]) -> dict[str, str]:

@@ -25,6 +25,7 @@ from millimetric_mcp.demo.questions import Questions
 from millimetric_mcp.demo.report import Report
 from millimetric_mcp.demo.shop import load_shop
 from millimetric_mcp.errors import DemoFailed
+from millimetric_mcp.installation import own_command
 from millimetric_mcp.settings import LOCAL_HOST
 
 SEED = 20_260_516
@@ -211,7 +212,7 @@ def _show_next_steps(report: Report, api: Api, keys: Keys, *, keep: bool) -> Non
             "To start your own API, run 'millimetric-mcp api'. It shows you your keys.",
             "Put the keys into this text, and the text into your agent's mcp.json:",
         ]
-    command, *arguments = processes.own_command()
+    command, *arguments = own_command()
     server = {"command": command, "args": arguments, "env": settings}
     config = json.dumps({"mcpServers": {"millimetric": server}}, indent=2)
     for line in [*lines, "", config]:

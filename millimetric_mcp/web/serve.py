@@ -3,6 +3,7 @@
 import errno
 import signal
 import socket
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 
@@ -90,16 +91,38 @@ def _limit_connections() -> int:
 
 
 async def serve(
-    config: uvicorn.Config, listener: socket.socket, *, on_ready: Callable[[], None]
+    config: uvicorn.Config,
+    listener: socket.socket,
+    *,
+    on_ready: Callable[[], None],
+    idle_stop_s: float = 0,
 ) -> None:
-    """Serve until SIGTERM or SIGINT; ``on_ready`` is called when requests are answered."""
-    await _Server(config, on_ready).serve([listener])
+    """Serve until a signal, or ``idle_stop_s`` seconds after the last request (0: no such limit).
+
+    ``on_ready`` is called when requests are answered.
+    """
+    await _Server(config, on_ready, idle_stop_s).serve([listener])
 
 
 class _Server(uvicorn.Server):
-    def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None]) -> None:
+    def __init__(
+        self, config: uvicorn.Config, on_ready: Callable[[], None], idle_stop_s: float
+    ) -> None:
         super().__init__(config)
         self._on_ready = on_ready
+        self._idle_stop_s = idle_stop_s
+        self._requests = 0
+        self._used_at_s = time.monotonic()
+
+    async def on_tick(self, counter: int) -> bool:
+        """Return whether to end; called ten times a second."""
+        return await super().on_tick(counter) or self._is_idle()
+
+    def _is_idle(self) -> bool:
+        requests = self.server_state.total_requests
+        if self.server_state.tasks or requests != self._requests:
+            self._requests, self._used_at_s = requests, time.monotonic()
+        return 0 < self._idle_stop_s < time.monotonic() - self._used_at_s
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)

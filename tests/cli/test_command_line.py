@@ -11,7 +11,7 @@ import pytest
 
 from millimetric_mcp import __version__
 
-COMMANDS = ("serve", "api", "keys", "migrate", "classify", "demo")
+COMMANDS = ("serve", "api", "local", "keys", "migrate", "classify", "demo")
 
 
 def run(
@@ -50,7 +50,14 @@ def test_the_help_names_every_command():
         assert f"\n    {command} " in done.stdout
 
 
-@pytest.mark.parametrize("command", [*COMMANDS, "keys create", "keys list", "keys revoke"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        *COMMANDS,
+        *(f"keys {action}" for action in ("create", "list", "revoke")),
+        *(f"local {action}" for action in ("status", "stop", "path")),
+    ],
+)
 def test_the_help_of_a_command_has_an_example_and_fits_80_columns(command):
     done = run(*command.split(), "--help", COLUMNS="200")
 
@@ -65,7 +72,7 @@ def test_the_help_of_a_command_has_an_example_and_fits_80_columns(command):
     ("arguments", "sentence"),
     [
         (["key", "list"], "'key' is not a command. Did you mean 'keys'? The commands are serve, "),
-        (["frobnicate"], "'frobnicate' is not a command. The commands are serve, api, keys, "),
+        (["frobnicate"], "'frobnicate' is not a command. The commands are serve, api, "),
         (["--port", "9000"], "write options after a command: millimetric-mcp serve --port"),
     ],
     ids=["similar", "unknown", "option first"],

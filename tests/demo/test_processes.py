@@ -16,11 +16,11 @@ from millimetric_mcp.demo.processes import (
     clean_environment,
     connect_agent,
     create_keys,
-    own_command,
     run_api,
     wait_for_end,
 )
 from millimetric_mcp.errors import DemoFailed
+from millimetric_mcp.installation import own_command
 
 
 def test_clean_environment_has_none_of_the_users_settings() -> None:
