@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from millimetric_mcp.api import page
 from millimetric_mcp.api.auth import authenticate
 from millimetric_mcp.api.bodies import BodyReader
 from millimetric_mcp.api.control import Control, KeyCache, Secrets
@@ -94,7 +95,7 @@ def build_app(
             yield
 
     app = build_web_app(
-        [*endpoints.list_routes(), Route(OPENAPI_PATH, _serve_openapi)],
+        [*endpoints.list_routes(), Route(OPENAPI_PATH, _serve_openapi), *page.list_routes()],
         lifespan=lifespan,
         log=Log(settings.log_level, write_log),
         cors=CORS,

@@ -174,5 +174,6 @@ QUERY = Endpoint(
 
 HEALTH_PATH = "/health"
 OPENAPI_PATH = "/openapi.json"
+SCRIPT_PATH = "/v1/a.js"
 
 ENDPOINTS = (TRACK, BATCH, IDENTIFY, FORGET, SOURCES, STATS, QUERY)

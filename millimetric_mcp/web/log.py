@@ -14,7 +14,7 @@ from threading import Thread
 from pydantic_core import to_json
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from millimetric_mcp.contract.endpoints import ENDPOINTS, HEALTH_PATH, OPENAPI_PATH
+from millimetric_mcp.contract.endpoints import ENDPOINTS, HEALTH_PATH, OPENAPI_PATH, SCRIPT_PATH
 from millimetric_mcp.errors import describe_exception
 from millimetric_mcp.settings import LogLevel
 
@@ -23,7 +23,7 @@ CLIENT_CLOSED_REQUEST = 499
 UNKNOWN_PATH = "(unknown)"
 KNOWN_PATHS = frozenset(
     {endpoint.path for endpoint in ENDPOINTS}
-    | {HEALTH_PATH, OPENAPI_PATH, "/mcp", "/sse", "/messages/"}
+    | {HEALTH_PATH, OPENAPI_PATH, SCRIPT_PATH, "/mcp", "/sse", "/messages/"}
 )
 MAX_WAITING_LINES = 10_000
 STOP_TIMEOUT_S = 1
