@@ -2,14 +2,16 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from millimetric_mcp.api.control import Control, Deletion
+from millimetric_mcp.api.control import Control, Deletion, DeletionKind
 from millimetric_mcp.api.store import Store
 from millimetric_mcp.errors import StoreError, StoreRefused, describe_exception
+
+LINKED = DeletionKind.LINKED
 
 _log = logging.getLogger(__name__)
 
@@ -93,13 +95,36 @@ class Maintenance:
         left = {deletion.id for deletion in claimed}
         renewing = asyncio.create_task(self._renew_repeatedly(left))
         try:
-            await self._delete(claimed, left)
+            # Visitors of a user are found before any events go, and claimed in the next round.
+            try:
+                await self._find_visitors(one for one in claimed if one.kind is LINKED)
+            finally:
+                await self._delete([one for one in claimed if one.kind is not LINKED], left)
         finally:
             renewing.cancel()
             if left:
                 # An exception from here would replace a cancellation.
                 with _logged("unfinished deletions wait until their lease ends"):
                     await asyncio.to_thread(deletions.release, list(left))
+
+    async def _find_visitors(self, linked: Iterable[Deletion]) -> None:
+        """Replace LINKED deletions by deletions of a user and its visitors, for the next round."""
+        refused: StoreRefused | None = None
+        for deletion in linked:
+            try:
+                visitors = await self._store.find_own_visitors(
+                    deletion.project_id,
+                    salt=deletion.salt,
+                    user_hash=deletion.id_hash,
+                    cutoff=deletion.cutoff,
+                )
+            except StoreRefused as error:
+                refused = error
+                continue
+            await asyncio.to_thread(self._control.deletions.replace_linked, deletion, visitors)
+            self.wake()
+        if refused is not None:
+            raise refused
 
     async def _renew_repeatedly(self, deletion_ids: Collection[str]) -> None:
         while True:
@@ -117,8 +142,14 @@ class Maintenance:
 
         Removes from ``left`` the ids of those that are done.
         """
+        if not deletions:
+            return
         try:
-            await self._store.delete_users(salt=deletions[0].salt, cutoffs=_find_cutoffs(deletions))
+            removed = await self._store.delete_people(
+                salt=deletions[0].salt,
+                users=_find_cutoffs(deletions, DeletionKind.USER),
+                visitors=_find_cutoffs(deletions, DeletionKind.VISITOR),
+            )
         except StoreRefused:
             project_ids = {deletion.project_id for deletion in deletions}
             if len(project_ids) == 1:
@@ -127,6 +158,7 @@ class Maintenance:
             done = [deletion.id for deletion in deletions]
             await asyncio.to_thread(self._control.deletions.complete, done, now=self._clock())
             left.difference_update(done)
+            await self._log_removed(deletions, removed)
             return
         refused: StoreRefused | None = None
         for project_id in project_ids:
@@ -137,6 +169,17 @@ class Maintenance:
                 refused = error
         if refused is not None:
             raise refused
+
+    async def _log_removed(self, deletions: Sequence[Deletion], removed: Mapping[int, int]) -> None:
+        names = await asyncio.to_thread(self._control.name_projects)
+        for project_id in sorted({deletion.project_id for deletion in deletions}):
+            ids = {(one.kind, one.id_hash) for one in deletions if one.project_id == project_id}
+            _log.info(
+                "maintenance: forget removed %d events of %d users or visitors of project %s",
+                removed.get(project_id, 0),
+                len(ids),
+                names[project_id],
+            )
 
     async def _expire_repeatedly(self) -> None:
         while True:
@@ -185,10 +228,13 @@ def _logged(consequence: str) -> Iterator[None]:
         _log.error("maintenance: %s: %s", consequence, describe_exception(error))
 
 
-def _find_cutoffs(deletions: Sequence[Deletion]) -> dict[tuple[int, bytes], datetime]:
-    """Return each user's latest cutoff, by project id and user hash."""
+def _find_cutoffs(
+    deletions: Sequence[Deletion], kind: DeletionKind
+) -> dict[tuple[int, bytes], datetime]:
+    """Return each id's latest cutoff, by project id and hash."""
     cutoffs: dict[tuple[int, bytes], datetime] = {}
     for deletion in deletions:
-        user = deletion.project_id, deletion.user_hash
-        cutoffs[user] = max(deletion.cutoff, cutoffs.get(user, deletion.cutoff))
+        if deletion.kind is kind:
+            found = deletion.project_id, deletion.id_hash
+            cutoffs[found] = max(deletion.cutoff, cutoffs.get(found, deletion.cutoff))
     return cutoffs

@@ -15,7 +15,7 @@ from starlette.routing import Route
 
 from millimetric_mcp.api.auth import FindKey, authenticate, authorise, check_origin
 from millimetric_mcp.api.bodies import BodyReader
-from millimetric_mcp.api.control import DeletionLog
+from millimetric_mcp.api.control import DeletionKind, DeletionLog
 from millimetric_mcp.api.ingest import pipeline
 from millimetric_mcp.api.ingest.enrich import CountryLookup
 from millimetric_mcp.api.ingest.pipeline import build_event
@@ -156,14 +156,16 @@ class Endpoints:
                 self.deletions.add,
                 store=self.store.id,
                 project_id=admission.record.project_id,
-                user_id=body.user_id,
+                kind=_find_kind(body),
+                id_to_delete=body.user_id or body.anonymous_id or "",
                 cutoff=cutoff,
                 requested_at=self.clock(),
             )
         except StoreError:
             raise RequestError(ErrorCode.FORGET_FAILED) from None
         self.wake_maintenance()
-        return {"ok": True, "queued": True}
+        done = {"ok": True, "queued": True}
+        return {**done, "applied": {"linked": True}} if body.linked else done
 
     async def _read(
         self, endpoint: AnyEndpoint, params: WindowParams, admission: Admission
@@ -180,6 +182,12 @@ class Endpoints:
         except StoreError:
             return _json({"status": "unavailable", "store": "unavailable"}, 503)
         return _json({"status": "ok", "store": "ok"}, 200)
+
+
+def _find_kind(body: events.ForgetRequest) -> DeletionKind:
+    if body.user_id is None:
+        return DeletionKind.VISITOR
+    return DeletionKind.LINKED if body.linked else DeletionKind.USER
 
 
 def _json(body: Body, status: int) -> Response:

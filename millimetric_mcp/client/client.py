@@ -179,9 +179,16 @@ class MillimetricClient:
         return await self.post(endpoints.IDENTIFY, request, effect)
 
     async def forget(self, request: events.ForgetRequest) -> events.ForgetResult:
-        """Queue the deletion of every event of a user."""
+        """Queue the deletion of every event of a user, or of a visitor."""
         effect = WriteEffect("the deletion may have been queued; asking for it again does no harm")
-        return await self.post(endpoints.FORGET, request, effect)
+        result = await self.post(endpoints.FORGET, request, effect)
+        if request.linked and not result.applied:
+            raise UpstreamError(
+                "The API queued the deletion of the user's own events, but does not know 'linked': "
+                "events of the visitors stay. Delete each visitor by anonymous_id.",
+                next_step=NextStep.FIX_ARGUMENTS,
+            )
+        return result
 
     async def sources(self, params: reads.SourcesParams) -> reads.SourcesResult:
         """Return events, visitors and paid share by source, most events first."""

@@ -111,11 +111,11 @@ FORGET = Endpoint(
     scope=Scope.FORGET,
     request=events.ForgetRequest,
     result=events.ForgetResult,
-    summary="Delete every event of a user.",
+    summary="Delete every event of a user or a visitor.",
     errors=(*_WRITE_ERRORS, ErrorCode.FORGET_REQUIRES_SECRET_KEY, ErrorCode.FORGET_FAILED),
     always_certain=True,
-    request_example={"user_id": "user_43"},
-    response_example={"ok": True, "queued": True},
+    request_example={"user_id": "user_43", "linked": True},
+    response_example={"ok": True, "queued": True, "applied": {"linked": True}},
 )
 SOURCES = Endpoint(
     method="GET",

@@ -11,6 +11,7 @@ from pydantic import (
     ConfigDict,
     Field,
     PlainSerializer,
+    ValidationInfo,
     WithJsonSchema,
 )
 from pydantic_core import PydanticCustomError
@@ -130,10 +131,36 @@ class IdentifyRequest(RequestBody):
     )
 
 
-class ForgetRequest(RequestBody):
-    """Deletes every event of one user of the key's project."""
+def _check_one_id(user_id: str | None, info: ValidationInfo) -> str | None:
+    other = info.data.get("anonymous_id", ...)  # absent if it is invalid itself
+    if other is not ... and (user_id is None) is (other is None):
+        raise PydanticCustomError("one_id", "give either user_id or anonymous_id")
+    return user_id
 
-    user_id: Annotated[UserId, Field(description="The user whose events are deleted.")]
+
+def _check_linked(linked: bool | None, info: ValidationInfo) -> bool | None:  # noqa: FBT001
+    if linked and info.data.get("anonymous_id") is not None:
+        raise PydanticCustomError("linked", "must come with user_id, not with anonymous_id")
+    return linked
+
+
+class ForgetRequest(RequestBody):
+    """Deletes every event of one user, or of one visitor, of the key's project."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"oneOf": [{"required": ["user_id"]}, {"required": ["anonymous_id"]}]}
+    )
+
+    anonymous_id: ShortId | None = Field(None, description="The visitor, instead of a user.")
+    user_id: Annotated[UserId | None, AfterValidator(_check_one_id)] = Field(
+        None, description="The user whose events are deleted.", validate_default=True
+    )
+    linked: Annotated[bool | None, AfterValidator(_check_linked)] = Field(
+        None,
+        description="With user_id: also delete visitors that events tie to this user, and to no "
+        "other.",
+        strict=True,
+    )
 
 
 class TrackResult(Result):
@@ -157,10 +184,17 @@ class IdentifyResult(Result):
 
 
 class ForgetResult(Result):
-    """200: the deletion is durably queued and completes by itself."""
+    """200: the deletion is durably queued and completes by itself.
+
+    ``applied`` repeats ``linked``; an API that does not know it leaves it out.
+    """
 
     ok: Literal[True]
     queued: Literal[True]
+    applied: Annotated[
+        dict[Literal["linked"], Literal[True]] | None,
+        WithJsonSchema({"type": "object", "properties": {"linked": {"const": True}}}),
+    ] = None
 
 
 def dump_json(body: RequestBody) -> dict[str, Any]:

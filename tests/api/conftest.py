@@ -25,6 +25,7 @@ from millimetric_mcp.api.store import (
     open_event_store,
 )
 from millimetric_mcp.api.store.clients import ClientPool
+from millimetric_mcp.api.store.deletions import Cutoffs
 from millimetric_mcp.contract.columns import StoredEvent
 from millimetric_mcp.contract.keys import KeyEnv, KeyKind
 from millimetric_mcp.contract.reads import WindowParams
@@ -164,10 +165,17 @@ class StoreDouble:
         if self.error is not None:
             raise self.error
 
-    async def delete_users(
-        self, *, salt: bytes, cutoffs: Mapping[tuple[int, bytes], datetime]
-    ) -> None:
+    async def delete_people(
+        self, *, salt: bytes, users: Cutoffs, visitors: Cutoffs
+    ) -> Mapping[int, int]:
         await self.ping()
+        return {}
+
+    async def find_own_visitors(
+        self, project_id: int, *, salt: bytes, user_hash: bytes, cutoff: datetime
+    ) -> Sequence[bytes]:
+        await self.ping()
+        return []
 
     async def expire(self, project_id: int, *, first_day: date) -> int:
         await self.ping()

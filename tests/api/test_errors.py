@@ -158,7 +158,10 @@ REFUSALS = [
     Refusal(
         "invalid_payload of a forget",
         400,
-        {"error": "invalid_payload", "details": details(user_id="Field required")},
+        {
+            "error": "invalid_payload",
+            "details": details(user_id="give either user_id or anonymous_id"),
+        },
         post("/v1/forget", {}),
         "/v1/forget",
     ),

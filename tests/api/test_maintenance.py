@@ -8,8 +8,9 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
-from millimetric_mcp.api.control import Control, open_control
+from millimetric_mcp.api.control import Control, DeletionKind, open_control
 from millimetric_mcp.api.maintenance import Intervals, Maintenance
+from millimetric_mcp.api.store.deletions import Cutoffs
 from millimetric_mcp.contract.keys import KeyEnv, KeyKind
 from millimetric_mcp.errors import StoreRefused, StoreUnavailable
 
@@ -23,19 +24,30 @@ class Store:
     def __init__(self, store_id: str = "the event store") -> None:
         self.id = store_id
         self.deleted: list[Mapping[tuple[int, bytes], datetime]] = []
+        self.deleted_visitors: list[Mapping[tuple[int, bytes], datetime]] = []
+        self.own_visitors: list[bytes] = []
+        self.removed: dict[int, int] = {}
         self.expired: dict[int, date] = {}
         self.errors: dict[int, list[Exception]] = {}
         self.past_retention = 0
         self.gate = asyncio.Event()
         self.gate.set()
 
-    async def delete_users(
-        self, *, salt: bytes, cutoffs: Mapping[tuple[int, bytes], datetime]
-    ) -> None:
+    async def delete_people(
+        self, *, salt: bytes, users: Cutoffs, visitors: Cutoffs
+    ) -> Mapping[int, int]:
         await self.gate.wait()
-        for project_id, _ in cutoffs:
+        for project_id, _ in [*users, *visitors]:
             self._fail(project_id)
-        self.deleted.append(cutoffs)
+        self.deleted.append(users)
+        self.deleted_visitors.append(visitors)
+        return self.removed
+
+    async def find_own_visitors(
+        self, project_id: int, *, salt: bytes, user_hash: bytes, cutoff: datetime
+    ) -> list[bytes]:
+        self._fail(project_id)
+        return self.own_visitors
 
     async def expire(self, project_id: int, *, first_day: date) -> int:
         self._fail(project_id)
@@ -82,10 +94,22 @@ def make_project(control: Control, name: str, *, retention_days: int | None = No
     return made.record.project_id
 
 
-def ask_to_forget(control: Control, project_id: int, user_id: str, *, minute: int = 0):
+def ask_to_forget(
+    control: Control,
+    project_id: int,
+    id_to_delete: str,
+    *,
+    kind: DeletionKind = DeletionKind.USER,
+    minute: int = 0,
+):
     at = NOW + timedelta(minutes=minute)
     return control.deletions.add(
-        store=Store().id, project_id=project_id, user_id=user_id, cutoff=at, requested_at=at
+        store=Store().id,
+        project_id=project_id,
+        kind=kind,
+        id_to_delete=id_to_delete,
+        cutoff=at,
+        requested_at=at,
     )
 
 
@@ -112,12 +136,61 @@ async def test_deletions_of_all_projects_run_together_with_each_users_latest_cut
     await make_maintenance().delete_pending()
 
     [cutoffs] = store.deleted
-    assert first.user_hash == again.user_hash
+    assert first.id_hash == again.id_hash
     assert cutoffs == {
-        (shop, again.user_hash): again.cutoff,
-        (other, neighbour.user_hash): neighbour.cutoff,
+        (shop, again.id_hash): again.cutoff,
+        (other, neighbour.id_hash): neighbour.cutoff,
     }
     assert list_pending(control) == set()
+
+
+async def test_a_linked_deletion_takes_the_users_own_visitors_too(control, store, make_maintenance):
+    shop = make_project(control, "shop")
+    asked = ask_to_forget(control, shop, "a", kind=DeletionKind.LINKED)
+    store.own_visitors = [b"1" * 32, b"2" * 32]
+    maintenance = make_maintenance()
+
+    await maintenance.delete_pending()
+
+    assert store.deleted == []  # the visitors are logged before the user's events are gone
+    assert len(list_pending(control)) == 3
+    await maintenance.delete_pending()
+    assert store.deleted == [{(shop, asked.id_hash): NOW}]
+    assert store.deleted_visitors == [{(shop, b"1" * 32): NOW, (shop, b"2" * 32): NOW}]
+    assert list_pending(control) == set()
+
+
+async def test_other_deletions_run_when_the_store_refuses_to_find_a_users_visitors(
+    control, store, make_maintenance
+):
+    refused, served = (make_project(control, name) for name in ("refused", "served"))
+    waiting = ask_to_forget(control, refused, "a", kind=DeletionKind.LINKED)
+    ask_to_forget(control, served, "a")
+    store.errors[refused] = [StoreRefused("no memory")]
+
+    with pytest.raises(StoreRefused, match="no memory"):
+        await make_maintenance().delete_pending()
+
+    assert [list(users) for users in store.deleted] == [[(served, waiting.id_hash)]]
+    assert list_pending(control) == {waiting.id}
+
+
+async def test_a_deletion_logs_how_many_events_it_removed_and_why(
+    control, store, make_maintenance, caplog
+):
+    caplog.set_level(logging.INFO)
+    shop, other = (make_project(control, name) for name in ("shop", "other"))
+    ask_to_forget(control, shop, "a")
+    ask_to_forget(control, shop, "a", kind=DeletionKind.VISITOR)
+    ask_to_forget(control, other, "a")
+    store.removed = {shop: 12}
+
+    await make_maintenance().delete_pending()
+
+    assert sorted(caplog.messages) == [
+        "maintenance: forget removed 0 events of 1 users or visitors of project other",
+        "maintenance: forget removed 12 events of 2 users or visitors of project shop",
+    ]
 
 
 async def test_a_deletion_waits_for_the_store_that_it_was_requested_of(
@@ -144,7 +217,7 @@ async def test_deletions_of_other_projects_run_when_the_store_refuses_one(
     with pytest.raises(StoreRefused):
         await make_maintenance().delete_pending()
 
-    assert [list(cutoffs) for cutoffs in store.deleted] == [[(served, waiting.user_hash)]]
+    assert [list(cutoffs) for cutoffs in store.deleted] == [[(served, waiting.id_hash)]]
     assert list_pending(control) == {waiting.id}
     await make_maintenance().delete_pending()
     assert list_pending(control) == set()

@@ -21,7 +21,7 @@ def reply(action, asked=None):
 async def test_an_accepted_question_deletes(mode, call, api):
     outcome = await call("forget", {"user_id": "user_42"}, mode=mode, elicitation=reply("accept"))
     assert not outcome.is_error
-    assert outcome.data == {"ok": True, "queued": True}
+    assert (outcome.data["ok"], outcome.data["queued"]) == (True, True)
     assert api.sent("/v1/forget") == [{"user_id": "user_42"}]
 
 
@@ -30,7 +30,7 @@ async def test_an_accepted_question_deletes(mode, call, api):
 async def test_a_declined_question_sends_nothing(mode, action, call, api):
     outcome = await call("forget", {"user_id": "user_42"}, mode=mode, elicitation=reply(action))
     assert not outcome.is_error
-    assert outcome.data == {"ok": False, "queued": False}
+    assert (outcome.data["ok"], outcome.data["queued"]) == (False, False)
     assert api.sent("/v1/forget") == []
 
 
@@ -103,9 +103,65 @@ async def test_a_client_that_fails_to_ask_deletes_nothing(call, api, caplog):
 
 
 @MODES
-async def test_a_client_that_can_not_ask_is_not_blocked(mode, call, api):
-    outcome = await call("forget", {"user_id": "u"}, mode=mode)
-    assert outcome.data == {"ok": True, "queued": True}
+async def test_a_client_that_can_not_ask_has_to_confirm(mode, call, api, event_row):
+    api.events = [event_row(user_id="u")] * 3
+    first = await call("forget", {"user_id": "u"}, mode=mode)
+    assert first.data == {"ok": False, "queued": False, "found": 3}
+    assert first.text == (
+        'Nothing was sent. Ask your user: Delete every event of user "u"? This can\'t be undone. '
+        "Found: 3 events. If yes, repeat with confirm: true."
+    )
+    assert api.sent("/v1/forget") == []
+
+    second = await call("forget", {"user_id": "u", "confirm": True}, mode=mode)
+    assert second.data == {"ok": True, "queued": True, "found": 3}
+    assert api.sent("/v1/forget") == [{"user_id": "u"}]
+
+
+@MODES
+async def test_confirm_does_not_replace_the_question_where_the_client_can_ask(mode, call, api):
+    arguments = {"user_id": "u", "confirm": True}
+    outcome = await call("forget", arguments, mode=mode, elicitation=reply("decline"))
+    assert outcome.text.startswith("Declined: nothing was sent")
+    assert api.sent("/v1/forget") == []
+
+
+@pytest.mark.parametrize("elicitation", [None, reply("accept")], ids=["confirm", "asked"])
+async def test_an_unknown_user_is_named_as_such(call, elicitation):
+    arguments = (
+        {"user_id": "typo-user"} if elicitation else {"user_id": "typo-user", "confirm": True}
+    )
+    outcome = await call("forget", arguments, mode="legacy", elicitation=elicitation)
+    assert outcome.data == {"ok": True, "queued": True, "found": 0}
+    assert outcome.text == 'Queued, but no event of user "typo-user" was found. Check the id.'
+
+
+async def test_a_visitor_is_deleted_by_anonymous_id(call, api, event_row):
+    api.events = [event_row(anonymous_id="v"), event_row(anonymous_id="w")]
+    asked = []
+    arguments = {"anonymous_id": "v"}
+    outcome = await call("forget", arguments, mode="legacy", elicitation=reply("accept", asked))
+    assert asked == ['Delete every event of visitor "v"? This can\'t be undone. Found: 1 event.']
+    assert outcome.text == 'Queued: every event of visitor "v" is being deleted.'
+    assert api.sent("/v1/forget") == [{"anonymous_id": "v"}]
+
+
+async def test_linked_visitors_are_named_in_the_question(call, api, answer):
+    asked = []
+    api.rules["/v1/forget"] = lambda _: answer(
+        {"ok": True, "queued": True, "applied": {"linked": True}}
+    )
+    arguments = {"user_id": "u", "linked": True}
+    outcome = await call("forget", arguments, elicitation=reply("accept", asked))
+    assert "and of the visitors tied to this user and to no other?" in asked[0]
+    assert not outcome.is_error
+    assert api.sent("/v1/forget") == [arguments]
+
+
+async def test_linked_fails_when_the_api_does_not_know_it(call):
+    outcome = await call("forget", {"user_id": "u", "linked": True, "confirm": True})
+    assert outcome.is_error
+    assert "does not know 'linked': events of the visitors stay" in outcome.text
 
 
 @MODES

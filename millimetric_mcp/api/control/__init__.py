@@ -11,13 +11,14 @@ from millimetric_mcp.api.control.database import (
 )
 from millimetric_mcp.api.control.datadir import Secrets
 from millimetric_mcp.api.control.deletions import Deletion, DeletionLog
-from millimetric_mcp.api.control.schema import TEST_SUFFIX
+from millimetric_mcp.api.control.schema import TEST_SUFFIX, DeletionKind
 
 __all__ = [
     "FIRST_PROJECT",
     "TEST_SUFFIX",
     "Control",
     "Deletion",
+    "DeletionKind",
     "DeletionLog",
     "KeyCache",
     "KeySummary",

@@ -195,6 +195,12 @@ class Control:
             if (days := own_days or default_days)
         )
 
+    def name_projects(self) -> dict[int, str]:
+        """Return each project's name, by its id."""
+        with self._database.reading() as connection:
+            rows = connection.execute(select(projects.c.id, projects.c.name)).all()
+        return dict(map(tuple, rows))
+
     def close(self) -> None:
         """Close every connection."""
         self._database.close()

@@ -1,38 +1,40 @@
-"""The log of deletions: which users' events must be deleted, and receipts of those that are.
+"""The log of deletions: whose events must be deleted, and receipts of those that are.
 
-A user's id is never stored, only a salted hash of it, which the store compares with.
+An id is never stored, only a salted hash of it, which the store compares with.
 """
 
 import hmac
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import Any
 
-from sqlalchemy import RowMapping, insert, or_, select, update
+from sqlalchemy import insert, or_, select, update
 
 from millimetric_mcp.api.control.engine import Database
-from millimetric_mcp.api.control.schema import deletions
+from millimetric_mcp.api.control.schema import DeletionKind, deletions
 
 _SALT_BYTES = 16
-_COLUMNS = ("id", "project_id", "user_hash", "cutoff", "requested_at", "completed_at")
+_COLUMNS = ("id", "project_id", "kind", "user_hash", "cutoff", "requested_at", "completed_at")
 
 
 @dataclass(frozen=True, slots=True)
 class Deletion:
-    """One deletion: every event of the user that was acknowledged before ``cutoff``.
+    """One deletion: every event of a user or visitor that was acknowledged before ``cutoff``.
 
-    ``user_hash`` is sha256(salt || user_id in UTF-8), 32 bytes. The salt belongs to the
-    deployment; it is derived from the pepper and not stored. Times are UTC, exact to the
-    microsecond. ``completed_at`` is None until the events are deleted.
+    ``id_hash`` is sha256(salt || id in UTF-8), 32 bytes; the id is an ``anonymous_id`` if
+    ``kind`` is VISITOR, else a ``user_id``. The salt belongs to the deployment; it is derived
+    from the pepper and not stored. Times are UTC, exact to the microsecond. ``completed_at`` is
+    None until the events are deleted.
     """
 
     id: str
     project_id: int
+    kind: DeletionKind
     salt: bytes = field(repr=False)
-    user_hash: bytes
+    id_hash: bytes
     cutoff: datetime
     requested_at: datetime
     completed_at: datetime | None = None
@@ -52,19 +54,56 @@ class DeletionLog:
         self._salt = hmac.digest(pepper, b"erasures", "sha256")[:_SALT_BYTES]
 
     def add(
-        self, *, store: str, project_id: int, user_id: str, cutoff: datetime, requested_at: datetime
+        self,
+        *,
+        store: str,
+        project_id: int,
+        kind: DeletionKind,
+        id_to_delete: str,
+        cutoff: datetime,
+        requested_at: datetime,
     ) -> Deletion:
         """Log a deletion for the event store of that id; it survives a crash from then on."""
         values: dict[str, Any] = {
             "id": secrets.token_hex(16),
             "project_id": project_id,
-            "user_hash": sha256(self._salt + user_id.encode()).digest(),
+            "kind": kind,
+            "user_hash": sha256(self._salt + id_to_delete.encode()).digest(),
             "cutoff": cutoff,
             "requested_at": requested_at,
         }
         with self._database.writing() as connection:
             connection.execute(insert(deletions).values(store=store, **values))
-        return Deletion(salt=self._salt, **values)
+        return self._read_row(values)
+
+    def replace_linked(self, deletion: Deletion, visitor_hashes: Iterable[bytes]) -> None:
+        """Replace a LINKED deletion by one of the user and one of each visitor.
+
+        Once the user's events are deleted, the visitors could not be found again.
+        """
+        with self._database.writing() as connection:
+            row = (
+                connection.execute(
+                    update(deletions)
+                    .where(deletions.c.id == deletion.id, deletions.c.kind == DeletionKind.LINKED)
+                    .values(kind=DeletionKind.USER)
+                    .returning(deletions)
+                )
+                .mappings()
+                .first()
+            )
+            visitors = [
+                {
+                    **(row or {}),
+                    "id": secrets.token_hex(16),
+                    "kind": DeletionKind.VISITOR,
+                    "user_hash": visitor_hash,
+                    "claimed_until": None,
+                }
+                for visitor_hash in visitor_hashes
+            ]
+            if row and visitors:
+                connection.execute(insert(deletions), visitors)
 
     def list_pending(self) -> tuple[Deletion, ...]:
         """Return the deletions that are not completed, oldest first, claimed ones included."""
@@ -125,5 +164,6 @@ class DeletionLog:
                 .values(values)
             )
 
-    def _read_row(self, row: RowMapping) -> Deletion:
-        return Deletion(salt=self._salt, **{name: row[name] for name in _COLUMNS})
+    def _read_row(self, row: Mapping[Any, Any]) -> Deletion:
+        values: dict[str, Any] = {name: row.get(name) for name in _COLUMNS}
+        return Deletion(salt=self._salt, id_hash=values.pop("user_hash"), **values)

@@ -4,9 +4,11 @@ import secrets
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import Any
 
 import sqlalchemy as sa
 
+from millimetric_mcp.contract.attribution import FbclidMeaning
 from millimetric_mcp.contract.keys import KeyEnv, KeyKind
 from millimetric_mcp.contract.validation import EPOCH
 from millimetric_mcp.errors import SettingsError
@@ -35,6 +37,14 @@ def _text_of(values: type[StrEnum]) -> sa.Enum:
     )
 
 
+class DeletionKind(StrEnum):
+    """What is deleted: a user's events, a visitor's, or both of a user and its own visitors."""
+
+    USER = "user"
+    VISITOR = "visitor"
+    LINKED = "linked"
+
+
 _metadata = sa.MetaData()
 
 _schema_version = sa.Table(
@@ -57,6 +67,7 @@ projects = sa.Table(
     sa.Column("name", sa.String(64), nullable=False, unique=True),
     sa.Column("retention_days", sa.Integer),
     sa.Column("created_at", Time, nullable=False),
+    sa.Column("fbclid", _text_of(FbclidMeaning)),
 )
 
 keys = sa.Table(
@@ -70,6 +81,9 @@ keys = sa.Table(
     sa.Column("secret_hash", sa.LargeBinary(32), nullable=False),
     sa.Column("created_at", Time, nullable=False),
     sa.Column("revoked_at", Time),
+    sa.Column("label", sa.String(64)),
+    sa.Column("expires_at", Time),
+    sa.Column("last_used_on", Time),
 )
 
 deletions = sa.Table(
@@ -83,6 +97,9 @@ deletions = sa.Table(
     sa.Column("claimed_until", Time),
     sa.Column("completed_at", Time),
     sa.Column("store", sa.String(36)),
+    sa.Column(
+        "kind", _text_of(DeletionKind), nullable=False, server_default=DeletionKind.USER.value
+    ),
 )
 _is_pending = deletions.c.completed_at.is_(None)
 sa.Index(
@@ -93,11 +110,19 @@ sa.Index(
 )
 
 
+def _add_columns(connection: sa.Connection, *columns: sa.Column[Any]) -> None:
+    """Add the columns that their tables lack; a database that is new has all of them."""
+    for column in columns:
+        table = column.table.name
+        present = {found["name"] for found in sa.inspect(connection).get_columns(table)}
+        if column.name not in present:
+            declared = sa.schema.CreateColumn(column).compile(dialect=connection.dialect)
+            connection.execute(sa.text(f"ALTER TABLE {table} ADD COLUMN {declared}"))
+
+
 def _add_store_to_deletions(connection: sa.Connection) -> None:
     # A deletion of a database without the column belongs to any store.
-    columns = {column["name"] for column in sa.inspect(connection).get_columns(deletions.name)}
-    if deletions.c.store.name not in columns:
-        connection.execute(sa.text(f"ALTER TABLE {deletions.name} ADD COLUMN store VARCHAR(36)"))
+    _add_columns(connection, deletions.c.store)
 
 
 TEST_SUFFIX = " [test]"
@@ -107,7 +132,8 @@ TEST_SUFFIX = " [test]"
 def _separate_test_keys(connection: sa.Connection) -> None:
     # Test keys of a database without this step read and wrote the live project's events.
     shared = sa.select(keys.c.project_id).where(keys.c.env == KeyEnv.TEST).distinct()
-    for row in connection.execute(sa.select(projects).where(projects.c.id.in_(shared))).all():
+    columns = (projects.c.id, projects.c.name, projects.c.created_at, projects.c.retention_days)
+    for row in connection.execute(sa.select(*columns).where(projects.c.id.in_(shared))).all():
         test_id = new_project_id()
         values = {"name": row.name + TEST_SUFFIX, "created_at": row.created_at}
         connection.execute(
@@ -120,6 +146,16 @@ def _separate_test_keys(connection: sa.Connection) -> None:
         )
 
 
+def _add_settings_of_projects_and_keys(connection: sa.Connection) -> None:
+    _add_columns(connection, projects.c.fbclid)
+    _add_columns(connection, keys.c.label, keys.c.expires_at, keys.c.last_used_on)
+
+
+def _add_kind_to_deletions(connection: sa.Connection) -> None:
+    # Every deletion of a database without the column is a user's.
+    _add_columns(connection, deletions.c.kind)
+
+
 def new_project_id() -> int:
     """Return a random id: a project of another deployment has another one."""
     return 1 + secrets.randbelow(2**53 - 1)  # exact as a double too
@@ -129,6 +165,8 @@ _MIGRATIONS: tuple[Callable[[sa.Connection], None], ...] = (
     _metadata.create_all,
     _add_store_to_deletions,
     _separate_test_keys,
+    _add_settings_of_projects_and_keys,
+    _add_kind_to_deletions,
 )
 
 

@@ -12,7 +12,7 @@ from zlib import crc32
 
 from millimetric_mcp.api.store.clients import ClientPool
 from millimetric_mcp.api.store.commit import GroupCommitter
-from millimetric_mcp.api.store.deletions import delete_users, expire
+from millimetric_mcp.api.store.deletions import Cutoffs, delete_people, expire, find_own_visitors
 from millimetric_mcp.api.store.dsn import StoreTarget
 from millimetric_mcp.api.store.inserts import insert_events
 from millimetric_mcp.api.store.migrations import migrate
@@ -85,11 +85,19 @@ class EventStore:
     async def ping(self) -> None:
         await _run(self._readers, self.pool.query, "SELECT 1")
 
-    async def delete_users(
-        self, *, salt: bytes, cutoffs: Mapping[tuple[int, bytes], datetime]
-    ) -> None:
-        work = partial(delete_users, salt=salt, cutoffs=cutoffs, closing=self._closing)
-        await _run(self._maintenance, work, self.pool)
+    async def delete_people(
+        self, *, salt: bytes, users: Cutoffs, visitors: Cutoffs
+    ) -> Mapping[int, int]:
+        work = partial(
+            delete_people, salt=salt, users=users, visitors=visitors, closing=self._closing
+        )
+        return await _run(self._maintenance, work, self.pool)
+
+    async def find_own_visitors(
+        self, project_id: int, *, salt: bytes, user_hash: bytes, cutoff: datetime
+    ) -> Sequence[bytes]:
+        work = partial(find_own_visitors, salt=salt, user_hash=user_hash, cutoff=cutoff)
+        return await _run(self._maintenance, work, self.pool, project_id)
 
     async def expire(self, project_id: int, *, first_day: date) -> int:
         return await _run(self._maintenance, expire, self.pool, project_id, first_day=first_day)

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from typing import Any, Protocol
 
+from millimetric_mcp.api.store.deletions import Cutoffs
 from millimetric_mcp.contract.columns import StoredEvent
 from millimetric_mcp.contract.reads import WindowParams
 
@@ -47,13 +48,18 @@ class Store(Protocol):
     async def ping(self) -> None:
         """Return when the store answers."""
 
-    async def delete_users(
-        self, *, salt: bytes, cutoffs: Mapping[tuple[int, bytes], datetime]
-    ) -> None:
-        """Delete users' events that arrived before each user's cutoff; return when it is done.
+    async def delete_people(
+        self, *, salt: bytes, users: Cutoffs, visitors: Cutoffs
+    ) -> Mapping[int, int]:
+        """Delete events that arrived before each one's cutoff; return when it is done.
 
-        ``cutoffs`` has each user's project id and sha256(salt || user_id).
+        Returns how many there were, by project id.
         """
+
+    async def find_own_visitors(
+        self, project_id: int, *, salt: bytes, user_hash: bytes, cutoff: datetime
+    ) -> Sequence[bytes]:
+        """Return the hashes of visitors that were tied to this user, and to no other."""
 
     async def expire(self, project_id: int, *, first_day: date) -> int:
         """Delete events from days before ``first_day``; return how many there were."""

@@ -209,7 +209,14 @@ def compose_for(name: str, target: StoreTarget) -> str:
         local=target.local_table,
         on_cluster=f"ON CLUSTER '{cluster}'" if cluster else "",
         all_parts=f"clusterAllReplicas('{cluster}', system.parts)" if cluster else "system.parts",
+        people="$people",
     )
+
+
+def compose_people(name: str, column: str, target: StoreTarget) -> str:
+    """Return a maintenance statement about the ids of ``column``: users or visitors."""
+    people = _read("people").substitute(column=column).replace("\n", "\n    ")
+    return Template(compose_for(name, target)).substitute(people=people)
 
 
 @cache

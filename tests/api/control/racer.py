@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from inspect import isgeneratorfunction
 from pathlib import Path
 
-from millimetric_mcp.api.control import Control, datadir, open_control
+from millimetric_mcp.api.control import Control, DeletionKind, datadir, open_control
 from millimetric_mcp.contract.keys import KeyEnv, KeyKind
 from millimetric_mcp.errors import SettingsError
 
@@ -79,7 +79,12 @@ def claim_a_deletion_and_die(dsn: str, lease_s: str) -> None:
 def _log_deletion(control: Control, project_id: str) -> str:
     now = datetime.now(UTC)
     deletion = control.deletions.add(
-        store=STORE, project_id=int(project_id), user_id="user_42", cutoff=now, requested_at=now
+        store=STORE,
+        project_id=int(project_id),
+        kind=DeletionKind.USER,
+        id_to_delete="user_42",
+        cutoff=now,
+        requested_at=now,
     )
     return deletion.id
 

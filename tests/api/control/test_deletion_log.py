@@ -6,7 +6,7 @@ from hashlib import sha256
 import pytest
 from sqlalchemy import Row, create_engine, text
 
-from millimetric_mcp.api.control import Control, Deletion, open_control
+from millimetric_mcp.api.control import Control, Deletion, DeletionKind, open_control
 from millimetric_mcp.contract.keys import KeyEnv, KeyKind
 from millimetric_mcp.errors import StoreUnavailable
 
@@ -27,11 +27,17 @@ def log(
     *,
     user: str = USER,
     later_s: float = 0,
+    kind: DeletionKind = DeletionKind.USER,
     store: str = STORE,
 ) -> Deletion:
     asked = NOW + timedelta(seconds=later_s)
     return control.deletions.add(
-        store=store, project_id=project_id, user_id=user, cutoff=asked, requested_at=asked
+        store=store,
+        project_id=project_id,
+        kind=kind,
+        id_to_delete=user,
+        cutoff=asked,
+        requested_at=asked,
     )
 
 
@@ -55,7 +61,7 @@ def test_a_logged_deletion_is_pending_with_times_exact_to_the_microsecond(contro
 
 def test_a_deletion_holds_a_salted_hash_and_not_the_id(control, control_dsn, project_id):
     first = log(control, project_id)
-    assert first.user_hash == sha256(first.salt + USER.encode()).digest()
+    assert first.id_hash == sha256(first.salt + USER.encode()).digest()
     rows = read_rows(control_dsn, "*")
     assert len(rows) == 1
     assert USER not in repr(rows)
@@ -77,7 +83,7 @@ def test_a_completed_deletion_keeps_its_first_time(control, control_dsn, project
     control.deletions.complete([deletion.id], now=NOW + timedelta(seconds=9))
     assert control.deletions.list_pending() == ()
     [(user_hash, completed_at_us)] = read_rows(control_dsn, "user_hash, completed_at")
-    assert user_hash == deletion.user_hash
+    assert user_hash == deletion.id_hash
     assert completed_at_us == to_us(NOW + timedelta(seconds=3))
 
 
@@ -127,6 +133,21 @@ def test_a_completed_deletion_is_not_claimed(control, project_id):
     assert control.deletions.claim(store=STORE, now=NOW, lease_s=10) == ()
 
 
+def test_a_linked_deletion_is_replaced_by_the_users_and_the_visitors(control, project_id):
+    linked = log(control, project_id, kind=DeletionKind.LINKED)
+    control.deletions.claim(store=STORE, now=NOW, lease_s=10)
+
+    control.deletions.replace_linked(linked, [b"1" * 32])
+    control.deletions.replace_linked(linked, [b"2" * 32])  # another process, after its lease
+
+    control.deletions.release([linked.id])
+    claimed = control.deletions.claim(store=STORE, now=NOW, lease_s=10)
+    assert {(one.kind, one.id_hash, one.cutoff) for one in claimed} == {
+        (DeletionKind.USER, linked.id_hash, NOW),
+        (DeletionKind.VISITOR, b"1" * 32, NOW),
+    }
+
+
 def test_each_deletion_is_claimed_by_one_process(race, control, control_dsn, project_id):
     logged = {log(control, project_id, user=f"user_{number}").id for number in range(40)}
     outputs = race("claim_deletions", control_dsn, processes=2)
@@ -141,7 +162,7 @@ def test_a_logged_deletion_is_pending_after_kill_9(start, control, control_dsn, 
     assert racer.returncode == -signal.SIGKILL
     (pending,) = control.deletions.list_pending()
     assert pending.id == output.split()[-1]
-    assert pending.user_hash == sha256(pending.salt + b"user_42").digest()
+    assert pending.id_hash == sha256(pending.salt + b"user_42").digest()
 
 
 def test_a_deletion_is_claimed_by_another_process_when_its_process_died(

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 import pytest
 from sqlalchemy import create_engine, text
 
-from millimetric_mcp.api.control import open_control
+from millimetric_mcp.api.control import DeletionKind, open_control
 from millimetric_mcp.contract.keys import KeyEnv, KeyKind
 from millimetric_mcp.errors import SettingsError, StoreUnavailable
 
@@ -43,13 +43,20 @@ def test_a_database_of_a_newer_version_is_refused(control, control_dsn):
 
 def test_deletions_of_an_older_database_are_claimed_by_any_store(control, control_dsn):
     new = control.create_key(kind=KeyKind.SK, env=KeyEnv.LIVE, project="shop")
-    asked = {"project_id": new.record.project_id, "cutoff": NOW, "requested_at": NOW}
-    older = control.deletions.add(store="a", user_id="u", **asked)
+    asked = {
+        "project_id": new.record.project_id,
+        "kind": DeletionKind.USER,
+        "id_to_delete": "u",
+        "cutoff": NOW,
+        "requested_at": NOW,
+    }
+    older = control.deletions.add(store="a", **asked)
     run_sql(control_dsn, "ALTER TABLE millimetric_forgets DROP COLUMN store")
+    run_sql(control_dsn, "ALTER TABLE millimetric_forgets DROP COLUMN kind")
     run_sql(control_dsn, "DELETE FROM millimetric_schema WHERE version >= 2")
 
     upgraded = open_control(control_dsn, pepper=PEPPER)
-    upgraded.deletions.add(store="a", user_id="u", **asked)
+    upgraded.deletions.add(store="a", **asked)
 
     assert upgraded.deletions.claim(store="b", now=NOW, lease_s=60) == (older,)
     upgraded.close()

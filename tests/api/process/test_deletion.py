@@ -37,6 +37,31 @@ def test_a_deleted_id_is_in_no_file_under_the_data_directory(start_api):
     assert (source["events"], source["uniques"]) == (101, 1)
 
 
+def test_linked_visitors_are_in_no_file_though_the_api_is_killed(start_api):
+    api = start_api()
+    events = [
+        {"event": "x", "anonymous_id": "v_like_no_other_1", "user_id": "gone"},
+        {"event": "x", "anonymous_id": "v_like_no_other_1"},
+        {"event": "x", "anonymous_id": "v_like_no_other_2", "properties": {"n": "like_no_other"}},
+        {"event": "x", "anonymous_id": "shared", "user_id": "gone"},
+        {"event": "x", "anonymous_id": "shared", "user_id": "other"},
+        {"event": "x", "anonymous_id": "shared"},
+    ]
+    api.post("/v1/batch", {"events": events * 20})
+    api.post("/v1/identify", {"anonymous_id": "v_like_no_other_2", "user_id": "gone"})
+    asked = api.post("/v1/forget", {"user_id": "gone", "linked": True})
+    api.kill()
+    assert asked.json() == {"ok": True, "queued": True, "applied": {"linked": True}}
+
+    again = start_api()
+    again.keys = api.keys
+    wait_for_no_marker(again, timeout_s=60)
+
+    assert len(again.rows("/v1/query", anonymous_id="shared", limit=1000)) == 40
+    assert [row["value"] for row in again.rows("/v1/stats")] == [40]
+    again.wait_until(lambda: "forget removed" in again.stderr())
+
+
 def wait_for_no_marker(api: Any, *, timeout_s: float) -> None:
     deadline_s = time.monotonic() + timeout_s
     while found := api.find_files(MARKER):

@@ -18,7 +18,7 @@ from millimetric_mcp.api.store.migrations import (
     render_migration,
     render_preparation,
 )
-from millimetric_mcp.api.store.statements import compose_for
+from millimetric_mcp.api.store.statements import compose_for, compose_people
 
 SNAPSHOTS = Path(__file__).parents[2] / "snapshots" / "store"
 UPDATE = "MILLIMETRIC_UPDATE_SNAPSHOTS"
@@ -30,7 +30,7 @@ TARGETS = {
 }
 MAINTENANCE = [
     "count_expired",
-    "delete_users",
+    "own_visitors",
     "now",
     "outdated_parts",
     "delete_expired",
@@ -52,7 +52,11 @@ def list_schema(name):
 
 def list_maintenance():
     target = TARGETS["cluster"]
-    composed = (compose_for(name, target).strip() for name in MAINTENANCE)
+    composed = [compose_for(name, target).strip() for name in MAINTENANCE]
+    composed += [
+        compose_people(name, column, target)
+        for name, column in (("count_people", "user_id"), ("delete_people", "anonymous_id"))
+    ]
     return [*composed, *render_durability(target)]
 
 

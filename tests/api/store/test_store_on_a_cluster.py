@@ -38,6 +38,17 @@ class TestOneShard:
         await wait_until(lambda: ask(count) == [(20,)])
         assert await api.rows("/v1/query", {"user_id": "user_1"}) == []
 
+    async def test_a_users_own_visitors_are_gone_from_the_shards(self, api, ask, wait_until):
+        ties = [("own", "ann"), ("shared", "ann"), ("shared", "bob")]
+        events = [VISIT | {"anonymous_id": visitor, "user_id": user} for visitor, user in ties]
+        events += [VISIT | {"anonymous_id": visitor} for visitor in ("own", "shared")]
+        await api.post("/v1/batch", {"events": events})
+
+        await api.post("/v1/forget", {"user_id": "ann", "linked": True})
+
+        left = "SELECT anonymous_id, user_id FROM events_local ORDER BY ALL"
+        await wait_until(lambda: ask(left) == [("shared", ""), ("shared", "bob")])
+
     async def test_expired_days_are_removed_from_the_shards(self, api, ask):
         await api.post("/v1/track", VISIT | {"timestamp": "2026-05-01T10:00:00Z"})
         await api.post("/v1/track", VISIT)

@@ -118,8 +118,9 @@ async def test_a_thousand_users_are_deleted_by_one_statement(api, ask):
 
     hashes = [sha256(b"salt" + user.encode()).digest() for user in users[1:]]
     cutoffs = {(project_id, user_hash): cutoff for user_hash in hashes}
-    await api.store.delete_users(salt=b"salt", cutoffs=cutoffs)
+    removed = await api.store.delete_people(salt=b"salt", users=cutoffs, visitors={})
 
+    assert removed == {project_id: 1000}
     assert ask("SELECT user_id FROM events") == [(users[0],)]
 
 

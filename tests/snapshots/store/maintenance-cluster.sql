@@ -3,21 +3,23 @@ SELECT count()
 FROM events
 WHERE project_id = {project_id:UInt64} AND toDate(timestamp) < {first_day:Date};
 
--- Deletes users' events that arrived before each user's cutoff. The engine keeps the statement on
--- disk, so it has salted hashes and no ids; delete_mutation_record.sql removes these too.
--- A user is a project and a hash. Users of all projects are deleted at once, since each wait for
--- files to be deleted takes seconds.
-ALTER TABLE millimetric.events_local ON CLUSTER 'analytics'
-DELETE WHERE project_id IN {project_ids:Array(UInt64)}
+-- The visitors that were tied to a user and to no other, as salted hashes. An event with both ids
+-- ties them.
+SELECT hex(SHA256(concat(unhex({salt:String}), anonymous_id)))
+FROM events
+WHERE project_id = {project_id:UInt64}
     AND user_id != ''
-    AND received_at <= fromUnixTimestamp64Micro(
-        transform(
-            concat(toString(project_id), ' ', hex(SHA256(concat(unhex({salt:String}), user_id)))),
-            {users:Array(String)}, {cutoffs_us:Array(Int64)}, toInt64(-1)
-        ),
-        'UTC'
+    AND anonymous_id GLOBAL IN
+    (
+        SELECT anonymous_id
+        FROM events
+        WHERE project_id = {project_id:UInt64}
+            AND user_id != ''
+            AND hex(SHA256(concat(unhex({salt:String}), user_id))) = {user_hash:String}
+            AND received_at <= fromUnixTimestamp64Micro({cutoff_us:Int64}, 'UTC')
     )
-SETTINGS mutations_sync = 2, distributed_ddl_task_timeout = 600;
+GROUP BY anonymous_id
+HAVING uniqExact(user_id) = 1;
 
 -- The store's own clock, microseconds since 1970.
 SELECT toUnixTimestamp64Micro(now64(6, 'UTC'));
@@ -34,6 +36,35 @@ SETTINGS mutations_sync = 2, distributed_ddl_task_timeout = 600;
 
 -- How many shards the cluster has.
 SELECT uniqExact(shard_num) FROM system.clusters WHERE cluster = {cluster:String};
+
+-- How many events delete_people.sql deletes in each project.
+SELECT project_id, count()
+FROM events
+WHERE project_id IN {project_ids:Array(UInt64)}
+    AND user_id != ''
+    AND received_at <= fromUnixTimestamp64Micro(
+        transform(
+            concat(toString(project_id), ' ', hex(SHA256(concat(unhex({salt:String}), user_id)))),
+            {ids:Array(String)}, {cutoffs_us:Array(Int64)}, toInt64(-1)
+        ),
+        'UTC'
+    )
+GROUP BY project_id;
+
+-- Deletes events of users or visitors that arrived before each one's cutoff. The engine keeps the
+-- statement on disk, so it has salted hashes and no ids; delete_mutation_record.sql removes these
+-- too. All projects' ids are deleted at once, since each wait for files to be deleted takes seconds.
+ALTER TABLE millimetric.events_local ON CLUSTER 'analytics'
+DELETE WHERE project_id IN {project_ids:Array(UInt64)}
+    AND anonymous_id != ''
+    AND received_at <= fromUnixTimestamp64Micro(
+        transform(
+            concat(toString(project_id), ' ', hex(SHA256(concat(unhex({salt:String}), anonymous_id)))),
+            {ids:Array(String)}, {cutoffs_us:Array(Int64)}, toInt64(-1)
+        ),
+        'UTC'
+    )
+SETTINGS mutations_sync = 2, distributed_ddl_task_timeout = 600;
 
 -- Whether each write is flushed to disk before it is acknowledged, for a table that has the other
 -- setting.

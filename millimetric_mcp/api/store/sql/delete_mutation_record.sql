@@ -2,4 +2,4 @@
 -- could be checked. Only on one server: a replica that lags behind would never do the deletion.
 KILL MUTATION
 WHERE database = '$database' AND table = '$local' AND is_done
-    AND position(command, {user_hash:String}) > 0
+    AND position(command, {id_hash:String}) > 0
