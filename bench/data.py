@@ -15,10 +15,10 @@ from typing import Any
 from urllib.parse import urlencode
 
 from bench.http_load import encode_request
+from millimetric_mcp.api.control.datadir import STORE_DIR
 from millimetric_mcp.api.store import ClientPool, embedded_target, migrate
 from millimetric_mcp.api.store.commit import MAX_GROUP_EVENTS
 from millimetric_mcp.api.store.inserts import insert_events
-from millimetric_mcp.cli.api import STORE_DIR
 from millimetric_mcp.contract.columns import StoredEvent
 from millimetric_mcp.contract.endpoints import BATCH, TRACK, Endpoint
 from millimetric_mcp.contract.events import MAX_BATCH_EVENTS

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from bench.data import DAYS, END, SEED, WINDOW
+from millimetric_mcp.api.control.datadir import STORE_DIR
 from millimetric_mcp.api.store import ClientPool, embedded_target
 from millimetric_mcp.api.store.reads import read_rows
 from millimetric_mcp.api.store.statements import compose, to_ms
-from millimetric_mcp.cli.api import STORE_DIR
 from millimetric_mcp.contract.reads import (
     Interval,
     Metric,

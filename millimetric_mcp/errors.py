@@ -8,6 +8,7 @@ MillimetricError
 │   │   └── StoreRefused       nothing was stored: it refused this statement
 │   ├── StoreUncertain         the write may have been stored
 │   └── DataDirectoryInUse     another process uses the data directory
+├── BackupUnusable            a backup is incomplete, damaged or newer, or its place is taken
 ├── DemoFailed                 the demo can't go on
 ├── LocalApiFailed             the shared API of this machine did not start or end
 ├── ToolRefusal                a tool call is refused before a request is sent
@@ -29,6 +30,7 @@ from millimetric_mcp.contract.validation import FieldError, error_details
 
 __all__ = [
     "ApiError",
+    "BackupUnusable",
     "CallError",
     "DataDirectoryInUse",
     "DemoFailed",
@@ -121,6 +123,10 @@ class StoreUncertain(StoreError):
 
 class DataDirectoryInUse(StoreError):
     """Another process uses the data directory."""
+
+
+class BackupUnusable(MillimetricError):
+    """A backup can't be written or restored as asked; nothing was changed."""
 
 
 class DemoFailed(MillimetricError):

@@ -301,7 +301,7 @@ class ControlSettings(Settings):
 
 
 class StoreSettings(ControlSettings):
-    """Where events are kept: shared by ``api`` and ``migrate``."""
+    """Where events are kept."""
 
     store: SecretStr | None = _setting("MILLIMETRIC_STORE", "--store", "clickhouse://…",
         "DSN of the event store. Default: an embedded database in the data directory.")
@@ -328,15 +328,20 @@ class ClassifierSettings(Settings):
         "social, because Facebook adds fbclid to unpaid links too.", default=FbclidMeaning.PAID)
 
 
-class ApiSettings(StoreSettings, AnswerSettings, ClassifierSettings):
+class DeploymentSettings(StoreSettings):
+    """Everything that a backup holds: shared by ``api``, ``backup``, ``restore`` and ``check``."""
+
+    ip_salt: LongSecret = _setting("MILLIMETRIC_IP_SALT", None, _SECRET,
+        "Salt of the hashes of IP addresses. Default: created once, in the data directory.")
+
+
+class ApiSettings(DeploymentSettings, AnswerSettings, ClassifierSettings):
     """Settings of ``millimetric-mcp api``: the embedded HTTP API."""
 
     bind: str = _setting("MILLIMETRIC_API_BIND", "--host", "an address",
         "Address that the API listens on.", default="127.0.0.1")
     port: Port = _setting("MILLIMETRIC_API_PORT", "--port", _PORT,
         "Port that the API listens on.", default=8787)
-    ip_salt: LongSecret = _setting("MILLIMETRIC_IP_SALT", None, _SECRET,
-        "Salt of the hashes of IP addresses. Default: created once, in the data directory.")
     rate_limits: Limits = _setting("MILLIMETRIC_RATE_LIMITS", "--rate-limits",
         "on, off, or track=PER_SECOND:BURST,batch=PER_SECOND:BURST",
         "Rate limits of each project, for each kind of key. Default: on, which is "

@@ -14,8 +14,8 @@ from bench.figures import write_number
 from bench.processes import start_worker
 from bench.report import Findings, Table
 from bench.workspace import Workspace
+from millimetric_mcp.api.control.datadir import STORE_DIR
 from millimetric_mcp.api.store import ClientPool, embedded_target
-from millimetric_mcp.cli.api import STORE_DIR
 
 TITLE = "Storage codecs"
 OURS = "as shipped: ZSTD(3) for texts, ZSTD(1) and deltas for the rest"

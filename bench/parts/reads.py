@@ -24,7 +24,7 @@ from bench.raw_reader import (
 )
 from bench.report import Bar, Chart, Check, Findings, Table
 from bench.workspace import Deployment, Workspace
-from millimetric_mcp.cli.api import STORE_DIR
+from millimetric_mcp.api.control.datadir import STORE_DIR
 
 TITLE = "Reads over 30 days, disk, memory and start"
 NAMES = {

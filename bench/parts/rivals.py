@@ -23,7 +23,7 @@ from bench.rivals.afternoon import PROJECT_ID, VARIABLE
 from bench.rivals.postgres import find_postgres, run_postgres
 from bench.rivals.stores import open_row_store
 from bench.workspace import READ_TIMEOUT_S, Scale, Workspace
-from millimetric_mcp.cli.api import STORE_DIR
+from millimetric_mcp.api.control.datadir import STORE_DIR
 from millimetric_mcp.contract.events import MAX_BATCH_EVENTS
 
 TITLE = "The same job on SQLite and PostgreSQL"

@@ -26,7 +26,9 @@ Run = Callable[[argparse.Namespace, Mapping[str, str]], int]
 EXIT_FAILURE = 1
 EXIT_USAGE = 2
 
-_API_COMMANDS = frozenset({"api", "keys", "local", "migrate", "classify", "demo"})
+_API_COMMANDS = frozenset(
+    {"api", "keys", "local", "migrate", "backup", "restore", "check", "classify", "demo"}
+)
 _UNSUPPORTED = (
     "The embedded API runs on Linux and macOS. On Windows use WSL, or the MCP server "
     "(--transport stdio) with MILLIMETRIC_HOST set to an API on another machine."

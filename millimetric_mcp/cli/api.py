@@ -8,7 +8,7 @@ import socket
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import (
     AbstractContextManager,
     ExitStack,
@@ -19,6 +19,7 @@ from contextlib import (
 from dataclasses import replace
 from pathlib import Path
 from shutil import rmtree
+from typing import Any
 
 import uvicorn
 from httpx import ASGITransport
@@ -26,7 +27,9 @@ from starlette.applications import Starlette
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.supervisors import Multiprocess
 
+from millimetric_mcp.api.administration import Administration
 from millimetric_mcp.api.app import Backends, build_app
+from millimetric_mcp.api.channel import serve_channel
 from millimetric_mcp.api.control import Control, datadir, open_control
 from millimetric_mcp.api.ingest.enrich import load_country_lookup
 from millimetric_mcp.api.ingest.pipeline import warm_up
@@ -51,7 +54,6 @@ from millimetric_mcp.settings import ApiSettings, Auth, StoreSettings, list_sett
 from millimetric_mcp.web.log import LineWriter, Log, start_log
 from millimetric_mcp.web.serve import configure, listen, serve, write_url
 
-STORE_DIR = "store"
 TEMPORARY_DIR = "tmp"
 WORKER_PAUSE_S = 1
 
@@ -92,7 +94,10 @@ def _serve_alone(
                 lines.write(_describe_start(listener, data_dir))
 
             idle_stop_s = settings.idle_stop_s
-            runner.run(serve(config, listener, on_ready=announce, idle_stop_s=idle_stop_s))
+            serving = serve(config, listener, on_ready=announce, idle_stop_s=idle_stop_s)
+            runner.run(
+                _serve_commands_too(serving, backends, data_dir) if target.embedded else serving
+            )
         return backends.store
 
 
@@ -105,10 +110,19 @@ def _running_file(
     return nullcontext(lambda _url: None)
 
 
+async def _serve_commands_too(
+    serving: Coroutine[Any, Any, None], backends: Backends, data_dir: Path
+) -> None:
+    """Serve HTTP, and until it ends this machine's ``backup`` and ``check``."""
+    administration = Administration(backends.control, backends.store)
+    async with serve_channel(data_dir, administration.answer):
+        await serving
+
+
 def resolve_store(settings: StoreSettings, data_dir: Path) -> StoreTarget:
     """Return the store of the settings, by default the embedded one in the data directory."""
     if settings.store is None:
-        target = embedded_target(data_dir / STORE_DIR)
+        target = embedded_target(data_dir / datadir.STORE_DIR)
     else:
         target = parse_store_dsn(settings.store.get_secret_value())
     if settings.cluster and target.embedded:

@@ -14,6 +14,7 @@ from millimetric_mcp.settings import (
     ApiSettings,
     ClassifierSettings,
     ControlSettings,
+    DeploymentSettings,
     ServeSettings,
     Setting,
     Settings,
@@ -74,6 +75,25 @@ Bring the event store's schema up to date. 'millimetric-mcp api' does this when
 it starts. Run it yourself if the API's database user must not create tables.
 
   millimetric-mcp migrate --store clickhouse://admin@db.example:8123/events""",
+    "backup": """\
+Copy events, projects, keys and secrets into a new folder of DIR, while the API
+runs or not. Every event acknowledged before it began is in the copy. Files that
+the last backup in DIR has too are hard links to it, so they take no space, and
+any folder can be deleted. A new DIR gets a whole copy. Keep it private.
+
+  millimetric-mcp backup /var/backups/millimetric --data-dir ./data""",
+    "restore": """\
+Restore a backup, or the newest one in DIR, into a data directory that is empty.
+Every file is compared with its checksum first, and every table's rows with
+their number after. If something is missing, it says what, and changes nothing.
+
+  millimetric-mcp restore /var/backups/millimetric --data-dir ./restored""",
+    "check": """\
+Read every file of the store, and look whether store, control database and
+secrets are sound and belong together. Says what to do about what is wrong; the
+exit code is 1 then. The API may run or not.
+
+  millimetric-mcp check --data-dir ./data""",
     "classify": """\
 Explain where the classifier says a visit came from: which rule applied, what it
 looked at, and which rules before it did not apply.
@@ -237,6 +257,21 @@ def _add_local(parser: argparse.ArgumentParser) -> None:
         _add_json(actions.add_parser(name, help=summary, description=_LOCAL_DETAILS[name]))
 
 
+def _add_backup(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("directory", metavar="DIR", help="directory of backups; made if missing")
+    parser.add_argument(
+        "--without-secrets",
+        action="store_true",
+        help="leave out the pepper and the IP salt; without them no key works after a restore",
+    )
+    _add_settings(parser, DeploymentSettings, can_json=True)
+
+
+def _add_restore(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("directory", metavar="DIR", help="a backup, or a directory of backups")
+    _add_settings(parser, DeploymentSettings, can_json=True)
+
+
 def _add_classify(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("url", metavar="URL", help="the landing URL, with utm and click ids")
     parser.add_argument("--referrer", metavar="R", help="the referrer's URL")
@@ -274,6 +309,7 @@ def _add_serve(parser: argparse.ArgumentParser) -> None:
 
 _add_api = partial(_add_settings, model=ApiSettings)
 _add_migrate = partial(_add_settings, model=StoreSettings, can_json=True)
+_add_check = partial(_add_settings, model=DeploymentSettings, can_json=True)
 
 _COMMANDS: tuple[tuple[str, str, Callable[[argparse.ArgumentParser], None]], ...] = (
     ("serve", "run the MCP server (stdio, SSE or Streamable HTTP)", _add_serve),
@@ -281,6 +317,9 @@ _COMMANDS: tuple[tuple[str, str, Callable[[argparse.ArgumentParser], None]], ...
     ("local", "show or stop the API that --local starts", _add_local),
     ("keys", "create, list and revoke API keys", _add_keys),
     ("migrate", "bring the event store's schema up to date", _add_migrate),
+    ("backup", "copy events, projects, keys and secrets, while the API runs", _add_backup),
+    ("restore", "restore a backup into an empty data directory", _add_restore),
+    ("check", "check that store, control database and secrets belong together", _add_check),
     ("classify", "explain where the classifier says a visit came from", _add_classify),
     ("demo", "see everything work on a month of made-up events", _add_demo),
 )

@@ -11,7 +11,18 @@ import pytest
 
 from millimetric_mcp import __version__
 
-COMMANDS = ("serve", "api", "local", "keys", "migrate", "classify", "demo")
+COMMANDS = (
+    "serve",
+    "api",
+    "local",
+    "keys",
+    "migrate",
+    "backup",
+    "restore",
+    "check",
+    "classify",
+    "demo",
+)
 
 
 def run(

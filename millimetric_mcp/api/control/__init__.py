@@ -4,6 +4,7 @@ from millimetric_mcp.api.control.cache import KeyCache
 from millimetric_mcp.api.control.database import (
     FIRST_PROJECT,
     Control,
+    ControlFacts,
     KeySummary,
     NewKey,
     Revocation,
@@ -17,6 +18,7 @@ __all__ = [
     "FIRST_PROJECT",
     "TEST_SUFFIX",
     "Control",
+    "ControlFacts",
     "Deletion",
     "DeletionKind",
     "DeletionLog",

@@ -7,14 +7,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, Connection, RowMapping, insert, select, update
+from sqlalchemy import URL, Connection, RowMapping, func, insert, select, update
 
 from millimetric_mcp.api.control.deletions import DeletionLog
 from millimetric_mcp.api.control.engine import Database, open_database, parse_dsn
 from millimetric_mcp.api.control.schema import (
     TEST_SUFFIX,
+    deletions,
     deployment,
     keys,
     new_project_id,
@@ -74,6 +76,24 @@ class Retention:
     project_id: int
     project: str
     days: int
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingDeletions:
+    """Deletions of one store that are not done; None is a store of an older version."""
+
+    store: str | None
+    count: int
+    oldest: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ControlFacts:
+    """What `Control.inspect` found. ``is_sound`` says whether the file's pages are in order."""
+
+    is_sound: bool
+    project_ids: frozenset[int]
+    waiting: tuple[WaitingDeletions, ...]
 
 
 class Revocation(Enum):
@@ -200,6 +220,33 @@ class Control:
         with self._database.reading() as connection:
             rows = connection.execute(select(projects.c.id, projects.c.name)).all()
         return dict(map(tuple, rows))
+
+    def copy_to(self, path: Path) -> None:
+        """Write the database, as it is at one moment, to a new SQLite file.
+
+        Raises:
+            StoreUnavailable: it is PostgreSQL, or the database failed.
+        """
+        self._database.copy_to(path)
+
+    def inspect(self) -> ControlFacts:
+        """Return what `ControlFacts` has; the whole database is read."""
+        with self._database.reading() as connection:
+            is_sqlite = connection.dialect.name == "sqlite"
+            broken = (
+                connection.exec_driver_sql("PRAGMA quick_check").scalar() if is_sqlite else "ok"
+            )
+            ids = connection.scalars(select(projects.c.id)).all()
+            waiting = connection.execute(
+                select(deletions.c.store, func.count(), func.min(deletions.c.requested_at))
+                .where(deletions.c.completed_at.is_(None))
+                .group_by(deletions.c.store)
+            ).all()
+        return ControlFacts(
+            is_sound=broken == "ok",
+            project_ids=frozenset(ids),
+            waiting=tuple(WaitingDeletions(*row) for row in waiting),
+        )
 
     def close(self) -> None:
         """Close every connection."""

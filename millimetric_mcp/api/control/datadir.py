@@ -12,12 +12,16 @@ from sqlalchemy import URL
 
 from millimetric_mcp.api.control.engine import parse_dsn
 from millimetric_mcp.errors import SettingsError
-from millimetric_mcp.settings import MIN_SECRET_LENGTH, ApiSettings, ControlSettings
+from millimetric_mcp.settings import MIN_SECRET_LENGTH, ControlSettings, DeploymentSettings
 
 _WHERE = "--data-dir / MILLIMETRIC_DATA_DIR"
-_CONTROL_FILE = "control.sqlite3"
-_PEPPER_FILE = "pepper"
-_IP_SALT_FILE = "ip-salt"
+STORE_DIR = "store"
+CONTROL_FILE = "control.sqlite3"
+PEPPER_FILE = "pepper"
+IP_SALT_FILE = "ip-salt"
+SECRET_FILES = {PEPPER_FILE: "MILLIMETRIC_PEPPER", IP_SALT_FILE: "MILLIMETRIC_IP_SALT"}
+RESTORE_DIR = ".restoring"
+"""Where ``restore`` builds a data directory before it takes its place."""
 _SECRET_BYTES = 32
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
@@ -39,10 +43,16 @@ def prepare_data_dir(settings: ControlSettings) -> Path:
     """Return the data directory; create it, for its owner only, if it is missing.
 
     Raises:
-        SettingsError: it can't be created.
+        SettingsError: it can't be created, or a restore into it was interrupted.
     """
     path = _data_dir(settings)
     make_private_directory(path)
+    if (path / RESTORE_DIR).exists():
+        sentence = (
+            f"{_WHERE}: a restore into {path} was interrupted. Delete what is in {path}, and "
+            "run 'millimetric-mcp restore' again."
+        )
+        raise SettingsError([sentence])
     return path
 
 
@@ -54,8 +64,8 @@ def find_data_dir(settings: ControlSettings) -> Path:
     """
     path = _data_dir(settings)
     files = [
-        *([_CONTROL_FILE] if settings.control is None else []),
-        *([_PEPPER_FILE] if settings.pepper is None else []),
+        *([CONTROL_FILE] if settings.control is None else []),
+        *([PEPPER_FILE] if settings.pepper is None else []),
     ]
     missing = [name for name in files if not (path / name).exists()]
     if missing:
@@ -94,7 +104,7 @@ def control_dsn(settings: ControlSettings, data_dir: Path) -> URL:
     """
     if settings.control is not None:
         return parse_dsn(settings.control.get_secret_value())
-    return URL.create("sqlite", database=str(data_dir.absolute() / _CONTROL_FILE))
+    return URL.create("sqlite", database=str(data_dir.absolute() / CONTROL_FILE))
 
 
 def resolve_secrets(settings: ControlSettings, data_dir: Path) -> Secrets:
@@ -104,9 +114,9 @@ def resolve_secrets(settings: ControlSettings, data_dir: Path) -> Secrets:
         SettingsError: a secret's file can't be used.
     """
     return Secrets(
-        pepper=_secret(settings.pepper, data_dir / _PEPPER_FILE),
-        ip_salt=_secret(settings.ip_salt, data_dir / _IP_SALT_FILE)
-        if isinstance(settings, ApiSettings)
+        pepper=_secret(settings.pepper, data_dir / PEPPER_FILE),
+        ip_salt=_secret(settings.ip_salt, data_dir / IP_SALT_FILE)
+        if isinstance(settings, DeploymentSettings)
         else None,
     )
 
@@ -152,6 +162,12 @@ def _make_secret(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def write_secrets(directory: Path, secrets: Secrets) -> None:
+    """Write the secrets to new files, as `resolve_secrets` reads them."""
+    for name, secret in ((PEPPER_FILE, secrets.pepper), (IP_SALT_FILE, secrets.ip_salt or b"")):
+        write_private_file(directory / name, secret.decode() + "\n")
 
 
 def write_private_file(path: Path, text: str) -> None:

@@ -10,8 +10,9 @@ import re
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any, cast
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, func, make_url, select, text
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
@@ -56,6 +57,24 @@ class Database:
                 connection.execute(text(f"SET LOCAL lock_timeout = '{_LOCK_WAIT_S:.0f}s'"))
                 connection.execute(select(func.pg_advisory_xact_lock(_ADVISORY_LOCK)))
             yield connection
+
+    def copy_to(self, path: Path) -> None:
+        """Write the database, as it is at one moment, to a new SQLite file.
+
+        Raises:
+            StoreUnavailable: it is PostgreSQL, or it failed.
+        """
+        if self._engine.dialect.name != "sqlite":
+            raise StoreUnavailable(
+                f"projects and keys are in PostgreSQL ({_WHERE}): copy them with pg_dump"
+            )
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+        with _own_errors(), closing(sqlite3.connect(path)) as copy:
+            connection = self._engine.raw_connection()
+            try:
+                cast("sqlite3.Connection", connection.driver_connection).backup(copy)
+            finally:
+                connection.close()
 
     def close(self) -> None:
         self._engine.dispose()

@@ -1,10 +1,11 @@
 """The event store: ClickHouse, in this process (chDB) or on a server or cluster."""
 
+from millimetric_mcp.api.store.backups import read_backup
 from millimetric_mcp.api.store.clients import ClientPool
 from millimetric_mcp.api.store.directory import hold_directories
 from millimetric_mcp.api.store.dsn import StoreTarget, embedded_target, parse_store_dsn
 from millimetric_mcp.api.store.event_store import EventStore, open_event_store
-from millimetric_mcp.api.store.migrations import migrate
+from millimetric_mcp.api.store.migrations import migrate, newest_version
 from millimetric_mcp.api.store.protocol import Store
 
 __all__ = [
@@ -15,6 +16,8 @@ __all__ = [
     "embedded_target",
     "hold_directories",
     "migrate",
+    "newest_version",
     "open_event_store",
     "parse_store_dsn",
+    "read_backup",
 ]

@@ -7,14 +7,17 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date, datetime
 from functools import partial
+from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 from zlib import crc32
 
+from millimetric_mcp.api.store.backups import write_backup
 from millimetric_mcp.api.store.clients import ClientPool
 from millimetric_mcp.api.store.commit import GroupCommitter
 from millimetric_mcp.api.store.deletions import Cutoffs, delete_people, expire, find_own_visitors
 from millimetric_mcp.api.store.dsn import StoreTarget
 from millimetric_mcp.api.store.inserts import insert_events
+from millimetric_mcp.api.store.inspection import inspect
 from millimetric_mcp.api.store.migrations import migrate
 from millimetric_mcp.api.store.reads import count_shards, read_clock, read_identity, read_rows
 from millimetric_mcp.api.store.statements import compose
@@ -101,6 +104,21 @@ class EventStore:
 
     async def expire(self, project_id: int, *, first_day: date) -> int:
         return await _run(self._maintenance, expire, self.pool, project_id, first_day=first_day)
+
+    async def back_up(
+        self, directory: Path, *, base: Path | None, finish: Callable[[], None]
+    ) -> Mapping[str, int]:
+        def work() -> Mapping[str, int]:
+            tables = write_backup(self.pool, directory, base=base)
+            finish()
+            return tables
+
+        await self.flush()
+        return await _run(self._maintenance, work)
+
+    async def inspect(self) -> Mapping[str, Any]:
+        await self.flush()
+        return await _run(self._heavy_readers, inspect, self.pool)
 
     async def close(self) -> None:
         # What does not end in time ends with the process: writes that were never acknowledged,

@@ -83,6 +83,11 @@ def list_versions(sql: Traversable) -> tuple[str, ...]:
     return tuple(sorted(file.name.removesuffix(".sql") for file in (sql / "migrations").iterdir()))
 
 
+def newest_version() -> str:
+    """Return the version of a store whose schema is up to date."""
+    return list_versions(packaged_sql())[-1]
+
+
 def render_preparation(target: StoreTarget, sql: Traversable) -> tuple[str, ...]:
     """Return the statements that create the database and the table of applied versions."""
     files = (sql / "database.sql", sql / "schema_versions.sql")

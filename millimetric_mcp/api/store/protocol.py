@@ -1,7 +1,8 @@
 """What the API needs of an event store."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime
+from pathlib import Path
 from typing import Any, Protocol
 
 from millimetric_mcp.api.store.deletions import Cutoffs
@@ -63,3 +64,15 @@ class Store(Protocol):
 
     async def expire(self, project_id: int, *, first_day: date) -> int:
         """Delete events from days before ``first_day``; return how many there were."""
+
+    async def back_up(
+        self, directory: Path, *, base: Path | None, finish: Callable[[], None]
+    ) -> Mapping[str, int]:
+        """Copy the embedded store to a new directory; return how many rows each table has.
+
+        Every event acknowledged before is in it. Deletions wait until ``finish`` has returned.
+        ``base`` is an earlier backup, whose unchanged files become hard links.
+        """
+
+    async def inspect(self) -> Mapping[str, Any]:
+        """Return what `inspection.inspect` finds."""

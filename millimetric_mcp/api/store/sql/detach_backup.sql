@@ -1,0 +1,2 @@
+-- The backup's files stay.
+DROP DATABASE IF EXISTS millimetric_backup

@@ -1,0 +1,73 @@
+"""Runs a request in the API process of a data directory, or here if no API runs."""
+
+import asyncio
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from millimetric_mcp.api.administration import Administration
+from millimetric_mcp.api.channel import Request, ask
+from millimetric_mcp.api.control import Control, Secrets, datadir, open_control
+from millimetric_mcp.api.store import StoreTarget, hold_directories, open_event_store
+from millimetric_mcp.cli.api import resolve_store
+from millimetric_mcp.settings import DeploymentSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """A data directory that exists, with what its settings name."""
+
+    settings: DeploymentSettings
+    data_dir: Path
+    target: StoreTarget
+    secrets: Secrets
+
+    def open_control(self) -> Control:
+        """Return the control database.
+
+        Raises:
+            SettingsError: its pepper or IP salt is another one.
+        """
+        return open_control(
+            datadir.control_dsn(self.settings, self.data_dir),
+            pepper=self.secrets.pepper,
+            ip_salt=self.secrets.ip_salt,
+        )
+
+    def administer(self, request: Request) -> dict[str, Any]:
+        """Return the answer to a request of `Administration`.
+
+        Raises:
+            StoreError: the store or the control database failed.
+        """
+        answer = ask(self.data_dir, request)
+        if answer is None:
+            with hold_directories(self.data_dir, self.target), closing(self.open_control()) as own:
+                return asyncio.run(_answer_here(self.target, own, request))
+        return answer
+
+
+def find_deployment(settings: DeploymentSettings) -> Deployment:
+    """Return the deployment of the settings; create nothing.
+
+    Raises:
+        SettingsError: the data directory holds none, or a setting is wrong.
+    """
+    datadir.keep_private()
+    data_dir = datadir.find_data_dir(settings)
+    return Deployment(
+        settings,
+        data_dir,
+        resolve_store(settings, data_dir),
+        datadir.resolve_secrets(settings, data_dir),
+    )
+
+
+async def _answer_here(target: StoreTarget, control: Control, request: Request) -> dict[str, Any]:
+    store = open_event_store(target, max_queued_events=1000)
+    store.start()
+    try:
+        return await Administration(control, store).answer(request)
+    finally:
+        await store.close()
