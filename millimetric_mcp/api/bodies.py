@@ -28,6 +28,9 @@ more, and a flood of nothing but brackets is refused before it is parsed."""
 MAX_GZIP_MEMBERS = 100
 NOT_GZIP = f"The body is not whole gzip, of {MAX_GZIP_MEMBERS} members at most."
 
+JSON_TYPES = frozenset({"application/json"})
+BEACON_TYPES = JSON_TYPES | {"text/plain"}
+"""``navigator.sendBeacon`` sends a text as text/plain; JSON would need a preflight."""
 _GZIP = frozenset({"gzip", "x-gzip"})
 _ENCODINGS = _GZIP | {"", "identity"}
 
@@ -46,7 +49,13 @@ class BodyReader:
         self._turns: WeakValueDictionary[int, asyncio.Lock] = WeakValueDictionary()
 
     async def read(
-        self, model: type[ModelT], request: Request, headers: Mapping[str, str], *, project_id: int
+        self,
+        model: type[ModelT],
+        request: Request,
+        headers: Mapping[str, str],
+        *,
+        project_id: int,
+        media_types: frozenset[str] = JSON_TYPES,
     ) -> ModelT:
         """Return the request's JSON as a model; a gzip body is inflated first.
 
@@ -54,7 +63,7 @@ class BodyReader:
             RequestError: unsupported_media_type, payload_too_large, invalid_payload, or
                 upstream_failed (503) while bodies hold `MAX_HELD_BYTES`.
         """
-        is_gzip = _read_media_type(headers)
+        is_gzip = _read_media_type(headers, allowed=media_types)
         turn = self._turns.setdefault(project_id, asyncio.Lock())
         async with self._buffer.read(request, headers, max_bytes=MAX_BODY_BYTES) as body:
             if len(body) <= LARGE_BODY_BYTES:
@@ -81,7 +90,7 @@ def _parse(model: type[ModelT], text: bytes) -> ModelT:
     return read_body(model, text)
 
 
-def _read_media_type(headers: Mapping[str, str]) -> bool:
+def _read_media_type(headers: Mapping[str, str], *, allowed: frozenset[str]) -> bool:
     """Return whether the body is gzip.
 
     Raises:
@@ -95,7 +104,7 @@ def _read_media_type(headers: Mapping[str, str]) -> bool:
     ]
     encoding = headers.get("content-encoding", "").strip().lower()
     if (
-        media_type.strip() != "application/json"
+        media_type.strip() not in allowed
         or any(charset not in {"utf-8", "utf8"} for charset in charsets)
         or encoding not in _ENCODINGS
     ):

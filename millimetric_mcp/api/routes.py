@@ -14,7 +14,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from millimetric_mcp.api.auth import FindKey, authenticate, authorise, check_origin
-from millimetric_mcp.api.bodies import BodyReader
+from millimetric_mcp.api.bodies import BEACON_TYPES, JSON_TYPES, BodyReader
 from millimetric_mcp.api.control import DeletionKind, DeletionLog
 from millimetric_mcp.api.ingest import pipeline
 from millimetric_mcp.api.ingest.enrich import CountryLookup
@@ -36,14 +36,21 @@ from millimetric_mcp.errors import RequestError, StoreError
 
 AnyEndpoint: TypeAlias = endpoints.Endpoint[Any, Any]
 
+BEACON_ENDPOINTS = frozenset({endpoints.TRACK, endpoints.BATCH})
+"""They take a browser's key as ``?key=pk_…``: ``navigator.sendBeacon`` sends no such header."""
+
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """A request whose key is accepted; ``headers`` go by lower-case name."""
+    """A request whose key is accepted; ``headers`` go by lower-case name.
+
+    ``is_beacon``: the key came in the query.
+    """
 
     record: KeyRecord
     headers: Mapping[str, str]
     ip: str | None
+    is_beacon: bool
 
 
 Body: TypeAlias = Mapping[str, Any]
@@ -96,7 +103,11 @@ class Endpoints:
         if endpoint.method == "POST":
             project_id, headers = admission.record.project_id, admission.headers
             asked = await self.bodies.read(
-                endpoint.request, request, headers, project_id=project_id
+                endpoint.request,
+                request,
+                headers,
+                project_id=project_id,
+                media_types=BEACON_TYPES if admission.is_beacon else JSON_TYPES,
             )
             ignored = list_unknown_fields(asked)
         else:
@@ -111,14 +122,18 @@ class Endpoints:
         headers = {
             name.decode("latin-1"): value.decode("latin-1") for name, value in request.headers.raw
         }
-        record = await authenticate(
-            headers.get("authorization"), find=self.find_key, pepper=self.pepper
-        )
+        authorization, is_beacon = headers.get("authorization"), False
+        if authorization is None and endpoint in BEACON_ENDPOINTS:
+            key = request.query_params.get("key", "")
+            is_beacon = key.startswith("pk_")  # no other kind may stand in a URL
+            authorization = f"Bearer {key}" if is_beacon else None
+        record = await authenticate(authorization, find=self.find_key, pepper=self.pepper)
         request.state.project = record.project
         authorise(record, endpoint)
         check_origin(record, headers.get("origin"))
         self.limiter.take(record, endpoint)
-        return Admission(record, headers, request.client.host if request.client else None)
+        ip = request.client.host if request.client else None
+        return Admission(record, headers, ip, is_beacon)
 
     def _read_facts(self, admission: Admission) -> pipeline.RequestFacts:
         return pipeline.read_request_facts(
