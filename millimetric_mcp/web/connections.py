@@ -24,6 +24,8 @@ class LimitedHttp(HttpToolsProtocol):
 
     def connection_made(self, transport: BaseTransport) -> None:
         super().connection_made(transport)  # type: ignore[arg-type]
+        if self.client:  # an IPv6 socket writes the IPv4 address 1.2.3.4 as ::ffff:1.2.3.4
+            self.client = (self.client[0].removeprefix("::ffff:"), self.client[1])
         if self.limit_concurrency and len(self.connections) >= self.limit_concurrency:
             waiting = (c for c in self.connections if isinstance(c, LimitedHttp) and c.is_waiting())
             next((c for c in waiting if c is not self), self).transport.close()

@@ -32,8 +32,11 @@ def listen(host: str, port: int) -> socket.socket:
         SettingsError: the address can't be listened on.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    is_dual = host == "::" and socket.has_dualstack_ipv6()  # every address, IPv4 ones too
     try:
-        return socket.create_server((host, port), family=family, backlog=BACKLOG)
+        return socket.create_server(
+            (host, port), family=family, backlog=BACKLOG, dualstack_ipv6=is_dual
+        )
     except OSError as error:
         raise SettingsError([_describe_bind_error(error, host, port)]) from None
 
