@@ -249,7 +249,8 @@ class ServeSettings(AnswerSettings):
         "How MCP clients connect: stdio (the client starts this command), http (Streamable HTTP "
         "and SSE) or sse (for older clients).", default=Transport.STDIO)
     bind: str = _setting("MILLIMETRIC_MCP_BIND", "--host", "an address",
-        "Address that the HTTP transports listen on.", default="127.0.0.1")
+        "Address that the HTTP transports listen on; :: is every address, IPv4 too.",
+        default="127.0.0.1")
     port: Port = _setting("MILLIMETRIC_MCP_PORT", "--port", _PORT,
         "Port that the HTTP transports listen on.", default=8000)
     api_url: Annotated[str, AfterValidator(_check_host)] = _setting(
@@ -339,7 +340,8 @@ class ApiSettings(DeploymentSettings, AnswerSettings, ClassifierSettings):
     """Settings of ``millimetric-mcp api``: the embedded HTTP API."""
 
     bind: str = _setting("MILLIMETRIC_API_BIND", "--host", "an address",
-        "Address that the API listens on.", default="127.0.0.1")
+        "Address that the API listens on; :: is every address, IPv4 too.",
+        default="127.0.0.1")
     port: Port = _setting("MILLIMETRIC_API_PORT", "--port", _PORT,
         "Port that the API listens on.", default=8787)
     rate_limits: Limits = _setting("MILLIMETRIC_RATE_LIMITS", "--rate-limits",
@@ -352,7 +354,7 @@ class ApiSettings(DeploymentSettings, AnswerSettings, ClassifierSettings):
         "IP ranges of your reverse proxies. The visitor's address is read from X-Forwarded-For "
         "only if the request comes from one of them.", default=())
     workers: int = _setting("MILLIMETRIC_WORKERS", "--workers", "1 to 256 processes",
-        "API processes. More than one needs a ClickHouse server, and there is no /mcp.",
+        "API processes. More than one needs a ClickHouse server.",
         default=1, ge=1, le=256)
     retention_days: int | None = _setting(
         "MILLIMETRIC_RETENTION_DAYS", "--retention-days", f"1 to {MAX_RETENTION_DAYS} days",

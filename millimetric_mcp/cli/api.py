@@ -180,12 +180,12 @@ def _open_control(settings: ApiSettings, data_dir: Path) -> Control:
 def _build_app(settings: ApiSettings, backends: Backends, lines: LineWriter) -> ASGIApp:
     api = build_app(settings, backends, country_of=load_country_lookup(), write_log=lines.write)
     warm_up()
-    if settings.workers > 1:
-        return api  # an MCP session lives in one process; its requests may reach another
-    return _add_mcp(api, settings, Log(settings.log_level, lines.write))
+    return _add_mcp(
+        api, settings, Log(settings.log_level, lines.write), secret=backends.secrets.pepper
+    )
 
 
-def _add_mcp(api: Starlette, settings: ApiSettings, log: Log) -> ASGIApp:
+def _add_mcp(api: Starlette, settings: ApiSettings, log: Log, *, secret: bytes) -> ASGIApp:
     """Return the API with the MCP server at ``/mcp``, which calls it with each caller's keys."""
 
     async def call_api(scope: Scope, receive: Receive, send: Send) -> None:
@@ -199,12 +199,15 @@ def _add_mcp(api: Starlette, settings: ApiSettings, log: Log) -> ASGIApp:
         read_key=None,
         transport=ASGITransport(call_api),
     )
-    server = build_server(find_caller=find_caller_by_keys(client), settings=settings)
+    server = build_server(find_caller=find_caller_by_keys(client), settings=settings, secret=secret)
     access = replace(
         read_access(settings, bind=settings.bind, auth=Auth.PASSTHROUGH),
         check_key=api.state.check_key,
     )
-    transports = build_http_transports(server, access=access, sse=False)
+    # A session lives in one process; with several, its next request may reach another.
+    transports = build_http_transports(
+        server, access=access, sse=False, has_sessions=settings.workers == 1
+    )
 
     @asynccontextmanager
     async def run_both() -> AsyncIterator[None]:

@@ -119,6 +119,7 @@ async def _serve_http(
     server = build_server(
         find_caller=access.find_caller_by_keys(client) if passthrough else _always(client),
         settings=settings,
+        secret=_find_secret(settings),
     )
     allowed = access.read_access(
         settings,
@@ -135,6 +136,12 @@ async def _serve_http(
         await serve.serve(
             config, listener, on_ready=lambda: lines.write(f"Millimetric MCP server at {url}\n")
         )
+
+
+def _find_secret(settings: ServeSettings) -> bytes | None:
+    """Return what only the servers of one deployment know."""
+    secret = settings.token or settings.write_key
+    return secret.get_secret_value().encode() if secret else None
 
 
 def _always(client: MillimetricClient) -> Callable[[object], Caller]:

@@ -13,6 +13,8 @@ from urllib.parse import urlsplit
 from pydantic import ValidationError
 from pydantic_core import PydanticCustomError
 
+from millimetric_mcp.contract.json_text import replace_surrogates
+
 MAX_PROPERTIES_BYTES = 8192
 MAX_CLOCK_SKEW = timedelta(hours=24)
 MAX_NAMED_FIELDS = 20
@@ -97,13 +99,15 @@ def compact_object(value: object) -> str:
         raise PydanticCustomError("object", "must be a JSON object")
     try:
         text = _COMPACT.encode(value)
-        size_bytes = len(text.encode())
-    except UnicodeEncodeError:
-        raise PydanticCustomError("text", "must hold valid Unicode text") from None
     except (ValueError, RecursionError):
         raise PydanticCustomError(
             "number", "must hold finite numbers only, of at most 4300 digits"
         ) from None
+    try:
+        size_bytes = len(text.encode())
+    except UnicodeEncodeError:
+        text = replace_surrogates(text)
+        size_bytes = len(text.encode())
     if size_bytes > MAX_PROPERTIES_BYTES:
         raise PydanticCustomError(
             "too_large",

@@ -2,25 +2,34 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import (
+    AbstractAsyncContextManager,
+    AsyncExitStack,
+    asynccontextmanager,
+    suppress,
+)
 from dataclasses import dataclass
 from typing import Any
 
 from mcp.server.lowlevel import Server
 from mcp.server.sse import SseServerTransport
-from mcp.server.streamable_http_manager import StreamableHTTPASGIApp, StreamableHTTPSessionManager
+from mcp.server.streamable_http import LAST_EVENT_ID_HEADER, MCP_SESSION_ID_HEADER
+from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 from mcp.server.transport_security import DEFAULT_MAX_REQUEST_BODY_SIZE
-from mcp_types import jsonrpc_message_adapter
-from pydantic_core import from_json
+from mcp.shared.inbound import MCP_PROTOCOL_VERSION_HEADER
+from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from starlette.applications import Starlette
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from millimetric_mcp.contract.codes import ErrorCode
+from millimetric_mcp.contract.json_text import mend_json
 from millimetric_mcp.errors import RequestError
 from millimetric_mcp.mcp.access import Access, AccessError, Guard, write_pattern
+from millimetric_mcp.mcp.messages import Unreadable, read_message
 from millimetric_mcp.web.app import build_web_app
 from millimetric_mcp.web.bodies import BodyBuffer, count_json_values
 from millimetric_mcp.web.cors import Cors
@@ -33,6 +42,10 @@ LARGE_BODY_BYTES = 64 * 1024
 MAX_SESSIONS = 1000
 """Of each transport; a session takes memory."""
 SESSION_IDLE_S = 15 * 60
+RPC_METHOD = "millimetric.rpc_method"
+"""Where the scope of a POST has the method of its message."""
+JSON_ACCEPT = "application/json"
+STREAM_ACCEPT = "application/json, text/event-stream"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,26 +62,76 @@ def build_http_transports(
     access: Access,
     streamable: bool = True,
     sse: bool = True,
+    has_sessions: bool = True,
     max_sessions: int = MAX_SESSIONS,
 ) -> HttpTransports:
-    """Return Streamable HTTP at ``/mcp``, and HTTP+SSE at ``/sse`` and ``/messages/``."""
-    manager = StreamableHTTPSessionManager(
-        server, max_sessions=max_sessions, session_idle_timeout=SESSION_IDLE_S
-    )
+    """Return Streamable HTTP at ``/mcp``, and HTTP+SSE at ``/sse`` and ``/messages/``.
+
+    Without sessions, each request to ``/mcp`` stands alone, so any process may answer it.
+    """
+    mcp = _StreamableHttp(server, max_sessions=max_sessions if has_sessions else 0)
     buffer = BodyBuffer(max_held_bytes=16 * MAX_BODY_BYTES)
 
     def guard(app: ASGIApp) -> ASGIApp:
-        return Guard(_CheckBody(app, buffer), access)
+        return Guard(_ReadBody(app, buffer), access)
 
     routes: list[BaseRoute] = []
     if streamable:
-        routes.append(Route("/mcp", guard(StreamableHTTPASGIApp(manager))))
+        methods = ["GET", "POST", "DELETE"] if has_sessions else ["POST"]
+        routes.append(Route("/mcp", guard(mcp), methods=methods))
     if sse:
         transport = SseServerTransport("/messages/")
         streams = _Streams(server, transport, max_sessions)
         routes.append(Route("/sse", guard(streams), methods=["GET"]))
         routes.append(Mount("/messages", guard(transport.handle_post_message)))
-    return HttpTransports(tuple(routes), manager.run)
+    return HttpTransports(tuple(routes), mcp.run)
+
+
+class _StreamableHttp:
+    """Streamable HTTP with sessions, and beside it requests that stand alone.
+
+    A request stands alone if it names no session and opens none. It is answered with plain JSON,
+    unless the client asks for a stream, and no session would give it one.
+    """
+
+    def __init__(self, server: Server[Any], *, max_sessions: int) -> None:
+        self._has_sessions = max_sessions > 0
+        self._streams = StreamableHTTPSessionManager(
+            server,
+            stateless=not self._has_sessions,
+            max_sessions=max_sessions or None,
+            session_idle_timeout=SESSION_IDLE_S,
+        )
+        self._plain = StreamableHTTPSessionManager(server, stateless=True, json_response=True)
+
+    @asynccontextmanager
+    async def run(self) -> AsyncIterator[None]:
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(self._streams.run())
+            await stack.enter_async_context(self._plain.run())
+            yield
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = MutableHeaders(raw=list(scope["headers"]))
+        scope = {**scope, "headers": headers.raw}
+        # No events are kept: a client that comes back gets a new stream.
+        del headers[LAST_EVENT_ID_HEADER]
+        manager = self._streams
+        if scope["method"] == "POST":
+            is_streamed = self._is_streamed(headers, method=scope[RPC_METHOD])
+            # The SDK refuses clients that don't name exactly what it would send.
+            headers["Accept"] = STREAM_ACCEPT if is_streamed else JSON_ACCEPT
+            manager = self._streams if is_streamed else self._plain
+        await manager.handle_request(scope, receive, send)
+
+    def _is_streamed(self, headers: Headers, *, method: str | None) -> bool:
+        accept = headers.get("accept", "").lower()
+        names_stream = "text/event-stream" in accept
+        uses_session = MCP_SESSION_ID_HEADER in headers or method == "initialize"
+        if self._has_sessions and uses_session:
+            return names_stream or "*/*" in accept
+        is_modern = headers.get(MCP_PROTOCOL_VERSION_HEADER) in MODERN_PROTOCOL_VERSIONS
+        return names_stream and (is_modern or not self._has_sessions)
 
 
 class _Streams:
@@ -93,10 +156,11 @@ class _Streams:
             self._free += 1
 
 
-class _CheckBody:
+class _ReadBody:
     """Gives ``app`` the whole body of a POST, after its size is checked.
 
-    A large body that is not a message is refused here: the SDK quotes it, which takes long.
+    A large body that is not a message is refused here: the SDK quotes it, which takes long. The
+    scope gets the method of the message, or None.
     """
 
     def __init__(self, app: ASGIApp, buffer: BodyBuffer) -> None:
@@ -112,21 +176,26 @@ class _CheckBody:
             if count_json_values(body) > MAX_JSON_VALUES:
                 raise RequestError(ErrorCode.PAYLOAD_TOO_LARGE)
             if len(body) > LARGE_BODY_BYTES:
-                await asyncio.to_thread(_check_message, body)
-        messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+                text, method = await asyncio.to_thread(_read, body)
+                if text is None:
+                    raise RequestError(ErrorCode.INVALID_PAYLOAD)
+            else:
+                text, method = _read(body)
+        sent = body if text is None else text
+        messages: list[Message] = [{"type": "http.request", "body": sent, "more_body": False}]
 
         async def receive_again() -> Message:
             return messages.pop() if messages else await receive()
 
-        await self._app(scope, receive_again, send)
+        await self._app({**scope, RPC_METHOD: method}, receive_again, send)
 
 
-def _check_message(body: bytes) -> None:
-    """Raise if the body is no message. pydantic's own reader of JSON takes ten times as long."""
-    try:
-        jsonrpc_message_adapter.validate_python(from_json(body), by_name=False)
-    except ValueError:  # a ValidationError too
-        raise RequestError(ErrorCode.INVALID_PAYLOAD) from None
+def _read(body: bytes) -> tuple[bytes | None, str | None]:
+    """Return the JSON text of a message, mended, and its method; both None if it is no message."""
+    with suppress(Unreadable):
+        text = mend_json(body)
+        return text, getattr(read_message(text), "method", None)
+    return None, None
 
 
 def build_http_app(transports: HttpTransports, *, access: Access, log: Log) -> Starlette:

@@ -6,6 +6,8 @@ import mcp_types as types
 from pydantic import ValidationError
 from pydantic_core import from_json
 
+from millimetric_mcp.contract.json_text import mend_json
+
 
 class Unreadable(Exception):
     """A line that is not a message; ``answer`` is for its sender, who may wait for one."""
@@ -22,6 +24,7 @@ def read_message(line: bytes) -> types.JSONRPCMessage:
     Raises:
         Unreadable: the line is not a message.
     """
+    line = mend_json(line)
     try:
         found = from_json(line)
     except ValueError as error:

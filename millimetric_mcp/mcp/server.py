@@ -4,6 +4,7 @@
 they are. It reads no environment variables and opens no connections.
 """
 
+import hmac
 import json
 import logging
 from collections.abc import Awaitable, Callable, Mapping
@@ -21,6 +22,7 @@ from mcp.server.request_state import RequestStateBoundary, RequestStateSecurity
 from mcp.shared.exceptions import MCPError
 
 from millimetric_mcp import __version__
+from millimetric_mcp.contract.json_text import mend_json
 from millimetric_mcp.contract.keys import Scope
 from millimetric_mcp.errors import MillimetricError, NotAllowed, describe_exception
 from millimetric_mcp.mcp.elicitation import QuestionPending, find_ask
@@ -90,8 +92,13 @@ def build_server(
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
     new_id: Callable[[], str] = lambda: str(uuid4()),
     sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
+    secret: bytes | None = None,
 ) -> Server[Any]:
-    """Return the server. ``find_caller`` gets the HTTP request, or None on stdio."""
+    """Return the server. ``find_caller`` gets the HTTP request, or None on stdio.
+
+    Servers with the same ``secret`` continue each other's questions to a user; without one, a
+    server continues only its own.
+    """
     handlers = _Handlers(find_caller, settings or AnswerSettings(), now, new_id, sleep)
     server: Server[Any] = Server(
         SERVER_NAME,
@@ -110,10 +117,15 @@ def build_server(
         on_completion=handlers.complete,
     )
     server.middleware.append(_read_arguments)
-    server.middleware.append(
-        RequestStateBoundary(RequestStateSecurity.ephemeral(), default_audience=SERVER_NAME)
-    )
+    server.middleware.append(RequestStateBoundary(_seal_with(secret), default_audience=SERVER_NAME))
     return server
+
+
+def _seal_with(secret: bytes | None) -> RequestStateSecurity:
+    if secret is None:
+        return RequestStateSecurity.ephemeral()
+    # Other hashes are made with the same secret, so the key is derived for this purpose.
+    return RequestStateSecurity(keys=[hmac.digest(secret, b"mcp request state", "sha256")])
 
 
 def _find_input_schema(name: str) -> Mapping[str, Any] | None:
@@ -127,7 +139,8 @@ async def _read_arguments(ctx: Context, call_next: CallNext) -> HandlerResult:
     arguments = params.get("arguments")
     if ctx.method == "tools/call" and not isinstance(arguments, dict | None):
         try:
-            read = json.loads(arguments) if isinstance(arguments, str) and arguments else arguments
+            is_text = isinstance(arguments, str) and arguments
+            read = json.loads(mend_json(arguments.encode())) if is_text else arguments
         except (ValueError, RecursionError):
             read = arguments
         if not isinstance(read, dict) and read not in ([], ""):

@@ -1,6 +1,7 @@
 """Parses a request's body or query string as a model of the contract."""
 
 import re
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from itertools import islice
@@ -12,6 +13,7 @@ from pydantic_core import from_json
 from millimetric_mcp.contract import validation
 from millimetric_mcp.contract.codes import ErrorCode
 from millimetric_mcp.contract.events import TrackEvent
+from millimetric_mcp.contract.json_text import mend_json
 from millimetric_mcp.contract.reads import GroupColumn
 from millimetric_mcp.contract.validation import FieldError
 from millimetric_mcp.errors import RequestError
@@ -30,6 +32,10 @@ def read_body(model: type[ModelT], body: bytes) -> ModelT:
     Raises:
         RequestError: invalid_payload.
     """
+    if body.startswith((BOM_UTF16_LE, BOM_UTF16_BE)):
+        invalid = FieldError("", "The body is UTF-16. Send it as UTF-8.", "json_invalid")
+        raise RequestError.from_field_errors(ErrorCode.INVALID_PAYLOAD, [invalid])
+    body = mend_json(body)
     try:
         request = model.model_validate_json(body, extra="allow")
         if b"NaN" in body or b"Infinity" in body:

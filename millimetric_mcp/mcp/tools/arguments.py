@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
+from millimetric_mcp.contract.json_text import mend_json
 from millimetric_mcp.contract.validation import FieldError, list_field_errors
 from millimetric_mcp.errors import InvalidArguments
 from millimetric_mcp.mcp.render.untrusted import clean
@@ -75,7 +76,7 @@ def _read(value: object, schema: Mapping[str, Any]) -> object:
     if not value:
         return None
     try:
-        return json.loads(value)
+        return json.loads(mend_json(value.encode()))
     except (ValueError, RecursionError):
         return [part.strip() for part in value.split(",")] if kind == "array" else value
 

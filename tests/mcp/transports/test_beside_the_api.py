@@ -169,7 +169,9 @@ def test_a_large_body_without_a_valid_key_is_not_read(api_url):
     )
     with socket.create_connection((host, int(port)), DEADLINE_S) as client:
         client.sendall(head.encode())
-        answer = client.recv(65_536)
+        answer = b""
+        while not answer.endswith(b"}"):
+            answer += client.recv(65_536)
     assert answer.startswith(b"HTTP/1.1 401 ")
     assert answer.endswith(b'{"error":"invalid_api_key"}')
 
@@ -184,24 +186,90 @@ def find_line(lines, word):
     raise AssertionError(lines)
 
 
-def test_a_worker_among_several_serves_no_mcp(tmp_path):
-    code = """
+WORKER = """
+import json, sys
 from starlette.testclient import TestClient
 from millimetric_mcp.cli.api import create_app
-with TestClient(create_app()) as client:
-    for path in ("/mcp", "/health"):
-        response = client.post(path) if path == "/mcp" else client.get(path)
-        error = response.json().get("error")
-        print("ANSWER", response.status_code, error)
+
+key, requests = sys.argv[1], json.loads(sys.argv[2])
+with TestClient(create_app(), base_url="http://localhost") as client:
+    for method, headers, body in requests:
+        headers["Authorization"] = f"Bearer {key}"
+        response = client.request(method, "/mcp", headers=headers, json=body)
+        print("ANSWER", json.dumps([response.status_code, response.json()]))
 """
-    worker = subprocess.run(
-        [sys.executable, "-c", code],
-        env=os.environ
-        | {"MILLIMETRIC_WORKERS": "2", "MILLIMETRIC_DATA_DIR": str(tmp_path / "data")},
+
+
+@pytest.fixture
+def ask_worker(tmp_path):
+    """Sends requests to ``/mcp`` of a worker process, one of several of a deployment."""
+    data_dir = str(tmp_path / "data")
+    made = subprocess.run(
+        [
+            *(sys.executable, "-m", "millimetric_mcp", "keys", "create", "--json"),
+            *("--kind", "sk", "--data-dir", data_dir),
+        ],
         capture_output=True,
-        text=True,
-        timeout=DEADLINE_S,
         check=True,
+        timeout=DEADLINE_S,
     )
-    said = [line for line in worker.stdout.splitlines() if line.startswith("ANSWER")]
-    assert said == ["ANSWER 404 not_found", "ANSWER 200 None"]
+    key = json.loads(made.stdout)["key"]
+
+    def ask(*requests):
+        worker = subprocess.run(
+            [sys.executable, "-c", WORKER, key, json.dumps(requests)],
+            env=os.environ | {"MILLIMETRIC_WORKERS": "2", "MILLIMETRIC_DATA_DIR": data_dir},
+            capture_output=True,
+            text=True,
+            timeout=DEADLINE_S,
+            check=True,
+        )
+        lines = [line for line in worker.stdout.splitlines() if line.startswith("ANSWER")]
+        return [json.loads(line.removeprefix("ANSWER ")) for line in lines]
+
+    return ask
+
+
+def test_a_worker_among_several_answers_requests_that_stand_alone(ask_worker):
+    listing = {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}
+    hello = {"protocolVersion": "2025-11-25", "capabilities": {}}
+    opening = {"jsonrpc": "2.0", "id": 2, "method": "initialize"}
+    opening["params"] = hello | {"clientInfo": {"name": "test", "version": "1"}}
+    both = {"Accept": "application/json, text/event-stream"}
+    listed, opened, streamed = ask_worker(
+        ["POST", {}, listing],
+        ["POST", {"Accept": "application/json"}, opening],
+        ["GET", both, None],
+    )
+    names = [tool["name"] for tool in listed[1]["result"]["tools"]]
+    assert names == ["track_event", "identify", "batch", "forget"]
+    assert opened[1]["result"]["serverInfo"]["name"] == "millimetric"
+    assert streamed == [405, {"error": "method_not_allowed"}]
+
+
+def test_a_confirmation_that_one_worker_asked_for_is_honoured_by_another(ask_worker):
+    asked = ask_worker(["POST", *forget("user_1")])[0][1]["result"]
+    assert asked["resultType"] == "input_required"
+    answer = {
+        "inputResponses": {"confirm": {"action": "accept", "content": {}}},
+        "requestState": asked["requestState"],
+    }
+    other_user, confirmed = ask_worker(
+        ["POST", *forget("user_2", **answer)], ["POST", *forget("user_1", **answer)]
+    )
+    assert other_user[1]["error"]["data"] == {"reason": "invalid_request_state"}
+    assert confirmed[1]["result"]["structuredContent"] == {"ok": True, "queued": True}
+
+
+def forget(user_id, **answer):
+    """The headers and the message of a call by a client that can ask its user."""
+    meta = "io.modelcontextprotocol/"
+    about = {
+        f"{meta}protocolVersion": "2026-07-28",
+        f"{meta}clientInfo": {"name": "test", "version": "1"},
+        f"{meta}clientCapabilities": {"elicitation": {"form": {}}},
+    }
+    params = {"name": "forget", "arguments": {"user_id": user_id}, "_meta": about, **answer}
+    headers = {"MCP-Protocol-Version": "2026-07-28", "Mcp-Method": "tools/call"}
+    message = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}
+    return headers | {"Mcp-Name": "forget"}, message

@@ -197,16 +197,6 @@ async def test_broken_input_does_not_end_the_server(spawn):
         pytest.param(b'{"jsonrpc":"2.0","id":7}', -32600, 7, id="no method"),
         pytest.param(b'{"id":"seven","method":"ping"}', -32600, "seven", id="no version"),
         pytest.param(b'{"jsonrpc":"2.0","id":7,"result":[]}', -32600, None, id="a wrong answer"),
-        pytest.param(
-            b'{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":"track_event",'
-            rb'"arguments":{"event":"\ud800"}}}',
-            -32700,
-            7,
-            id="half a surrogate pair",
-        ),
-        pytest.param(
-            rb'{"jsonrpc":"2.0","id":"\ud800","method":"ping"}', -32700, None, id="as the id"
-        ),
     ],
 )
 async def test_a_line_without_a_message_is_answered(line, code, request_id, spawn):
@@ -217,6 +207,19 @@ async def test_a_line_without_a_message_is_answered(line, code, request_id, spaw
     assert (answer["id"], answer["error"]["code"]) == (request_id, code)
     await child.send({"jsonrpc": "2.0", "id": 9, "method": "ping"})
     assert (await child.receive())["id"] == 9
+
+
+async def test_a_byte_order_mark_and_half_an_emoji_are_read(spawn):
+    child = await spawn(MILLIMETRIC_RK=READ_KEY)
+    opening = json.dumps(INITIALIZE).encode()
+    child.process.stdin.write(b"\xef\xbb\xbf" + opening + b"\n")
+    assert "result" in await child.receive()
+    await child.send(INITIALIZED)
+    call = json.dumps(ask_tool("half @", "stats", {"event": "hi @"})).replace("@", "\\ud83d")
+    child.process.stdin.write(call.encode() + b"\n")
+    answer = await child.receive()
+    assert answer["id"] == "half \ufffd"
+    assert 'Total 7 events of "hi \ufffd"' in answer["result"]["content"][0]["text"]
 
 
 async def test_a_line_over_the_limit_is_answered_and_the_next_one_read(spawn):
