@@ -133,4 +133,4 @@ async def test_half_an_emoji_in_an_argument_becomes_a_replacement_character(
     headers = {"MCP-Protocol-Version": version, "Mcp-Method": "tools/call", "Mcp-Name": "stats"}
     answer = await post(server, body.encode(), **headers)
     text = answer.json()["result"]["content"][0]["text"]
-    assert text.startswith("Total 7 events of \"hi \ufffd \\d\"")
+    assert text.startswith('Total 7 events of "hi \ufffd \\d"')
