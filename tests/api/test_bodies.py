@@ -230,7 +230,7 @@ OTHER_BODIES = [
     ("/v1/forget", {"user_id": None}, ["user_id"]),
     ("/v1/forget", {"user_id": ""}, ["user_id"]),
     ("/v1/forget", {"user_id": 1}, ["user_id"]),
-    ("/v1/forget", {"anonymous_id": "a"}, ["user_id"]),
+    ("/v1/forget", {"anonymous_id": ""}, ["anonymous_id"]),
     ("/v1/batch", {}, ["events"]),
     ("/v1/batch", {"events": []}, ["events"]),
     ("/v1/batch", {"events": None}, ["events"]),
