@@ -3,10 +3,9 @@
 import argparse
 import json
 from collections.abc import Mapping
-from contextlib import ExitStack, closing
 
 from millimetric_mcp.api.control import datadir
-from millimetric_mcp.api.store import ClientPool, hold_directories, migrate
+from millimetric_mcp.api.store import hold_directories, open_upgraded
 from millimetric_mcp.cli.api import resolve_store
 from millimetric_mcp.settings import StoreSettings, read_settings
 
@@ -21,9 +20,9 @@ def run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     datadir.keep_private()
     data_dir = datadir.prepare_data_dir(settings)
     target = resolve_store(settings, data_dir)
-    with ExitStack() as stack:
-        stack.enter_context(hold_directories(data_dir, target))
-        applied = migrate(stack.enter_context(closing(ClientPool(target))))
+    with hold_directories(data_dir, target):
+        pool, applied = open_upgraded(target)
+        pool.close()
     if options.json:
         print(json.dumps({"applied": applied}))
     else:

@@ -7,6 +7,7 @@ from millimetric_mcp.api.store.dsn import StoreTarget, embedded_target, parse_st
 from millimetric_mcp.api.store.event_store import EventStore, open_event_store
 from millimetric_mcp.api.store.migrations import migrate, newest_version
 from millimetric_mcp.api.store.protocol import Store
+from millimetric_mcp.api.store.upgrade import open_upgraded
 
 __all__ = [
     "ClientPool",
@@ -18,6 +19,7 @@ __all__ = [
     "migrate",
     "newest_version",
     "open_event_store",
+    "open_upgraded",
     "parse_store_dsn",
     "read_backup",
 ]

@@ -18,9 +18,9 @@ from millimetric_mcp.api.store.deletions import Cutoffs, delete_people, expire, 
 from millimetric_mcp.api.store.dsn import StoreTarget
 from millimetric_mcp.api.store.inserts import insert_events
 from millimetric_mcp.api.store.inspection import inspect
-from millimetric_mcp.api.store.migrations import migrate
 from millimetric_mcp.api.store.reads import count_shards, read_clock, read_identity, read_rows
 from millimetric_mcp.api.store.statements import compose
+from millimetric_mcp.api.store.upgrade import open_upgraded
 from millimetric_mcp.contract.columns import StoredEvent
 from millimetric_mcp.contract.reads import WindowParams
 from millimetric_mcp.errors import StoreUnavailable
@@ -168,8 +168,7 @@ def open_event_store(target: StoreTarget, *, max_queued_events: int) -> EventSto
     Raises:
         StoreError: the store can't be reached, or refuses its schema.
     """
-    pool = ClientPool(target)
-    migrate(pool)
+    pool, _ = open_upgraded(target)
     return EventStore(
         pool,
         identity=read_identity(pool),

@@ -57,6 +57,25 @@ def migrate(pool: ClientPool, *, sql: Traversable | None = None) -> tuple[str, .
         StoreError: the store can't be reached, or fails a step.
     """
     sql = sql or packaged_sql()
+    missing, _ = list_pending(pool, sql=sql)
+    if missing:
+        _create_database(pool, sql)
+    for version in missing:
+        _apply(pool, version, sql)
+    _set_durability(pool)
+    return missing
+
+
+def list_pending(
+    pool: ClientPool, *, sql: Traversable | None = None
+) -> tuple[tuple[str, ...], bool]:
+    """Return the versions that the store lacks, oldest first, and whether it has none yet.
+
+    Raises:
+        StoreRefused: the schema is newer than the steps.
+        StoreError: the store can't be reached.
+    """
+    sql = sql or packaged_sql()
     known, applied = list_versions(sql), _list_applied(pool, sql)
     newer = sorted(applied - set(known))
     if newer:
@@ -64,13 +83,7 @@ def migrate(pool: ClientPool, *, sql: Traversable | None = None) -> tuple[str, .
             f"the event store's schema is at {newer[-1]}, newer than this millimetric-mcp, "
             f"which knows {known[-1]}: run the newer millimetric-mcp on every machine"
         )
-    missing = tuple(version for version in known if version not in applied)
-    if missing:
-        _create_database(pool, sql)
-    for version in missing:
-        _apply(pool, version, sql)
-    _set_durability(pool)
-    return missing
+    return tuple(version for version in known if version not in applied), not applied
 
 
 def packaged_sql() -> Traversable:
