@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from millimetric_mcp.client import MillimetricClient
     from millimetric_mcp.contract.events import ForgetRequest, IdentifyRequest, TrackEvent
+    from millimetric_mcp.contract.imports import ImportRequest, ImportUndoRequest
     from millimetric_mcp.contract.reads import QueryParams, SourcesParams, StatsParams
     from millimetric_mcp.errors import (
         ApiError,
@@ -25,6 +26,8 @@ __all__ = [
     "CallError",
     "ForgetRequest",
     "IdentifyRequest",
+    "ImportRequest",
+    "ImportUndoRequest",
     "KeyMissing",
     "MillimetricClient",
     "MillimetricError",
@@ -44,6 +47,8 @@ _MODULES = {
     "ForgetRequest": "contract.events",
     "IdentifyRequest": "contract.events",
     "TrackEvent": "contract.events",
+    "ImportRequest": "contract.imports",
+    "ImportUndoRequest": "contract.imports",
     "QueryParams": "contract.reads",
     "SourcesParams": "contract.reads",
     "StatsParams": "contract.reads",

@@ -17,6 +17,7 @@ from millimetric_mcp.api import page
 from millimetric_mcp.api.auth import authenticate
 from millimetric_mcp.api.bodies import BodyReader
 from millimetric_mcp.api.control import Control, KeyCache, Secrets
+from millimetric_mcp.api.imports import Imports
 from millimetric_mcp.api.maintenance import Maintenance
 from millimetric_mcp.api.openapi import render_openapi
 from millimetric_mcp.api.ratelimit import RateLimiter
@@ -72,6 +73,7 @@ def build_app(
     endpoints = Endpoints(
         store=store,
         deletions=control.deletions,
+        imports=Imports(log=control.imports, store=store, clock=clock),
         find_key=keys.find,
         pepper=secrets.pepper,
         ip_salt=secrets.ip_salt or b"",

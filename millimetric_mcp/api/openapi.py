@@ -33,11 +33,13 @@ _EXTRAS: Mapping[ErrorCode, Json] = {
     ErrorCode.INVALID_PARAMS: {"details": {"$ref": f"{_SCHEMAS}ErrorDetails"}},
     ErrorCode.INVALID_GROUP_BY: {"details": _DETAILS_AND_ALLOWED},
     ErrorCode.ORIGIN_NOT_ALLOWED: {"origin": {"type": "string"}},
+    ErrorCode.IMPORT_BUSY: {"retry_after_s": _RETRY_AFTER},
     ErrorCode.RATE_LIMITED: {"retry_after_s": _RETRY_AFTER},
     ErrorCode.UPSTREAM_FAILED: {"retry_after_s": _RETRY_AFTER},
 }
 _HEADERS: Mapping[int, Json] = {
     401: {"WWW-Authenticate": {"required": True, "schema": {"const": "Bearer"}}},
+    409: {"Retry-After": {"required": True, "schema": _RETRY_AFTER}},
     429: {"Retry-After": {"required": True, "schema": _RETRY_AFTER}},
     503: {"Retry-After": {"required": True, "schema": _RETRY_AFTER}},
 }

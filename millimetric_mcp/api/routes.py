@@ -16,6 +16,7 @@ from starlette.routing import Route
 from millimetric_mcp.api.auth import FindKey, authenticate, authorise, check_origin
 from millimetric_mcp.api.bodies import BEACON_TYPES, JSON_TYPES, BodyReader
 from millimetric_mcp.api.control import DeletionKind, DeletionLog
+from millimetric_mcp.api.imports import Imports
 from millimetric_mcp.api.ingest import pipeline
 from millimetric_mcp.api.ingest.enrich import CountryLookup
 from millimetric_mcp.api.ingest.pipeline import build_event
@@ -30,6 +31,8 @@ from millimetric_mcp.api.store import Store
 from millimetric_mcp.contract import endpoints, events
 from millimetric_mcp.contract.attribution import FbclidMeaning
 from millimetric_mcp.contract.codes import ErrorCode
+from millimetric_mcp.contract.columns import StoredEvent
+from millimetric_mcp.contract.imports import ImportListRequest, ImportRequest, ImportUndoRequest
 from millimetric_mcp.contract.keys import KeyRecord
 from millimetric_mcp.contract.reads import WindowParams
 from millimetric_mcp.errors import RequestError, StoreError
@@ -66,6 +69,7 @@ class Endpoints:
 
     store: Store
     deletions: DeletionLog
+    imports: Imports
     find_key: FindKey
     pepper: bytes
     ip_salt: bytes
@@ -83,6 +87,9 @@ class Endpoints:
             endpoints.BATCH: self._batch,
             endpoints.IDENTIFY: self._identify,
             endpoints.FORGET: self._forget,
+            endpoints.IMPORT: self._import,
+            endpoints.IMPORT_UNDO: self._undo_import,
+            endpoints.IMPORT_LIST: self._list_imports,
         }
         routes = [
             Route(
@@ -181,6 +188,31 @@ class Endpoints:
         self.wake_maintenance()
         done = {"ok": True, "queued": True}
         return {**done, "applied": {"linked": True}} if body.linked else done
+
+    async def _import(self, part: ImportRequest, admission: Admission) -> Body:
+        check_times(part.events, now=self.clock(), in_batch=True)
+
+        def build(import_part: int) -> list[StoredEvent]:
+            return [
+                pipeline.build_imported(
+                    event,
+                    key=admission.record,
+                    import_part=import_part,
+                    country_of=self.country_of,
+                    ip_salt=self.ip_salt,
+                    fbclid=self.fbclid,
+                )
+                for event in part.events
+            ]
+
+        project_id = admission.record.project_id
+        return await self.imports.store_part(project_id, part.import_id, part.chunk, build)
+
+    async def _undo_import(self, body: ImportUndoRequest, admission: Admission) -> Body:
+        return await self.imports.undo(admission.record, body.import_id)
+
+    async def _list_imports(self, _: ImportListRequest, admission: Admission) -> Body:
+        return await self.imports.list(admission.record.project_id)
 
     async def _read(
         self, endpoint: AnyEndpoint, params: WindowParams, admission: Admission

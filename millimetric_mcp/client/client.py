@@ -27,7 +27,7 @@ from pydantic import BaseModel
 from millimetric_mcp import __version__
 from millimetric_mcp.client import responses
 from millimetric_mcp.client.responses import ApiResponse, Failure, WriteEffect
-from millimetric_mcp.contract import endpoints, events, reads
+from millimetric_mcp.contract import endpoints, events, imports, reads
 from millimetric_mcp.contract.codes import ErrorCode
 from millimetric_mcp.contract.endpoints import Endpoint
 from millimetric_mcp.contract.keys import Scope
@@ -189,6 +189,26 @@ class MillimetricClient:
                 next_step=NextStep.FIX_ARGUMENTS,
             )
         return result
+
+    async def import_part(self, part: imports.ImportRequest | bytes) -> imports.ImportResult:
+        """Store one part of an import: once, however often it is sent.
+
+        ``part`` may be the request's JSON already, which is faster for millions of events.
+        """
+        effect = WriteEffect("the part may have been stored; sending it again does no harm")
+        if isinstance(part, bytes):
+            return await self._call(endpoints.IMPORT, {"content": part}, effect)
+        return await self.post(endpoints.IMPORT, part, effect)
+
+    async def undo_import(self, request: imports.ImportUndoRequest) -> imports.ImportUndoResult:
+        """Delete every event of an import; it takes seconds, or minutes on a large store."""
+        effect = WriteEffect("the import may be half deleted; asking for it again does no harm")
+        return await self.post(endpoints.IMPORT_UNDO, request, effect)
+
+    async def list_imports(self) -> imports.ImportListResult:
+        """Return the project's imports, oldest first, with the parts that are stored."""
+        effect = WriteEffect("nothing was changed")
+        return await self.post(endpoints.IMPORT_LIST, imports.ImportListRequest(), effect)
 
     async def sources(self, params: reads.SourcesParams) -> reads.SourcesResult:
         """Return events, visitors and paid share by source, most events first."""

@@ -6,7 +6,7 @@ field names and a number of seconds are kept, so text from the API never reaches
 
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -18,6 +18,7 @@ from millimetric_mcp.contract.codes import ErrorCode
 from millimetric_mcp.contract.columns import NULLABLE_COLUMNS
 from millimetric_mcp.contract.endpoints import Endpoint
 from millimetric_mcp.contract.events import BatchRequest, TrackEvent
+from millimetric_mcp.contract.imports import ImportedEvent, ImportRequest
 from millimetric_mcp.errors import ApiError, CallError, NextStep, UncertainWrite, UpstreamError
 
 if TYPE_CHECKING:
@@ -29,6 +30,11 @@ MAX_ERROR_BYTES = 64 * 1024
 MAX_NAMED_FIELDS = 20
 
 
+_EVENTS: Mapping[type[BaseModel], type[BaseModel]] = {
+    BatchRequest: TrackEvent,
+    ImportRequest: ImportedEvent,
+}
+"""The events of the requests that hold several."""
 _SOURCE_VALUES = ("events", "uniques", "paid_share")
 
 ResultT = TypeVar("ResultT", bound=BaseModel)
@@ -288,7 +294,7 @@ def _known_field(model: type[BaseModel], name: str) -> str | None:
     head, *rest = parts or [""]
     if head not in {field.alias or own_name for own_name, field in model.model_fields.items()}:
         return None
-    if model is not BatchRequest or not rest or not re.fullmatch(r"\d{1,3}", rest[0], re.ASCII):
+    if model not in _EVENTS or not rest or not re.fullmatch(r"\d{1,4}", rest[0], re.ASCII):
         return head
-    inner = _known_field(TrackEvent, rest[1]) if rest[1:] else None
+    inner = _known_field(_EVENTS[model], rest[1]) if rest[1:] else None
     return f"{head}[{rest[0]}]" + (f".{inner}" if inner else "")

@@ -42,6 +42,9 @@ class ErrorCode(StrEnum):
         "forget_requires_secret_key", "Deleting a user needs a server key (sk).", 403)
     NOT_FOUND = "not_found", "There is no such path.", 404
     METHOD_NOT_ALLOWED = "method_not_allowed", "The path exists, but not with this method.", 405
+    IMPORT_BUSY = (
+        "import_busy", ("This part is being written by another request, or the import is being "
+        "taken back; wait Retry-After seconds."), 409)
     PAYLOAD_TOO_LARGE = (
         "payload_too_large", ("The body is larger than 10 MiB (10,485,760 bytes), as sent or "
         "inflated, or holds more JSON values than 10,000 and one per 6 bytes, at most 300,000 "

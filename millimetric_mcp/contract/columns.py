@@ -76,6 +76,9 @@ class StoredEvent(NamedTuple):
     ip_hash: Annotated[bytes, Column("UInt128", "a hash of address and day", is_shown=False)]
     key_kind: Annotated[str, Column(FEW, "`pk` or `sk`: the key that sent it", is_shown=False)] = ""
     is_bot: Annotated[int, Column("UInt8", "1 if a bot's request sent it", is_shown=False)] = 0
+    import_part: Annotated[
+        int, Column("UInt64", "the import and its part that brought it, or 0", is_shown=False)
+    ] = 0
 
 
 COLUMNS = tuple(

@@ -6,7 +6,7 @@ from typing import Any, Generic, Literal, TypeVar
 
 from pydantic import BaseModel
 
-from millimetric_mcp.contract import events, reads
+from millimetric_mcp.contract import events, imports, reads
 from millimetric_mcp.contract.codes import ErrorCode
 from millimetric_mcp.contract.columns import SHOWN_COLUMNS
 from millimetric_mcp.contract.keys import Scope
@@ -117,6 +117,53 @@ FORGET = Endpoint(
     request_example={"user_id": "user_43", "linked": True},
     response_example={"ok": True, "queued": True, "applied": {"linked": True}},
 )
+IMPORT = Endpoint(
+    method="POST",
+    path="/v1/import",
+    scope=Scope.IMPORT,
+    request=imports.ImportRequest,
+    result=imports.ImportResult,
+    summary="Store one part of an import: 1 to 5000 past events, once however often it is sent.",
+    errors=(*_WRITE_ERRORS, ErrorCode.IMPORT_BUSY),
+    request_example={
+        "import_id": "access-log-2026-05",
+        "chunk": 0,
+        "events": [
+            {
+                "event": "$pageview",
+                "timestamp": "2026-05-16T19:00:00.000Z",
+                "url": _EVENT_ROW["url"],
+                "referrer": "https://l.facebook.com/",
+                "ip": "203.0.113.7",
+                "user_agent": "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 "
+                "Firefox/140.0",
+            }
+        ],
+    },
+    response_example={"ok": True, "count": 1, "duplicate": False},
+)
+IMPORT_UNDO = Endpoint(
+    method="POST",
+    path="/v1/import/undo",
+    scope=Scope.IMPORT,
+    request=imports.ImportUndoRequest,
+    result=imports.ImportUndoResult,
+    summary="Delete every event of an import.",
+    errors=(*_WRITE_ERRORS, ErrorCode.IMPORT_BUSY),
+    request_example={"import_id": "access-log-2026-04"},
+    response_example={"ok": True, "deleted": 0},
+)
+IMPORT_LIST = Endpoint(
+    method="POST",
+    path="/v1/import/list",
+    scope=Scope.IMPORT,
+    request=imports.ImportListRequest,
+    result=imports.ImportListResult,
+    summary="List the project's imports.",
+    errors=_WRITE_ERRORS,
+    request_example={},
+    response_example={"ok": True, "imports": []},
+)
 SOURCES = Endpoint(
     method="GET",
     path="/v1/sources",
@@ -176,4 +223,15 @@ HEALTH_PATH = "/health"
 OPENAPI_PATH = "/openapi.json"
 SCRIPT_PATH = "/v1/a.js"
 
-ENDPOINTS = (TRACK, BATCH, IDENTIFY, FORGET, SOURCES, STATS, QUERY)
+ENDPOINTS = (
+    TRACK,
+    BATCH,
+    IDENTIFY,
+    FORGET,
+    IMPORT,
+    IMPORT_UNDO,
+    IMPORT_LIST,
+    SOURCES,
+    STATS,
+    QUERY,
+)

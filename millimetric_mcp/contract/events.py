@@ -100,13 +100,13 @@ class TrackEvent(RequestBody):
     )
 
 
-def _count_events(value: object) -> object:
+def check_count(value: object, *, limit: int = MAX_BATCH_EVENTS) -> object:
     """Check the count before any event: the errors of millions of events would fill the memory."""
-    if isinstance(value, list | tuple) and not 1 <= len(value) <= MAX_BATCH_EVENTS:
+    if isinstance(value, list | tuple) and not 1 <= len(value) <= limit:
         raise PydanticCustomError(
             "count",
             "must hold 1 to {limit} events, not {count}",
-            {"limit": MAX_BATCH_EVENTS, "count": len(value)},
+            {"limit": limit, "count": len(value)},
         )
     return value
 
@@ -116,7 +116,7 @@ class BatchRequest(RequestBody):
 
     events: Annotated[
         tuple[TrackEvent, ...],
-        BeforeValidator(_count_events),
+        BeforeValidator(check_count),
         Field(json_schema_extra={"minItems": 1, "maxItems": MAX_BATCH_EVENTS}),
     ]
 

@@ -27,12 +27,13 @@ class Scope(StrEnum):
 
     INGEST = "ingest"
     FORGET = "forget"
+    IMPORT = "import"
     READ = "read"
 
 
 SCOPES: Mapping[KeyKind, frozenset[Scope]] = {
     KeyKind.PK: frozenset({Scope.INGEST}),
-    KeyKind.SK: frozenset({Scope.INGEST, Scope.FORGET}),
+    KeyKind.SK: frozenset({Scope.INGEST, Scope.FORGET, Scope.IMPORT}),
     KeyKind.RK: frozenset({Scope.READ}),
 }
 

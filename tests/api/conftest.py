@@ -138,6 +138,7 @@ class StoreDouble:
     events: list[StoredEvent] = field(default_factory=list)
     error: Exception | None = None
     id: str = "double"
+    is_alone: bool = True
     left_running: bool = False
 
     def start(self) -> None:
@@ -149,6 +150,20 @@ class StoreDouble:
     async def append(self, events: Sequence[StoredEvent]) -> None:
         await self.ping()
         self.events.extend(events)
+
+    async def append_part(self, events: Sequence[StoredEvent]) -> None:
+        await self.append(events)
+
+    async def count_imported(self, project_id: int, *, parts: tuple[int, int]) -> int:
+        await self.ping()
+        return sum(parts[0] <= event.import_part <= parts[1] for event in self.events)
+
+    async def delete_imported(self, project_id: int, *, parts: tuple[int, int]) -> int:
+        count = await self.count_imported(project_id, parts=parts)
+        self.events = [
+            event for event in self.events if not parts[0] <= event.import_part <= parts[1]
+        ]
+        return count
 
     async def flush(self) -> None:
         await self.ping()

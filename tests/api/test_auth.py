@@ -7,7 +7,16 @@ from hypothesis import strategies as st
 
 from millimetric_mcp.api.auth import authenticate, authorise, check_origin
 from millimetric_mcp.contract.codes import ErrorCode
-from millimetric_mcp.contract.endpoints import BATCH, ENDPOINTS, FORGET, IDENTIFY, TRACK
+from millimetric_mcp.contract.endpoints import (
+    BATCH,
+    ENDPOINTS,
+    FORGET,
+    IDENTIFY,
+    IMPORT,
+    IMPORT_LIST,
+    IMPORT_UNDO,
+    TRACK,
+)
 from millimetric_mcp.contract.keys import (
     KeyEnv,
     KeyKind,
@@ -134,10 +143,12 @@ def test_any_invalid_header_is_refused_with_a_request_error(authorization):
         asyncio.run(ask(authorization))
 
 
+WRITES = {TRACK, BATCH, IDENTIFY}
+IMPORTS = {IMPORT, IMPORT_UNDO, IMPORT_LIST}
 ALLOWED = {
-    KeyKind.PK: {TRACK, BATCH, IDENTIFY},
-    KeyKind.SK: {TRACK, BATCH, IDENTIFY, FORGET},
-    KeyKind.RK: set(ENDPOINTS) - {TRACK, BATCH, IDENTIFY, FORGET},
+    KeyKind.PK: WRITES,
+    KeyKind.SK: WRITES | {FORGET} | IMPORTS,
+    KeyKind.RK: set(ENDPOINTS) - WRITES - {FORGET} - IMPORTS,
 }
 
 

@@ -15,6 +15,7 @@ from millimetric_mcp.api.control.engine import parse_dsn
 from millimetric_mcp.api.control.schema import keys
 from millimetric_mcp.api.openapi import build_openapi
 from millimetric_mcp.contract.codes import ErrorCode
+from millimetric_mcp.contract.endpoints import IMPORT
 from millimetric_mcp.contract.keys import KeyEnv, KeyKind
 from millimetric_mcp.contract.reads import GroupColumn
 from millimetric_mcp.errors import StoreRefused, StoreUnavailable, StoreUncertain
@@ -84,6 +85,16 @@ def call(method: str, path: str) -> Send:
 def with_error(error: Exception, request: Send) -> Send:
     async def send(api):
         api.store.error = error
+        return await request(api)
+
+    return send
+
+
+def after_unknown_outcome(request: Send) -> Send:
+    async def send(api):
+        api.store.error = StoreUncertain("secret")
+        await request(api)
+        api.store.error = None
         return await request(api)
 
     return send
@@ -369,12 +380,21 @@ REFUSALS = [
             ("/v1/batch", post("/v1/batch", {"events": [EVENT]})),
             ("/v1/identify", post("/v1/identify", {"anonymous_id": "a", "user_id": "u"})),
             ("/v1/forget", post("/v1/forget", {"user_id": "u"})),
+            ("/v1/import", post("/v1/import", IMPORT.request_example)),
             ("/v1/sources", get("/v1/sources")),
             ("/v1/stats", get("/v1/stats")),
             ("/v1/query", get("/v1/query")),
             ("/health", call("GET", "/health")),
         ]
     ],
+    Refusal(
+        "import_busy",
+        409,
+        {"error": "import_busy", "retry_after_s": 1},
+        after_unknown_outcome(post("/v1/import", IMPORT.request_example)),
+        "/v1/import",
+        {"Retry-After": "1"},
+    ),
     Refusal(
         "forget_failed",
         500,

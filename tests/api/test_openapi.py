@@ -57,7 +57,7 @@ def test_exactly_the_served_routes_are_described(quick_api):
 @each_endpoint
 def test_every_endpoint_asks_for_a_key_and_names_the_kinds_that_fit(endpoint):
     assert operation(endpoint)["security"] == [{"key": []}]
-    kinds = {"ingest": "pk, sk", "forget": "sk", "read": "rk"}[endpoint.scope]
+    kinds = {"ingest": "pk, sk", "forget": "sk", "import": "sk", "read": "rk"}[endpoint.scope]
     assert operation(endpoint)["description"] == f"Keys: {kinds}."
 
 
@@ -68,9 +68,9 @@ def test_every_error_code_of_an_endpoint_is_described_there():
 
 
 @each_endpoint
-def test_retry_after_is_described_for_429_and_503(endpoint):
+def test_retry_after_is_described_for_409_429_and_503(endpoint):
     for status, response in operation(endpoint)["responses"].items():
-        assert ("Retry-After" in response.get("headers", {})) is (status in {"429", "503"})
+        assert ("Retry-After" in response.get("headers", {})) is (status in {"409", "429", "503"})
 
 
 @each_endpoint

@@ -19,7 +19,13 @@ FORMS = pytest.mark.parametrize("count", [1, MAX_TEXT_EVENTS, MAX_TEXT_EVENTS + 
 
 def make_event(**values: object) -> StoredEvent:
     texts = dict.fromkeys(StoredEvent._fields, "")
-    given = {"project_id": 7, "timestamp_ms": 1_779_000_000_001, "ip_hash": bytes(16), "is_bot": 0}
+    given = {
+        "project_id": 7,
+        "timestamp_ms": 1_779_000_000_001,
+        "ip_hash": bytes(16),
+        "is_bot": 0,
+        "import_part": 0,
+    }
     return StoredEvent(**{**texts, "anonymous_id": str(uuid4()), **given, **values})
 
 

@@ -16,6 +16,7 @@ from millimetric_mcp.contract import endpoints
 from millimetric_mcp.contract.columns import SHOWN_COLUMNS
 from millimetric_mcp.contract.endpoints import Endpoint
 from millimetric_mcp.contract.events import ForgetRequest, IdentifyRequest, TrackEvent
+from millimetric_mcp.contract.imports import ImportRequest, ImportUndoRequest
 from millimetric_mcp.contract.reads import QueryParams, SourcesParams, StatsParams
 
 WRITE_KEY = "sk_live_AAAAAAAA_" + "w" * 32
@@ -97,6 +98,37 @@ CALLS = (
         endpoints.QUERY,
         lambda client: client.query(QueryParams(from_=FROM, to=TO)),
         {"rows": [EVENT_ROW]},
+    ),
+    Call(
+        "import_part",
+        endpoints.IMPORT,
+        lambda client: client.import_part(
+            ImportRequest.model_validate(endpoints.IMPORT.request_example)
+        ),
+        {"ok": True, "count": 1, "duplicate": False},
+    ),
+    Call(
+        "undo_import",
+        endpoints.IMPORT_UNDO,
+        lambda client: client.undo_import(ImportUndoRequest(import_id="log-1")),
+        {"ok": True, "deleted": 3},
+    ),
+    Call(
+        "list_imports",
+        endpoints.IMPORT_LIST,
+        lambda client: client.list_imports(),
+        {
+            "ok": True,
+            "imports": [
+                {
+                    "import_id": "log-1",
+                    "started_at": "2026-06-01T08:00:00.000Z",
+                    "events": 1,
+                    "chunks": [[0, 0]],
+                    "is_undoing": False,
+                }
+            ],
+        },
     ),
 )
 

@@ -12,20 +12,25 @@ from millimetric_mcp.api.control.database import (
 )
 from millimetric_mcp.api.control.datadir import Secrets
 from millimetric_mcp.api.control.deletions import Deletion, DeletionLog
+from millimetric_mcp.api.control.imports import Claim, ClaimedPart, ImportLog, Writer
 from millimetric_mcp.api.control.schema import TEST_SUFFIX, DeletionKind
 
 __all__ = [
     "FIRST_PROJECT",
     "TEST_SUFFIX",
+    "Claim",
+    "ClaimedPart",
     "Control",
     "ControlFacts",
     "Deletion",
     "DeletionKind",
     "DeletionLog",
+    "ImportLog",
     "KeyCache",
     "KeySummary",
     "NewKey",
     "Revocation",
     "Secrets",
+    "Writer",
     "open_control",
 ]

@@ -14,6 +14,7 @@ from sqlalchemy import URL, Connection, RowMapping, func, insert, select, update
 
 from millimetric_mcp.api.control.deletions import DeletionLog
 from millimetric_mcp.api.control.engine import Database, open_database, parse_dsn
+from millimetric_mcp.api.control.imports import ImportLog
 from millimetric_mcp.api.control.schema import (
     TEST_SUFFIX,
     deletions,
@@ -105,13 +106,14 @@ class Revocation(Enum):
 
 
 class Control:
-    """The projects and keys of a deployment, and its log of deletions.
+    """The projects and keys of a deployment, and its logs of deletions and imports.
 
     Every method raises StoreUnavailable if the database fails.
     """
 
     def __init__(self, database: Database, *, pepper: bytes, clock: Callable[[], datetime]) -> None:
         self.deletions = DeletionLog(database, pepper=pepper)
+        self.imports = ImportLog(database)
         self._database = database
         self._pepper = pepper
         self._clock = clock

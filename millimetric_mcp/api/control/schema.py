@@ -101,6 +101,38 @@ deletions = sa.Table(
         "kind", _text_of(DeletionKind), nullable=False, server_default=DeletionKind.USER.value
     ),
 )
+imports = sa.Table(
+    "millimetric_imports",
+    _metadata,
+    sa.Column("number", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column(
+        "project_id",
+        sa.BigInteger,
+        sa.ForeignKey(projects.c.id, ondelete="CASCADE"),
+        nullable=False,
+    ),
+    sa.Column("import_id", sa.String(64), nullable=False),
+    sa.Column("store", sa.String(36), nullable=False),
+    sa.Column("started_at", Time, nullable=False),
+    sa.Column("is_undoing", sa.Boolean, nullable=False),
+    sa.UniqueConstraint("project_id", "import_id", "store"),
+)
+
+import_parts = sa.Table(
+    "millimetric_import_parts",
+    _metadata,
+    sa.Column(
+        "number",
+        sa.BigInteger,
+        sa.ForeignKey(imports.c.number, ondelete="CASCADE"),
+        primary_key=True,
+        autoincrement=False,
+    ),
+    sa.Column("chunk", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("events", sa.Integer, nullable=False),
+    sa.Column("claimed_by", sa.String(32)),
+    sa.Column("claimed_until", Time),
+)
 _is_pending = deletions.c.completed_at.is_(None)
 sa.Index(
     "millimetric_forgets_pending",
@@ -156,6 +188,11 @@ def _add_kind_to_deletions(connection: sa.Connection) -> None:
     _add_columns(connection, deletions.c.kind)
 
 
+def _add_imports(connection: sa.Connection) -> None:
+    for table in (imports, import_parts):
+        table.create(connection, checkfirst=True)
+
+
 def new_project_id() -> int:
     """Return a random id: a project of another deployment has another one."""
     return 1 + secrets.randbelow(2**53 - 1)  # exact as a double too
@@ -167,6 +204,7 @@ _MIGRATIONS: tuple[Callable[[sa.Connection], None], ...] = (
     _separate_test_keys,
     _add_settings_of_projects_and_keys,
     _add_kind_to_deletions,
+    _add_imports,
 )
 
 

@@ -1,7 +1,7 @@
 """From a validated request to stored events: each step fills in what the sender left open."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import uuid4
 
@@ -18,6 +18,7 @@ from millimetric_mcp.api.ingest.enrich import (
 from millimetric_mcp.contract.attribution import FbclidMeaning
 from millimetric_mcp.contract.columns import StoredEvent
 from millimetric_mcp.contract.events import IDENTIFY_EVENT, IdentifyRequest, TrackEvent
+from millimetric_mcp.contract.imports import ImportedEvent
 from millimetric_mcp.contract.keys import KeyKind, KeyRecord
 from millimetric_mcp.contract.validation import to_ms
 
@@ -123,6 +124,40 @@ def build_identification(body: IdentifyRequest, request: RequestFacts) -> Stored
         properties=body.traits,
     )
     return build_event(event, request)
+
+
+def build_imported(
+    event: ImportedEvent,
+    *,
+    key: KeyRecord,
+    import_part: int,
+    country_of: CountryLookup,
+    ip_salt: bytes,
+    fbclid: FbclidMeaning,
+) -> StoredEvent:
+    """Return a past event as it is stored: its address and User-Agent are used and left out."""
+    headers = {"user-agent": event.user_agent} if event.user_agent else {}
+    facts = read_request_facts(
+        headers,
+        ip=event.ip,
+        key=replace(key, kind=KeyKind.PK),  # its visitor is the event's, not the importer's
+        received_at=event.timestamp,
+        country_of=country_of,
+        ip_salt=ip_salt,
+    )
+    device = facts.device
+    facts = replace(
+        facts,
+        key_kind=key.kind.value,
+        country=event.country or facts.country,
+        device=Device(
+            event.device_type or device.device_type,
+            event.browser or device.browser,
+            event.os or device.os,
+            is_bot=device.is_bot,
+        ),
+    )
+    return build_event(event, facts, fbclid=fbclid)._replace(import_part=import_part)
 
 
 def path_of(url: str | None) -> str:

@@ -1,4 +1,4 @@
-"""Deletes events of users and visitors, and expired ones. Calls block until the rows are gone."""
+"""Deletes users, visitors, imports and expired events. Calls block until the rows are gone."""
 
 import threading
 import time
@@ -81,6 +81,30 @@ def find_own_visitors(
     }
     rows = pool.query(compose_for("own_visitors", pool.target), values)
     return tuple(bytes.fromhex(row[0]) for row in rows)
+
+
+def count_imported(pool: ClientPool, project_id: int, *, parts: tuple[int, int]) -> int:
+    """Return how many events came with ``parts``, the first and last ``import_part``."""
+    values = {"project_id": project_id, "first_part": parts[0], "last_part": parts[1]}
+    return int(read_value(pool, "count_imported", values))
+
+
+def delete_imported(
+    pool: ClientPool, project_id: int, *, parts: tuple[int, int], closing: threading.Event
+) -> int:
+    """Delete the events that came with ``parts``, and the files that held them; count them.
+
+    It may be repeated.
+
+    Raises:
+        StoreUnavailable: as `delete_people` does.
+    """
+    count = count_imported(pool, project_id, parts=parts)
+    if count:
+        values = {"project_id": project_id, "first_part": parts[0], "last_part": parts[1]}
+        _run(pool, compose_for("delete_imported", pool.target), values)
+    _wait_for_files(pool, closing)
+    return count
 
 
 def _wait_for_files(pool: ClientPool, closing: threading.Event) -> None:

@@ -14,7 +14,14 @@ from zlib import crc32
 from millimetric_mcp.api.store.backups import write_backup
 from millimetric_mcp.api.store.clients import ClientPool
 from millimetric_mcp.api.store.commit import GroupCommitter
-from millimetric_mcp.api.store.deletions import Cutoffs, delete_people, expire, find_own_visitors
+from millimetric_mcp.api.store.deletions import (
+    Cutoffs,
+    count_imported,
+    delete_imported,
+    delete_people,
+    expire,
+    find_own_visitors,
+)
 from millimetric_mcp.api.store.dsn import StoreTarget
 from millimetric_mcp.api.store.inserts import insert_events
 from millimetric_mcp.api.store.inspection import inspect
@@ -45,6 +52,7 @@ class EventStore:
         self, pool: ClientPool, *, identity: str, shards: int, max_queued_events: int
     ) -> None:
         self.id = identity
+        self.is_alone = pool.target.embedded
         self.left_running = False
         self.pool = pool
         self._closing = threading.Event()
@@ -68,10 +76,23 @@ class EventStore:
 
     async def append(self, events: Sequence[StoredEvent]) -> None:
         # On a cluster a request is stored whole on one shard, chosen by its first visitor.
-        lane = 0
-        if len(self._lanes) > 1:
-            lane = crc32(events[0].anonymous_id.encode()) % len(self._lanes)
-        await self._lanes[lane].commit(events)
+        await self._lanes[self._choose_lane(events)].commit(events)
+
+    def _choose_lane(self, events: Sequence[StoredEvent]) -> int:
+        lanes = len(self._lanes)
+        return crc32(events[0].anonymous_id.encode()) % lanes if lanes > 1 else 0
+
+    async def append_part(self, events: Sequence[StoredEvent]) -> None:
+        # A part is as large as a group, so it waits for no other one.
+        shard = self._choose_lane(events) + 1 if self.pool.target.cluster else 0
+        await _run(self._writers, partial(insert_events, self.pool, shard=shard), events)
+
+    async def count_imported(self, project_id: int, *, parts: tuple[int, int]) -> int:
+        return await _run(self._heavy_readers, count_imported, self.pool, project_id, parts=parts)
+
+    async def delete_imported(self, project_id: int, *, parts: tuple[int, int]) -> int:
+        work = partial(delete_imported, parts=parts, closing=self._closing)
+        return await _run(self._maintenance, work, self.pool, project_id)
 
     async def flush(self) -> None:
         # An event is acknowledged when the engine has written it.

@@ -13,10 +13,12 @@ from millimetric_mcp.contract.reads import WindowParams
 class Store(Protocol):
     """An event store. Methods raise no errors but `StoreError`.
 
-    After `close`, ``left_running`` says whether some work did not end in time.
+    ``is_alone`` if no other process can write to it. After `close`, ``left_running`` says whether
+    some work did not end in time.
     """
 
     id: str
+    is_alone: bool
     left_running: bool
 
     def start(self) -> None:
@@ -32,6 +34,15 @@ class Store(Protocol):
             StoreUnavailable: none is stored.
             StoreUncertain: it is unknown whether they are stored.
         """
+
+    async def append_part(self, events: Sequence[StoredEvent]) -> None:
+        """Return when all events of an import's part are durably stored. Raises as `append`."""
+
+    async def count_imported(self, project_id: int, *, parts: tuple[int, int]) -> int:
+        """Return how many events came with ``parts``: the first and last ``import_part``."""
+
+    async def delete_imported(self, project_id: int, *, parts: tuple[int, int]) -> int:
+        """Delete the events that came with ``parts``; return how many when they are gone."""
 
     async def flush(self) -> None:
         """Return when the store's files hold every event that was acknowledged before.

@@ -113,3 +113,11 @@ ADD COLUMN IF NOT EXISTS is_bot UInt8 CODEC(ZSTD(1));
 ALTER TABLE millimetric.events ON CLUSTER 'analytics'
 ADD COLUMN IF NOT EXISTS key_kind LowCardinality(String),
 ADD COLUMN IF NOT EXISTS is_bot UInt8;
+
+-- Which part of which import brought an event: the import's number, and 32 bits of the part's.
+ALTER TABLE millimetric.events_local ON CLUSTER 'analytics'
+ADD COLUMN IF NOT EXISTS import_part UInt64 CODEC(ZSTD(1));
+
+-- The same column in the table of all shards' events.
+ALTER TABLE millimetric.events ON CLUSTER 'analytics'
+ADD COLUMN IF NOT EXISTS import_part UInt64;

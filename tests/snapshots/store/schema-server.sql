@@ -103,3 +103,7 @@ MODIFY SETTING
 ALTER TABLE millimetric.events
 ADD COLUMN IF NOT EXISTS key_kind LowCardinality(String) CODEC(ZSTD(1)),
 ADD COLUMN IF NOT EXISTS is_bot UInt8 CODEC(ZSTD(1));
+
+-- Which part of which import brought an event: the import's number, and 32 bits of the part's.
+ALTER TABLE millimetric.events
+ADD COLUMN IF NOT EXISTS import_part UInt64 CODEC(ZSTD(1));
