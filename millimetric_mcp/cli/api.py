@@ -165,8 +165,8 @@ def create_app() -> ASGIApp:
 
 def _open_backends(settings: ApiSettings, data_dir: Path, target: StoreTarget) -> Backends:
     control = _open_control(settings, data_dir)
-    announce_first_keys(control, data_dir=data_dir, stdout=sys.stdout)
     store = open_event_store(target, max_queued_events=settings.max_queued_events)
+    announce_first_keys(control, data_dir=data_dir, stdout=sys.stdout)
     return Backends(control, store, datadir.resolve_secrets(settings, data_dir))
 
 
@@ -257,11 +257,11 @@ def _serve_with_workers(
         )
         raise SettingsError([error])
     with listen(settings.bind, settings.port) as listener:
-        # The first keys and the schema are created once, before there are several processes.
-        with closing(_open_control(settings, data_dir)) as control:
-            announce_first_keys(control, data_dir=data_dir, stdout=sys.stdout)
+        # The schema and the first keys are created once, before there are several processes.
         with closing(ClientPool(target)) as pool:
             migrate(pool)
+        with closing(_open_control(settings, data_dir)) as control:
+            announce_first_keys(control, data_dir=data_dir, stdout=sys.stdout)
         _hand_down(options)
         config = _configure(settings, "millimetric_mcp.cli.api:create_app")
         lines.write(_describe_start(listener, data_dir))

@@ -3,10 +3,12 @@
 import argparse
 import json
 from collections.abc import Mapping
+from pathlib import Path
 
 from millimetric_mcp.api.control import datadir
 from millimetric_mcp.api.store import hold_directories, open_upgraded
 from millimetric_mcp.cli.api import resolve_store
+from millimetric_mcp.errors import SettingsError
 from millimetric_mcp.settings import StoreSettings, read_settings
 
 
@@ -14,12 +16,16 @@ def run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     """Apply missing migrations and print them; return 0, also if none is missing.
 
     Raises:
+        SettingsError: the embedded store's directory does not exist.
         StoreError: the store can't be reached, it failed, or another process uses it.
     """
     settings = read_settings(StoreSettings, environ=environ, options=vars(options))
     datadir.keep_private()
-    data_dir = datadir.prepare_data_dir(settings)
+    data_dir = datadir.data_dir_of(settings)
     target = resolve_store(settings, data_dir)
+    if target.embedded and not Path(target.address).parent.is_dir():
+        sentence = f"There is no store in {target.address}. Check --data-dir and --store."
+        raise SettingsError([sentence])
     with hold_directories(data_dir, target):
         pool, applied = open_upgraded(target)
         pool.close()

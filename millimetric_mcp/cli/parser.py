@@ -1,12 +1,13 @@
 """The command line: every command, and an option for every setting that may have one."""
 
 import argparse
+import re
 import textwrap
 from collections.abc import Callable
 from difflib import get_close_matches
 from functools import partial
 from shutil import get_terminal_size
-from typing import Any
+from typing import Any, NoReturn
 
 from millimetric_mcp.errors import SettingsError
 from millimetric_mcp.settings import (
@@ -23,6 +24,15 @@ from millimetric_mcp.settings import (
 )
 
 MAX_WIDTH_CHARS = 80
+
+_REWORDED = (
+    (r"argument (\S+): invalid choice: (.+) \(choose from (.+)\)", r"\1: \2 is invalid. Use \3"),
+    (r"argument (\S+): invalid int value: (.+)", r"\1: \2 is invalid. Use a whole number"),
+    (r"argument (\S+): expected one argument", r"\1 needs a value"),
+    (r"the following arguments are required: (.+)", r"\1 is missing"),
+    (r"unrecognized arguments: (.+)", r"\1 is unknown"),
+)
+"""What argparse says of a wrong command line, and what we say."""
 
 _DESCRIPTION = """\
 Ask an AI agent about your website's traffic: an MCP server for Millimetric
@@ -149,6 +159,12 @@ class _Parser(argparse.ArgumentParser):
         width = min(get_terminal_size().columns, MAX_WIDTH_CHARS) - 2
         form = partial(argparse.RawDescriptionHelpFormatter, width=width)
         super().__init__(formatter_class=form, allow_abbrev=False, **options)
+
+    def error(self, message: str) -> NoReturn:
+        """Raise SettingsError for an argument that is unknown, missing or invalid."""
+        for theirs, ours in _REWORDED:
+            message = re.sub(theirs, ours, message)
+        raise SettingsError([f"{message}. See: {self.prog} --help"])
 
 
 def check_command(arguments: list[str]) -> None:

@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import sys
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from functools import partial
@@ -21,6 +22,13 @@ from millimetric_mcp.web.log import LineWriter, Log, start_log
 if TYPE_CHECKING:
     from millimetric_mcp.cli.localapi import Connection
 
+_BY_HAND = """\
+This is the MCP server on stdio. It waits for messages of an MCP client. Your
+AI client starts this command by itself. To see everything work, run
+'millimetric-mcp demo'. For clients that connect by HTTP, run 'millimetric-mcp
+serve --transport http'. Ctrl-C stops it.
+"""
+
 _log = logging.getLogger(__name__)
 
 
@@ -32,6 +40,10 @@ def run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     """
     settings = read_settings(ServeSettings, environ=environ, options=vars(options))
     _check_auth(settings)
+    if settings.transport is Transport.STDIO:
+        _check_address_unused(options)
+        if sys.stdin is not None and sys.stdin.isatty():
+            sys.stderr.write(_BY_HAND)
     with closing(start_log(settings.log_level)) as lines:
         _warn_of_settings(settings)
         connect = None
@@ -40,6 +52,18 @@ def run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
             settings = _use(settings, connect())
         anyio.run(_serve, settings, lines, connect)
     return 0
+
+
+def _check_address_unused(options: argparse.Namespace) -> None:
+    """Raise if an address is given that the stdio transport does not listen on."""
+    names = {"--host": "bind", "--port": "port"}
+    wrong = [option for option, name in names.items() if vars(options).get(name) is not None]
+    if wrong:
+        sentence = (
+            f"{' and '.join(wrong)}: the stdio transport listens nowhere. Add --transport http, "
+            "or remove it."
+        )
+        raise SettingsError([sentence])
 
 
 def _connect_locally(environ: Mapping[str, str]) -> Callable[[], "Connection"]:

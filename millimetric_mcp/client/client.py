@@ -12,6 +12,7 @@ import json
 import os
 import random
 import re
+import ssl
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from copy import copy
@@ -327,8 +328,8 @@ class MillimetricClient:
                 trace = note_sending if effect else None
                 response = await self._send(endpoint, payload, key=key, trace=trace)
                 return responses.read_result(endpoint, response, effect)
-        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError, httpx.PoolTimeout):
-            return Failure(self._unreachable(), repeatable=True, unreachable=True)
+        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError, httpx.PoolTimeout) as e:
+            return self._no_connection(e)
         except httpx.InvalidURL:
             reason = "an argument is too long, or MILLIMETRIC_HOST is wrong"
             message = f"The request can't be written as a URL: {reason}."
@@ -386,7 +387,10 @@ class MillimetricClient:
                 raise _environment_error(_PROXIES, "proxies") from None
         return self._connections.http
 
-    def _unreachable(self) -> UpstreamError:
+    def _no_connection(self, error: Exception) -> Failure:
+        refused = _describe_tls_error(error)
+        if refused:
+            return Failure(UpstreamError(refused, next_step=NextStep.CONFIGURE))
         parts = urlsplit(self._api_url)
         shown = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()  # no password
         advice = (
@@ -394,10 +398,11 @@ class MillimetricClient:
             if _is_local(self._api_url)
             else "Check the network, its proxy, and the URL in"
         )
-        return UpstreamError(
+        unreachable = UpstreamError(
             f"No connection to the API, so nothing was sent. {advice} MILLIMETRIC_HOST.",
             next_step=NextStep.CONFIGURE,
         )
+        return Failure(unreachable, repeatable=True, unreachable=True)
 
 
 def _shift_index(name: str, by: int) -> str:
@@ -416,6 +421,24 @@ def _environment_error(variables: Sequence[str], things: str) -> UpstreamError:
         f"Nothing was sent: the {things} in this server's environment can't be used. "
         f"Correct or remove {where}.{advice}",
         next_step=NextStep.CONFIGURE,
+    )
+
+
+def _describe_tls_error(error: BaseException) -> str | None:
+    """Return what to do if a connection failed because of TLS; None if it did not."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, ssl.SSLError):
+        cause = cause.__cause__ or cause.__context__
+    if cause is None:
+        return None
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return (
+            "Nothing was sent: the certificate of the API is not trusted or is for another host. "
+            "Correct MILLIMETRIC_HOST, or name your own authority's file in SSL_CERT_FILE."
+        )
+    return (
+        "Nothing was sent: MILLIMETRIC_HOST begins with https://, but no TLS is spoken there. For "
+        "a local API write http://."
     )
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import pty
 import subprocess
 import sys
 from pathlib import Path
@@ -93,6 +94,45 @@ def test_an_unknown_command_is_refused_with_a_hint(arguments, sentence):
 
     assert (done.returncode, done.stdout) == (2, "")
     assert sentence in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["keys", "create", "--kind", "xx"], "--kind: 'xx' is invalid. Use "),
+        (["keys", "revoke"], "prefix is missing. See: millimetric-mcp keys revoke --help"),
+        (["demo", "--events", "x"], "--events: 'x' is invalid. Use a whole number."),
+        (["api", "--nope"], "--nope is unknown. See: millimetric-mcp --help"),
+        (["api", "--port"], "--port needs a value. See: millimetric-mcp api --help"),
+    ],
+    ids=" ".join,
+)
+def test_a_wrong_argument_is_one_plain_sentence(arguments, sentence):
+    done = run(*arguments)
+
+    assert done.returncode == 2
+    [line] = done.stderr.splitlines()
+    assert sentence in line
+
+
+@pytest.mark.parametrize(
+    "options",
+    [["--port", "9000"], ["--host", "0.0.0.0", "--port", "9000"]],
+    ids=" ".join,
+)
+def test_an_address_is_refused_when_the_transport_is_stdio(options):
+    done = run("serve", *options)
+
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "--port: the stdio transport listens nowhere. Add --transport http" in done.stderr
+
+
+def test_a_store_is_not_created_when_the_data_directory_is_mistyped(tmp_path):
+    done = run("migrate", "--data-dir", str(tmp_path / "typo"))
+
+    assert done.returncode == 2
+    assert f"There is no store in {tmp_path}/typo/store. Check --data-dir" in done.stderr
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_help_and_version_work_as_words():
@@ -240,3 +280,23 @@ def test_a_store_is_migrated_once(tmp_path):
     assert first.returncode == 0, first.stderr
     assert json.loads(first.stdout)["applied"][:2] == ["0001_events", "0002_identity"]
     assert (second.returncode, second.stdout) == (0, "up to date\n")
+
+
+def test_the_mcp_server_says_what_it_waits_for_when_started_on_a_terminal():
+    controller, terminal = pty.openpty()
+    server = subprocess.Popen(
+        [sys.executable, "-m", "millimetric_mcp"],
+        stdin=terminal,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    os.close(terminal)
+    lines = [server.stderr.readline() for _ in range(4)]
+    os.close(controller)  # the input ends
+    out, _ = server.communicate(timeout=60)
+
+    assert lines[0].startswith("This is the MCP server on stdio. It waits for messages")
+    assert max(map(len, lines)) <= 80
+    assert lines[3] == "serve --transport http'. Ctrl-C stops it.\n"
+    assert out == ""

@@ -470,6 +470,22 @@ async def test_an_unreachable_local_api_says_what_to_start(call, connect, listen
     assert upstream.url in str(caught.value)
 
 
+async def test_https_to_a_port_without_tls_says_so(call, connect):
+    async def answer_plainly(reader, writer):
+        await reader.read(1)
+        writer.write(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(answer_plainly, "127.0.0.1", 0) as server:
+        host, port = server.sockets[0].getsockname()
+        async with connect(api_url=f"https://{host}:{port}", timeout_s=30) as client:
+            with pytest.raises(UpstreamError, match=r"no TLS is spoken there") as caught:
+                await call.run(client)
+    assert type(caught.value) is UpstreamError  # a write is not uncertain
+    assert caught.value.next_step is NextStep.CONFIGURE
+
+
 async def test_a_remote_api_that_is_not_reached_is_named_by_its_variable_only(call, connect):
     async with connect(fail(httpx.ConnectError), api_url="https://planted.example.test") as client:
         with pytest.raises(UpstreamError, match="MILLIMETRIC_HOST") as caught:

@@ -45,7 +45,7 @@ def prepare_data_dir(settings: ControlSettings) -> Path:
     Raises:
         SettingsError: it can't be created, or a restore into it was interrupted.
     """
-    path = _data_dir(settings)
+    path = data_dir_of(settings)
     make_private_directory(path)
     if (path / RESTORE_DIR).exists():
         sentence = (
@@ -62,7 +62,7 @@ def find_data_dir(settings: ControlSettings) -> Path:
     Raises:
         SettingsError: there are no keys in that directory.
     """
-    path = _data_dir(settings)
+    path = data_dir_of(settings)
     files = [
         *([CONTROL_FILE] if settings.control is None else []),
         *([PEPPER_FILE] if settings.pepper is None else []),
@@ -77,7 +77,8 @@ def find_data_dir(settings: ControlSettings) -> Path:
     return path
 
 
-def _data_dir(settings: ControlSettings) -> Path:
+def data_dir_of(settings: ControlSettings) -> Path:
+    """Return the data directory of the settings, whether it exists or not."""
     return settings.data_dir or user_data_path("millimetric", appauthor=False)
 
 

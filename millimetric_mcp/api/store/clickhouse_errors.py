@@ -102,7 +102,10 @@ def as_connection_error(error: Exception, target: StoreTarget) -> StoreUnavailab
     elif _code(error) is not None:
         sentence = f"{store} refused the connection ({error_name(error)})"
     elif isinstance(reason, _UNREACHABLE):
-        sentence = f"{store} can't be reached"
+        why = getattr(reason.__cause__, "strerror", None) or "it did not answer in time"
+        sentence = (
+            f"{store} can't be reached ({why}). Check that it runs, and --store / MILLIMETRIC_STORE"
+        )
     else:
         sentence = f"{store} does not answer as a ClickHouse server does"
     return StoreUnavailable(sentence, retry_after_s=RETRY_AFTER_S)
