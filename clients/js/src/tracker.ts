@@ -121,7 +121,7 @@ export function createTracker(): Tracker {
       referrer: cut(referrer),
       properties,
     });
-    const bytes = new Blob([json]).size;
+    const bytes = new Blob([json]).size + 200; // with the visitor's id and the time
     if (bytes > MAX_EVENT_BYTES) return;
     lastAt = Math.max(Date.now(), lastAt + 1); // the order of events is that of their times
     queue.push({ event: JSON.parse(json), at: lastAt, bytes });
@@ -166,8 +166,7 @@ export function createTracker(): Tracker {
     let bytes = 0;
     const end = queue.findIndex((entry, i) => {
       bytes += entry.bytes;
-      const isApart = i && (entry.isAlone || queue[0].isAlone);
-      return i >= batchSize || isApart || bytes > MAX_REQUEST_BYTES;
+      return i && (entry.isAlone || queue[0].isAlone || bytes > MAX_REQUEST_BYTES);
     });
     return queue.splice(0, end < 0 ? MAX_QUEUED : end);
   };
@@ -185,6 +184,7 @@ export function createTracker(): Tracker {
       return at ? { ...event, timestamp: new Date(at).toISOString() } : event;
     });
     const response = await post(host, key, events, { keepalive: true, credentials: "omit" }).catch(() => {});
+    await response?.text().catch(() => {}); // until then it counts in the 64 KB
     const status = response?.status;
     if (!response || status === 429 || status === 503) {
       // Not stored.
@@ -210,7 +210,10 @@ export function createTracker(): Tracker {
 
   const navigate = safe((isReplaced: boolean) => {
     const last = new URL(page);
-    if (last.pathname === location.pathname && (isReplaced || last.search === location.search)) return;
+    if (last.pathname === location.pathname && (isReplaced || last.search === location.search)) {
+      page = location.href; // the same page with another query or fragment
+      return;
+    }
     startPage(page);
     track("$pageview");
   });
@@ -252,7 +255,7 @@ export function createTracker(): Tracker {
     key = options.key;
     host = (options.host || "").replace(/\/+$/, "");
     intervalMs = options.flushIntervalMs ?? intervalMs;
-    batchSize = Math.max(options.flushBatchSize ?? batchSize, 1);
+    batchSize = options.flushBatchSize ?? batchSize;
     cookieless = options.cookieless;
     page || startPage(document.referrer);
     addEventListener("pagehide", leave);

@@ -1,0 +1,3 @@
+import { testIn } from "./scenarios.ts";
+
+testIn("Chromium");

@@ -1,0 +1,168 @@
+// What the browsers meet: a running API, a gate in front of it that can fail, and two web sites.
+
+import { type ChildProcess, execFileSync, spawn } from "node:child_process";
+import { mkdtempSync, rmSync } from "node:fs";
+import { createServer, request, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import type { AddressInfo } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { createInterface } from "node:readline";
+import { buildSync } from "esbuild";
+
+export interface Row {
+  event_name: string;
+  event_id: string;
+  anonymous_id: string;
+  user_id: string | null;
+  source: string;
+  medium: string;
+  url: string;
+  path: string;
+  referrer: string | null;
+  properties: string;
+}
+
+const COMMAND = process.env.MILLIMETRIC_COMMAND ?? "millimetric-mcp";
+
+/** The real API as a process of its own. */
+export class Api {
+  private readonly directory = mkdtempSync(join(tmpdir(), "millimetric-browsers-"));
+  private process!: ChildProcess;
+  private readKey!: string;
+  url!: string;
+
+  async start(): Promise<void> {
+    const args = ["api", "--port", "0", "--data-dir", this.directory];
+    this.process = spawn(COMMAND, args, { stdio: ["ignore", "ignore", "pipe"] });
+    for await (const line of createInterface(this.process.stderr!)) {
+      const found = /http:\/\/127[0-9.:]+/.exec(line);
+      if (found) {
+        this.url = found[0];
+        break;
+      }
+    }
+    this.process.stderr!.resume();
+    this.readKey = this.createKey("rk");
+  }
+
+  createKey(kind: string, ...origins: string[]): string {
+    const options = origins.flatMap((origin) => ["--origin", origin]);
+    const args = ["keys", "create", "--json", "--kind", kind, "--project", "default", "--data-dir", this.directory];
+    return JSON.parse(execFileSync(COMMAND, [...args, ...options], { encoding: "utf8" })).key;
+  }
+
+  /** Return the stored events, oldest first. */
+  async rows(filter: Record<string, string> = {}): Promise<Row[]> {
+    const day = 86_400_000;
+    const [from, to] = [Date.now() - 30 * day, Date.now() + day].map((ms) => new Date(ms).toISOString());
+    const query = new URLSearchParams({ from, to, limit: "1000", ...filter });
+    const headers = { Authorization: `Bearer ${this.readKey}` };
+    const response = await fetch(`${this.url}/v1/query?${query}`, { headers });
+    return ((await response.json()) as { rows: Row[] }).rows.reverse();
+  }
+
+  async stop(): Promise<void> {
+    this.process.kill();
+    await new Promise((resolve) => this.process.once("exit", resolve));
+    rmSync(this.directory, { recursive: true });
+  }
+}
+
+async function listen(server: Server, host: string): Promise<string> {
+  await new Promise<void>((resolve) => server.listen(0, host, resolve));
+  return `http://${host}:${(server.address() as AddressInfo).port}`;
+}
+
+/** Passes requests on to the API, or fails as it is told. */
+export class Gate {
+  private readonly server: Server;
+  url!: string;
+  isOpen = true;
+  /** Statuses of the next writes; the API answers further ones. */
+  statuses: number[] = [];
+  /** Writes that came in, whatever became of them. */
+  writes = 0;
+
+  constructor(api: Api) {
+    this.server = createServer((incoming, outgoing) => {
+      const isWrite = incoming.method === "POST";
+      if (isWrite) this.writes++;
+      if (!this.isOpen) {
+        incoming.socket.destroy();
+        return;
+      }
+      const status = isWrite ? this.statuses.shift() : undefined;
+      if (status) {
+        incoming.resume();
+        const headers = { "Access-Control-Allow-Origin": "*", "Access-Control-Expose-Headers": "Retry-After" };
+        outgoing.writeHead(status, { ...headers, "Retry-After": "1" }).end('{"error":"x"}');
+        return;
+      }
+      const { method, headers, url } = incoming;
+      const passed = request(api.url + url, { method, headers }, (response) => {
+        outgoing.writeHead(response.statusCode!, response.headers);
+        response.pipe(outgoing);
+      });
+      passed.on("error", () => outgoing.destroy());
+      incoming.pipe(passed);
+    });
+  }
+
+  async start(): Promise<void> {
+    this.url = await listen(this.server, "127.0.0.1");
+  }
+
+  stop(): void {
+    this.server.closeAllConnections();
+    this.server.close();
+  }
+}
+
+/** A web site: every path is a page that holds `head`. */
+export class Site {
+  private readonly server: Server;
+  private readonly scripts: Record<string, string>;
+  private readonly host: string;
+  url!: string;
+  head = "";
+  headers: Record<string, string> = {};
+
+  constructor(host: string, scripts: Record<string, string> = {}) {
+    this.host = host;
+    this.scripts = scripts;
+    this.server = createServer((incoming, outgoing) => this.answer(incoming, outgoing));
+  }
+
+  private answer(incoming: IncomingMessage, outgoing: ServerResponse): void {
+    const { pathname } = new URL(incoming.url!, this.url);
+    const script = this.scripts[pathname];
+    if (script) {
+      outgoing.writeHead(200, { "Content-Type": "text/javascript" }).end(script);
+      return;
+    }
+    outgoing.writeHead(200, { "Content-Type": "text/html; charset=utf-8", ...this.headers });
+    outgoing.end(`<!doctype html><html lang="en"><title>${pathname}</title>${this.head}<body><div id="root"></div>`);
+  }
+
+  async start(): Promise<void> {
+    this.url = await listen(this.server, this.host);
+  }
+
+  stop(): void {
+    this.server.closeAllConnections();
+    this.server.close();
+  }
+}
+
+/** Build an application of `apps/` into one script. */
+export function buildApp(name: string): string {
+  const { outputFiles } = buildSync({
+    entryPoints: [join(import.meta.dirname, "apps", name)],
+    bundle: true,
+    define: { "process.env.NODE_ENV": '"production"', __VUE_OPTIONS_API__: "false", __VUE_PROD_DEVTOOLS__: "false" },
+    jsx: "automatic",
+    minify: true,
+    write: false,
+  });
+  return outputFiles[0].text;
+}
