@@ -9,6 +9,7 @@ from functools import partial
 from shutil import get_terminal_size
 from typing import Any, NoReturn
 
+from millimetric_mcp.cli.clients import CLIENTS
 from millimetric_mcp.errors import SettingsError
 from millimetric_mcp.settings import (
     LOCAL,
@@ -73,6 +74,12 @@ of this machine, with its data in your platform's data directory. It stops by
 itself an hour after the last request (MILLIMETRIC_IDLE_STOP_S).
 
   millimetric-mcp local status""",
+    "config": """\
+Print this server's entry for the file of an MCP client, or merge it there with
+--write. Everything else in the file stays, and a backup is kept. The entry
+refers to keys by name; with --local it needs none.
+
+  millimetric-mcp config claude-code --local --write""",
     "keys": """\
 Create, list and revoke API keys of the API on this machine. The API may be
 running or not; use the same --data-dir or --control.
@@ -263,6 +270,21 @@ def _add_keys(parser: argparse.ArgumentParser) -> None:
         _add_settings(action, ControlSettings, can_json=True)
 
 
+def _add_config(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("client", metavar="CLIENT", choices=CLIENTS, help=", ".join(CLIENTS))
+    parser.add_argument("--write", action="store_true", help="merge the entry into the file")
+    parser.add_argument(
+        "--local", action="store_true", help="use the shared API of this machine; no keys needed"
+    )
+    parser.add_argument(
+        "--inline-keys",
+        action="store_true",
+        help="write the keys of MILLIMETRIC_RK and MILLIMETRIC_KEY into the file",
+    )
+    parser.add_argument("--file", metavar="FILE", help="use this file instead of the client's own")
+    _add_json(parser)
+
+
 def _add_local(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="local_command", metavar="ACTION", required=True)
     for name, summary in (
@@ -331,6 +353,7 @@ _COMMANDS: tuple[tuple[str, str, Callable[[argparse.ArgumentParser], None]], ...
     ("serve", "run the MCP server (stdio, SSE or Streamable HTTP)", _add_serve),
     ("api", "run the Millimetric HTTP API on this machine", _add_api),
     ("local", "show or stop the API that --local starts", _add_local),
+    ("config", "connect an MCP client with this server", _add_config),
     ("keys", "create, list and revoke API keys", _add_keys),
     ("migrate", "bring the event store's schema up to date", _add_migrate),
     ("backup", "copy events, projects, keys and secrets, while the API runs", _add_backup),

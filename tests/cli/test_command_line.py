@@ -16,6 +16,7 @@ COMMANDS = (
     "serve",
     "api",
     "local",
+    "config",
     "keys",
     "migrate",
     "backup",
