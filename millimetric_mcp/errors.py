@@ -9,6 +9,7 @@ MillimetricError
 │   ├── StoreUncertain         the write may have been stored
 │   └── DataDirectoryInUse     another process uses the data directory
 ├── BackupUnusable            a backup is incomplete, damaged or newer, or its place is taken
+├── ImportFailed               a file can't be imported
 ├── DemoFailed                 the demo can't go on
 ├── LocalApiFailed             the shared API of this machine did not start or end
 ├── ToolRefusal                a tool call is refused before a request is sent
@@ -34,6 +35,7 @@ __all__ = [
     "CallError",
     "DataDirectoryInUse",
     "DemoFailed",
+    "ImportFailed",
     "InvalidArguments",
     "KeyMissing",
     "LocalApiFailed",
@@ -129,6 +131,10 @@ class BackupUnusable(MillimetricError):
     """A backup can't be written or restored as asked; nothing was changed."""
 
 
+class ImportFailed(MillimetricError):
+    """A file can't be imported; the text says why and what to do."""
+
+
 class DemoFailed(MillimetricError):
     """The demo can't go on: a process ended, or a result was an error."""
 
@@ -176,6 +182,7 @@ class CallError(MillimetricError):
 
 _NEXT_STEPS: Mapping[int, NextStep] = {
     400: NextStep.FIX_ARGUMENTS,
+    409: NextStep.WAIT,
     413: NextStep.FIX_ARGUMENTS,
     429: NextStep.WAIT,
     500: NextStep.WAIT,

@@ -115,10 +115,11 @@ def _setting(
 
 
 def _check_host(value: str) -> str:
-    return value if value == LOCAL else _check_url(value)
+    return value if value == LOCAL else check_url(value)
 
 
-def _check_url(value: str) -> str:
+def check_url(value: str) -> str:
+    """Return an http or https URL without a slash at the end; raise ValueError for another text."""
     if value != value.strip() or not value.isprintable():
         raise ValueError("Remove the white space.")
     parts = urlsplit(value)
@@ -241,7 +242,35 @@ class AnswerSettings(LogSettings):
         "Origin headers of MCP requests to accept from browsers.", default=())
 
 
-class ServeSettings(AnswerSettings):
+class ConnectionSettings(Settings):
+    """Which API is called, and with which keys: shared by ``serve``, ``import`` and ``export``."""
+
+    api_url: Annotated[str, AfterValidator(_check_host)] = _setting(
+        "MILLIMETRIC_HOST", None, "URL, or local",
+        "Base URL of the Millimetric API to use. local (or --local): the shared API of this "
+        "machine, which is started if it does not run.", default=DEFAULT_HOST)
+    write_key: WriteKey = _setting(
+        "MILLIMETRIC_KEY", None, "sk_…", "Server key, used to send data.")
+    read_key: ReadKey = _setting("MILLIMETRIC_RK", None, "rk_…", "Read key, used to read data.")
+    timeout_s: float = _setting("MILLIMETRIC_TIMEOUT_S", "--timeout-s", "above 0, to 600 seconds",
+        "Time limit of one API call, retries included.", default=30.0, gt=0, le=600)
+    connect_timeout_s: float = _setting(
+        "MILLIMETRIC_CONNECT_TIMEOUT_S", "--connect-timeout-s", "above 0, to 600 seconds",
+        "Time limit for connecting to the API.", default=5.0, gt=0, le=600)
+
+    @model_validator(mode="after")
+    def _check_local(self) -> Self:
+        keys = {"MILLIMETRIC_KEY": self.write_key, "MILLIMETRIC_RK": self.read_key}
+        given = " and ".join(name for name, key in keys.items() if key is not None)
+        if self.api_url == LOCAL and given:
+            raise ValueError(
+                "--local (MILLIMETRIC_HOST=local) uses keys of the local API, which it finds by "
+                f"itself. Remove {given}, or remove --local to use the API of those keys."
+            )
+        return self
+
+
+class ServeSettings(AnswerSettings, ConnectionSettings):
     """Settings of ``millimetric-mcp serve``: the MCP server."""
 
     transport: Transport = _setting(
@@ -253,39 +282,16 @@ class ServeSettings(AnswerSettings):
         default="127.0.0.1")
     port: Port = _setting("MILLIMETRIC_MCP_PORT", "--port", _PORT,
         "Port that the HTTP transports listen on.", default=8000)
-    api_url: Annotated[str, AfterValidator(_check_host)] = _setting(
-        "MILLIMETRIC_HOST", None, "URL, or local",
-        "Base URL of the Millimetric API to use. local (or --local): the shared API of this "
-        "machine, which is started if it does not run.", default=DEFAULT_HOST)
-    write_key: WriteKey = _setting(
-        "MILLIMETRIC_KEY", None, "sk_…", "Server key, used to send data.")
-    read_key: ReadKey = _setting("MILLIMETRIC_RK", None, "rk_…", "Read key, used to read data.")
     auth: Auth | None = _setting("MILLIMETRIC_MCP_AUTH", "--auth", "token or passthrough",
         "How HTTP clients log in: token (one shared token, MILLIMETRIC_MCP_TOKEN) or passthrough "
         "(each client sends its own API key). Required unless you listen on 127.0.0.1.")
     token: Annotated[LongSecret, AfterValidator(_check_header_value)] = _setting(
         "MILLIMETRIC_MCP_TOKEN", None, _SECRET, "Bearer token of HTTP clients for --auth token.")
-    timeout_s: float = _setting("MILLIMETRIC_TIMEOUT_S", "--timeout-s", "above 0, to 600 seconds",
-        "Time limit of one API call, retries included.", default=30.0, gt=0, le=600)
-    connect_timeout_s: float = _setting(
-        "MILLIMETRIC_CONNECT_TIMEOUT_S", "--connect-timeout-s", "above 0, to 600 seconds",
-        "Time limit for connecting to the API.", default=5.0, gt=0, le=600)
 
     @model_validator(mode="after")
     def _check_token(self) -> Self:
         if self.auth is Auth.TOKEN and self.token is None:
             raise ValueError("--auth token needs a token. Set MILLIMETRIC_MCP_TOKEN.")
-        return self
-
-    @model_validator(mode="after")
-    def _check_local(self) -> Self:
-        keys = {"MILLIMETRIC_KEY": self.write_key, "MILLIMETRIC_RK": self.read_key}
-        given = " and ".join(name for name, key in keys.items() if key is not None)
-        if self.api_url == LOCAL and given:
-            raise ValueError(
-                "--local (MILLIMETRIC_HOST=local) uses keys of the local API, which it finds by "
-                f"itself. Remove {given}, or remove --local to use the API of those keys."
-            )
         return self
 
 

@@ -27,8 +27,10 @@ EXIT_FAILURE = 1
 EXIT_USAGE = 2
 
 _API_COMMANDS = frozenset(
-    {"api", "keys", "local", "migrate", "backup", "restore", "check", "classify", "demo"}
+    {"api", "keys", "local", "migrate", "backup", "restore", "check", "classify", "demo", "import"}
 )
+_KEYWORDS = {"import": "imports"}
+"""The modules of commands whose names are words of Python."""
 _UNSUPPORTED = (
     "The embedded API runs on Linux and macOS. On Windows use WSL, or the MCP server "
     "(--transport stdio) with MILLIMETRIC_HOST set to an API on another machine."
@@ -103,7 +105,8 @@ def _load(command: str) -> Run:
     # left out of later collections too.
     gc.disable()
     try:
-        run: Run = import_module(f"millimetric_mcp.cli.{command}").run
+        module = _KEYWORDS.get(command, command)
+        run: Run = import_module(f"millimetric_mcp.cli.{module}").run
     except ModuleNotFoundError as error:
         if command not in _API_COMMANDS or (error.name or "").startswith("millimetric_mcp"):
             raise

@@ -15,6 +15,7 @@ from millimetric_mcp.settings import (
     LOCAL,
     ApiSettings,
     ClassifierSettings,
+    ConnectionSettings,
     ControlSettings,
     DeploymentSettings,
     ServeSettings,
@@ -111,6 +112,19 @@ secrets are sound and belong together. Says what to do about what is wrong; the
 exit code is 1 then. The API may run or not.
 
   millimetric-mcp check --data-dir ./data""",
+    "import": """\
+Import past events from files: access logs, tables, and exports of other
+products. The format is found by itself. Each file is stored once: the same
+command again adds nothing, and goes on where it stopped. Bots and assets of
+access logs are left out. Invalid records go to FILE.rejects.ndjson.
+
+  millimetric-mcp import access.log.gz --site https://shop.example --dry-run
+  millimetric-mcp import --local access.log.gz --site https://shop.example
+  millimetric-mcp import orders.csv --map event==purchase --map timestamp=date
+  millimetric-mcp import --undo ID
+
+The exit code is 0 if everything is stored, 3 if some records were rejected,
+1 if it failed, 2 for wrong options.""",
     "classify": """\
 Explain where the classifier says a visit came from: which rule applied, what it
 looked at, and which rules before it did not apply.
@@ -125,6 +139,19 @@ the exit code is 1 if one differs. It takes about a minute.
 
   millimetric-mcp demo --events 5000 --keep""",
 }
+
+_IMPORT_FORMATS = (
+    "combined",
+    "caddy",
+    "cloudfront",
+    "events",
+    "plausible",
+    "umami",
+    "posthog",
+    "matomo",
+    "ga4",
+)
+"""The formats of ``millimetric_mcp.cli.imports.formats`` that need no further option."""
 
 _LOCAL_DETAILS = {
     "status": """\
@@ -310,6 +337,43 @@ def _add_restore(parser: argparse.ArgumentParser) -> None:
     _add_settings(parser, DeploymentSettings, can_json=True)
 
 
+def _add_import(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("files", metavar="FILE", nargs="*", help="plain, .gz or .zip")
+    parser.add_argument(
+        "--format",
+        choices=_IMPORT_FORMATS,
+        help="format of the files [default: found by their beginning]",
+    )
+    parser.add_argument(
+        "--map",
+        action="append",
+        metavar="FIELD=COLUMN",
+        help="column of a table that fills a field, such as timestamp=date or "
+        "properties.plan=Plan; FIELD==TEXT for the same text in every row (repeat for more)",
+    )
+    parser.add_argument(
+        "--site", metavar="URL", help="website of a log or export that does not name it"
+    )
+    parser.add_argument(
+        "--timezone", metavar="ZONE", help="zone of times without an offset [default: UTC]"
+    )
+    parser.add_argument("--dry-run", action="store_true", help="show what would be stored")
+    parser.add_argument("--keep-bots", action="store_true", help="import bots of access logs too")
+    parser.add_argument(
+        "--keep-assets", action="store_true", help="import images, scripts, … of access logs too"
+    )
+    parser.add_argument(
+        "--totals", action="store_true", help="store Plausible's totals as $total events"
+    )
+    parser.add_argument(
+        "--rejects", metavar="PATH", help="file for rejected records [default: FILE.rejects.ndjson]"
+    )
+    parser.add_argument("--list", action="store_true", help="list the project's imports")
+    parser.add_argument("--undo", metavar="ID", help="delete every event of an import")
+    _add_local_option(parser)
+    _add_settings(parser, ConnectionSettings)
+
+
 def _add_classify(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("url", metavar="URL", help="the landing URL, with utm and click ids")
     parser.add_argument("--referrer", metavar="R", help="the referrer's URL")
@@ -335,6 +399,11 @@ def _add_json(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_serve(parser: argparse.ArgumentParser) -> None:
+    _add_local_option(parser)
+    _add_settings(parser, ServeSettings)
+
+
+def _add_local_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--local",
         dest="api_url",
@@ -342,7 +411,6 @@ def _add_serve(parser: argparse.ArgumentParser) -> None:
         const=LOCAL,
         help="use the shared API of this machine, and start it if needed [MILLIMETRIC_HOST=local]",
     )
-    _add_settings(parser, ServeSettings)
 
 
 _add_api = partial(_add_settings, model=ApiSettings)
@@ -359,6 +427,7 @@ _COMMANDS: tuple[tuple[str, str, Callable[[argparse.ArgumentParser], None]], ...
     ("backup", "copy events, projects, keys and secrets, while the API runs", _add_backup),
     ("restore", "restore a backup into an empty data directory", _add_restore),
     ("check", "check that store, control database and secrets belong together", _add_check),
+    ("import", "import past events from logs, tables and other products", _add_import),
     ("classify", "explain where the classifier says a visit came from", _add_classify),
     ("demo", "see everything work on a month of made-up events", _add_demo),
 )

@@ -64,9 +64,10 @@ class ApiProcess:
         return self.stderr_file.read_text()
 
     def list_files(self) -> list[Path]:
-        """Every file of the data directory; directories may go meanwhile, as old parts do."""
+        """Every file of the data directory but sockets; directories may go, as old parts do."""
         walk = os.walk(self.data_dir)
-        return [Path(directory, name) for directory, _, names in walk for name in names]
+        paths = (Path(directory, name) for directory, _, names in walk for name in names)
+        return [path for path in paths if not path.is_socket()]
 
     def find_files(self, marker: bytes) -> list[Path]:
         """The files of the data directory with the marker in them, plain or compressed."""

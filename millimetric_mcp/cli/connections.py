@@ -1,0 +1,31 @@
+"""A client of the API that the settings name, for commands that call it."""
+
+from collections.abc import Mapping
+
+from millimetric_mcp.client import MillimetricClient
+from millimetric_mcp.settings import LOCAL, ConnectionSettings
+
+
+def open_client(
+    settings: ConnectionSettings, environ: Mapping[str, str], *, timeout_s: float | None = None
+) -> MillimetricClient:
+    """Return a client with the settings' keys; with ``local``, start the API of this machine.
+
+    Raises:
+        SettingsError: the api extra is missing.
+        LocalApiFailed: the API did not start.
+    """
+    url, write_key, read_key = settings.api_url, settings.write_key, settings.read_key
+    keys = [key.get_secret_value() if key else None for key in (write_key, read_key)]
+    if url == LOCAL:
+        from millimetric_mcp.cli import localapi  # noqa: PLC0415 - only where it is used
+
+        local = localapi.connect(localapi.LocalApi.find(environ), environ=environ)
+        url, keys = local.url, [local.write_key, local.read_key]
+    return MillimetricClient(
+        api_url=url,
+        timeout_s=timeout_s or settings.timeout_s,
+        connect_timeout_s=settings.connect_timeout_s,
+        write_key=keys[0],
+        read_key=keys[1],
+    )

@@ -1,0 +1,201 @@
+"""``millimetric-mcp import``: past events from files, each once; and an import taken back."""
+
+import asyncio
+import sys
+from argparse import Namespace
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+from millimetric_mcp.cli.connections import open_client
+from millimetric_mcp.cli.imports import preview
+from millimetric_mcp.cli.imports.files import SourceFile, list_sources
+from millimetric_mcp.cli.imports.formats import Format, find_format
+from millimetric_mcp.cli.imports.progress import show_progress
+from millimetric_mcp.cli.imports.records import Reading
+from millimetric_mcp.cli.imports.rejects import RejectsFile
+from millimetric_mcp.cli.imports.sending import PART_EVENTS, Tally, cut_parts, send_parts
+from millimetric_mcp.client import MillimetricClient
+from millimetric_mcp.contract.imports import ImportUndoRequest, StoredImport
+from millimetric_mcp.contract.validation import is_zone_name
+from millimetric_mcp.errors import ImportFailed, SettingsError
+from millimetric_mcp.settings import ConnectionSettings, check_url, read_settings
+
+EXIT_REJECTED = 3
+UNDO_TIMEOUT_S = 600.0
+
+Plan = Sequence[tuple[SourceFile, Format]]
+
+
+def run(options: Namespace, environ: Mapping[str, str]) -> int:
+    """Import files, list imports or take one back; return 3 if records were rejected.
+
+    Raises:
+        SettingsError: options or settings are wrong.
+        ImportFailed: a file can't be imported.
+        CallError: the API did not store a part. The same command goes on from there.
+    """
+    settings = read_settings(ConnectionSettings, environ=environ, options=vars(options))
+    if options.undo or options.list:
+        if options.files:
+            raise SettingsError(["--undo and --list take no files. Remove them."])
+        timeout_s = UNDO_TIMEOUT_S if options.undo else settings.timeout_s
+        client = open_client(settings, environ, timeout_s=timeout_s)
+        return asyncio.run(_undo(client, options.undo) if options.undo else _list(client))
+    reading = read_options(options)
+    plan = _make_plan(options, reading)
+    if options.dry_run:
+        return preview.show(plan, reading)
+    client = open_client(settings, environ)
+    try:
+        return asyncio.run(_import(client, plan, reading, options))
+    except KeyboardInterrupt:
+        print("Stopped. The same command goes on from here.", file=sys.stderr)
+        raise
+
+
+def read_options(options: Namespace) -> Reading:
+    """Return how to read the files.
+
+    Raises:
+        SettingsError: an option is wrong; every wrong one is named.
+    """
+    errors: list[str] = []
+    if not options.files:
+        errors.append("import: name a file: millimetric-mcp import access.log")
+    if options.site:
+        try:
+            check_url(options.site)
+        except ValueError as error:
+            errors.append(f"--site: {error}")
+    zone = options.timezone or "UTC"
+    try:
+        found = ZoneInfo(zone) if is_zone_name(zone) else None
+    except (ValueError, OSError, KeyError):
+        found = None
+    if found is None:
+        errors.append("--timezone: Use an IANA name such as Europe/Berlin.")
+    columns = dict(part.partition("=")[::2] for part in options.map or ())
+    if not all(name and column for name, column in columns.items()):
+        errors.append("--map: Use FIELD=COLUMN, such as --map event=name, or FIELD==TEXT.")
+    unknown = [name for name in columns if not preview.is_field(name)]
+    if unknown:
+        fields = ", ".join(preview.FIELDS)
+        errors.append(f"--map: {unknown[0]!r} is not a field. Use {fields} or properties.NAME.")
+    if errors or found is None:
+        raise SettingsError(errors)
+    return Reading(
+        site=options.site.rstrip("/") if options.site else None,
+        zone=found,
+        columns=columns,
+        keeps_bots=options.keep_bots,
+        keeps_assets=options.keep_assets,
+        keeps_totals=options.totals,
+    )
+
+
+def _make_plan(options: Namespace, reading: Reading) -> Plan:
+    """Return every file with its format, so that a wrong one is an error before anything is sent.
+
+    Raises:
+        ImportFailed: a file does not exist, or its format is unknown.
+    """
+    sources = [source for name in options.files for source in list_sources(Path(name))]
+    return [
+        (source, find_format(source, name=options.format, is_mapped=bool(reading.columns)))
+        for source in sources
+    ]
+
+
+async def _import(
+    client: MillimetricClient, plan: Plan, reading: Reading, options: Namespace
+) -> int:
+    rejected = 0
+    async with client:
+        stored = (await client.list_imports()).imports
+        for source, found in plan:
+            with RejectsFile(source.name, path=options.rejects) as rejects:
+                tally = await _import_file(client, source, found, reading, stored, rejects)
+            rejected += tally.rejected
+    return EXIT_REJECTED if rejected else 0
+
+
+async def _import_file(
+    client: MillimetricClient,
+    source: SourceFile,
+    found: Format,
+    reading: Reading,
+    stored: Sequence[StoredImport],
+    rejects: RejectsFile,
+) -> Tally:
+    import_id = source.make_id(f"{PART_EVENTS} {found.name} {reading!r}")
+    done = _find_done(source, import_id, stored)
+    tally = Tally()
+    with show_progress(source) as on_part:
+        await send_parts(
+            client,
+            import_id,
+            cut_parts(found.read(source, reading), tally, rejects.add),
+            done=done,
+            tally=tally,
+            on_part=on_part,
+        )
+    print(f"{source.name} ({found.name}): {tally.stored} events imported")
+    if tally.repeated:
+        print(f"  {tally.repeated} events were there from an earlier run")
+    preview.show_tally(tally)
+    if rejects.path:
+        print(f"  the reasons are in {rejects.path}")
+    if tally.events:
+        print(f"  to take it back: millimetric-mcp import --undo {import_id}")
+    return tally
+
+
+def _find_done(
+    source: SourceFile, import_id: str, stored: Sequence[StoredImport]
+) -> frozenset[int]:
+    """Return the parts of the import that are stored.
+
+    Raises:
+        ImportFailed: the file was imported in another form, or is being taken back.
+    """
+    done: frozenset[int] = frozenset()
+    for known in stored:
+        undo = f"millimetric-mcp import --undo {known.import_id}"
+        if known.import_id == import_id:
+            if known.is_undoing:
+                raise ImportFailed(
+                    f"Taking back the import of {source.name} did not end. Run: {undo}"
+                )
+            done = frozenset(
+                number for first, last in known.chunks for number in range(first, last + 1)
+            )
+        elif known.import_id.startswith(f"{source.head_id}-"):
+            raise ImportFailed(
+                f"A file that begins like {source.name} was imported: the file has grown, or the "
+                f"options are others. Its events would count twice. Take it back first: {undo}"
+            )
+    return done
+
+
+async def _undo(client: MillimetricClient, import_id: str) -> int:
+    async with client:
+        known = {one.import_id for one in (await client.list_imports()).imports}
+        if import_id not in known:
+            raise ImportFailed(
+                "There is no import of that id. 'millimetric-mcp import --list' shows all."
+            )
+        result = await client.undo_import(ImportUndoRequest(import_id=import_id))
+    print(f"{result.deleted} events were deleted")
+    return 0
+
+
+async def _list(client: MillimetricClient) -> int:
+    async with client:
+        found = (await client.list_imports()).imports
+    for one in found:
+        state = ", being taken back" if one.is_undoing else ""
+        print(f"{one.import_id}  {one.started_at:%Y-%m-%d %H:%M} UTC  {one.events} events{state}")
+    if not found:
+        print("no imports")
+    return 0

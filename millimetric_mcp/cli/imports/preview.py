@@ -1,0 +1,76 @@
+"""``--dry-run``: what an import would store and leave out, without the API."""
+
+from collections.abc import Sequence
+from itertools import islice
+
+from millimetric_mcp.api.ingest.address import host_of
+from millimetric_mcp.api.ingest.classify import classify
+from millimetric_mcp.api.ingest.enrich import parse_user_agent
+from millimetric_mcp.cli.imports.files import SourceFile
+from millimetric_mcp.cli.imports.formats import Format
+from millimetric_mcp.cli.imports.records import Event, Item, Reading, Rejected
+from millimetric_mcp.cli.imports.sending import Tally, cut_parts
+from millimetric_mcp.contract.imports import ImportedEvent
+
+SAMPLE_EVENTS = 10
+SHOWN_REASONS = 5
+
+FIELDS = tuple(ImportedEvent.model_fields)
+_PROPERTY = "properties."
+
+
+def is_field(name: str) -> bool:
+    """Return whether an imported event has a field or property of that name."""
+    return name in FIELDS or (name.startswith(_PROPERTY) and name != _PROPERTY)
+
+
+def show(plan: Sequence[tuple[SourceFile, Format]], reading: Reading) -> int:
+    """Print what importing the files would do; return 0."""
+    for source, found in plan:
+        tally, reasons = Tally(), dict[str, int]()
+
+        def note(item: Item, reasons: dict[str, int] = reasons) -> None:
+            reason = item.found.reason if isinstance(item.found, Rejected) else ""
+            reasons[reason] = reasons.get(reason, 0) + 1
+
+        sample: list[Event] = []
+        for events in cut_parts(found.read(source, reading), tally, note):
+            sample += events[: SAMPLE_EVENTS - len(sample)]
+        print(f"{source.name} ({found.name}): {tally.events} events, nothing was sent")
+        show_tally(tally)
+        for reason, count in islice(sorted(reasons.items(), key=_by_count), SHOWN_REASONS):
+            print(f"    {count} × {reason}")
+        for event in sample:
+            print(f"  {_describe(event)}")
+    return 0
+
+
+def show_tally(tally: Tally) -> None:
+    """Print the window of the events, and what was left out and rejected."""
+    if tally.first and tally.last:
+        print(f"  from {tally.first:%Y-%m-%d %H:%M} to {tally.last:%Y-%m-%d %H:%M} UTC")
+    for why, count in sorted(tally.left_out.items(), key=_by_count):
+        print(f"  left out: {count} {why}")
+    if tally.rejected:
+        print(f"  rejected: {tally.rejected} records")
+
+
+def _by_count(entry: tuple[str, int]) -> tuple[int, str]:
+    return -entry[1], entry[0]
+
+
+def _describe(event: Event) -> str:
+    url, referrer = event.get("url"), event.get("referrer")
+    found = classify(url, referrer, host_of(url))
+    device = parse_user_agent(event.get("user_agent"))
+    facts = [event.get("device_type") or device.device_type, event.get("browser") or device.browser]
+    text = " ".join(
+        [
+            str(event["timestamp"]),
+            str(event["event"]),
+            f"{found.source}/{found.medium} ({found.rule_id})",
+            *filter(None, facts),
+            str(url or ""),
+        ]
+    )
+    return "".join(char if char.isprintable() else "?" for char in text)

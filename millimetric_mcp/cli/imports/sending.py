@@ -1,0 +1,148 @@
+"""Sends a file's events in numbered parts, which the API stores once."""
+
+import asyncio
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+from pydantic_core import to_json
+
+from millimetric_mcp.cli.imports.records import Event, Item, LeftOut, Rejected
+from millimetric_mcp.client import MillimetricClient
+from millimetric_mcp.contract.imports import ImportedEvent
+from millimetric_mcp.contract.validation import MAX_CLOCK_SKEW, list_field_errors
+from millimetric_mcp.errors import CallError, NextStep, UncertainWrite
+
+PART_EVENTS = 2000
+PARALLEL_REQUESTS = 3
+PATIENCE_S = 240.0
+"""Longer than a part that got no answer stays claimed."""
+PAUSE_S = 1.0
+
+_EVENTS = TypeAdapter(list[ImportedEvent])
+
+
+@dataclass(slots=True)
+class Tally:
+    """What became of a file's records, counted."""
+
+    events: int = 0
+    stored: int = 0
+    repeated: int = 0
+    rejected: int = 0
+    left_out: dict[str, int] = field(default_factory=dict)
+    first: datetime | None = None
+    last: datetime | None = None
+
+
+OnRejected = Callable[[Item], object]
+
+
+def cut_parts(
+    items: Iterable[Item], tally: Tally, on_rejected: OnRejected, *, size: int = PART_EVENTS
+) -> Iterator[list[Event]]:
+    """Yield the valid events in lists of ``size``, the last one shorter; count everything else."""
+    waiting: list[Item] = []
+    for item in items:
+        if isinstance(item.found, LeftOut):
+            tally.left_out[item.found.why] = tally.left_out.get(item.found.why, 0) + 1
+        elif isinstance(item.found, Rejected):
+            tally.rejected += 1
+            on_rejected(item)
+        else:
+            waiting.append(item)
+            if len(waiting) == size:
+                waiting = _check(waiting, tally, on_rejected)
+                if len(waiting) == size:
+                    yield _take(waiting, tally)
+                    waiting = []
+    if waiting := _check(waiting, tally, on_rejected):
+        yield _take(waiting, tally)
+
+
+def _check(items: list[Item], tally: Tally, on_rejected: OnRejected) -> list[Item]:
+    """Return the items that the API accepts."""
+    wrong: dict[int, str] = {}
+    events: list[ImportedEvent] = []
+    try:
+        events = _EVENTS.validate_python([item.found for item in items])
+        latest = datetime.now(UTC) + MAX_CLOCK_SKEW - timedelta(minutes=1)
+        wrong = {
+            index: "timestamp: must be between 1970 and 24 hours from now"
+            for index, event in enumerate(events)
+            if event.timestamp > latest or event.timestamp.year < 1970
+        }
+    except ValidationError as error:
+        for found in list_field_errors(error):
+            place, _, name = found.field.removeprefix("[").partition("]")
+            wrong.setdefault(int(place), f"{name.removeprefix('.')}: {found.message}")
+    for index, reason in wrong.items():
+        tally.rejected += 1
+        on_rejected(items[index]._replace(found=Rejected(reason)))
+    times = [event.timestamp for index, event in enumerate(events) if index not in wrong]
+    if times:
+        tally.first = min(tally.first or times[0], *times)
+        tally.last = max(tally.last or times[0], *times)
+    return [item for index, item in enumerate(items) if index not in wrong]
+
+
+def _take(items: list[Item], tally: Tally) -> list[Event]:
+    events: list[Any] = [item.found for item in items]
+    tally.events += len(events)
+    return events
+
+
+async def send_parts(
+    client: MillimetricClient,
+    import_id: str,
+    parts: Iterable[list[Event]],
+    *,
+    done: frozenset[int],
+    tally: Tally,
+    on_part: Callable[[], object],
+) -> None:
+    """Send every part that is not ``done``, a few at a time.
+
+    Raises:
+        CallError: a part could not be sent.
+    """
+    waiting = enumerate(parts)
+
+    async def send_waiting() -> None:
+        for chunk, events in waiting:
+            if chunk in done:
+                tally.repeated += len(events)
+            else:
+                await _send(client, import_id, chunk, events, tally)
+            on_part()
+
+    try:
+        async with asyncio.TaskGroup() as senders:
+            for _ in range(PARALLEL_REQUESTS):
+                senders.create_task(send_waiting())
+    except ExceptionGroup as group:
+        raise group.exceptions[0] from None
+
+
+async def _send(
+    client: MillimetricClient, import_id: str, chunk: int, events: list[Event], tally: Tally
+) -> None:
+    body = to_json({"import_id": import_id, "chunk": chunk, "events": events})
+    deadline_s = asyncio.get_running_loop().time() + PATIENCE_S
+    while True:
+        try:
+            result = await client.import_part(body)
+        except CallError as error:
+            # The API stores a part once, so a part without an answer may be sent again.
+            may_repeat = isinstance(error, UncertainWrite) or error.next_step is NextStep.WAIT
+            if not may_repeat or asyncio.get_running_loop().time() > deadline_s:
+                raise
+            await asyncio.sleep(error.retry_after_s or PAUSE_S)
+            continue
+        if result.duplicate:
+            tally.repeated += result.count
+        else:
+            tally.stored += result.count
+        return

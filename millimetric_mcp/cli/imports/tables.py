@@ -1,0 +1,204 @@
+"""Our own formats, and any table: NDJSON, CSV and Parquet."""
+
+import csv
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from pydantic_core import from_json
+
+from millimetric_mcp.cli.imports.files import SourceFile
+from millimetric_mcp.cli.imports.records import (
+    Event,
+    Item,
+    Reading,
+    Rejected,
+    keep_present,
+    read_time,
+    read_value,
+)
+from millimetric_mcp.contract.imports import ImportedEvent
+from millimetric_mcp.errors import ImportFailed, SettingsError
+
+PARQUET_MAGIC = b"PAR1"
+BATCH_ROWS = 2000
+MAX_CELL_CHARS = 1024 * 1024
+
+_FIELDS = frozenset(ImportedEvent.model_fields)
+_PROPERTY = "properties."
+
+Row = Mapping[str, Any]
+
+
+def read_rows(file: SourceFile) -> Iterator[tuple[int, Row | None, object]]:
+    """Yield the rows of a CSV, Parquet or NDJSON file with their place and text; None: invalid."""
+    if file.sample.startswith(PARQUET_MAGIC):
+        yield from _read_parquet(file)
+    elif file.sample.lstrip()[:1] == b"{":
+        yield from read_json_lines(file)
+    else:
+        yield from read_csv(file)
+
+
+def read_json_lines(file: SourceFile) -> Iterator[tuple[int, Row | None, object]]:
+    """Yield the objects of a file with one a line."""
+    for number, line in file.lines():
+        try:
+            row = from_json(line)
+        except ValueError:
+            row = None
+        yield number, row if isinstance(row, dict) else None, line
+
+
+def read_csv(file: SourceFile) -> Iterator[tuple[int, Row | None, object]]:
+    """Yield the rows of a table with a header; rows count from 1, the header aside."""
+    csv.field_size_limit(MAX_CELL_CHARS)
+    with file.text() as text:
+        rows = csv.DictReader(text, restkey="", dialect=_find_dialect(file))
+        number = 0
+        while True:
+            number += 1
+            try:
+                row = next(rows, None)
+            except csv.Error:
+                yield number, None, ""
+                continue
+            if row is None:
+                return
+            is_whole = "" not in row and None not in row.values()
+            yield number, row if is_whole else None, row
+
+
+def read_header(file: SourceFile) -> list[str]:
+    """Return the names of a table's columns; none if the file is no table."""
+    if file.sample.startswith(PARQUET_MAGIC):
+        return list(_open_parquet(file).schema_arrow.names)
+    if file.sample.lstrip()[:1] in {b"{", b"["}:
+        return []
+    line = file.sample.decode("utf-8-sig", "replace").partition("\n")[0].strip()
+    return next(csv.reader([line], dialect=_find_dialect(file)), [])
+
+
+def _find_dialect(file: SourceFile) -> type[csv.Dialect]:
+    line = file.sample.partition(b"\n")[0].decode("utf-8-sig", "replace")
+    delimiters = sorted(",;\t", key=line.count)
+
+    class Found(csv.excel):
+        delimiter = delimiters[-1]
+
+    return Found
+
+
+def _open_parquet(file: SourceFile) -> Any:  # noqa: ANN401 - the library has no types
+    try:
+        import pyarrow  # noqa: PLC0415 - large, and seldom used
+        from pyarrow import parquet  # noqa: PLC0415
+    except ModuleNotFoundError:
+        sentence = "Parquet files need pyarrow. Install it with: pip install pyarrow"
+        raise SettingsError([sentence]) from None
+    try:
+        return parquet.ParquetFile(file.path)
+    except (pyarrow.ArrowException, OSError):
+        raise ImportFailed(f"{file.name} is a broken Parquet file. Fetch it again.") from None
+
+
+def _read_parquet(file: SourceFile) -> Iterator[tuple[int, Row | None, object]]:
+    number = 0
+    for batch in _open_parquet(file).iter_batches(batch_size=BATCH_ROWS):
+        for row in batch.to_pylist():
+            number += 1
+            yield number, row, row
+
+
+def is_own(file: SourceFile) -> bool:
+    """Return whether the rows are events as the API takes them, or as it shows them."""
+    names = set(read_header(file))
+    if not names:
+        _, row, _ = next(read_json_lines(file), (0, None, b""))
+        names = set(row or ())
+    return "timestamp" in names and bool(names & {"event", "event_name"}) and "uuid" not in names
+
+
+def read_own(file: SourceFile, reading: Reading) -> Iterator[Item]:
+    """Read events as the API takes them, or event rows as it shows them."""
+    yield from _read_items(read_rows(file), reading, _read_own_row)
+
+
+def read_mapped(file: SourceFile, reading: Reading) -> Iterator[Item]:
+    """Read a table whose columns ``--map`` names."""
+    columns = dict(reading.columns or {})
+    names = set(read_header(file)) or None
+    missing = [
+        column
+        for column in columns.values()
+        if names and not column.startswith("=") and column not in names
+    ]
+    if missing:
+        has = ", ".join(sorted(names or ()))
+        raise ImportFailed(f"--map: {file.name} has no column {missing[0]}. It has {has}.")
+    for name in sorted(_FIELDS & (names or set())):
+        columns.setdefault(name, name)
+
+    def read_row(row: Row, reading: Reading) -> Event:
+        return _map_row(row, columns, reading)
+
+    yield from _read_items(read_rows(file), reading, read_row)
+
+
+def _map_row(row: Row, columns: Mapping[str, str], reading: Reading) -> Event:
+    event: Event = {}
+    properties: dict[str, Any] = {}
+    for name, column in columns.items():
+        value = column[1:] if column.startswith("=") else row.get(column)
+        if value is None or value == "":
+            continue
+        if name.startswith(_PROPERTY):
+            properties[name.removeprefix(_PROPERTY)] = read_value(value)
+        else:
+            event[name] = value
+    if properties:
+        event["properties"] = {**_read_properties(event.get("properties")), **properties}
+    return _complete(event, reading)
+
+
+def _read_own_row(row: Row, reading: Reading) -> Event:
+    event = {name: row[name] for name in _FIELDS if row.get(name) not in (None, "")}
+    if "event_name" in row:
+        event["event"] = row["event_name"]
+    return _complete(event, reading)
+
+
+def _complete(event: Event, reading: Reading) -> Event:
+    event["timestamp"] = read_time(event.get("timestamp", ""), reading.zone)
+    if "properties" in event:
+        event["properties"] = _read_properties(event["properties"])
+    return keep_present(event)
+
+
+def _read_properties(value: object) -> dict[str, Any]:
+    if isinstance(value, str):
+        value = from_json(value)
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise ValueError("properties: is not a JSON object")  # noqa: TRY004 - the row's fault
+    return value
+
+
+def _read_items(
+    rows: Iterable[tuple[int, Row | None, object]],
+    reading: Reading,
+    read_row: Any,  # noqa: ANN401
+) -> Iterator[Item]:
+    for number, row, text in rows:
+        if row is None:
+            yield Item(number, Rejected("is not a whole row"), text)
+            continue
+        try:
+            yield Item(number, read_row(row, reading), text)
+        except ValueError as error:
+            yield Item(number, Rejected(_describe(error)), text)
+
+
+def _describe(error: ValueError) -> str:
+    text = str(error)
+    return text if text.startswith(("timestamp:", "properties:")) else "properties: is not JSON"

@@ -1,0 +1,225 @@
+"""``millimetric-mcp import`` against an API on a real socket: once, resumed, and taken back."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass, field
+
+import pytest
+
+pytestmark = pytest.mark.slow
+
+FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
+BOT = "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)"
+TIMEOUT_S = 120
+
+
+def line(number, *, agent=FIREFOX):
+    second = f"{number // 3600 % 24:02}:{number // 60 % 60:02}:{number % 60:02}"
+    return (
+        f'203.0.113.{number % 250} - - [16/May/2026:{second} +0000] "GET /page/{number} HTTP/1.1" '
+        f'200 512 "https://www.google.com/" "{agent}"\n'
+    )
+
+
+@pytest.fixture
+def log(tmp_path):
+    """An access log of 4100 page views, which is three parts."""
+    path = tmp_path / "access.log"
+    path.write_text("".join(map(line, range(4100))))
+    return path
+
+
+@pytest.fixture
+def start_command(tmp_path):
+    """Starts a command in a directory of its own, with the API's URL and keys."""
+
+    def start(api, *arguments, command="import"):
+        environ = {**os.environ, **api.keys, "MILLIMETRIC_HOST": api.url}
+        return subprocess.Popen(
+            [sys.executable, "-m", "millimetric_mcp", command, *map(str, arguments)],
+            cwd=tmp_path,
+            env=environ,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    return start
+
+
+@pytest.fixture
+def run_command(start_command):
+    """Runs a command to its end; the code, and what it printed."""
+
+    def run(api, *arguments, code=0, command="import"):
+        process = start_command(api, *arguments, command=command)
+        stdout, stderr = process.communicate(timeout=TIMEOUT_S)
+        assert process.returncode == code, (stdout, stderr)
+        assert "Traceback" not in stderr
+        return stdout, stderr
+
+    return run
+
+
+@dataclass(frozen=True)
+class NoApi:
+    """Where no API answers."""
+
+    url: str = "http://127.0.0.1:9"
+    keys: dict[str, str] = field(default_factory=dict)
+
+
+def count(api):
+    [row] = api.rows("/v1/stats")
+    return row["value"]
+
+
+def test_a_second_run_adds_nothing_and_an_undo_takes_all_back(start_api, run_command, log):
+    api = start_api()
+    site = ("--site", "https://shop.example")
+
+    first, _ = run_command(api, log, *site)
+    second, _ = run_command(api, log, *site)
+
+    assert "access.log (combined): 4100 events imported" in first
+    assert "4100 events were there from an earlier run" in second
+    assert count(api) == 4100
+    [[source, medium, events]] = [
+        (row["source"], row["medium"], row["events"]) for row in api.rows("/v1/sources")
+    ]
+    assert (source, medium, events) == ("google", "organic", 4100)
+
+    listed, _ = run_command(api, "--list")
+    import_id = listed.split()[0]
+    assert f"import --undo {import_id}" in first
+    undone, _ = run_command(api, "--undo", import_id)
+    assert undone == "4100 events were deleted\n"
+    assert api.rows("/v1/query") == []
+    assert not api.find_files(b"/page/4099")
+    assert run_command(api, "--list")[0] == "no imports\n"
+    run_command(api, log, *site)
+    assert count(api) == 4100
+
+
+def test_an_import_goes_on_where_a_killed_one_and_a_killed_api_stopped(
+    start_api, start_command, run_command, tmp_path
+):
+    api = start_api()
+    log = tmp_path / "long.log"
+    log.write_text("".join(map(line, range(40_000))))
+    site = ("--site", "https://shop.example")
+
+    importer = start_command(api, log, *site)
+    api.wait_until(lambda: "POST" in api.stderr() and api.stderr().count("/v1/import") > 3)
+    importer.kill()
+    importer.communicate()
+    second = start_command(api, log, *site)
+    api.wait_until(lambda: api.stderr().count("/v1/import") > 8)
+    api.kill()
+    _, stderr = second.communicate(timeout=TIMEOUT_S)
+    assert "Traceback" not in stderr
+    api = start_api()
+    run_command(api, log, *site)
+
+    assert count(api) == 40_000
+    paths = api.rows("/v1/stats", group_by="path", limit=1000)
+    assert {row["value"] for row in paths} == {1}
+
+
+def test_ctrl_c_ends_an_import_with_a_sentence(start_api, start_command, tmp_path):
+    api = start_api()
+    log = tmp_path / "long.log"
+    log.write_text("".join(map(line, range(60_000))))
+
+    importer = start_command(api, log, "--site", "https://shop.example")
+    api.wait_until(lambda: api.stderr().count("/v1/import") > 2)
+    importer.send_signal(signal.SIGINT)
+    _, stderr = importer.communicate(timeout=TIMEOUT_S)
+
+    assert importer.returncode == 130
+    assert stderr == "Stopped. The same command goes on from here.\n"
+
+
+def test_a_log_that_has_grown_is_refused_with_what_to_do(start_api, run_command, log):
+    api = start_api()
+    run_command(api, log, "--site", "https://shop.example")
+    log.write_text(log.read_text() + line(5000))
+
+    _, stderr = run_command(api, log, "--site", "https://shop.example", code=1)
+
+    assert "A file that begins like access.log was imported" in stderr
+    assert "import --undo" in stderr
+    assert count(api) == 4100
+
+
+def test_rejected_records_are_in_a_private_file_with_their_reasons(
+    start_api, run_command, tmp_path
+):
+    api = start_api()
+    log = tmp_path / "access.log"
+    log.write_text(line(1) + "broken\n" + line(2) + line(3).replace("/page/3", "/" + "x" * 2100))
+
+    stdout, _ = run_command(api, log, "--site", "https://shop.example", code=3)
+
+    rejects = tmp_path / "access.log.rejects.ndjson"
+    entries = [json.loads(entry) for entry in rejects.read_text().splitlines()]
+    assert [(entry["place"], entry["reason"].split(":")[0]) for entry in entries] == [
+        (2, "is not a line of a combined or common log"),
+        (4, "url"),
+    ]
+    assert entries[0]["record"] == "broken"
+    assert rejects.stat().st_mode & 0o077 == 0
+    assert "rejected: 2 records" in stdout
+    assert count(api) == 2
+
+
+def test_a_dry_run_sends_nothing_and_shows_what_would_be_stored(run_command, tmp_path):
+    log = tmp_path / "access.log"
+    log.write_text(line(1) + line(2, agent=BOT) + line(3).replace("/page/3", "/a.css") + "broken\n")
+
+    stdout, _ = run_command(NoApi(), log, "--site", "https://shop.example", "--dry-run")
+
+    assert stdout.splitlines() == [
+        "access.log (combined): 1 events, nothing was sent",
+        "  from 2026-05-16 00:00 to 2026-05-16 00:00 UTC",
+        "  left out: 1 assets",
+        "  left out: 1 bots",
+        "  rejected: 1 records",
+        "    1 × is not a line of a combined or common log",
+        (
+            "  2026-05-16T00:00:01+00:00 $pageview google/organic (ref_search) desktop firefox "
+            "https://shop.example/page/1"
+        ),
+    ]
+    assert not list(tmp_path.glob("*.rejects.ndjson"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "sentence"),
+    [
+        (["missing.log"], 1, "missing.log does not exist. Name a file."),
+        (["."], 1, ". is a directory. Name a file."),
+        ([], 2, "import: name a file: millimetric-mcp import access.log"),
+        (["x", "--undo", "id"], 2, "--undo and --list take no files. Remove them."),
+        (["x", "--map", "colour=c"], 2, "--map: 'colour' is not a field."),
+        (["x", "--map", "event"], 2, "--map: Use FIELD=COLUMN"),
+        (["x", "--timezone", "Mars/One"], 2, "--timezone: Use an IANA name"),
+        (["x", "--site", "shop.example"], 2, "--site: Use a URL"),
+    ],
+)
+def test_a_wrong_option_is_named(run_command, arguments, code, sentence):
+    _, stderr = run_command(NoApi(), *arguments, code=code)
+
+    assert sentence in stderr
+
+
+def test_a_closed_pipe_ends_an_import_without_a_traceback(start_command, log):
+    with start_command(NoApi(), log, "--site", "https://shop.example", "--dry-run") as process:
+        process.stdout.close()
+        stderr = process.stderr.read()
+
+    assert process.returncode == 1
+    assert "Traceback" not in stderr

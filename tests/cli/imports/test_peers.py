@@ -1,0 +1,315 @@
+"""Exports of other products, in files that follow their published schemas."""
+
+import json
+import zipfile
+
+import pytest
+
+from millimetric_mcp.errors import ImportFailed
+
+# The columns of website_event in Umami's db/clickhouse/schema.sql.
+UMAMI = (
+    "website_id,session_id,visit_id,event_id,hostname,browser,os,device,screen,language,country,"
+    "region,city,url_path,url_query,utm_source,utm_medium,utm_campaign,utm_content,utm_term,"
+    "referrer_path,referrer_query,referrer_domain,page_title,gclid,fbclid,event_type,event_name,"
+    "tag,distinct_id,created_at,job_id\n"
+)
+
+
+def test_umamis_page_views_and_events_are_read(read):
+    text = (
+        UMAMI
+        + "w,s1,v1,e1,shop.example,edge-chromium,Windows 10,laptop,1920x1080,de-DE,DE,,,/a,"
+        + "utm_source=x,x,,,,,/,,www.google.com,Home,,,1,,,,2026-05-16 19:00:00,\n"
+        + "w,s1,v1,e2,shop.example,ios,iOS,mobile,,,,,,/b,,,,,,,,,,,,,2,signup,,u1,"
+        + "2026-05-16 19:01:00,\n"
+        + "w,s1,v1,e3,shop.example,ios,iOS,mobile,,,,,,/b,,,,,,,,,,,,,5,,,,2026-05-16 19:01:00,\n"
+    )
+
+    found = read(text, "website_event.csv")
+
+    assert found.formats == ["umami"]
+    assert found.events == [
+        {
+            "event": "$pageview",
+            "event_id": "e1",
+            "timestamp": "2026-05-16T19:00:00+00:00",
+            "anonymous_id": "s1",
+            "session_id": "v1",
+            "url": "https://shop.example/a?utm_source=x",
+            "referrer": "https://www.google.com/",
+            "country": "DE",
+            "properties": {"page_title": "Home", "language": "de-DE", "screen": "1920x1080"},
+            "device_type": "desktop",
+            "browser": "edge",
+            "os": "windows",
+        },
+        {
+            "event": "signup",
+            "event_id": "e2",
+            "timestamp": "2026-05-16T19:01:00+00:00",
+            "anonymous_id": "s1",
+            "user_id": "u1",
+            "session_id": "v1",
+            "url": "https://shop.example/b",
+            "device_type": "mobile",
+            "browser": "safari",
+            "os": "ios",
+        },
+    ]
+    assert found.left_out == {"records that are no events": 1}
+
+
+def posthog(event, **properties):
+    """An event of PostHog's batch export, by the fields of its documented model "events"."""
+    return {
+        "uuid": "0196-1",
+        "event": event,
+        "distinct_id": "user_42",
+        "person_id": "p",
+        "properties": {"$device_id": "dev1", **properties},
+        "person_properties": {},
+        "elements_chain": "",
+        "timestamp": "2026-05-16T19:00:00.123000+00:00",
+        "created_at": "2026-05-16T19:00:01+00:00",
+    }
+
+
+@pytest.mark.parametrize("as_text", [False, True])
+def test_posthogs_events_are_read(read, as_text):
+    sent = {
+        "$current_url": "https://shop.example/?gclid=1",
+        "$referrer": "$direct",
+        "$session_id": "s1",
+        "$ip": "203.0.113.7",
+        "$raw_user_agent": "Mozilla/5.0",
+        "$geoip_country_code": "GB",
+        "$device_type": "Desktop",
+        "$browser": "Chrome",
+        "$os": "Mac OS X",
+        "plan": "free",
+    }
+    rows = [posthog("$pageview", **sent), posthog("$autocapture"), posthog("signup")]
+    if as_text:
+        for row in rows:
+            row["properties"] = json.dumps(row["properties"])
+
+    found = read("\n".join(map(json.dumps, rows)))
+
+    assert found.formats == ["posthog"]
+    assert found.events[0] == {
+        "event": "$pageview",
+        "event_id": "0196-1",
+        "timestamp": "2026-05-16T19:00:00.123000+00:00",
+        "anonymous_id": "dev1",
+        "user_id": "user_42",
+        "session_id": "s1",
+        "url": "https://shop.example/?gclid=1",
+        "ip": "203.0.113.7",
+        "user_agent": "Mozilla/5.0",
+        "country": "GB",
+        "properties": {"plan": "free"},
+        "device_type": "desktop",
+        "browser": "chrome",
+        "os": "macos",
+    }
+    assert [event["event"] for event in found.events] == ["$pageview", "signup"]
+    assert found.left_out == {"internal events of PostHog": 1}
+
+
+def test_ga4s_events_from_bigquery_are_read(read):
+    # Fields of Google's "BigQuery Export schema"; its JSON writes whole numbers as texts.
+    def event(name):
+        return {
+            "event_date": "20260516",
+            "event_timestamp": "1779000000250000",
+            "event_name": name,
+            "event_params": [
+                {"key": "page_location", "value": {"string_value": "https://shop.example/?x=1"}},
+                {"key": "page_referrer", "value": {"string_value": "https://www.google.com/"}},
+                {"key": "ga_session_id", "value": {"int_value": "17"}},
+                {"key": "value", "value": {"double_value": 9.5}},
+            ],
+            "user_id": None,
+            "user_pseudo_id": "12.34",
+            "device": {
+                "category": "mobile",
+                "operating_system": "Android",
+                "web_info": {"browser": "Chrome"},
+            },
+            "geo": {"country": "Germany"},
+            "ecommerce": {"transaction_id": "t1", "purchase_revenue": 9.5},
+        }
+
+    found = read("\n".join(json.dumps(event(name)) for name in ("page_view", "session_start")))
+
+    assert found.formats == ["ga4"]
+    assert found.events == [
+        {
+            "event": "$pageview",
+            "timestamp": "2026-05-17T06:40:00.250+00:00",
+            "anonymous_id": "12.34",
+            "session_id": "12.34-17",
+            "url": "https://shop.example/?x=1",
+            "referrer": "https://www.google.com/",
+            "properties": {
+                "value": 9.5,
+                "transaction_id": "t1",
+                "purchase_revenue": 9.5,
+                "country_name": "Germany",
+            },
+            "device_type": "mobile",
+            "browser": "chrome",
+            "os": "android",
+        }
+    ]
+    assert found.left_out == {"automatic events of Google Analytics": 1}
+
+
+# Fields of Live.getLastVisitsDetails in Matomo's reporting API.
+VISIT = {
+    "idSite": "1",
+    "idVisit": "7",
+    "visitIp": "203.0.0.0",
+    "visitorId": "ab12",
+    "userId": None,
+    "actionDetails": [
+        {
+            "type": "action",
+            "url": "https://shop.example/?pk_campaign=x",
+            "pageTitle": "Home",
+            "timestamp": 1779000000,
+        },
+        {
+            "type": "event",
+            "url": "https://shop.example/",
+            "eventCategory": "form",
+            "eventAction": "signup",
+            "eventValue": 3,
+            "timestamp": 1779000060,
+        },
+        {"type": "content", "timestamp": 1779000060},
+    ],
+    "referrerType": "search",
+    "referrerUrl": "https://www.google.com/",
+    "deviceType": "Smartphone",
+    "browserName": "Mobile Safari",
+    "operatingSystemName": "iOS",
+    "countryCode": "de",
+}
+
+
+@pytest.mark.parametrize("indent", [None, 2])
+def test_matomos_visits_are_read_action_by_action(read, indent):
+    found = read(json.dumps([VISIT] * 300, indent=indent))
+
+    assert found.formats == ["matomo"]
+    assert len(found.events) == 600
+    assert found.events[:2] == [
+        {
+            "event": "$pageview",
+            "timestamp": "2026-05-17T06:40:00.000+00:00",
+            "anonymous_id": "ab12",
+            "session_id": "matomo-7",
+            "url": "https://shop.example/?pk_campaign=x",
+            "referrer": "https://www.google.com/",
+            "country": "DE",
+            "properties": {"pageTitle": "Home"},
+            "device_type": "mobile",
+            "browser": "safari",
+            "os": "ios",
+        },
+        {
+            "event": "signup",
+            "timestamp": "2026-05-17T06:41:00.000+00:00",
+            "anonymous_id": "ab12",
+            "session_id": "matomo-7",
+            "url": "https://shop.example/",
+            "country": "DE",
+            "properties": {"eventCategory": "form", "eventValue": 3},
+            "device_type": "mobile",
+            "browser": "safari",
+            "os": "ios",
+        },
+    ]
+    assert found.left_out == {"actions of other types": 300}
+
+
+def test_a_list_of_visits_that_was_cut_rejects_the_last_one(read):
+    found = read(json.dumps([VISIT] * 3)[:-40])
+
+    assert len(found.events) == 4
+    assert found.rejected == [(3, "is not a visit with actionDetails")]
+
+
+@pytest.fixture
+def plausible(tmp_path):
+    """Two tables of Plausible's "Export your website stats"."""
+    path = tmp_path / "plausible-export.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr(
+            "imported_visitors_20260501_20260502.csv",
+            '"date","visitors","pageviews","bounces","visits","visit_duration"\n'
+            '"2026-05-01",10,25,4,12,90\n',
+        )
+        archive.writestr(
+            "imported_sources_20260501_20260502.csv",
+            '"date","source","referrer","utm_source","utm_medium","utm_campaign","utm_content",'
+            '"utm_term","pageviews","visitors","visits","visit_duration","bounces"\n'
+            '"2026-05-01","Google","google.com","","","","","",12,6,7,120,2\n',
+        )
+        archive.writestr("README.txt", "not a table")
+    return path
+
+
+def test_plausibles_totals_are_refused_unless_they_are_asked_for(read_file, plausible):
+    with pytest.raises(ImportFailed, match=r"totals by day, not events.*--totals"):
+        read_file(plausible)
+
+
+def test_plausibles_totals_are_stored_marked_as_such(read_file, plausible):
+    found = read_file(plausible, keeps_totals=True)
+
+    assert found.formats == ["plausible", "plausible"]
+    assert {event["event"] for event in found.events} == {"$total"}
+    assert found.events[1] == {
+        "event": "$total",
+        "timestamp": "2026-05-01T00:00:00+00:00",
+        "anonymous_id": "plausible",
+        "properties": {
+            "aggregated": True,
+            "from": "plausible",
+            "table": "visitors",
+            "date": "2026-05-01",
+            "visitors": 10,
+            "pageviews": 25,
+            "bounces": 4,
+            "visits": 12,
+            "visit_duration": 90,
+        },
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "owner"),
+    [
+        (
+            "# ----------------\n# Traffic acquisition\nSession source,Sessions\n",
+            "Google Analytics",
+        ),
+        ("label,nb_visits,nb_actions\n/a,3,4\n", "Matomo"),
+        ('[{"label":"/a","nb_visits":3}]', "Matomo"),
+    ],
+)
+def test_reports_with_totals_are_refused_by_whose_they_are(read, text, owner):
+    with pytest.raises(ImportFailed, match=f"is a report of {owner} with totals"):
+        read(text)
+
+
+def test_a_record_of_another_form_is_rejected_and_the_others_are_read(read):
+    wrong = posthog("signup") | {"properties": "not json"}
+
+    found = read("\n".join(map(json.dumps, [posthog("a"), wrong, posthog("b")])))
+
+    assert [event["event"] for event in found.events] == ["a", "b"]
+    assert [place for place, _ in found.rejected] == [2]

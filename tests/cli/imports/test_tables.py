@@ -1,0 +1,135 @@
+"""Our own formats, and tables whose columns are named."""
+
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from millimetric_mcp.cli.imports.formats import NAMED_FORMATS
+from millimetric_mcp.cli.parser import _IMPORT_FORMATS
+from millimetric_mcp.errors import ImportFailed
+
+BERLIN = ZoneInfo("Europe/Berlin")
+
+
+def test_events_as_the_api_takes_them_are_read(read):
+    text = (
+        '{"event":"signup","timestamp":"2026-05-16T19:00:00Z","properties":{"n":1},"extra":1}\n'
+        '{"event":"signup"}\n'
+        "not json\n"
+    )
+
+    found = read(text)
+
+    assert found.formats == ["events"]
+    assert found.events == [
+        {"event": "signup", "timestamp": "2026-05-16T19:00:00+00:00", "properties": {"n": 1}}
+    ]
+    assert found.rejected == [
+        (2, "timestamp: is not an ISO 8601 or Unix time"),
+        (3, "is not a whole row"),
+    ]
+
+
+def test_event_rows_as_the_api_shows_them_are_read(read):
+    text = (
+        "timestamp,event_name,event_id,anonymous_id,source,country,os,properties\n"
+        '2026-05-16T19:00:00.000Z,signup,e1,v1,facebook,DE,ios,"{""plan"":""free""}"\n'
+    )
+
+    assert read(text).events == [
+        {
+            "event": "signup",
+            "event_id": "e1",
+            "timestamp": "2026-05-16T19:00:00+00:00",
+            "anonymous_id": "v1",
+            "country": "DE",
+            "os": "ios",
+            "properties": {"plan": "free"},
+        }
+    ]
+
+
+def test_named_columns_fill_fields_and_properties(read):
+    text = "when;who;total;page\n2026-05-16 19:00:00;u1;12.50;https://shop.example/\n"
+    columns = {
+        "event": "=purchase",
+        "timestamp": "when",
+        "user_id": "who",
+        "url": "page",
+        "properties.amount": "total",
+    }
+
+    assert read(text, columns=columns, zone=BERLIN).events == [
+        {
+            "event": "purchase",
+            "timestamp": "2026-05-16T19:00:00+02:00",
+            "user_id": "u1",
+            "url": "https://shop.example/",
+            "properties": {"amount": 12.5},
+        }
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "time"),
+    [
+        ("1779000000", "2026-05-17T06:40:00.000+00:00"),
+        ("1779000000250", "2026-05-17T06:40:00.250+00:00"),
+        ("2026-05-16", "2026-05-16T00:00:00+02:00"),
+        ("2026-01-16T19:00:00", "2026-01-16T19:00:00+01:00"),
+        ("2026-05-16T19:00:00Z", "2026-05-16T19:00:00+00:00"),
+        ("2026-05-16 19:00:00 UTC", "2026-05-16T19:00:00+00:00"),
+    ],
+)
+def test_times_are_read_as(read, text, time):
+    columns = {"event": "=e", "timestamp": "at"}
+
+    [event] = read(f"at\n{text}\n", columns=columns, zone=BERLIN).events
+
+    assert event["timestamp"] == time
+
+
+def test_a_column_that_is_missing_is_named(read):
+    with pytest.raises(ImportFailed, match=r"has no column when\. It has at, name"):
+        read("at,name\n1,2\n", columns={"timestamp": "when"})
+
+
+def test_a_row_with_too_few_cells_is_rejected(read):
+    found = read("event,timestamp\na\n", columns={"event": "event"})
+
+    assert found.rejected == [(1, "is not a whole row")]
+
+
+def test_cells_may_hold_line_breaks_and_quotes(read):
+    text = 'event,timestamp,note\na,2026-05-16,"two\nlines, ""quoted"""\n'
+
+    [event] = read(text, columns={"event": "event", "properties.note": "note"}).events
+
+    assert event["properties"] == {"note": 'two\nlines, "quoted"'}
+
+
+def test_a_parquet_file_is_read(tmp_path, read_file):
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet  # noqa: PLC0415
+
+    rows = [{"event": "a", "timestamp": f"2026-05-16T19:00:{i % 60:02}Z"} for i in range(5000)]
+    parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "events.parquet")
+
+    found = read_file(tmp_path / "events.parquet")
+
+    assert found.formats == ["events"]
+    assert len(found.events) == 5000
+
+
+def test_an_unknown_format_is_an_error_that_names_the_known_ones(read):
+    with pytest.raises(ImportFailed, match=r"The format of notes is unknown.*umami.*combined"):
+        read("Dear diary,\n", "notes")
+
+
+def test_an_empty_file_is_an_error(read):
+    with pytest.raises(ImportFailed, match="is empty"):
+        read("")
+
+
+def test_the_option_names_every_format_of_the_importer():
+    assert set(_IMPORT_FORMATS) == set(NAMED_FORMATS)
