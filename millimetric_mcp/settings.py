@@ -318,6 +318,9 @@ class StoreSettings(ControlSettings):
         pattern=r"^[A-Za-z0-9_.-]{1,128}$")
     fsync: bool = _setting("MILLIMETRIC_FSYNC", "--fsync", _ON_OFF,
         "Flush every write to disk before it is acknowledged.", default=True)
+    journal: bool = _setting("MILLIMETRIC_JOURNAL", "--journal", _ON_OFF,
+        "Write events of the embedded database to a journal first, which is several times faster.",
+        default=True)
     store_memory_mb: int = _setting(
         "MILLIMETRIC_STORE_MEMORY_MB", "--store-memory-mb", "at least 256 MiB",
         "Memory limit of the embedded database. A single query may use up to 75 % of it.",

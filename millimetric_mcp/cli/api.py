@@ -131,6 +131,7 @@ def resolve_store(settings: StoreSettings, data_dir: Path) -> StoreTarget:
         target,
         cluster=settings.cluster,
         fsync=settings.fsync,
+        journal=settings.journal,
         memory_mb=settings.store_memory_mb,
         threads=settings.store_threads,
     )

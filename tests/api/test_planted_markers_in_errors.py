@@ -101,6 +101,7 @@ async def test_the_table_holds_no_address_and_no_user_agent(api):
         answer = await http.post("/v1/track", json={"event": "kept"}, headers=headers)
     assert answer.status_code == 202
 
+    await api.store.flush()
     pool = api.store.pool
     statement = "SELECT * FROM events FORMAT JSONStringsEachRow"
     dump = await asyncio.to_thread(pool.run, lambda client: client.raw_query(statement))

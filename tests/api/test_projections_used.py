@@ -43,6 +43,7 @@ async def test_whole_days_are_read_from_a_projection(api, params, projection):
         rows = client.query(f"EXPLAIN {statement.text}", parameters=statement.values).result_rows
         return "\n".join(row[0] for row in rows)
 
+    await api.store.flush()
     plan = await asyncio.to_thread(api.store.pool.run, explain)
 
     assert f"ReadFromMergeTree ({projection})" in plan

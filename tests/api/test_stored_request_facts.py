@@ -12,6 +12,7 @@ BOT = "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)"
 
 
 async def read_facts(api) -> list[tuple[str, int]]:
+    await api.store.flush()
     statement = "SELECT key_kind, is_bot FROM events ORDER BY event_name"
     rows = await asyncio.to_thread(
         api.store.pool.run, lambda client: client.query(statement).result_rows

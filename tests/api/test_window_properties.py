@@ -184,6 +184,7 @@ async def forget(api: Any) -> None:
 
 
 async def merge(api: Any) -> None:
+    await api.store.flush()
     pool = api.store.pool
     await asyncio.to_thread(pool.run, lambda client: client.command("OPTIMIZE TABLE events FINAL"))
 

@@ -1,4 +1,4 @@
-"""What is written is what is read, in whatever form it travelled to the engine."""
+"""What is written is what is read, however many events travel together."""
 
 import asyncio
 from typing import get_type_hints
@@ -7,14 +7,13 @@ from uuid import uuid4
 import pytest
 
 from millimetric_mcp.api.store.commit import MAX_GROUP_EVENTS
-from millimetric_mcp.api.store.inserts import MAX_TEXT_EVENTS
 from millimetric_mcp.contract.columns import StoredEvent
 
 NASTY = (
     "tab\t line\nbreak \\N \\ \"double\" 'single' null true {x} \x01\x7f é 😀 \u2028 FORMAT JSON"
     "  two   three    four \\  "
 )
-FORMS = pytest.mark.parametrize("count", [1, MAX_TEXT_EVENTS, MAX_TEXT_EVENTS + 1])
+COUNTS = pytest.mark.parametrize("count", [1, 1000])
 
 
 def make_event(**values: object) -> StoredEvent:
@@ -31,12 +30,13 @@ def make_event(**values: object) -> StoredEvent:
 
 async def read_back(api, column: str) -> set[object]:
     statement = f"SELECT DISTINCT {column} FROM events"
+    await api.store.flush()
     pool = api.store.pool
     found = await asyncio.to_thread(pool.run, lambda client: client.query(statement).result_rows)
     return {row[0] for row in found}
 
 
-@FORMS
+@COUNTS
 async def test_every_text_comes_back_as_it_was_sent(api, count):
     names = [name for name, kind in get_type_hints(StoredEvent).items() if kind is str]
     sent = make_event(**{name: f"{name} {NASTY}" for name in names})
@@ -48,7 +48,7 @@ async def test_every_text_comes_back_as_it_was_sent(api, count):
     assert await read_back(api, f"count() OVER () = {count}") == {True}
 
 
-@FORMS
+@COUNTS
 @pytest.mark.parametrize("timestamp_ms", [0, 1, 99_999_999, 1_779_000_000_001, 4_102_444_799_999])
 async def test_a_time_comes_back_to_the_millisecond(api, count, timestamp_ms):
     await api.store.append([make_event(timestamp_ms=timestamp_ms)] * count)
@@ -56,7 +56,7 @@ async def test_a_time_comes_back_to_the_millisecond(api, count, timestamp_ms):
     assert await read_back(api, "toUnixTimestamp64Milli(timestamp)") == {timestamp_ms}
 
 
-@FORMS
+@COUNTS
 async def test_numbers_come_back_exactly(api, count):
     ip_hash = bytes(range(0xF0, 0x100))
 

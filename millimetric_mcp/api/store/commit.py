@@ -1,6 +1,6 @@
-"""Group commit: many requests share one insert; each is acknowledged after it is stored.
+"""Group commit: many requests share one write; each is acknowledged after it is stored.
 
-While one insert runs, the requests for the next one gather, so groups grow with the load.
+While one write runs, the requests for the next one gather, so groups grow with the load.
 After a group of several requests there is a pause of a few milliseconds, in which the same
 callers send again: this gives fewer, larger inserts. A single caller never waits.
 """
@@ -9,11 +9,11 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence, Sized
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
-from millimetric_mcp.contract.columns import StoredEvent
 from millimetric_mcp.errors import StoreError, StoreRefused, StoreUnavailable, StoreUncertain
 
 MAX_GROUP_EVENTS = 8_000
@@ -25,26 +25,29 @@ requests have come as the last group had."""
 
 _log = logging.getLogger(__name__)
 
-Insert = Callable[[Sequence[StoredEvent]], Awaitable[None]]
+EventsT = TypeVar("EventsT", bound=Sized)
+"""The events of one request; their length is their number."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Request:
-    events: Sequence[StoredEvent]
+class _Request(Generic[EventsT]):
+    events: EventsT
     stored: "asyncio.Future[None]"
 
 
-class GroupCommitter:
-    """Gathers requests from a bounded queue into inserts.
+class GroupCommitter(Generic[EventsT]):
+    """Gathers requests from a bounded queue, and gives each group of them to ``write``.
 
     ``max_queued_events`` limits the events that wait or are being written. A request that exceeds
     it is refused; an empty queue takes a request of any size.
     """
 
-    def __init__(self, insert: Insert, *, max_queued_events: int) -> None:
-        self._insert = insert
+    def __init__(
+        self, write: Callable[[Sequence[EventsT]], Awaitable[None]], *, max_queued_events: int
+    ) -> None:
+        self._write_group = write
         self._max_queued_events = max_queued_events
-        self._queue: deque[_Request] = deque()
+        self._queue: deque[_Request[EventsT]] = deque()
         self._queued_events = 0
         self._wake = asyncio.Event()
         self._closing = False
@@ -54,7 +57,7 @@ class GroupCommitter:
         """Begin to write; needs a running event loop."""
         self._task = asyncio.get_running_loop().create_task(self._run())
 
-    async def commit(self, events: Sequence[StoredEvent]) -> None:
+    async def commit(self, events: EventsT) -> None:
         """Return when all ``events`` are durably stored.
 
         Raises:
@@ -96,7 +99,7 @@ class GroupCommitter:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), left_s)
 
-    def _take_group(self) -> list[_Request]:
+    def _take_group(self) -> list[_Request[EventsT]]:
         group = [self._queue.popleft()]
         size = len(group[0].events)
         while self._queue and size + len(self._queue[0].events) <= MAX_GROUP_EVENTS:
@@ -104,9 +107,9 @@ class GroupCommitter:
             size += len(group[-1].events)
         return group
 
-    async def _write(self, group: Sequence[_Request]) -> None:
+    async def _write(self, group: Sequence[_Request[EventsT]]) -> None:
         try:
-            await self._insert([event for request in group for event in request.events])
+            await self._write_group([request.events for request in group])
         except StoreRefused as error:
             if len(group) > 1:
                 # One by one, so that no request fails because of another one's events.
@@ -122,7 +125,7 @@ class GroupCommitter:
         else:
             self._settle(group, None)
 
-    def _settle(self, group: Sequence[_Request], error: StoreError | None) -> None:
+    def _settle(self, group: Sequence[_Request[EventsT]], error: StoreError | None) -> None:
         for request in group:
             self._queued_events -= len(request.events)
             if request.stored.done():

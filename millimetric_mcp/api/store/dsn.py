@@ -26,6 +26,7 @@ class StoreTarget:
     ``address`` is what people see. ``tls_options`` are arguments of clickhouse-connect.
     ``cluster`` names the ClickHouse cluster whose shards hold the events. ``database`` is an
     identifier that needs no quotes. ``threads`` of 0 leaves their number to the engine.
+    ``journal`` is for an embedded store only.
     """
 
     dsn: str = field(repr=False)
@@ -36,6 +37,7 @@ class StoreTarget:
     tls_options: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     cluster: str | None = None
     fsync: bool = True
+    journal: bool = True
     memory_mb: int = 1024
     threads: int = 0
 

@@ -1,6 +1,7 @@
-"""Writes events to the engine, column by column, in the format that is fastest."""
+"""Writes events to the engine: as native columns, or as rows of text that are encoded before."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
@@ -8,39 +9,68 @@ from pydantic_core import to_json
 
 from millimetric_mcp.api.store.clients import ClientPool
 from millimetric_mcp.api.store.dsn import EVENTS, StoreTarget
-from millimetric_mcp.api.store.statements import compose_insert_text
+from millimetric_mcp.api.store.statements import compose_insert_rows
 from millimetric_mcp.contract.columns import COLUMNS, StoredEvent
-
-MAX_TEXT_EVENTS = 100
-"""Up to this many events, the embedded engine reads text faster than native blocks, which its
-client passes in a file."""
 
 _NAMES = tuple(column.name for column in COLUMNS)
 # With types, the client does not ask for them before each insert.
 _TYPES = tuple(column.clickhouse_type for column in COLUMNS)
 _TIMESTAMP, _IP_HASH = _NAMES.index("timestamp"), _NAMES.index("ip_hash")
 
+ROW_COLUMNS = (*_NAMES, "received_at")
+"""The columns of `Rows`, in their order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """The events of one request as the embedded engine reads them: JSON lists, with commas between.
+
+    ``received_us`` is when they arrived, in microseconds since 1970; each request has another.
+    """
+
+    received_us: int
+    count: int
+    text: bytes
+
+    def __len__(self) -> int:
+        return self.count
+
+
+def encode_rows(events: Sequence[StoredEvent], *, received_us: int) -> Rows:
+    """Return the events of one request as text."""
+    received_at = f"{received_us // 1_000_000:010}.{received_us % 1_000_000:06}"
+    rows = []
+    for event in events:
+        row: list[Any] = [*event, received_at]
+        row[_TIMESTAMP] = f"{event.timestamp_ms // 1000:010}.{event.timestamp_ms % 1000:03}"
+        row[_IP_HASH] = int.from_bytes(event.ip_hash)
+        rows.append(row)
+    return Rows(received_us, len(rows), to_json(rows)[1:-1])
+
+
+def insert_rows(
+    pool: ClientPool, requests: Iterable[Rows], *, columns: tuple[str, ...] = ROW_COLUMNS
+) -> None:
+    """Store all requests' events or none, durably; only the embedded engine reads them."""
+    text = compose_insert_rows(columns) + b",".join(rows.text for rows in requests).decode()
+    # Not client.command: it searches the text for a format, which is slow for some events.
+    pool.run(lambda client: client.raw_query(text))
+
 
 def insert_events(pool: ClientPool, events: Sequence[StoredEvent], *, shard: int = 0) -> None:
     """Store all events or none, durably; ``shard`` counts from 1 on a cluster, else it is 0."""
     columns: list[Sequence[Any]] = list(zip(*events, strict=True))
     columns[_IP_HASH] = [int.from_bytes(ip_hash) for ip_hash in columns[_IP_HASH]]
-    if pool.target.embedded and len(events) <= MAX_TEXT_EVENTS:
-        columns[_TIMESTAMP] = [f"{ms // 1000:010}.{ms % 1000:03}" for ms in columns[_TIMESTAMP]]
-        text = compose_insert_text(_NAMES) + to_json(columns).decode()
-        # Not client.command: it searches the text for a format, which is slow for some events.
-        pool.run(lambda client: client.raw_query(text))
-    else:
-        pool.run(
-            lambda client: client.insert(
-                EVENTS,
-                columns,
-                column_names=_NAMES,
-                column_type_names=_TYPES,
-                column_oriented=True,
-                settings=_list_settings(pool.target, shard=shard),
-            )
+    pool.run(
+        lambda client: client.insert(
+            EVENTS,
+            columns,
+            column_names=_NAMES,
+            column_type_names=_TYPES,
+            column_oriented=True,
+            settings=_list_settings(pool.target, shard=shard),
         )
+    )
 
 
 def _list_settings(target: StoreTarget, *, shard: int) -> dict[str, Any]:

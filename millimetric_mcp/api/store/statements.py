@@ -195,9 +195,9 @@ def to_ms(time: datetime) -> int:
 
 
 @cache
-def compose_insert_text(columns: tuple[str, ...]) -> str:
-    """Return the statement in front of events that are written as text."""
-    return _read("insert_text").substitute(events=EVENTS, columns=", ".join(columns)) + "\n"
+def compose_insert_rows(columns: tuple[str, ...]) -> str:
+    """Return the statement in front of events that are written as rows of text."""
+    return _read("insert_rows").substitute(events=EVENTS, columns=", ".join(columns)) + "\n"
 
 
 def compose_for(name: str, target: StoreTarget) -> str:

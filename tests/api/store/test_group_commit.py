@@ -21,8 +21,9 @@ class Inserts:
         self.gate.set()
         self.fail: Callable[[Sequence[Any]], Exception | None] = lambda events: None
 
-    async def __call__(self, events: Sequence[Any]) -> None:
-        self.groups.append(list(events))
+    async def __call__(self, requests: Sequence[Sequence[Any]]) -> None:
+        events = [event for request in requests for event in request]
+        self.groups.append(events)
         await self.gate.wait()
         fault = self.fail(events)
         if fault is not None:

@@ -1,0 +1,234 @@
+"""Hands over events from the journal to the engine, in the background and in large groups."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+
+from millimetric_mcp.api.store.clients import ClientPool
+from millimetric_mcp.api.store.commit import MAX_GROUP_EVENTS
+from millimetric_mcp.api.store.inserts import Rows, insert_rows
+from millimetric_mcp.api.store.journal import DAMAGED, Journal, Segment
+from millimetric_mcp.api.store.statements import compose_for
+from millimetric_mcp.api.store.threads import run
+from millimetric_mcp.errors import StoreRefused, StoreUnavailable
+
+GATHER_S = 0.2
+"""How long events wait in the journal for others, unless somebody asks for them."""
+MAX_WAITING_EVENTS = 2 * MAX_GROUP_EVENTS
+MAX_WAITING_BYTES = 32 * 1024 * 1024
+"""With so much in the journal, writes wait for the engine. At half of it, they are handed over."""
+MIN_GROUP_EVENTS = 500
+RETRY_S = 1.0
+
+_log = logging.getLogger(__name__)
+
+HandOver = Callable[[Sequence[Segment], int], object]
+"""Takes segments and the number of attempts before."""
+
+
+class Handover:
+    """Acknowledges requests that are in the journal, and gives them to ``hand_over`` later.
+
+    ``hand_over`` runs in the thread of ``writers``. While it fails, nothing is lost: it is called
+    again, reads are refused, and so are writes when the journal has no room for more.
+    """
+
+    def __init__(
+        self, journal: Journal, hand_over: HandOver, *, writers: ThreadPoolExecutor
+    ) -> None:
+        self._journal = journal
+        self._hand_over = hand_over
+        self._writers = writers
+        self.executor = ThreadPoolExecutor(1, "store-journal")
+        # Both count events since the start: those in the journal, and those that left it.
+        self._acknowledged = self._handed_over = 0
+        self._waiting_bytes = 0
+        self._wanted = 0
+        self._failure: StoreUnavailable | None = None
+        self._closing = False
+        self._work = asyncio.Event()
+        self._hurry = asyncio.Event()
+        self._progress = asyncio.Condition()
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to hand over; needs a running event loop."""
+        self._task = asyncio.get_running_loop().create_task(self._run())
+
+    async def write(self, requests: Sequence[Rows]) -> None:
+        """Return when the requests are in the journal. One call at a time.
+
+        Raises:
+            StoreUnavailable: none is stored.
+            StoreUncertain: it is unknown whether they are stored.
+        """
+        if not self._has_room():
+            await self._wait_until(self._has_room)
+        await run(self.executor, self._journal.append, requests)
+        self._acknowledged += sum(map(len, requests))
+        self._waiting_bytes += sum(len(rows.text) for rows in requests)
+        self._work.set()
+        if not self._has_room(share=0.5):
+            self._hurry.set()
+
+    async def flush(self) -> None:
+        """Return when the engine has every event that was acknowledged before the call.
+
+        Raises:
+            StoreUnavailable: it does not take them.
+        """
+        wanted = self._acknowledged
+        if self._handed_over < wanted:
+            self._wanted = wanted
+            self._hurry.set()
+            await self._wait_until(lambda: self._handed_over >= wanted)
+
+    async def remove_damaged(self) -> None:
+        """Delete the damaged files that were kept: nobody can say whose events they hold."""
+        removed = await run(self.executor, self._journal.remove_damaged)
+        if removed:
+            _log.warning("store: %d damaged files of the journal were deleted", removed)
+
+    async def close(self) -> None:
+        """Hand over what is left, then end. What the engine refuses stays in the journal."""
+        self._closing = True
+        self._work.set()
+        self._hurry.set()
+        if self._task is not None:
+            await self._task
+
+    def _has_room(self, *, share: float = 1) -> bool:
+        events = self._acknowledged - self._handed_over
+        return (
+            events < MAX_WAITING_EVENTS * share and self._waiting_bytes < MAX_WAITING_BYTES * share
+        )
+
+    async def _wait_until(self, holds: Callable[[], bool]) -> None:
+        async with self._progress:
+            await self._progress.wait_for(lambda: holds() or self._failure is not None)
+        if not holds() and self._failure is not None:
+            raise self._failure
+
+    async def _run(self) -> None:
+        while True:
+            if self._handed_over < self._acknowledged:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(GATHER_S):
+                        await self._hurry.wait()
+                if not await self._hand_over_all():
+                    return
+            elif self._closing:
+                return
+            else:
+                self._work.clear()
+                await self._work.wait()
+
+    async def _hand_over_all(self) -> bool:
+        """Hand over what the journal holds; return False if the engine did not take it at last."""
+        segments = await run(self.executor, self._journal.seal)
+        attempts = 0
+        while not await self._try(segments, attempts):
+            if self._closing:
+                return False
+            if attempts:
+                await asyncio.sleep(RETRY_S)
+            attempts += 1
+        requests = [rows for segment in segments for rows in segment.requests]
+        self._handed_over += sum(map(len, requests))
+        self._waiting_bytes -= sum(len(rows.text) for rows in requests)
+        if self._wanted <= self._handed_over and self._has_room(share=0.5) and not self._closing:
+            self._hurry.clear()
+        await self._report(None)
+        return True
+
+    async def _try(self, segments: Sequence[Segment], attempts: int) -> bool:
+        try:
+            await run(self._writers, self._hand_over, segments, attempts)
+        except Exception as error:  # noqa: BLE001 - all later reads need this loop
+            _log.error("store: events wait in the journal (%s)", type(error).__name__)
+            if attempts:
+                failure = StoreUnavailable("the event store does not take events now")
+                await self._report(failure)
+            return False
+        return True
+
+    async def _report(self, failure: StoreUnavailable | None) -> None:
+        async with self._progress:
+            self._failure = failure
+            self._progress.notify_all()
+
+
+def hand_over(
+    pool: ClientPool, journal: Journal, segments: Sequence[Segment], attempts: int = 0
+) -> int:
+    """Store the segments' events that the engine does not have, and delete the files.
+
+    Returns how many events were stored. A crash or an error may have come after an earlier
+    insert; so the second attempt asks which requests are stored. Later ones insert smaller
+    groups, for which the memory may be enough.
+
+    Raises:
+        StoreError: an insert failed; requests may be stored by now.
+        OSError: a file can't be deleted.
+    """
+    stored = 0
+    for segment in segments:
+        requests: Sequence[Rows] = segment.requests
+        if attempts and requests:
+            found = _find_stored(pool, requests)
+            requests = [rows for rows in requests if rows.received_us not in found]
+        max_events = max(MIN_GROUP_EVENTS, MAX_GROUP_EVENTS >> 2 * attempts)
+        for group in _divide(requests, max_events=max_events):
+            insert_rows(pool, group, columns=segment.columns)
+            stored += sum(map(len, group))
+    journal.remove(segments)
+    return stored
+
+
+def take_over(pool: ClientPool, journal: Journal) -> None:
+    """Hand over what an earlier process has left in the journal.
+
+    Raises:
+        StoreError: the engine does not take it.
+    """
+    for segment in journal.read_left():
+        try:
+            stored = hand_over(pool, journal, [segment], attempts=1)
+        except StoreRefused as error:
+            raise StoreRefused(
+                f"the events in {segment.path} can't be stored ({error}). To start without them, "
+                "move the file elsewhere"
+            ) from None
+        if stored:
+            _log.info("store: %d events were taken over from the journal", stored)
+        if segment.damaged_lines:
+            _log.error(
+                "store: %d damaged lines of %s were left out. The file is kept as *%s until the "
+                "next deletion of a user",
+                segment.damaged_lines,
+                segment.path,
+                DAMAGED,
+            )
+
+
+def _find_stored(pool: ClientPool, requests: Sequence[Rows]) -> set[int]:
+    """Return the arrivals whose events are stored: a request's are all stored or none."""
+    arrivals = [rows.received_us for rows in requests]
+    values = {"first_us": min(arrivals), "last_us": max(arrivals)}
+    return {row[0] for row in pool.query(compose_for("stored_requests", pool.target), values)}
+
+
+def _divide(requests: Iterable[Rows], *, max_events: int) -> Iterator[list[Rows]]:
+    """Yield the requests in groups of at most ``max_events``, or of one request."""
+    group: list[Rows] = []
+    size = 0
+    for rows in requests:
+        if group and size + len(rows) > max_events:
+            yield group
+            group, size = [], 0
+        group.append(rows)
+        size += len(rows)
+    if group:
+        yield group
