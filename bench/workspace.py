@@ -41,6 +41,7 @@ class Scale:
     starts: int
     spawns: int
     calls: int
+    crashes: int
 
 
 FULL = Scale(
@@ -58,6 +59,7 @@ FULL = Scale(
     starts=5,
     spawns=15,
     calls=200,
+    crashes=200,
 )
 QUICK = Scale(
     quick=True,
@@ -74,6 +76,7 @@ QUICK = Scale(
     starts=1,
     spawns=2,
     calls=10,
+    crashes=2,
 )
 
 

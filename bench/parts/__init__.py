@@ -6,6 +6,7 @@ from bench.parts import (
     batch,
     classifier,
     codecs,
+    crash,
     fairness,
     inserts,
     isolation,
@@ -32,5 +33,6 @@ PARTS: Mapping[str, tuple[str, Callable[[Workspace], Findings]]] = {
         rivals,
         mcp,
         classifier,
+        crash,
     )
 }
