@@ -92,7 +92,7 @@ def connect(local: LocalApi, *, environ: Mapping[str, str]) -> Connection:
         sentence = f"--local needs the api extra ({EXTRAS['api'][1]}). Install it with: "
         raise SettingsError([sentence + write_install_command("api")])
     with _take_turns(local.data_dir):
-        keys = _read_keys(local.keys_file)
+        keys = read_keys(local.keys_file)
         if keys is None or not (local.data_dir / CONTROL_FILE).exists():
             keys = _create_keys(local, environ)  # before the API starts, which would create others
         url = _find_answering(local) or _start(local, environ)
@@ -237,7 +237,7 @@ def _is_accepted(url: str, read_key: str) -> bool:
     return _get_status(url, "/v1/query", headers) != http.HTTPStatus.UNAUTHORIZED
 
 
-def _read_keys(file: Path) -> dict[str, str] | None:
+def read_keys(file: Path) -> dict[str, str] | None:
     """Return both keys by variable, or None if the file does not have them."""
     with _naming(str(file)):
         try:
@@ -256,7 +256,7 @@ def _create_keys(local: LocalApi, environ: Mapping[str, str]) -> dict[str, str]:
         local.keys_file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         local.keys_file.unlink(missing_ok=True)
     create_local_keys(local.keys_file, data_dir=local.data_dir, environ=environ)
-    keys = _read_keys(local.keys_file)
+    keys = read_keys(local.keys_file)
     if keys is None:
         raise LocalApiFailed(f"{local.keys_file} holds no keys. Remove it, and try again.")
     return keys

@@ -81,6 +81,12 @@ Print this server's entry for the file of an MCP client, or merge it there with
 refers to keys by name; with --local it needs none.
 
   millimetric-mcp config claude-code --local --write""",
+    "doctor": """\
+Look for what is wrong: settings, the API and its keys, extras, disk, port, and
+the files of MCP clients. With --site it also fetches a page of your website and
+checks its script tag. The exit code is 1 if something is broken.
+
+  millimetric-mcp doctor --site https://shop.example""",
     "keys": """\
 Create, list and revoke API keys of the API on this machine. The API may be
 running or not; use the same --data-dir or --control.
@@ -312,6 +318,12 @@ def _add_config(parser: argparse.ArgumentParser) -> None:
     _add_json(parser)
 
 
+def _add_doctor(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--local", action="store_true", help="look at the API of --local")
+    parser.add_argument("--site", metavar="URL", help="a page of your website")
+    _add_json(parser)
+
+
 def _add_local(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="local_command", metavar="ACTION", required=True)
     for name, summary in (
@@ -422,6 +434,7 @@ _COMMANDS: tuple[tuple[str, str, Callable[[argparse.ArgumentParser], None]], ...
     ("api", "run the Millimetric HTTP API on this machine", _add_api),
     ("local", "show or stop the API that --local starts", _add_local),
     ("config", "connect an MCP client with this server", _add_config),
+    ("doctor", "find out why data or tools are missing", _add_doctor),
     ("keys", "create, list and revoke API keys", _add_keys),
     ("migrate", "bring the event store's schema up to date", _add_migrate),
     ("backup", "copy events, projects, keys and secrets, while the API runs", _add_backup),

@@ -17,6 +17,7 @@ COMMANDS = (
     "api",
     "local",
     "config",
+    "doctor",
     "keys",
     "migrate",
     "backup",
