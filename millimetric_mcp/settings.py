@@ -57,6 +57,13 @@ class Auth(StrEnum):
     PASSTHROUGH = "passthrough"
 
 
+class LogFormat(StrEnum):
+    """How the log writes a line: JSON for programs, text for people."""
+
+    JSON = "json"
+    TEXT = "text"
+
+
 class LogLevel(StrEnum):
     """Which lines the servers' log has: requests are ``info``, failed ones ``error``."""
 
@@ -216,6 +223,9 @@ class LogSettings(Settings):
         "info, warning, error or off",
         "Lowest level of the lines on stderr. Each request is a line of level info, or error if "
         "the server failed.", default=LogLevel.INFO)
+    log_format: LogFormat = _setting("MILLIMETRIC_LOG_FORMAT", "--log-format", "json or text",
+        "Form of the lines on stderr: JSON for programs, or text for people.",
+        default=LogFormat.JSON)
 
 
 class AnswerSettings(LogSettings):
@@ -377,6 +387,18 @@ class ApiSettings(DeploymentSettings, AnswerSettings, ClassifierSettings):
         "MILLIMETRIC_MAX_QUEUED_EVENTS", "--max-queued-events", "at least 1000 events",
         "Events that may wait for the store. If more wait, writes get a 503.",
         default=50_000, ge=1000)
+    metrics: bool = _setting("MILLIMETRIC_METRICS", "--metrics", _ON_OFF,
+        "Serve Prometheus metrics at /metrics, to this machine only or with a token.",
+        default=False)
+    metrics_token: LongSecret = _setting("MILLIMETRIC_METRICS_TOKEN", None, _SECRET,
+        "Bearer token for /metrics. With it other machines may ask too.")
+
+    @model_validator(mode="after")
+    def _check_metrics(self) -> Self:
+        if self.metrics and self.workers > 1:
+            raise ValueError(
+                "--metrics needs one worker: of several, each would answer with its own numbers.")
+        return self
 
 # fmt: on
 

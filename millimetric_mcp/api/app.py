@@ -19,11 +19,12 @@ from millimetric_mcp.api.bodies import BodyReader
 from millimetric_mcp.api.control import Control, KeyCache, Secrets
 from millimetric_mcp.api.imports import Imports
 from millimetric_mcp.api.maintenance import Maintenance
+from millimetric_mcp.api.metrics import Metrics, serve_metrics
 from millimetric_mcp.api.openapi import render_openapi
 from millimetric_mcp.api.ratelimit import RateLimiter
 from millimetric_mcp.api.routes import Endpoints
 from millimetric_mcp.api.store import Store
-from millimetric_mcp.contract.endpoints import OPENAPI_PATH
+from millimetric_mcp.contract.endpoints import METRICS_PATH, OPENAPI_PATH
 from millimetric_mcp.settings import ApiSettings
 from millimetric_mcp.web.app import build_web_app
 from millimetric_mcp.web.cors import Cors
@@ -60,7 +61,8 @@ def build_app(
 ) -> Starlette:
     """Return the API; its background work begins and ends with its life span.
 
-    ``state.check_key`` checks an ``Authorization`` header: see `authenticate`.
+    ``state.check_key`` checks an ``Authorization`` header: see `authenticate`. ``state.log`` is
+    the log of requests.
     """
     control, store, secrets = backends.control, backends.store, backends.secrets
     keys = KeyCache(control.find_keys)
@@ -96,14 +98,31 @@ def build_app(
             maintenance.start()
             yield
 
-    app = build_web_app(
-        [*endpoints.list_routes(), Route(OPENAPI_PATH, _serve_openapi), *page.list_routes()],
-        lifespan=lifespan,
-        log=Log(settings.log_level, write_log),
-        cors=CORS,
-    )
+    routes = [*endpoints.list_routes(), Route(OPENAPI_PATH, _serve_openapi), *page.list_routes()]
+    log = Log(settings.log_level, write_log, form=settings.log_format)
+    if settings.metrics:
+        metrics = Metrics()
+        log.observe = metrics.observe_request
+        routes.append(_route_metrics(metrics, settings, backends, clock))
+    app = build_web_app(routes, lifespan=lifespan, log=log, cors=CORS)
+    app.state.log = log
     app.state.check_key = partial(authenticate, find=keys.find, pepper=secrets.pepper)
     return app
+
+
+def _route_metrics(
+    metrics: Metrics, settings: ApiSettings, backends: Backends, clock: Callable[[], datetime]
+) -> Route:
+    token = settings.metrics_token.get_secret_value() if settings.metrics_token else None
+    serve = partial(
+        serve_metrics,
+        metrics=metrics,
+        control=backends.control,
+        store=backends.store,
+        clock=clock,
+        token=token,
+    )
+    return Route(METRICS_PATH, serve, methods=["GET"])
 
 
 async def _serve_openapi(_request: Request) -> Response:

@@ -66,7 +66,7 @@ def run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     settings = read_settings(ApiSettings, environ=environ, options=vars(options))
     data_dir = datadir.prepare_data_dir(settings)
     target = resolve_store(settings, data_dir)
-    with closing(start_log(settings.log_level)) as lines:
+    with closing(start_log(settings.log_level, settings.log_format)) as lines:
         if settings.workers > 1:
             return _serve_with_workers(settings, options, data_dir, target, lines)
         store = _serve_alone(settings, data_dir, target, lines)
@@ -144,7 +144,7 @@ def create_app() -> ASGIApp:
         SystemExit: the store or the control database failed; a new worker tries again.
     """
     settings = read_settings(ApiSettings, environ=os.environ, options={})
-    lines = start_log(settings.log_level)
+    lines = start_log(settings.log_level, settings.log_format)
     data_dir = datadir.prepare_data_dir(settings)
     try:
         backends = _open_backends(settings, data_dir, resolve_store(settings, data_dir))
@@ -181,9 +181,7 @@ def _open_control(settings: ApiSettings, data_dir: Path) -> Control:
 def _build_app(settings: ApiSettings, backends: Backends, lines: LineWriter) -> ASGIApp:
     api = build_app(settings, backends, country_of=load_country_lookup(), write_log=lines.write)
     warm_up()
-    return _add_mcp(
-        api, settings, Log(settings.log_level, lines.write), secret=backends.secrets.pepper
-    )
+    return _add_mcp(api, settings, api.state.log, secret=backends.secrets.pepper)
 
 
 def _add_mcp(api: Starlette, settings: ApiSettings, log: Log, *, secret: bytes) -> ASGIApp:

@@ -44,7 +44,7 @@ def run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
         _check_address_unused(options)
         if sys.stdin is not None and sys.stdin.isatty():
             sys.stderr.write(_BY_HAND)
-    with closing(start_log(settings.log_level)) as lines:
+    with closing(start_log(settings.log_level, settings.log_format)) as lines:
         _warn_of_settings(settings)
         connect = None
         if settings.api_url == LOCAL:
@@ -153,7 +153,7 @@ async def _serve_http(
     )
     streamable = settings.transport is Transport.HTTP
     transports = http.build_http_transports(server, access=allowed, streamable=streamable)
-    log = Log(settings.log_level, lines.write)
+    log = Log(settings.log_level, lines.write, form=settings.log_format)
     config = serve.configure(http.build_http_app(transports, access=allowed, log=log))
     with serve.listen(settings.bind, settings.port) as listener:
         url = serve.write_url(listener) + ("/mcp" if streamable else "/sse")

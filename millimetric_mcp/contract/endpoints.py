@@ -221,6 +221,7 @@ QUERY = Endpoint(
 
 HEALTH_PATH = "/health"
 OPENAPI_PATH = "/openapi.json"
+METRICS_PATH = "/metrics"
 SCRIPT_PATH = "/v1/a.js"
 
 ENDPOINTS = (

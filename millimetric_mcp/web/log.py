@@ -1,4 +1,4 @@
-"""The log: JSON lines on stderr, without key, address, query or body of any request."""
+"""The log: lines on stderr, JSON or text, without key, address, query or body of any request."""
 
 import logging
 import os
@@ -14,16 +14,22 @@ from threading import Thread
 from pydantic_core import to_json
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from millimetric_mcp.contract.endpoints import ENDPOINTS, HEALTH_PATH, OPENAPI_PATH, SCRIPT_PATH
+from millimetric_mcp.contract.endpoints import (
+    ENDPOINTS,
+    HEALTH_PATH,
+    METRICS_PATH,
+    OPENAPI_PATH,
+    SCRIPT_PATH,
+)
 from millimetric_mcp.errors import describe_exception
-from millimetric_mcp.settings import LogLevel
+from millimetric_mcp.settings import LogFormat, LogLevel
 
 CLIENT_CLOSED_REQUEST = 499
 """The status in the log when the client closed the connection before the response."""
 UNKNOWN_PATH = "(unknown)"
 KNOWN_PATHS = frozenset(
     {endpoint.path for endpoint in ENDPOINTS}
-    | {HEALTH_PATH, OPENAPI_PATH, SCRIPT_PATH, "/mcp", "/sse", "/messages/"}
+    | {HEALTH_PATH, METRICS_PATH, OPENAPI_PATH, SCRIPT_PATH, "/mcp", "/sse", "/messages/"}
 )
 MAX_WAITING_LINES = 10_000
 STOP_TIMEOUT_S = 1
@@ -83,11 +89,23 @@ class LineWriter:
 
 
 class Log:
-    """Writes records at ``level`` and above as JSON lines."""
+    """Writes records at ``level`` and above as lines.
 
-    def __init__(self, level: LogLevel, write: Callable[[str], object]) -> None:
+    ``observe`` gets every request's path, status and duration in seconds, whatever the level.
+    """
+
+    def __init__(
+        self,
+        level: LogLevel,
+        write: Callable[[str], object],
+        *,
+        form: LogFormat = LogFormat.JSON,
+        observe: Callable[[str, int, float], None] = lambda *_: None,
+    ) -> None:
         self._level = _LEVELS[level]
         self._write = write
+        self._form = form
+        self.observe = observe
 
     def write(self, level: int, fields: Mapping[str, object]) -> None:
         if level < self._level:
@@ -96,15 +114,32 @@ class Log:
             "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
             "level": logging.getLevelName(level).lower(),
         }
-        self._write(to_json(record | dict(fields)).decode() + "\n")
+        is_text = self._form is LogFormat.TEXT
+        line = _write_text(**record, fields=fields) if is_text else to_json(record | dict(fields))
+        self._write(line.decode() + "\n")
 
 
-def start_log(level: LogLevel) -> LineWriter:
-    """Send all records of `logging` to stderr as JSON lines; return the writer of the lines."""
+def _write_text(*, time: str, level: str, fields: Mapping[str, object]) -> bytes:
+    """Return a line for people: what is free text stands first, the rest as ``name=value``."""
+    message = fields.get("message", "")
+    shown = [f"{name}={_quote(value)}" for name, value in fields.items() if name != "message"]
+    return " ".join(filter(None, [time, f"{level.upper():<7}", str(message), *shown])).encode()
+
+
+def _quote(value: object) -> str:
+    """Return a value that has an end: text of more than one word is in quotes."""
+    text = str(value)
+    return text if text.isprintable() and " " not in text else to_json(text).decode()
+
+
+def start_log(level: LogLevel, form: LogFormat = LogFormat.JSON) -> LineWriter:
+    """Send all records of `logging` to stderr as lines; return the writer of the lines."""
     if sys.stderr is None:  # closed at the start; a file opened later must not get its descriptor
         sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - to the end
     writer = LineWriter(sys.stderr.fileno())
-    logging.basicConfig(level=logging.WARNING, handlers=[_Handler(Log(level, writer.write))])
+    logging.basicConfig(
+        level=logging.WARNING, handlers=[_Handler(Log(level, writer.write, form=form))]
+    )
     logging.getLogger("millimetric_mcp").setLevel(logging.INFO)
     logging.getLogger("mcp").setLevel(logging.ERROR)  # it warns of what callers did wrong
     return writer
@@ -153,11 +188,14 @@ class RequestLog:
             await self._app(scope, receive, note_status)
         finally:
             state = scope.get("state", {})
+            duration_s = time.perf_counter() - started_s
+            path = scope["path"] if scope["path"] in KNOWN_PATHS else UNKNOWN_PATH
+            self._log.observe(path, status, duration_s)
             fields = {
                 "method": scope["method"],
-                "path": scope["path"] if scope["path"] in KNOWN_PATHS else UNKNOWN_PATH,
+                "path": path,
                 "status": status,
-                "duration_ms": round((time.perf_counter() - started_s) * 1000, 2),
+                "duration_ms": round(duration_s * 1000, 2),
                 **{name: state[name] for name in _STATE_FIELDS if name in state},
             }
             has_failed = status >= 500 or "error" in state

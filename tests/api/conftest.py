@@ -180,6 +180,10 @@ class StoreDouble:
         if self.error is not None:
             raise self.error
 
+    async def measure(self) -> Mapping[str, float]:
+        await self.ping()
+        return {}
+
     async def delete_people(
         self, *, salt: bytes, users: Cutoffs, visitors: Cutoffs
     ) -> Mapping[int, int]:

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import Any
 
-from sqlalchemy import insert, or_, select, update
+from sqlalchemy import func, insert, or_, select, update
 
 from millimetric_mcp.api.control.engine import Database
 from millimetric_mcp.api.control.schema import DeletionKind, deletions
@@ -143,6 +143,15 @@ class DeletionLog:
         with self._database.writing() as connection:
             claimed = [self._read_row(row) for row in connection.execute(take).mappings()]
         return tuple(sorted(claimed, key=lambda deletion: (deletion.requested_at, deletion.id)))
+
+    def count_pending(self) -> tuple[int, datetime | None]:
+        """Return how many deletions are not done, and when the oldest was requested."""
+        query = select(func.count(), func.min(deletions.c.requested_at)).where(
+            deletions.c.completed_at.is_(None)
+        )
+        with self._database.reading() as connection:
+            count, oldest = connection.execute(query).one()
+        return count, oldest
 
     def renew(self, deletion_ids: Sequence[str], *, now: datetime, lease_s: float) -> None:
         """Keep claimed deletions for ``lease_s`` seconds more."""

@@ -20,7 +20,7 @@ from millimetric_mcp.api.store.deletions import (
     find_own_visitors,
 )
 from millimetric_mcp.api.store.dsn import StoreTarget
-from millimetric_mcp.api.store.inspection import inspect
+from millimetric_mcp.api.store.inspection import inspect, measure
 from millimetric_mcp.api.store.reads import count_shards, read_identity, read_rows
 from millimetric_mcp.api.store.statements import compose
 from millimetric_mcp.api.store.threads import end, run
@@ -118,6 +118,12 @@ class EventStore:
 
         await self.flush()
         return await run(self._maintenance, work)
+
+    async def measure(self) -> Mapping[str, float]:
+        if self.pool.target.embedded:
+            return await run(self._readers, measure, self.pool)
+        await self.ping()
+        return {}
 
     async def inspect(self) -> Mapping[str, Any]:
         await self.flush()

@@ -1,5 +1,6 @@
-"""Looks at the whole event store for damage. Blocks: every file is read."""
+"""How large the store is, and whether it is damaged. Calls block."""
 
+import shutil
 from typing import Any
 
 from millimetric_mcp.api.store.clients import ClientPool
@@ -7,8 +8,16 @@ from millimetric_mcp.api.store.reads import read_identity, read_value
 from millimetric_mcp.api.store.statements import compose_for
 
 
+def measure(pool: ClientPool) -> dict[str, float]:
+    """Return the embedded store's size and work now, by the name of the metric. Quick."""
+    statement = compose_for("measure", pool.target)
+    [row] = pool.run(lambda client: list(client.query(statement).named_results()))
+    measured = {name: float(value or 0) for name, value in row.items()}
+    return measured | {"disk_free_bytes": shutil.disk_usage(pool.target.address).free}
+
+
 def inspect(pool: ClientPool) -> dict[str, Any]:
-    """Return the store's id, whether its files are sound, and each project's number of events.
+    """Read every file; return the store's id, whether all are sound, and each project's events.
 
     ``broken_parts`` counts what the engine found broken before, and put aside.
     """

@@ -85,5 +85,12 @@ class Store(Protocol):
         ``base`` is an earlier backup, whose unchanged files become hard links.
         """
 
+    async def measure(self) -> Mapping[str, float]:
+        """Return the store's own metrics by name; a server has its own, so there are none.
+
+        Raises:
+            StoreError: the store does not answer.
+        """
+
     async def inspect(self) -> Mapping[str, Any]:
         """Return what `inspection.inspect` finds."""
