@@ -44,6 +44,7 @@ from millimetric_mcp.api.store import (
     parse_store_dsn,
 )
 from millimetric_mcp.cli.keys import announce_first_keys
+from millimetric_mcp.cli.resources import find_free_disk, find_free_memory, list_shortages
 from millimetric_mcp.cli.running import hold_running_file
 from millimetric_mcp.client.client import MillimetricClient
 from millimetric_mcp.errors import MillimetricError, SettingsError
@@ -83,6 +84,7 @@ def _serve_alone(
         stack.enter_context(hold_directories(data_dir, target))
         if target.embedded:
             _use_temporary_dir(data_dir)
+            _warn_of_shortages(settings, data_dir)
         listener = stack.enter_context(listen(settings.bind, settings.port))
         write_running = stack.enter_context(_running_file(data_dir, target))
         backends = _open_backends(settings, data_dir, target)
@@ -99,6 +101,16 @@ def _serve_alone(
                 _serve_commands_too(serving, backends, data_dir) if target.embedded else serving
             )
         return backends.store
+
+
+def _warn_of_shortages(settings: ApiSettings, data_dir: Path) -> None:
+    for sentence in list_shortages(
+        memory=find_free_memory(),
+        disk=find_free_disk(data_dir),
+        store_memory_mb=settings.store_memory_mb,
+        data_dir=data_dir,
+    ):
+        _log.warning("%s", sentence)
 
 
 def _running_file(

@@ -113,7 +113,7 @@ def _find_local(environ: Mapping[str, str]) -> tuple[list[Finding], Target]:
     running = local.find_running()
     url = running.url if running else None
     findings = [
-        machine.check_disk(local.data_dir),
+        *machine.check_resources(local.data_dir, store_memory_mb=settings.store_memory_mb),
         machine.check_port(settings.port, running_url=url),
     ]
     if not url:

@@ -11,10 +11,10 @@ from typing import Any
 from millimetric_mcp.cli import jsonc
 from millimetric_mcp.cli.clients import CLIENTS, KEY_VARIABLES, SERVER_NAME, Client, Places
 from millimetric_mcp.cli.doctor.finding import Finding, broken, note, ok
+from millimetric_mcp.cli.resources import find_free_disk, find_free_memory, list_shortages
 from millimetric_mcp.contract.keys import parse_api_key
 from millimetric_mcp.installation import EXTRAS, has_extra, write_install_command
 
-MIN_FREE_DISK_BYTES = 1_000_000_000
 _OTHERS_MAY_READ = stat.S_IRGRP | stat.S_IROTH
 _LOSSES = {
     "api": "api, --local, keys, demo and classify don't run on this machine.",
@@ -34,19 +34,19 @@ def check_extras(*, needs_api: bool) -> Iterator[Finding]:
         yield report("extras", f"{what} not installed.", loss, action)
 
 
-def check_disk(directory: Path) -> Finding:
-    """Return whether the disk of the data directory has room."""
-    existing = next(path for path in (directory, *directory.parents) if path.exists())
-    free = shutil.disk_usage(existing).free
-    what = f"{free / 1e9:.1f} GB are free for {directory}."
-    if free >= MIN_FREE_DISK_BYTES:
-        return ok("disk", what)
-    return broken(
-        "disk",
-        what,
-        "On a full disk the API refuses events.",
-        "Free some space, or choose another directory with MILLIMETRIC_DATA_DIR.",
+def check_resources(data_dir: Path, *, store_memory_mb: int) -> Iterator[Finding]:
+    """Yield whether a local API has enough memory and disk."""
+    memory, disk = find_free_memory(), find_free_disk(data_dir)
+    shortages = list(
+        list_shortages(memory=memory, disk=disk, store_memory_mb=store_memory_mb, data_dir=data_dir)
     )
+    for sentence in shortages:
+        what, _, action = sentence.partition(". ")
+        why = "The API answers more slowly, or refuses events and questions."
+        yield note("resources", f"{what}.", why, action)
+    if not shortages:
+        known = f" and {memory / 1e9:.1f} GB of memory" if memory is not None else ""
+        yield ok("resources", f"{disk / 1e9:.1f} GB of disk{known} are free for {data_dir}.")
 
 
 def check_port(port: int, *, running_url: str | None) -> Finding:
