@@ -13,8 +13,9 @@ from typing import Any
 from bench.data import DAYS, END, SEED, WINDOW
 from millimetric_mcp.api.control.datadir import STORE_DIR
 from millimetric_mcp.api.store import ClientPool, embedded_target
-from millimetric_mcp.api.store.reads import read_rows
-from millimetric_mcp.api.store.statements import compose, to_ms
+from millimetric_mcp.api.store.reads import read_answer
+from millimetric_mcp.api.store.relations import to_ms
+from millimetric_mcp.api.store.statements import compose
 from millimetric_mcp.contract.reads import (
     Interval,
     Metric,
@@ -91,9 +92,10 @@ def time_unprojected(data_dir: Path, project_id: int, question: str) -> Timed:
     window = {"from_": WINDOW[0], "to": WINDOW[1]}
     by_day = StatsParams(**window, group_by="source,medium", interval=Interval.DAY, limit=1000)
     is_sources = question == "sources"
-    statement = compose(project_id, SourcesParams(**window) if is_sources else by_day)
+    params = SourcesParams(**window) if is_sources else by_day
+    statement = compose(project_id, params)
     return _time(
-        lambda: read_rows(pool, statement)["rows"],
+        lambda: read_answer(pool, statement, params)["rows"],
         read_events=lambda row: row["events" if is_sources else "value"],
     )
 
@@ -111,7 +113,7 @@ def estimate_uniques(data_dir: Path, project_id: int, *, windows: int) -> list[E
         )
         answered = {
             (row["source"], row["medium"]): row["value"]
-            for row in read_rows(pool, compose(project_id, params))["rows"]
+            for row in read_answer(pool, compose(project_id, params), params)["rows"]
         }
         exact = _ask(pool, _EXACT, _bind(project_id, start, end))
         estimates += [Estimate(answered[source, medium], count) for source, medium, count in exact]

@@ -22,7 +22,7 @@ from bench.rivals.stores import RowStore, open_row_store
 from millimetric_mcp.api.ingest.enrich import parse_user_agent
 from millimetric_mcp.api.ingest.pipeline import RequestFacts, build_event, warm_up
 from millimetric_mcp.api.ingest.validate import read_body, read_params
-from millimetric_mcp.api.store.statements import to_ms
+from millimetric_mcp.api.store.relations import to_ms
 from millimetric_mcp.contract.endpoints import BATCH, SOURCES, STATS, TRACK
 
 VARIABLE = "AFTERNOON_STORE"

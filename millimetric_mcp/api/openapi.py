@@ -150,8 +150,12 @@ def _describe_parameters(endpoint: AnyEndpoint, schemas: Json) -> Iterator[Json]
         if "description" in described:
             parameter["description"] = described.pop("description")
         parameter["schema"] = described
+        if name == "filters":  # each filter is a parameter of its own
+            parameter |= {"style": "form", "explode": True}
         if name in endpoint.request_example:
             parameter["example"] = endpoint.request_example[name]
+        elif "examples" in described:
+            [parameter["example"]] = described.pop("examples")
         yield parameter
 
 

@@ -32,6 +32,7 @@ from millimetric_mcp.contract import endpoints, events
 from millimetric_mcp.contract.attribution import FbclidMeaning
 from millimetric_mcp.contract.codes import ErrorCode
 from millimetric_mcp.contract.columns import StoredEvent
+from millimetric_mcp.contract.extensions import list_extensions
 from millimetric_mcp.contract.imports import ImportListRequest, ImportRequest, ImportUndoRequest
 from millimetric_mcp.contract.keys import KeyRecord
 from millimetric_mcp.contract.reads import WindowParams
@@ -220,7 +221,15 @@ class Endpoints:
         """Return what the store found, after the parameters that the response repeats."""
         found = await self.store.read(admission.record.project_id, params)
         repeated = endpoint.result.model_fields.keys() & endpoint.request.model_fields.keys()
-        return {**{name: getattr(params, name) for name in repeated}, **found}
+        applied = list_extensions(params)
+        return {
+            **({} if applied is None else {"applied": applied}),
+            **{
+                endpoint.result.model_fields[name].alias or name: getattr(params, name)
+                for name in repeated
+            },
+            **found,
+        }
 
     async def _health(self, request: Request) -> Response:  # noqa: ARG002
         """Liveness, and readiness with the store's state: 200, or 503 while it is down."""

@@ -31,6 +31,7 @@ from millimetric_mcp.client.responses import ApiResponse, Failure, WriteEffect
 from millimetric_mcp.contract import endpoints, events, imports, reads
 from millimetric_mcp.contract.codes import ErrorCode
 from millimetric_mcp.contract.endpoints import Endpoint
+from millimetric_mcp.contract.extensions import list_extensions
 from millimetric_mcp.contract.keys import Scope
 from millimetric_mcp.errors import ApiError, CallError, KeyMissing, NextStep, UpstreamError
 
@@ -47,7 +48,10 @@ _CERTIFICATES = ("SSL_CERT_FILE",)
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
 """What httpx reads from the environment; the proxies in lower case too."""
 
-ParamsT = TypeVar("ParamsT", bound=BaseModel)
+ParamsT = TypeVar("ParamsT", bound=reads.WindowParams)
+
+_EXTENSIONS_WITH_DEFAULTS = ("bots", "attribution", "lookback_days")
+"""Parameters of our API that are sent only if they ask for something else than the default."""
 BodyT = TypeVar("BodyT", bound=events.RequestBody)
 ResultT = TypeVar("ResultT", bound=BaseModel)
 
@@ -224,13 +228,25 @@ class MillimetricClient:
         return await self.get(endpoints.QUERY, params)
 
     async def get(self, endpoint: Endpoint[ParamsT, ResultT], params: ParamsT) -> ResultT:
-        """Return the result of a read. ``params`` that are None or empty are not sent."""
+        """Return the result of a read. ``params`` that are None or empty are not sent.
+
+        Raises:
+            UpstreamError: the API does not know an extension that ``params`` use.
+        """
         values = params.model_dump(mode="json", by_alias=True, exclude_none=True)
+        filters = values.pop("filters", {})
+        extensions = list_extensions(params)
+        for name in _EXTENSIONS_WITH_DEFAULTS:
+            if name not in (extensions or {}):
+                values.pop(name, None)
         texts = {
             name: ",".join(value) if isinstance(value, list) else str(value)
             for name, value in values.items()
         }
-        return await self._call(endpoint, {"params": {k: v for k, v in texts.items() if v}})
+        sent = {name: text for name, text in texts.items() if text} | filters
+        result = await self._call(endpoint, {"params": sent})
+        responses.check_applied(result, extensions, api_url=self._api_url)
+        return result
 
     async def post(
         self,

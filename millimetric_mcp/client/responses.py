@@ -18,6 +18,7 @@ from millimetric_mcp.contract.codes import ErrorCode
 from millimetric_mcp.contract.columns import NULLABLE_COLUMNS
 from millimetric_mcp.contract.endpoints import Endpoint
 from millimetric_mcp.contract.events import BatchRequest, TrackEvent
+from millimetric_mcp.contract.filters import is_property
 from millimetric_mcp.contract.imports import ImportedEvent, ImportRequest
 from millimetric_mcp.errors import ApiError, CallError, NextStep, UncertainWrite, UpstreamError
 
@@ -193,6 +194,27 @@ def check_stats(result: reads.StatsResult, params: reads.StatsParams) -> reads.S
     return result.model_copy(update={"rows": _keep_columns(result.rows, columns, ["value"])})
 
 
+def check_applied(result: BaseModel, extensions: Mapping[str, Any] | None, *, api_url: str) -> None:
+    """Raise if a result does not echo the extensions that its question used.
+
+    An API without extensions ignores them, so its numbers would answer another question.
+
+    Raises:
+        UpstreamError: it does not.
+    """
+    applied = getattr(result, "applied", None)
+    if extensions is None or applied == extensions:
+        return
+    unknown = sorted(
+        name for name, value in extensions.items() if (applied or {}).get(name) != value
+    )
+    raise UpstreamError(
+        f"The API at {api_url} doesn't know {', '.join(unknown) or 'this question'}. "
+        "Ask without it, or use the API of millimetric-mcp.",
+        next_step=NextStep.FIX_ARGUMENTS,
+    )
+
+
 def _check_echo(name: str, echoed: object, asked: object) -> None:
     if echoed is not asked:
         raise _other_question(name)
@@ -202,10 +224,10 @@ def _keep_columns(
     rows: Sequence[RowT], columns: Sequence[str], values: Sequence[str]
 ) -> list[RowT]:
     """Return rows with ``columns`` and ``values`` only; each group must occur once."""
-    groups = {tuple(getattr(row, name) for name in columns) for row in rows}
+    groups = {tuple(getattr(row, name, None) for name in columns) for row in rows}
     is_missing = any(
-        getattr(row, name) is None
-        and not (name in NULLABLE_COLUMNS and name in row.model_fields_set)
+        getattr(row, name, None) is None
+        and not (name in row.model_fields_set and _is_nullable(name))
         for row in rows
         for name in columns
     )
@@ -218,6 +240,10 @@ def _keep_columns(
         else row.model_construct(**{name: getattr(row, name) for name in kept})
         for row in rows
     ]
+
+
+def _is_nullable(name: str) -> bool:
+    return name in NULLABLE_COLUMNS or is_property(name)
 
 
 def _other_question(what: str) -> UpstreamError:

@@ -31,3 +31,32 @@ class Attribution(NamedTuple):
     campaign: str | None
     confidence: Confidence
     rule_id: str
+
+
+class AttributionModel(StrEnum):
+    """Which touch an event counts for: its own source, or one of its session or person."""
+
+    EVENT = "event"
+    SESSION = "session"
+    FIRST_TOUCH = "first_touch"
+    LAST_TOUCH = "last_touch"
+
+
+class Channel(StrEnum):
+    """A group of sources and mediums."""
+
+    PAID_SEARCH = "paid_search"
+    PAID_SOCIAL = "paid_social"
+    PAID_OTHER = "paid_other"
+    ORGANIC_SEARCH = "organic_search"
+    SOCIAL = "social"
+    EMAIL = "email"
+    AI = "ai"
+    REFERRAL = "referral"
+    INTERNAL = "internal"
+    DIRECT = "direct"
+    OTHER = "other"
+
+
+NO_TOUCH_RULE = "no_touch"
+"""The rule id of an event for which no touch was found; its source and medium are ``direct``."""

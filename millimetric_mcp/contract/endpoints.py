@@ -219,6 +219,99 @@ QUERY = Endpoint(
     response_example={"rows": [_EVENT_ROW]},
 )
 
+FUNNEL = Endpoint(
+    method="GET",
+    path="/v1/funnel",
+    scope=Scope.READ,
+    request=reads.FunnelParams,
+    result=reads.FunnelResult,
+    summary="How many people took the steps, in their order.",
+    errors=(*_READ_ERRORS, ErrorCode.INVALID_GROUP_BY),
+    request_example={
+        **_WINDOW,
+        "steps": '[{"event":"signup"},{"event":"purchase","properties.plan":"pro"}]',
+        "within": "7d",
+        "group_by": "source",
+        "attribution": "last_touch",
+        "lookback_days": 30,
+        "bots": "exclude",
+        "limit": 50,
+    },
+    response_example={
+        "applied": {"within": "7d"},
+        "within": "7d",
+        "no_touch_share": 0.25,
+        "rows": [
+            {
+                "group": "facebook",
+                "step": 1,
+                "event": "signup",
+                "people": 12,
+                "from_first": 1.0,
+                "from_previous": None,
+                "median_s": None,
+            }
+        ],
+    },
+)
+RETENTION = Endpoint(
+    method="GET",
+    path="/v1/retention",
+    scope=Scope.READ,
+    request=reads.RetentionParams,
+    result=reads.RetentionResult,
+    summary="How many people came back, by when they came first.",
+    errors=_READ_ERRORS,
+    request_example={
+        **_WINDOW,
+        "event": "signup",
+        "return": "$pageview",
+        "interval": "week",
+        "timezone": "Europe/Berlin",
+        "bots": "exclude",
+    },
+    response_example={
+        "applied": {},
+        "event": "signup",
+        "return": "$pageview",
+        "interval": "week",
+        "rows": [
+            {
+                "cohort": "2026-05-11T00:00:00.000+02:00",
+                "people": 12,
+                "returned": [12, 5, 2],
+                "is_running": False,
+            }
+        ],
+    },
+)
+SCHEMA = Endpoint(
+    method="GET",
+    path="/v1/schema",
+    scope=Scope.READ,
+    request=reads.SchemaParams,
+    result=reads.SchemaResult,
+    summary="Names of events, their properties, and the columns in use.",
+    errors=_READ_ERRORS,
+    request_example={**_WINDOW, "bots": "exclude"},
+    response_example={
+        "applied": {},
+        "columns": ["timestamp", "event_name"],
+        "sampled_events": 1000,
+        "rows": [
+            {
+                "event_name": "signup",
+                "events": 12,
+                "first_seen": "2026-05-02T09:00:00.000Z",
+                "last_seen": "2026-05-31T18:00:00.000Z",
+                "properties": [
+                    {"key": "plan", "types": ["string"], "share": 1.0, "top_values": ["free"]}
+                ],
+            }
+        ],
+    },
+)
+
 HEALTH_PATH = "/health"
 OPENAPI_PATH = "/openapi.json"
 METRICS_PATH = "/metrics"
@@ -235,4 +328,7 @@ ENDPOINTS = (
     SOURCES,
     STATS,
     QUERY,
+    FUNNEL,
+    RETENTION,
+    SCHEMA,
 )

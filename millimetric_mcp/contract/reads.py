@@ -1,27 +1,44 @@
-"""The read requests and their results: sources, stats and raw events over a window of time."""
+"""The read requests and their results: questions about the events of a window of time."""
 
+import json
 import re
 from collections.abc import Mapping
+from datetime import timedelta
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self
+from zoneinfo import ZoneInfo
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
+    PlainSerializer,
     WithJsonSchema,
     create_model,
     model_validator,
 )
 from pydantic_core import PydanticCustomError
 
+from millimetric_mcp.contract.attribution import AttributionModel
 from millimetric_mcp.contract.columns import SHOWN_COLUMNS, StoredEvent
-from millimetric_mcp.contract.events import ResponseBody, Result, Timestamp
+from millimetric_mcp.contract.events import EventName, ResponseBody, Result, Timestamp
+from millimetric_mcp.contract.filters import (
+    FILTERS,
+    MAX_KEY_CHARS,
+    Filters,
+    is_property,
+    split_name,
+)
+from millimetric_mcp.contract.validation import is_zone_name
 
 MAX_SOURCES_LIMIT = 200
 MAX_STATS_LIMIT = 1000
 MAX_QUERY_LIMIT = 1000
+MAX_FUNNEL_STEPS = 10
+RETENTION_INTERVALS = 13
+"""The interval of the first event, and twelve after it."""
 
 
 class Breakdown(StrEnum):
@@ -32,14 +49,25 @@ class Breakdown(StrEnum):
 
 
 class Metric(StrEnum):
-    """What is counted: events, or distinct visitors (``anonymous_id``, an estimate)."""
+    """What is counted, or computed from the numbers of one property."""
 
     COUNT = "count"
     UNIQUES = "uniques"
+    SESSIONS = "sessions"
+    SUM = "sum"
+    AVG = "avg"
+    MIN = "min"
+    MAX = "max"
+    MEDIAN = "median"
+    P95 = "p95"
+
+
+PROPERTY_METRICS = frozenset(Metric) - {Metric.COUNT, Metric.UNIQUES, Metric.SESSIONS}
+"""The metrics that need ``property``."""
 
 
 class GroupColumn(StrEnum):
-    """A column that stats can be grouped by."""
+    """A column that stats can be grouped by, beside ``properties.KEY``."""
 
     SOURCE = "source"
     MEDIUM = "medium"
@@ -50,15 +78,43 @@ class GroupColumn(StrEnum):
     OS = "os"
     PATH = "path"
     EVENT_NAME = "event_name"
+    CHANNEL = "channel"
+    KEY_KIND = "key_kind"
+    HOST = "host"
+    LANDING_PATH = "landing_path"
+    SOURCE_RULE_ID = "source_rule_id"
+    SOURCE_CONFIDENCE = "source_confidence"
+    USER_ID = "user_id"
+    HOUR_OF_DAY = "hour_of_day"
+    WEEKDAY = "weekday"
+
+
+HOSTED_GROUP_COLUMNS = frozenset(list(GroupColumn)[:9])
+"""The columns that the hosted API groups by too."""
 
 
 class Interval(StrEnum):
-    """The width of a bucket, in UTC; weeks start on Monday."""
+    """The width of a bucket; weeks start on Monday."""
 
     HOUR = "hour"
     DAY = "day"
     WEEK = "week"
     MONTH = "month"
+
+
+class Bots(StrEnum):
+    """What to do with the events that automated clients sent."""
+
+    INCLUDE = "include"
+    EXCLUDE = "exclude"
+    ONLY = "only"
+
+
+class Order(StrEnum):
+    """The order of single events."""
+
+    NEWEST = "newest"
+    OLDEST = "oldest"
 
 
 def _split_columns(value: object) -> object:
@@ -67,25 +123,22 @@ def _split_columns(value: object) -> object:
         return names
     is_blank = isinstance(value, str) and not value.strip(" ,")
     names = [name.strip() if isinstance(name, str) else name for name in names]
-    names = [name for name in names if name != ""]
-    if is_blank or any(name not in list(GroupColumn) for name in names):
+    names = [str(name) for name in names if name != ""]
+    properties = {name for name in names if is_property(name)}
+    if is_blank or len(properties) > 1 or not properties.union(GroupColumn).issuperset(names):
         raise PydanticCustomError(
             "group_by",
-            "must be a comma list of {allowed}",
+            "must be a comma list of {allowed}, or at most one properties.KEY",
             {"allowed": ", ".join(GroupColumn)},
         )
     return tuple(dict.fromkeys(names))
 
 
+_COLUMN = rf"({'|'.join(GroupColumn)}|properties\.[^,]{{1,{MAX_KEY_CHARS}}})"
 GroupBy = Annotated[
-    tuple[GroupColumn, ...],
+    tuple[str, ...],
     BeforeValidator(_split_columns),
-    WithJsonSchema(
-        {
-            "type": "string",
-            "pattern": f"^({'|'.join(GroupColumn)})(,({'|'.join(GroupColumn)}))*$",
-        }
-    ),
+    WithJsonSchema({"type": "string", "pattern": f"^{_COLUMN}(,{_COLUMN})*$"}),
 ]
 """Columns to group by, each once, in the order asked; read from a comma list."""
 
@@ -97,25 +150,32 @@ def _read_digits(value: object) -> object:
 
 
 Limit = Annotated[int, BeforeValidator(_read_digits)]
-Filter = Annotated[str | None, Field(min_length=1)]
-"""A value that a column must equal. To filter nothing, leave it out; it can't be empty."""
-
-_EVENT_NAME = "Only events of this name."
-_GROUP_BY = f"Columns to group by, a comma list of {', '.join(GroupColumn)}."
+PropertyKey = Annotated[str, Field(min_length=1, max_length=MAX_KEY_CHARS)]
+"""A key of ``properties``; dots lead into nested objects."""
 
 
-FILTERS: Mapping[str, str] = {
-    "event": "event_name",
-    "source": "source",
-    "medium": "medium",
-    "country": "country",
-    "user_id": "user_id",
-    "anonymous_id": "anonymous_id",
-}
-"""The column that each filter compares, by the parameter's name.
+def _check_zone(name: str) -> str:
+    try:
+        if is_zone_name(name):
+            ZoneInfo(name)
+            return name
+    except (KeyError, ValueError, OSError):
+        pass
+    raise PydanticCustomError("timezone", "must be an IANA time zone, such as Europe/Berlin")
 
-Statements and tools derive their filters from it; a request model adds the parameter.
-"""
+
+TimezoneName = Annotated[str, Field(min_length=1, max_length=64), AfterValidator(_check_zone)]
+Cursor = Annotated[str, Field(pattern=r"^[0-9]{1,15}\.[0-9]{1,18}\.[0-9]{1,20}\.[0-9]{1,9}$")]
+"""A place among single events: the ``next`` of an answer."""
+
+_CURSOR = "1778958000000.1778958000123456.1234567890123456789.1"
+_FILTERS = (
+    "Filters by name: "
+    + ", ".join(FILTERS)
+    + ", properties.KEY. Each also with [not], [prefix] or [contains]; properties also with "
+    "[exists], [gt], [gte], [lt] or [lte]. Repeated: any of the values."
+)
+_GROUP_BY = f"Columns to group by, a comma list of {', '.join(GroupColumn)}, properties.KEY."
 
 
 class WindowParams(BaseModel):
@@ -133,33 +193,229 @@ class WindowParams(BaseModel):
         return self
 
 
-class SourcesParams(WindowParams):
+class FilteredParams(WindowParams):
+    """A question about the events of a window that match all filters."""
+
+    filters: Filters = Field(
+        {}, description=_FILTERS, examples=[{"country": "DE", "path[prefix]": "/blog"}]
+    )
+    bots: Bots = Field(
+        Bots.INCLUDE, description="Events that automated clients sent.", examples=["exclude"]
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _gather_filters(cls, values: Any) -> Any:  # noqa: ANN401
+        """Move filters that are given by their names into ``filters``."""
+        if not isinstance(values, Mapping):
+            return values
+        fields = {field.alias or name for name, field in cls.model_fields.items()}
+        named = {
+            name: value
+            for name, value in values.items()
+            if name not in fields and split_name(name) and value is not None
+        }
+        if not named:
+            return values
+        rest = {name: value for name, value in values.items() if name not in named}
+        return {**rest, "filters": {**rest.get("filters", {}), **named}}
+
+
+class AttributedParams(FilteredParams):
+    """A question that can count events for the touch that brought their person."""
+
+    attribution: AttributionModel = Field(
+        AttributionModel.EVENT,
+        description="Which touch an event counts for.",
+        examples=["last_touch"],
+    )
+    lookback_days: Limit = Field(
+        30,
+        ge=1,
+        le=365,
+        description="How old a touch may be. Needs an attribution.",
+        examples=[30],
+    )
+
+
+class SourcesParams(AttributedParams):
     """Events and visitors by source."""
 
     breakdown: Breakdown = Field(Breakdown.SOURCE_MEDIUM, description="What each row stands for.")
     limit: Limit = Field(50, ge=1, le=MAX_SOURCES_LIMIT, description="Most rows to answer with.")
 
 
-class StatsParams(WindowParams):
+class StatsParams(AttributedParams):
     """One metric, by columns and buckets of time."""
 
     metric: Metric = Field(Metric.COUNT, description="What is counted.")
+    property_: PropertyKey | None = Field(
+        None,
+        alias="property",
+        description="The property whose numbers the metric is about.",
+        examples=["amount"],
+    )
     group_by: GroupBy = Field((), description=_GROUP_BY)
     interval: Interval | None = Field(None, description="Width of a bucket; absent: one bucket.")
-    event: Filter = Field(None, description=_EVENT_NAME)
+    timezone: TimezoneName | None = Field(
+        None,
+        description="IANA zone of buckets, hours and weekdays; absent: UTC.",
+        examples=["Europe/Berlin"],
+    )
     limit: Limit = Field(100, ge=1, le=MAX_STATS_LIMIT, description="Most rows to answer with.")
 
+    @model_validator(mode="after")
+    def _check_property(self) -> Self:
+        if (self.metric in PROPERTY_METRICS) != (self.property_ is not None):
+            metrics = ", ".join(metric for metric in Metric if metric in PROPERTY_METRICS)
+            raise PydanticCustomError(
+                "property",
+                "property and one of the metrics {metrics} need each other",
+                {"metrics": metrics},
+            )
+        return self
 
-class QueryParams(WindowParams):
-    """Raw events, newest first."""
 
-    event: Filter = Field(None, description=_EVENT_NAME)
-    source: Filter = Field(None, description="Only this source.")
-    medium: Filter = Field(None, description="Only this medium.")
-    country: Filter = Field(None, description="Only this ISO country code.")
-    user_id: Filter = Field(None, description="Only this user.")
-    anonymous_id: Filter = Field(None, description="Only this visitor.")
+class QueryParams(FilteredParams):
+    """Single events, newest first."""
+
+    order: Order | None = Field(
+        None, description="Which events come first; absent: newest.", examples=["oldest"]
+    )
+    before: Cursor | None = Field(
+        None, description="Only events before this cursor, newest first.", examples=[_CURSOR]
+    )
+    after: Cursor | None = Field(
+        None, description="Only events after this cursor, oldest first.", examples=[_CURSOR]
+    )
     limit: Limit = Field(100, ge=1, le=MAX_QUERY_LIMIT, description="Most rows to answer with.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _imply_order(cls, values: Any) -> Any:  # noqa: ANN401
+        if isinstance(values, Mapping) and values.get("after") and "order" not in values:
+            return {**values, "order": Order.OLDEST}
+        return values
+
+    @model_validator(mode="after")
+    def _check_cursor(self) -> Self:
+        if self.before and (self.after or self.order is Order.OLDEST):
+            raise PydanticCustomError("cursor", "before goes with order=newest, without after")
+        if self.after and self.order is not Order.OLDEST:
+            raise PydanticCustomError("cursor", "after goes with order=oldest")
+        return self
+
+
+class FunnelStep(BaseModel):
+    """One step: an event's name, and filters by their names, such as ``properties.plan``."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
+
+    event: EventName
+    filters: Filters = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _gather_filters(cls, values: Any) -> Any:  # noqa: ANN401
+        if not isinstance(values, Mapping):
+            return values
+        own = {name: values[name] for name in ("event", "filters") if name in values}
+        named = {name: value for name, value in values.items() if name not in own}
+        return {**own, "filters": {**own.get("filters", {}), **named}}
+
+
+def _parse_steps(value: object) -> object:
+    if isinstance(value, str):
+        try:
+            return json.loads(value)
+        except (ValueError, RecursionError):
+            raise PydanticCustomError(
+                "steps", 'must be JSON, such as [{"event":"signup"},{"event":"purchase"}]'
+            ) from None
+    return value
+
+
+def _write_steps(steps: tuple[FunnelStep, ...]) -> str:
+    return json.dumps([{"event": step.event, **step.filters} for step in steps])
+
+
+Steps = Annotated[
+    tuple[FunnelStep, ...],
+    Field(min_length=2, max_length=MAX_FUNNEL_STEPS),
+    BeforeValidator(_parse_steps),
+    PlainSerializer(_write_steps, when_used="json"),
+    WithJsonSchema({"type": "string", "contentMediaType": "application/json"}),
+]
+
+_DURATION = re.compile(r"([1-9][0-9]{0,5})([mhd])")
+_UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
+MAX_WITHIN = timedelta(days=90)
+
+
+def _check_duration(text: str) -> str:
+    found = _DURATION.fullmatch(text)
+    if found is None or int(found[1]) * _UNITS[found[2]] > MAX_WITHIN:
+        raise PydanticCustomError("duration", "must be 1m to 90d, such as 30m, 12h or 7d")
+    return text
+
+
+def read_duration(text: str) -> timedelta:
+    """Return a valid duration such as ``7d``."""
+    return int(text[:-1]) * _UNITS[text[-1]]
+
+
+Duration = Annotated[str, AfterValidator(_check_duration)]
+
+
+def _check_one_column(columns: tuple[str, ...]) -> tuple[str, ...]:
+    if len(columns) > 1:
+        raise PydanticCustomError("group_by", "must name one column")
+    return columns
+
+
+class FunnelParams(AttributedParams):
+    """How many people took the steps, in their order."""
+
+    steps: Steps = Field(description='JSON list of 2 to 10 {"event": name, filters}.')
+    within: Duration = Field("7d", description="Time from the first step to the last: 1m to 90d.")
+    group_by: Annotated[GroupBy, AfterValidator(_check_one_column)] = Field(
+        (), description="One column of the first step's event."
+    )
+    limit: Limit = Field(50, ge=1, le=MAX_SOURCES_LIMIT, description="Most groups to answer with.")
+
+
+class RetentionParams(FilteredParams):
+    """How many people came back, by when they came first."""
+
+    event: EventName = Field(description="The event that begins: a person's first in the window.")
+    return_: EventName | None = Field(
+        None, alias="return", description="The event that counts as coming back; absent: the same."
+    )
+    interval: Interval = Field(Interval.WEEK, description="day, week or month.")
+    timezone: TimezoneName | None = Field(
+        None, description="IANA zone in which days begin; absent: UTC."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_return(cls, values: Any) -> Any:  # noqa: ANN401
+        if isinstance(values, Mapping) and not (values.get("return") or values.get("return_")):
+            return {**values, "return": values.get("event")}
+        return values
+
+    @model_validator(mode="after")
+    def _check_interval(self) -> Self:
+        if self.interval is Interval.HOUR:
+            raise PydanticCustomError("interval", "interval must be day, week or month")
+        return self
+
+
+class SchemaParams(WindowParams):
+    """What the events of a window are made of."""
+
+    bots: Bots = Field(
+        Bots.INCLUDE, description="Events that automated clients sent.", examples=["exclude"]
+    )
 
 
 OptionalColumn = Annotated[str | None, WithJsonSchema({"type": "string"})]
@@ -176,7 +432,25 @@ class SourceRow(ResponseBody):
     paid_share: Annotated[float, Field(ge=0, le=1)]
 
 
-class SourcesResult(Result):
+Number = int | float
+
+
+class ReadResult(Result):
+    """What read results share.
+
+    ``applied`` echoes the parameters beyond the hosted API's, as they were understood.
+    """
+
+    applied: dict[str, Any] | None = None
+
+
+class AttributedResult(ReadResult):
+    """``no_touch_share``: of the counted events, the share without a touch, 0 to 1."""
+
+    no_touch_share: Annotated[float, Field(ge=0, le=1)] | None = None
+
+
+class SourcesResult(AttributedResult):
     """Rows by events, most first."""
 
     breakdown: Breakdown
@@ -184,7 +458,14 @@ class SourcesResult(Result):
 
 
 class StatsRow(ResponseBody):
-    """One group in one bucket; it has only the columns that were asked for."""
+    """One group in one bucket; it has only the columns that were asked for.
+
+    ``value`` is null if no event of the group has a number to compute with. A property's column is
+    named ``properties.KEY``.
+    """
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, Any]
 
     bucket: OptionalColumn = None
     source: OptionalColumn = None
@@ -196,17 +477,107 @@ class StatsRow(ResponseBody):
     os: OptionalColumn = None
     path: str | None = None
     event_name: OptionalColumn = None
-    value: Annotated[int, Field(ge=0)]
+    channel: OptionalColumn = None
+    key_kind: OptionalColumn = None
+    host: OptionalColumn = None
+    landing_path: OptionalColumn = None
+    source_rule_id: OptionalColumn = None
+    source_confidence: OptionalColumn = None
+    user_id: str | None = None
+    hour_of_day: Annotated[int | None, Field(ge=0, le=23)] = None
+    weekday: Annotated[int | None, Field(ge=1, le=7, description="1 is Monday.")] = None
+    value: Number | None
 
 
-class StatsResult(Result):
+class StatsResult(AttributedResult):
     """Rows by bucket, then value descending, then the columns.
 
-    ``truncated`` is there, and true, if ``limit`` left rows out.
+    ``truncated`` is there, and true, if ``limit`` left rows out. ``skipped`` counts events whose
+    property is absent or no number.
     """
 
     metric: Metric
     rows: list[StatsRow]
+    skipped: Annotated[int, Field(ge=0)] | None = None
+    truncated: Annotated[bool | None, WithJsonSchema({"const": True})] = None
+
+
+class FunnelRow(ResponseBody):
+    """One step, of one group if grouped.
+
+    ``people`` took this step after all before it. ``from_first`` and ``from_previous`` are their
+    shares of the first and of the previous step's people; null if that has none. ``median_s`` is
+    the median of seconds since the previous step.
+    """
+
+    group: str | None = None
+    step: Annotated[int, Field(ge=1)]
+    event: str
+    people: Annotated[int, Field(ge=0)]
+    from_first: Annotated[float, Field(ge=0, le=1)] | None
+    from_previous: Annotated[float, Field(ge=0, le=1)] | None
+    median_s: Annotated[float, Field(ge=0)] | None
+
+
+class FunnelResult(AttributedResult):
+    """Rows by step; of several groups, the group with most people first."""
+
+    within: str
+    rows: list[FunnelRow]
+    truncated: Annotated[bool | None, WithJsonSchema({"const": True})] = None
+
+
+class RetentionRow(ResponseBody):
+    """The people whose first event lies in one interval.
+
+    ``returned`` counts those who came back in that interval, in the next one, and so on, up to the
+    interval in which the window ends. ``is_running``: the last of them is not over.
+    """
+
+    cohort: str
+    people: Annotated[int, Field(ge=0)]
+    returned: list[int]
+    is_running: bool
+
+
+class RetentionResult(ReadResult):
+    """Rows by cohort, oldest first."""
+
+    event: str
+    return_: str = Field(alias="return")
+    interval: Interval
+    rows: list[RetentionRow]
+
+
+class PropertyDescription(ResponseBody):
+    """A key of an event's properties: its JSON types, the share of events that have it, values."""
+
+    key: str
+    types: list[str]
+    share: Annotated[float, Field(ge=0, le=1)]
+    top_values: list[str]
+
+
+class SchemaRow(ResponseBody):
+    """An event's name: how often, first and last seen in the window, and its properties."""
+
+    event_name: str
+    events: Annotated[int, Field(ge=0)]
+    first_seen: str
+    last_seen: str
+    properties: list[PropertyDescription]
+
+
+class SchemaResult(ReadResult):
+    """Rows by events, most first.
+
+    ``columns`` are those with a value in any event. ``sampled_events``: so many of each name's
+    newest events were looked at for ``properties``.
+    """
+
+    rows: list[SchemaRow]
+    columns: list[str]
+    sampled_events: int
     truncated: Annotated[bool | None, WithJsonSchema({"const": True})] = None
 
 
@@ -239,7 +610,12 @@ else:
     )
 
 
-class QueryResult(Result):
-    """Events, newest first."""
+class QueryResult(ReadResult):
+    """Events, newest first unless asked otherwise.
+
+    ``next`` is the cursor of the events after these, if there are more and the question named an
+    order or a cursor.
+    """
 
     rows: list[EventRow]
+    next: str | None = None

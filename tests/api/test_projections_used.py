@@ -18,14 +18,15 @@ def stats(**params):
 
 
 QUESTIONS = {
-    "sources": (SourcesParams.model_validate(WINDOW), "by_source"),
-    "daily by source": (stats(group_by="source", interval="day"), "by_source"),
-    "of one event by source": (stats(group_by="source", event="signup"), "by_event_and_source"),
+    "sources": (SourcesParams.model_validate(WINDOW), "daily_sources"),
+    "daily by source": (stats(group_by="source", interval="day"), "daily_sources"),
+    "of one event by source": (stats(group_by="source", event="signup"), "daily_event_sources"),
     "uniques by event and medium": (
         stats(group_by="event_name,medium", metric="uniques"),
-        "by_event_and_source",
+        "daily_event_sources",
     ),
-    "by event and country": (stats(group_by="event_name,country"), "by_event_and_country"),
+    "of people by rule": (stats(group_by="source_rule_id", bots="exclude"), "daily_sources"),
+    "by event and country": (stats(group_by="event_name,country"), "daily_event_countries"),
 }
 
 

@@ -5,41 +5,130 @@ import pytest
 
 from millimetric_mcp.api.store.statements import compose
 from millimetric_mcp.contract.endpoints import ENDPOINTS
+from millimetric_mcp.contract.filters import FILTERS
 from millimetric_mcp.contract.reads import StatsParams
 
-PARAMETERS = [
-    pytest.param(endpoint.path, field.alias or name, id=f"{endpoint.path} {field.alias or name}")
-    for endpoint in ENDPOINTS
-    if endpoint.method == "GET"
-    for name, field in endpoint.request.model_fields.items()
-]
-VALUES = {
-    "from": "2026-05-10T00:00:00Z",
-    "to": "2026-05-10T00:00:00Z",
-    "breakdown": "source",
-    "metric": "uniques",
-    "group_by": "source",
-    "interval": "day",
-    "event": "signup",
-    "source": "facebook",
-    "medium": "paid",
-    "country": "GB",
-    "user_id": "user-1",
-    "anonymous_id": "visitor-1",
-    "limit": 1,
+STEPS = '[{"event":"signup"},{"event":"purchase"}]'
+SUM = {"metric": "sum", "property": "amount"}
+LATE_START, EARLY_END = {"from": "2026-05-12T00:00:00Z"}, {"to": "2026-05-10T00:00:00Z"}
+
+Question = dict[str, object]
+CHANGES: dict[str, dict[str, tuple[Question, Question]]] = {
+    "/v1/sources": {
+        "from": ({}, LATE_START),
+        "to": ({}, EARLY_END),
+        "filters": ({}, {"source": "facebook"}),
+        "bots": ({}, {"bots": "exclude"}),
+        "attribution": ({}, {"attribution": "last_touch"}),
+        "lookback_days": (
+            {"attribution": "last_touch"},
+            {"attribution": "last_touch", "lookback_days": 2},
+        ),
+        "breakdown": ({}, {"breakdown": "source"}),
+        "limit": ({}, {"limit": 1}),
+    },
+    "/v1/stats": {
+        "from": ({}, LATE_START),
+        "to": ({}, EARLY_END),
+        "filters": ({}, {"event": "signup"}),
+        "bots": ({}, {"bots": "only"}),
+        "attribution": ({"group_by": "source"}, {"group_by": "source", "attribution": "session"}),
+        "lookback_days": (
+            {"group_by": "source", "attribution": "first_touch"},
+            {"group_by": "source", "attribution": "first_touch", "lookback_days": 2},
+        ),
+        "metric": (SUM, SUM | {"metric": "max"}),
+        "property": (SUM, SUM | {"property": "seats"}),
+        "group_by": ({}, {"group_by": "event_name"}),
+        "interval": ({}, {"interval": "day"}),
+        "timezone": ({"interval": "day"}, {"interval": "day", "timezone": "Asia/Kolkata"}),
+        "limit": ({"group_by": "event_name"}, {"group_by": "event_name", "limit": 1}),
+    },
+    "/v1/query": {
+        "from": ({}, LATE_START),
+        "to": ({}, EARLY_END),
+        "filters": ({}, {"anonymous_id": "visitor-1"}),
+        "bots": ({}, {"bots": "exclude"}),
+        "order": ({}, {"order": "oldest"}),
+        "before": ({}, {"before": "1778000000000.0.0.0"}),
+        "after": ({"order": "oldest"}, {"after": "1778000000000.0.0.0"}),
+        "limit": ({}, {"limit": 1}),
+    },
+    "/v1/funnel": {
+        "from": ({"steps": STEPS}, {"steps": STEPS, "from": "2026-05-20T00:00:00Z"}),
+        "to": ({"steps": STEPS}, {"steps": STEPS} | EARLY_END),
+        "filters": ({"steps": STEPS}, {"steps": STEPS, "user_id": "user-1"}),
+        "bots": ({"steps": STEPS}, {"steps": STEPS, "bots": "exclude"}),
+        "attribution": (
+            {"steps": STEPS, "group_by": "source"},
+            {"steps": STEPS, "group_by": "source", "attribution": "last_touch"},
+        ),
+        "lookback_days": (
+            {"steps": STEPS, "group_by": "source", "attribution": "last_touch"},
+            {
+                "steps": STEPS,
+                "group_by": "source",
+                "attribution": "last_touch",
+                "lookback_days": 2,
+            },
+        ),
+        "steps": ({"steps": STEPS}, {"steps": STEPS.replace("purchase", "signup")}),
+        "within": ({"steps": STEPS}, {"steps": STEPS, "within": "1m"}),
+        "group_by": ({"steps": STEPS}, {"steps": STEPS, "group_by": "medium"}),
+        "limit": (
+            {"steps": STEPS, "group_by": "country"},
+            {"steps": STEPS, "group_by": "country", "limit": 1},
+        ),
+    },
+    "/v1/retention": {
+        "from": ({"event": "signup"}, {"event": "signup"} | LATE_START),
+        "to": ({"event": "signup"}, {"event": "signup"} | EARLY_END),
+        "filters": ({"event": "signup"}, {"event": "signup", "user_id": "user-1"}),
+        "bots": ({"event": "signup"}, {"event": "signup", "bots": "exclude"}),
+        "event": ({"event": "signup"}, {"event": "purchase"}),
+        "return": ({"event": "signup"}, {"event": "signup", "return": "purchase"}),
+        "interval": ({"event": "signup"}, {"event": "signup", "interval": "month"}),
+        "timezone": ({"event": "signup"}, {"event": "signup", "timezone": "Asia/Kolkata"}),
+    },
+    "/v1/schema": {
+        "from": ({}, LATE_START),
+        "to": ({}, EARLY_END),
+        "bots": ({}, {"bots": "exclude"}),
+    },
 }
-"""For each parameter a value that must change the rows. A new parameter needs one here."""
+"""For each parameter a question without it, and one with it whose rows must differ."""
 
-GROUPED = {"/v1/stats": {"group_by": "event_name"}}
-"""What is asked beside the parameter, so that there are several rows."""
-
-AD = "https://shop.example/?utm_source=facebook&utm_medium=cpc"
-POST = "https://shop.example/?utm_source=facebook&utm_medium=social"
+AD = "https://shop.example/prices?utm_source=facebook&utm_medium=cpc&utm_campaign=spring"
+POST = "https://blog.example/?utm_source=facebook&utm_medium=social"
 EVENTS = [
-    {"event": "signup", "anonymous_id": "visitor-1", "timestamp": "2026-05-05T10:00:00Z"},
-    {"event": "signup", "anonymous_id": "visitor-1", "url": AD, "user_id": "user-1"},
-    {"event": "purchase", "anonymous_id": "visitor-2", "url": POST, "user_id": "user-2"},
+    {"event": "view", "anonymous_id": "visitor-1", "url": AD, "timestamp": "2026-05-05T10:00:00Z"},
+    {"event": "signup", "anonymous_id": "visitor-1", "timestamp": "2026-05-05T10:05:00Z"},
+    {
+        "event": "signup",
+        "anonymous_id": "visitor-1",
+        "user_id": "user-1",
+        "timestamp": "2026-05-13T20:00:00Z",
+    },
+    {
+        "event": "purchase",
+        "anonymous_id": "visitor-1",
+        "user_id": "user-1",
+        "timestamp": "2026-05-13T21:00:00Z",
+        "properties": {"amount": 20, "seats": 2, "plan": "pro"},
+    },
+    {
+        "event": "purchase",
+        "anonymous_id": "visitor-2",
+        "url": POST,
+        "user_id": "user-2",
+        "properties": {"amount": 10.5, "seats": 1},
+    },
 ]
+ABROAD = {"event": "signup", "anonymous_id": "visitor-3"}
+BROWSER = (
+    "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) "
+    "Chrome/126.0.0.0 Safari/537.36"
+)
 
 
 @pytest.fixture
@@ -48,24 +137,125 @@ async def filled_api(api):
     await api.post("/v1/batch", {"events": EVENTS})
     abroad = httpx.ASGITransport(api.app, client=("192.0.2.1", 40_000))
     async with httpx.AsyncClient(transport=abroad, base_url="http://api.test") as http:
-        headers = {"Authorization": f"Bearer {api.keys['sk']}"}
-        await http.post("/v1/track", json={"event": "signup"}, headers=headers)
+        headers = {"Authorization": f"Bearer {api.keys['sk']}", "User-Agent": BROWSER}
+        await http.post("/v1/track", json=ABROAD, headers=headers)
+        robot = ABROAD | {"anonymous_id": "robot"}
+        await http.post("/v1/track", json=robot, headers=headers | {"User-Agent": "Googlebot/2.1"})
+        headers["Authorization"] = f"Bearer {api.keys['pk']}"
+        await http.post(
+            "/v1/track", json=ABROAD, headers=headers | {"Origin": "https://shop.example"}
+        )
     return api
 
 
-@pytest.mark.parametrize(("path", "name"), PARAMETERS)
-async def test_a_parameter_of_a_read_endpoint_changes_the_rows(filled_api, path, name):
-    asked = {key: value for key, value in GROUPED.get(path, {}).items() if key != name}
+READS = [endpoint for endpoint in ENDPOINTS if endpoint.method == "GET"]
 
-    without = await filled_api.rows(path, asked)
-    with_it = await filled_api.rows(path, asked | {name: VALUES[name]})
 
-    assert len(without) > 1 or name == "group_by"
-    assert with_it != without
+@pytest.mark.parametrize("endpoint", READS, ids=[endpoint.path for endpoint in READS])
+async def test_each_parameter_of_a_read_endpoint_changes_the_rows(filled_api, endpoint):
+    changes = CHANGES[endpoint.path]
+    fields = endpoint.request.model_fields
+    assert list(changes) == [field.alias or name for name, field in fields.items()]
+    unchanged = [
+        name
+        for name, (without, with_it) in changes.items()
+        if await filled_api.rows(endpoint.path, without)
+        == await filled_api.rows(endpoint.path, with_it)
+    ]
+
+    assert unchanged == []
+
+
+FILTERED = {
+    "event": "signup",
+    "source": "facebook",
+    "medium": "paid",
+    "campaign": "spring",
+    "channel": "paid_social",
+    "country": "GB",
+    "device_type": "desktop",
+    "browser": "chrome",
+    "os": "windows",
+    "path": "/prices",
+    "host": "blog.example",
+    "user_id": "user-1",
+    "anonymous_id": "visitor-1",
+    "source_rule_id": "utm_explicit",
+    "source_confidence": "high",
+    "key_kind": "pk",
+    "properties.plan": "pro",
+    "properties.amount": "10.5",
+}
+
+
+async def count(api, **filters):
+    [row] = await api.rows("/v1/stats", filters)
+    return row["value"]
+
+
+@pytest.mark.parametrize("name", FILTERED)
+async def test_a_filter_and_its_opposite_share_the_events_between_them(filled_api, name):
+    value = FILTERED[name]
+    everything = await count(filled_api)
+
+    matching = await count(filled_api, **{name: value})
+    others = await count(filled_api, **{f"{name}[not]": value})
+    by_prefix = await count(filled_api, **{f"{name}[prefix]": value[:2]})
+    by_part = await count(filled_api, **{f"{name}[contains]": value[1:]})
+
+    assert matching > 0
+    assert others == everything - matching
+    assert matching <= by_prefix
+    assert matching <= by_part
+    if name != "source_confidence":  # every event of the fixture has the same
+        assert matching < everything
+    assert set(FILTERS) < set(FILTERED)
+
+
+async def test_a_repeated_filter_matches_any_of_its_values(filled_api):
+    both = await count(filled_api, event=["signup", "purchase"])
+
+    assert both == await count(filled_api, event="signup") + await count(
+        filled_api, event="purchase"
+    )
+
+
+@pytest.mark.parametrize(
+    ("filters", "expected"),
+    [
+        ({"properties.amount[gt]": "10.5"}, 1),
+        ({"properties.amount[gte]": "10.5"}, 2),
+        ({"properties.amount[lt]": "20"}, 1),
+        ({"properties.amount[lte]": "20"}, 2),
+        ({"properties.amount[gt]": "10", "properties.amount[lt]": "15"}, 1),
+        ({"properties.plan[exists]": "true"}, 1),
+        ({"properties.plan[exists]": "false", "event": "purchase"}, 1),
+        ({"properties.plan[gt]": "1"}, 0),
+    ],
+)
+async def test_a_property_is_compared_as_the_operator_says(filled_api, filters, expected):
+    assert await count(filled_api, **filters) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("country", ""),
+        ("properties.amount[gt]", "many"),
+        ("properties.amount[gt]", "nan"),
+        ("properties.plan[exists]", "perhaps"),
+    ],
+)
+async def test_an_invalid_filter_is_refused_by_its_name(filled_api, name, value):
+    answer = await filled_api.get("/v1/stats", {name: value})
+
+    assert answer.status_code == 400
+    assert answer.json()["error"] == "invalid_params"
+    assert name in str(answer.json()["details"])
 
 
 async def test_filters_given_together_must_all_match(filled_api):
-    assert len(await filled_api.rows("/v1/query", {"event": "signup", "source": "facebook"})) == 1
+    assert len(await filled_api.rows("/v1/query", {"event": "view", "source": "facebook"})) == 1
     assert await filled_api.rows("/v1/query", {"event": "purchase", "medium": "paid"}) == []
 
 

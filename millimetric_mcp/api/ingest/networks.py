@@ -121,6 +121,15 @@ def load_networks() -> NetworkTable:
     )
 
 
+@cache
+def list_sources(kind: Kind) -> frozenset[str]:
+    """Return the sources of a kind's networks."""
+    table = load_networks()
+    pages = (listing for entries in table.pages.values() for _, listing in entries)
+    listings = (*table.hosts.values(), *table.first_labels.values(), *table.apps.values(), *pages)
+    return frozenset(listing.source for listing in listings if listing.kind is kind)
+
+
 def _read_tables(kind: Kind) -> dict[str, Any]:
     file = resources.files("millimetric_mcp.api") / "data" / f"{kind}.toml"
     return tomllib.loads(file.read_text(encoding="utf-8"))

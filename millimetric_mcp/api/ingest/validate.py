@@ -13,6 +13,7 @@ from pydantic_core import from_json
 from millimetric_mcp.contract import validation
 from millimetric_mcp.contract.codes import ErrorCode
 from millimetric_mcp.contract.events import TrackEvent
+from millimetric_mcp.contract.filters import split_name, take_filters
 from millimetric_mcp.contract.json_text import mend_json
 from millimetric_mcp.contract.reads import GroupColumn
 from millimetric_mcp.contract.validation import FieldError
@@ -60,8 +61,17 @@ def list_unknown_fields(body: BaseModel) -> list[str]:
 
 def list_unknown_params(model: type[BaseModel], names: Iterable[str]) -> list[str]:
     """Return the first 20 of a query string's names that are no parameters of the model."""
-    known = {field.alias or name for name, field in model.model_fields.items()}
-    return _cut_names(name for name in dict.fromkeys(names) if name not in known)
+    known = _list_names(model) - {"filters"}
+    has_filters = "filters" in model.model_fields
+    return _cut_names(
+        name
+        for name in dict.fromkeys(names)
+        if name not in known and not (has_filters and split_name(name))
+    )
+
+
+def _list_names(model: type[BaseModel]) -> set[str]:
+    return {field.alias or name for name, field in model.model_fields.items()}
 
 
 def _cut_names(names: Iterable[str]) -> list[str]:
@@ -88,15 +98,18 @@ def check_times(events: Sequence[TrackEvent], *, now: datetime, in_batch: bool) 
 
 
 def read_params(model: type[ModelT], pairs: Sequence[tuple[str, str]]) -> ModelT:
-    """Parse a query string; of a repeated parameter the first counts.
+    """Parse a query string; of a repeated parameter the first counts, of a filter all.
 
     Raises:
         RequestError: invalid_group_by, else invalid_params.
     """
-    values = dict(reversed(pairs))
+    values: dict[str, object] = dict(reversed(pairs))
+    values.pop("filters", None)
+    filters = take_filters(pairs)
+    values |= {name: given for name, given in filters.items() if name not in _list_names(model)}
     for name in ("from", "to"):
         if name in values:
-            values[name] = _LOST_PLUS.sub("+", values[name])
+            values[name] = _LOST_PLUS.sub("+", str(values[name]))
     try:
         return model.model_validate(values)
     except ValidationError as error:

@@ -21,7 +21,7 @@ from millimetric_mcp.api.store.deletions import (
 )
 from millimetric_mcp.api.store.dsn import StoreTarget
 from millimetric_mcp.api.store.inspection import inspect, measure
-from millimetric_mcp.api.store.reads import count_shards, read_identity, read_rows
+from millimetric_mcp.api.store.reads import count_shards, read_answer, read_identity
 from millimetric_mcp.api.store.statements import compose
 from millimetric_mcp.api.store.threads import end, run
 from millimetric_mcp.api.store.upgrade import open_upgraded
@@ -80,7 +80,7 @@ class EventStore:
         statement = compose(project_id, params)
         await self.flush()
         readers = self._heavy_readers if statement.is_heavy else self._readers
-        return await run(readers, read_rows, self.pool, statement)
+        return await run(readers, read_answer, self.pool, statement, params)
 
     async def now(self) -> datetime:
         return await self._writer.now()

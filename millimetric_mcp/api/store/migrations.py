@@ -4,6 +4,7 @@ Each step may be repeated, so several processes may do it on one store at the sa
 """
 
 import time
+import tomllib
 from collections.abc import Iterable, Iterator
 from importlib import resources
 from importlib.resources.abc import Traversable
@@ -144,6 +145,17 @@ def _names(target: StoreTarget) -> dict[str, str]:
         "merge_tree_everywhere": _CLUSTER_REPLICA if cluster else "MergeTree",
         "embedded_settings": _EMBEDDED_SETTINGS if target.embedded else "",
         "fsync": "1" if target.fsync else "0",
+        **_list_passthrough(),
+    }
+
+
+def _list_passthrough() -> dict[str, str]:
+    """Return the payment and sign-in pages as lists of texts."""
+    file = resources.files("millimetric_mcp.api") / "data" / "passthrough.toml"
+    tables = tomllib.loads(file.read_text(encoding="utf-8"))
+    return {
+        f"passthrough_{kind}": ", ".join(f"'{name}'" for name in tables[kind])
+        for kind in ("domains", "hosts")
     }
 
 

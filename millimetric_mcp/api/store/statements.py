@@ -7,19 +7,40 @@ from importlib import resources
 from string import Template
 from typing import Any, NamedTuple, TypeAlias
 
+from millimetric_mcp.api.store import people
+from millimetric_mcp.api.store.dimensions import (
+    Binding,
+    express,
+    express_conditions,
+    express_number,
+    join_list,
+    list_columns,
+)
 from millimetric_mcp.api.store.dsn import EVENTS, StoreTarget
-from millimetric_mcp.contract import reads, validation
+from millimetric_mcp.api.store.relations import (
+    Selection,
+    select_events,
+    to_ms,
+    write_bots,
+    write_conditions,
+)
+from millimetric_mcp.contract import reads
 from millimetric_mcp.contract.columns import SHOWN_COLUMNS
-from millimetric_mcp.contract.reads import FILTERS, Interval, WindowParams
+from millimetric_mcp.contract.filters import FILTERS, is_property, read_conditions
+from millimetric_mcp.contract.reads import Interval, Metric, WindowParams
 from millimetric_mcp.contract.validation import EPOCH
 
 _DAY_MS = 86_400_000
-_MAX_DAY = 65_535
-"""The last day of ClickHouse's Date, 2149-06-06, counted from 1970."""
+_MAX_COHORTS = 10_000
+MAX_NAMES = 200
+"""Most names of events that a description lists."""
+SAMPLED_EVENTS = 1000
+"""So many events of each name are looked at for their properties."""
 
 _PROJECTIONS = (
-    frozenset({"event_name", "source", "medium"}),
-    frozenset({"event_name", "country"}),
+    frozenset({"is_bot", "source", "medium", "source_rule_id"}),
+    frozenset({"is_bot", "event_name", "source", "medium"}),
+    frozenset({"is_bot", "event_name", "country"}),
 )
 """The columns that each projection of the events' table holds beside the day."""
 
@@ -30,15 +51,36 @@ _BUCKETS = {
     Interval.WEEK: "toDate32(toDate(timestamp)) - toDayOfWeek(toDate(timestamp), 1)",
     Interval.MONTH: "toStartOfMonth(toDate(timestamp))",
 }
+_LOCAL_BUCKETS = {
+    # A zone may be apart from UTC by a part of an hour.
+    Interval.HOUR: "fromUnixTimestamp64Milli((intDiv(toUnixTimestamp64Milli(timestamp), 60000)"
+    " - toMinute(timestamp, {zone})) * 60000, 'UTC')",
+    Interval.DAY: "toDate32(timestamp, {zone})",
+    Interval.WEEK: "toDate32(timestamp, {zone}) - toDayOfWeek(timestamp, 1, {zone})",
+    Interval.MONTH: "toStartOfMonth(toDate32(timestamp, {zone}))",
+}
 _EVENTS_MEASURE = "count() AS part_events"
 _VISITORS_MEASURE = "uniqCombinedState(14)(anonymous_id) AS part_visitors"
+_NO_TOUCH_MEASURE = "countIf(source_rule_id = 'no_touch') AS part_no_touch"
+_NO_TOUCH_SHARE = "sum(sum(part_no_touch)) OVER () / sum(sum(part_events)) OVER ()"
+_NUMBERS = {
+    Metric.SUM: "ifNull(sumKahan(number), 0)",
+    Metric.AVG: "sumKahan(number) / count(number)",
+    Metric.MIN: "min(number)",
+    Metric.MAX: "max(number)",
+    Metric.MEDIAN: "quantileExactInclusive(0.5)(number)",
+    Metric.P95: "quantileExactInclusive(0.95)(number)",
+}
 
 
 class Statement(NamedTuple):
     """A question as ClickHouse understands it: a text, and the values bound in it by name.
 
-    ``columns`` are the names of a row's values. At most ``max_rows`` rows are shown; one more is
-    read where the answer says that there are more. ``is_heavy`` if it aggregates raw rows.
+    ``columns`` are the names of a row's values; those that ``whole`` names are about the answer
+    as a whole. At most ``max_rows`` rows are shown; one more is read where the answer says that
+    there are more. ``is_heavy`` if it aggregates raw rows. ``timezone`` is the zone of buckets;
+    without one they are shown in UTC. ``cursor`` is the one that was given, or empty; if it is
+    None, the answer has no ``next``.
     """
 
     text: str
@@ -46,6 +88,9 @@ class Statement(NamedTuple):
     columns: Sequence[str]
     max_rows: int
     is_heavy: bool = False
+    whole: frozenset[str] = frozenset()
+    timezone: str | None = None
+    cursor: str | None = None
 
 
 Asked: TypeAlias = dict[str, Any]
@@ -67,69 +112,201 @@ def compose(project_id: int, params: WindowParams) -> Statement:
     return statement._replace(values={"project_id": project_id, **statement.values})
 
 
+def _take_selection(asked: Asked) -> Selection:
+    """Return the events that a question is about."""
+    return Selection(
+        start=asked.pop("from_"),
+        end=asked.pop("to"),
+        conditions=read_conditions(asked.pop("filters", {})),
+        bots=asked.pop("bots"),
+        **{name: asked.pop(name) for name in ("attribution", "lookback_days") if name in asked},
+    )
+
+
 def _compose_sources(asked: Asked) -> Statement:
     is_by_source = asked.pop("breakdown") is reads.Breakdown.SOURCE
     columns = ("source",) if is_by_source else ("source", "medium")
     limit = asked.pop("limit")
-    parts = _compose_parts(asked, columns=("source", "medium"), has_visitors=True)
+    selection = _take_selection(asked)
+    parts = _compose_parts(
+        selection, columns=("source", "medium"), measures=(_EVENTS_MEASURE, _VISITORS_MEASURE)
+    )
+    share = f",\n    {_NO_TOUCH_SHARE} AS no_touch_share" if selection.is_attributed else ""
     text = _read("sources").substitute(
-        selected=_list(columns),
+        selected=join_list(columns),
         columns=", ".join(columns),
         visitors=_compose_visitors(),
+        share=share,
         parts=parts.text,
     )
+    whole = ("no_touch_share",) if selection.is_attributed else ()
     return Statement(
         text,
         {**parts.values, "limit": limit},
-        (*columns, "events", "uniques", "paid_share"),
+        (*columns, "events", "uniques", "paid_share", *whole),
         max_rows=limit,
         is_heavy=parts.is_heavy,
+        whole=frozenset(whole),
     )
 
 
 def _compose_stats(asked: Asked) -> Statement:
-    columns = tuple(column.value for column in asked.pop("group_by"))
+    columns: tuple[str, ...] = asked.pop("group_by")
     interval, limit = asked.pop("interval"), asked.pop("limit")
-    has_visitors = asked.pop("metric") is reads.Metric.UNIQUES
-    parts = _compose_parts(asked, columns=columns, has_visitors=has_visitors, interval=interval)
+    metric, key, timezone = asked.pop("metric"), asked.pop("property_"), asked.pop("timezone")
+    selection = _take_selection(asked)
+    measures, value = _measure(metric)
+    parts = _compose_parts(
+        selection,
+        columns=columns,
+        measures=measures,
+        interval=interval,
+        timezone=timezone,
+        key=key,
+    )
     keys = ("bucket", *columns) if interval else columns
-    metric = _compose_visitors() if has_visitors else "sum(part_events)"
+    names = [_alias(name) for name in keys]
+    whole = {
+        **({"skipped": "sum(sum(part_skipped)) OVER ()"} if key else {}),
+        **({"no_touch_share": _NO_TOUCH_SHARE} if selection.is_attributed else {}),
+    }
+    answers = [f"{value} AS value", *(f"{found} AS {name}" for name, found in whole.items())]
+    ordered = [*(["bucket"] if interval else []), "value DESC", *names[bool(interval) :]]
     text = _read("stats").substitute(
-        selected=_list([*keys, f"{metric} AS value"]),
+        selected=join_list([*names, *answers]),
+        groups=f"GROUP BY {', '.join(names)}\n" if names else "",
         parts=parts.text,
-        order=", ".join([*(["bucket"] if interval else []), "value DESC", *columns]),
+        order=", ".join(ordered),
     )
     return Statement(
         text,
         {**parts.values, "limit": limit + 1},
-        (*keys, "value"),
+        (*keys, "value", *whole),
         max_rows=limit,
         is_heavy=parts.is_heavy,
+        whole=frozenset(whole),
+        timezone=timezone,
     )
+
+
+def _measure(metric: Metric) -> tuple[tuple[str, ...], str]:
+    """Return what each part measures, and the metric over all parts."""
+    match metric:
+        case Metric.COUNT:
+            return (_EVENTS_MEASURE,), "sum(part_events)"
+        case Metric.UNIQUES:
+            return (_EVENTS_MEASURE, _VISITORS_MEASURE), _compose_visitors()
+        case Metric.SESSIONS:
+            return (_EVENTS_MEASURE, "uniqExact(own_session) AS part_value"), "sum(part_value)"
+        case _:
+            skipped = "countIf(isNull(number)) AS part_skipped"
+            number = f"{_NUMBERS[metric]} AS part_value"
+            return (_EVENTS_MEASURE, number, skipped), "any(part_value)"
 
 
 def _compose_query(asked: Asked) -> Statement:
     names = tuple(column.name for column in SHOWN_COLUMNS)
-    filters, conditions = _take_filters(asked)
-    text = _read("query").substitute(events=EVENTS, columns=", ".join(names), filters=conditions)
-    limit = asked.pop("limit")
-    window = {"from_ms": to_ms(asked.pop("from_")), "to_ms": to_ms(asked.pop("to"))}
-    return Statement(text, {**window, **filters, "limit": limit}, names, max_rows=limit)
+    limit, order = asked.pop("limit"), asked.pop("order")
+    cursor, binding = asked.pop("before") or asked.pop("after"), Binding()
+    asked.pop("after", None)
+    selection = _take_selection(asked)
+    is_oldest = order is reads.Order.OLDEST
+    extra, skipped = _place_after(cursor, binding, is_oldest=is_oldest) if cursor else ([], 0)
+    # A cursor needs a total order; computing one for every question would be slow.
+    is_paged = order is not None or cursor is not None
+    places = [f"{expression} AS {name}" for name, expression in _PLACE.items()]
+    text = _read("query").substitute(
+        events=EVENTS,
+        columns=", ".join(names),
+        place="".join(f",\n    {place}" for place in places) if is_paged else "",
+        conditions=write_conditions(selection, binding, extra=extra),
+        way="ASC" if is_oldest else "DESC",
+        last=f"row_hash {'ASC' if is_oldest else 'DESC'}" if is_paged else "event_id",
+    )
+    return Statement(
+        text,
+        {**binding.values, "skipped": skipped, "limit": limit + int(is_paged)},
+        (*names, *(_PLACE if is_paged else ())),
+        max_rows=limit,
+        cursor=(cursor or "") if is_paged else None,
+    )
+
+
+_PLACE = {
+    "row_at": "toUnixTimestamp64Milli(timestamp)",
+    "row_arrived_at": "toUnixTimestamp64Micro(received_at)",
+    "row_hash": f"cityHash64({', '.join(column.name for column in SHOWN_COLUMNS)})",
+}
+"""The place of an event among others. Only events that are alike in everything share one."""
+PLACE_COLUMNS = tuple(_PLACE)
+
+
+def _place_after(cursor: str, binding: Binding, *, is_oldest: bool) -> tuple[list[str], int]:
+    """Return the conditions of the events from the cursor's place on, and how many to skip."""
+    at, arrived_at, row_hash, skipped = (int(part) for part in cursor.split("."))
+    sign = ">=" if is_oldest else "<="
+    moment = binding.bind(at, "Int64")
+    place = [moment, binding.bind(arrived_at, "Int64"), binding.bind(row_hash, "UInt64")]
+    conditions = [
+        f"timestamp {sign} fromUnixTimestamp64Milli({moment}, 'UTC')",
+        f"({', '.join(_PLACE.values())}) {sign} ({', '.join(place)})",
+    ]
+    return conditions, skipped
+
+
+def _compose_funnel(asked: Asked) -> Statement:
+    binding, limit = Binding(), asked.pop("limit")
+    group = next(iter(asked.pop("group_by")), None)
+    steps, within = asked.pop("steps"), asked.pop("within")
+    selection = _take_selection(asked)
+    text = people.compose_funnel(selection, steps, within=within, group=group, binding=binding)
+    return Statement(
+        text,
+        {**binding.values, "limit": limit + 1},
+        ("group", "people", "medians", "no_touch_share"),
+        max_rows=limit,
+        is_heavy=True,
+        whole=frozenset({"no_touch_share"}),
+    )
+
+
+def _compose_retention(asked: Asked) -> Statement:
+    binding = Binding()
+    event, returning = asked.pop("event"), asked.pop("return_")
+    interval, timezone = asked.pop("interval"), asked.pop("timezone")
+    text = people.compose_retention(
+        _take_selection(asked),
+        event=event,
+        returning=returning,
+        interval=interval,
+        timezone=timezone or "UTC",
+        binding=binding,
+    )
+    columns = ("cohort", "people", "returned", "now_ms")
+    return Statement(text, binding.values, columns, max_rows=_MAX_COHORTS, is_heavy=True)
+
+
+def _compose_schema(asked: Asked) -> Statement:
+    binding = Binding()
+    text = people.compose_schema(_take_selection(asked), binding)
+    return Statement(
+        text,
+        {**binding.values, "limit": MAX_NAMES + 1, "sampled": SAMPLED_EVENTS},
+        ("event_name", "events", "first_seen", "last_seen", "properties", "columns"),
+        max_rows=MAX_NAMES,
+        is_heavy=True,
+        whole=frozenset({"columns"}),
+    )
 
 
 _COMPOSERS: Mapping[type[WindowParams], Callable[[Asked], Statement]] = {
     reads.SourcesParams: _compose_sources,
     reads.StatsParams: _compose_stats,
     reads.QueryParams: _compose_query,
+    reads.FunnelParams: _compose_funnel,
+    reads.RetentionParams: _compose_retention,
+    reads.SchemaParams: _compose_schema,
 }
-
-
-def _take_filters(asked: Asked) -> tuple[dict[str, str], str]:
-    """Return the filters that were given, and their conditions."""
-    taken = {name: asked.pop(name) for name in FILTERS if name in asked}
-    given = {name: value for name, value in taken.items() if value is not None}
-    conditions = (f"\n    AND {FILTERS[name]} = {{{name}:String}}" for name in given)
-    return given, "".join(conditions)
 
 
 class _Parts(NamedTuple):
@@ -141,40 +318,112 @@ class _Parts(NamedTuple):
 
 
 def _compose_parts(
-    asked: Asked, *, columns: Sequence[str], has_visitors: bool, interval: Interval | None = None
+    selection: Selection,
+    *,
+    columns: Sequence[str],
+    measures: Sequence[str],
+    interval: Interval | None = None,
+    timezone: str | None = None,
+    key: str | None = None,
 ) -> _Parts:
-    """Return the rows of a window by columns and bucket: whole UTC days, and its two ends."""
-    filters, conditions = _take_filters(asked)
-    used = {*columns, *(FILTERS[name] for name in filters)}
-    has_days = interval is not Interval.HOUR and any(held >= used for held in _PROJECTIONS)
+    """Return the groups of a window by columns and bucket."""
+    used = {*columns, *(FILTERS.get(one.name, one.name) for one in selection.conditions)}
+    if selection.bots is not reads.Bots.INCLUDE:
+        used.add("is_bot")
+    is_plain = set(measures) <= {_EVENTS_MEASURE, _VISITORS_MEASURE}
+    has_days = (
+        is_plain
+        and not selection.is_attributed
+        and timezone is None
+        and interval is not Interval.HOUR
+        and any(held >= used for held in _PROJECTIONS)
+    )
+    if has_days:
+        return _compose_days(selection, columns=columns, measures=measures, interval=interval)
+    return _compose_rows(
+        selection,
+        columns=columns,
+        measures=measures,
+        interval=interval,
+        timezone=timezone,
+        key=key,
+    )
+
+
+def _compose_days(
+    selection: Selection,
+    *,
+    columns: Sequence[str],
+    measures: Sequence[str],
+    interval: Interval | None,
+) -> _Parts:
+    """Return the groups of a window's whole UTC days, and of its two ends."""
+    binding = Binding()
+    conditions = [*write_bots(selection.bots), *express_conditions(selection.conditions, binding)]
     bucket = [f"{_BUCKETS[interval]} AS bucket"] if interval else []
-    measures = [_EVENTS_MEASURE, *([_VISITORS_MEASURE] if has_visitors else [])]
     text = _read("parts").substitute(
         events=EVENTS,
-        selected=_list([*bucket, *columns, *measures]).replace("\n", "\n    "),
-        filters=conditions.replace("\n", "\n    "),
+        selected=join_list([*bucket, *columns, *measures], indent=8),
+        filters="".join(f"\n        AND {condition}" for condition in conditions),
     )
-    window = split_window(asked.pop("from_"), asked.pop("to"), has_days=has_days)
-    return _Parts(text, {**window, **filters}, is_heavy=not has_days)
+    window = split_window(selection.start, selection.end)
+    return _Parts(text, {**window, **binding.values}, is_heavy=False)
+
+
+def _compose_rows(
+    selection: Selection,
+    *,
+    columns: Sequence[str],
+    measures: Sequence[str],
+    interval: Interval | None,
+    timezone: str | None,
+    key: str | None,
+) -> _Parts:
+    """Return the groups of a window's events."""
+    binding = Binding()
+    needed = [column for name in columns for column in list_columns(name)]
+    needed += ["timestamp"] if interval else []
+    needed += ["properties"] if key else []
+    needed += ["anonymous_id"] if _VISITORS_MEASURE in measures else []
+    has_landing = "landing_path" in columns
+    if has_landing or any("own_session" in measure for measure in measures):
+        needed.append("own_session")
+    if selection.is_attributed:
+        measures = (*measures, _NO_TOUCH_MEASURE)
+        needed.append("source_rule_id")
+    rows = select_events(selection, tuple(dict.fromkeys(needed)) or ("timestamp",), binding)
+    if has_landing:
+        rows = people.join_landing(rows, selection, binding)
+    dimensions = [
+        f"{express(name, binding, timezone=timezone)} AS {_alias(name)}" for name in columns
+    ]
+    if interval:
+        zone = binding.bind(timezone) if timezone else ""
+        buckets = _LOCAL_BUCKETS if timezone else _BUCKETS
+        dimensions.insert(0, f"{buckets[interval].replace('{zone}', zone)} AS bucket")
+    number = f",\n{express_number(key, binding)} AS number" if key else ""
+    text = _read("rows").substitute(
+        selected=join_list([*dimensions, *measures]), number=number, rows=rows
+    )
+    return _Parts(text, binding.values, is_heavy=True)
+
+
+def _alias(name: str) -> str:
+    return "property_text" if is_property(name) else name
 
 
 def _compose_visitors() -> str:
     return _read("visitors").substitute().replace("\n", "\n    ")
 
 
-def _list(selected: Sequence[str]) -> str:
-    return "".join(f"\n    {item}," for item in selected).removesuffix(",")
-
-
-def split_window(start: datetime, end: datetime, *, has_days: bool) -> dict[str, Any]:
+def split_window(start: datetime, end: datetime) -> dict[str, Any]:
     """Return the bounds of a window's whole UTC days and of what is left at its two ends.
 
     Starts are inclusive, ends exclusive; days are days since 1970. Each part may be empty.
-    Without ``has_days`` the first end is the whole window.
     """
     start_ms, end_ms = to_ms(start), to_ms(end)
     first_day, end_day = -(-start_ms // _DAY_MS), end_ms // _DAY_MS
-    if not has_days or first_day >= end_day:
+    if first_day >= end_day:
         first_day = end_day = 0
         head, tail = (start_ms, end_ms), (0, 0)
     else:
@@ -187,11 +436,6 @@ def split_window(start: datetime, end: datetime, *, has_days: bool) -> dict[str,
         "tail_from_ms": tail[0],
         "tail_to_ms": tail[1],
     }
-
-
-def to_ms(time: datetime) -> int:
-    """Return milliseconds since 1970, within the days that ClickHouse's Date has."""
-    return min(max(validation.to_ms(time), 0), _MAX_DAY * _DAY_MS)
 
 
 @cache

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import product
 
-from millimetric_mcp.contract.reads import GroupColumn, Interval, Metric, StatsRow
+from millimetric_mcp.contract.reads import Interval, Metric, StatsRow
 from millimetric_mcp.contract.validation import format_timestamp, parse_timestamp
 from millimetric_mcp.errors import InvalidArguments, NextStep, UpstreamError
 from millimetric_mcp.mcp.render.table import Table, join_cells
@@ -28,10 +28,10 @@ def render_stats(
     *,
     metric: Metric,
     interval: Interval | None,
-    group_by: Sequence[GroupColumn],
+    group_by: Sequence[str],
 ) -> Table:
     """Return stats as a table; a bucket is written as its start in UTC."""
-    columns = [column.value for column in group_by]
+    columns = list(group_by)
     zeros = ":00:00.000Z" if interval is Interval.HOUR else "T00:00:00.000Z"
     lines = [
         join_cells(
@@ -69,7 +69,9 @@ def fill_buckets(
         for bucket, (group, sample) in product(buckets, groups.items())
         if (bucket, group) not in found
     ]
-    return sorted([*rows, *zeros], key=lambda row: (_read_bucket(row), -row.value, _group(row)))
+    return sorted(
+        [*rows, *zeros], key=lambda row: (_read_bucket(row), -(row.value or 0), _group(row))
+    )
 
 
 def check_fillable(
@@ -92,7 +94,8 @@ def check_fillable(
 
 
 def _group(row: StatsRow) -> tuple[str, ...]:
-    return tuple(getattr(row, column) or "" for column in GroupColumn)
+    columns = row.model_dump(exclude={"bucket", "value"}, exclude_none=True)
+    return tuple(f"{name}={value}" for name, value in columns.items())
 
 
 def _read_bucket(row: StatsRow) -> datetime:

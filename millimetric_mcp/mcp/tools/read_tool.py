@@ -13,7 +13,7 @@ from typing import Generic, TypeVar
 import anyio
 from pydantic import BaseModel, Field
 
-from millimetric_mcp.contract.reads import FILTERS
+from millimetric_mcp.contract.filters import FILTERS
 from millimetric_mcp.contract.validation import format_timestamp
 from millimetric_mcp.errors import NextStep, UpstreamError
 from millimetric_mcp.mcp.render.table import Table, write_table

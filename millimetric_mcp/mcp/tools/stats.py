@@ -113,12 +113,16 @@ async def _fetch(context: ToolContext, params: StatsArguments, window: Window) -
     rows = answer.rows[: params.limit]
     is_complete = not answer.truncated and len(answer.rows) < question.limit
     if not params.group_by and params.interval is None:
-        return _Counts(rows, total=rows[0].value if rows else 0, is_complete=True)
+        return _Counts(rows, total=_read_total(rows), is_complete=True)
     if not rows:
         return _Counts(rows, total=0, is_complete=True)
     whole = question.model_copy(update={"group_by": (), "interval": None, "limit": 1})
     totals = (await context.client.stats(whole)).rows
-    return _Counts(rows, total=totals[0].value if totals else 0, is_complete=is_complete)
+    return _Counts(rows, total=_read_total(totals), is_complete=is_complete)
+
+
+def _read_total(rows: list[reads.StatsRow]) -> int:
+    return int(rows[0].value or 0) if rows else 0
 
 
 def _list_notes(params: StatsArguments, window: Window, counts: _Counts) -> list[str]:

@@ -6,7 +6,7 @@ from math import sqrt
 import pytest
 
 from millimetric_mcp.api.store import ClientPool, migrate
-from millimetric_mcp.api.store.reads import read_rows
+from millimetric_mcp.api.store.reads import read_answer
 from millimetric_mcp.api.store.statements import compose
 from millimetric_mcp.contract.reads import SourcesParams, StatsParams
 
@@ -41,8 +41,10 @@ def test_the_standard_error_of_uniques_is_about_one_percent_at_most(pool, visito
     exact = dict(pool.query("SELECT source, uniqExact(anonymous_id) FROM events GROUP BY source"))
     asked = MAY | {"metric": "uniques", "group_by": "source", "interval": "month"}
 
-    by_source = read_rows(pool, compose(1, SourcesParams.model_validate(MAY)))["rows"]
-    by_month = read_rows(pool, compose(1, StatsParams.model_validate(asked)))["rows"]
+    questions = (SourcesParams.model_validate(MAY), StatsParams.model_validate(asked))
+    by_source, by_month = (
+        read_answer(pool, compose(1, params), params)["rows"] for params in questions
+    )
 
     assert set(exact.values()) == {visitors}
     for found in (

@@ -1,17 +1,18 @@
 -- GET /v1/query from=2026-05-01T09:00:00Z to=2026-06-01T00:00:00Z event=signup source=facebook medium=paid country=DE user_id=user_42 anonymous_id=u_abc
 -- project_id = 7
--- from_ms = 1777626000000
--- to_ms = 1780272000000
--- event = signup
--- source = facebook
--- medium = paid
--- country = DE
--- user_id = user_42
--- anonymous_id = u_abc
+-- v0 = 1777626000000
+-- v1 = 1780272000000
+-- v2 = ['signup']
+-- v3 = ['facebook']
+-- v4 = ['paid']
+-- v5 = ['DE']
+-- v6 = ['user_42']
+-- v7 = ['u_abc']
+-- skipped = 0
 -- limit = 100
 
--- Raw events, newest first. The hour in front is the primary key's, so that the newest are
--- found without reading the whole window.
+-- Single events. The hour in front is the primary key's, so that the first are found without
+-- reading the whole window.
 SELECT COLUMNS(timestamp, event_name, event_id, anonymous_id, user_id, session_id, source, medium, campaign, source_confidence, source_rule_id, referrer, url, path, country, device_type, browser, os, properties) REPLACE (
     if(
         session_id = '',
@@ -21,13 +22,13 @@ SELECT COLUMNS(timestamp, event_name, event_id, anonymous_id, user_id, session_i
 )
 FROM events
 WHERE project_id = {project_id:UInt64}
-    AND timestamp >= fromUnixTimestamp64Milli({from_ms:Int64}, 'UTC')
-    AND timestamp < fromUnixTimestamp64Milli({to_ms:Int64}, 'UTC')
-    AND event_name = {event:String}
-    AND source = {source:String}
-    AND medium = {medium:String}
-    AND country = {country:String}
-    AND user_id = {user_id:String}
-    AND anonymous_id = {anonymous_id:String}
+    AND timestamp >= fromUnixTimestamp64Milli({v0:Int64}, 'UTC')
+    AND timestamp < fromUnixTimestamp64Milli({v1:Int64}, 'UTC')
+    AND event_name IN {v2:Array(String)}
+    AND source IN {v3:Array(String)}
+    AND medium IN {v4:Array(String)}
+    AND country IN {v5:Array(String)}
+    AND user_id IN {v6:Array(String)}
+    AND anonymous_id IN {v7:Array(String)}
 ORDER BY toStartOfHour(timestamp) DESC, timestamp DESC, received_at DESC, event_id
-LIMIT {limit:UInt32}
+LIMIT {skipped:UInt32}, {limit:UInt32}

@@ -111,3 +111,75 @@ ADD COLUMN IF NOT EXISTS is_bot UInt8 CODEC(ZSTD(1));
 -- Which part of which import brought an event: the import's number, and 32 bits of the part's.
 ALTER TABLE millimetric.events
 ADD COLUMN IF NOT EXISTS import_part UInt64 CODEC(ZSTD(1));
+
+-- A hash of the visitor, and what the event says about its person: 1 a touch, 2 a user of this
+-- visitor, 3 both, 0 neither. A touch comes from outside, and not from a payment or sign-in page.
+-- Both are computed from the other columns, for older events too.
+ALTER TABLE millimetric.events
+ADD COLUMN IF NOT EXISTS visitor UInt64 MATERIALIZED cityHash64(anonymous_id) CODEC(ZSTD(1)),
+ADD COLUMN IF NOT EXISTS person_role UInt8 MATERIALIZED
+    if(
+        source IN ('', 'direct', 'internal')
+        OR (
+            startsWith(source_rule_id, 'ref_')
+            AND (
+                source IN ('stripe.com', 'paypal.com', 'klarna.com', 'klarnapayments.com', 'shop.app', 'afterpay.com', 'clearpay.co.uk', 'affirm.com', 'adyen.com', 'mollie.com', 'checkout.com', 'braintreegateway.com', 'squareup.com', 'worldpay.com', 'sagepay.com', 'opayo.co.uk', 'gocardless.com', 'paddle.com', 'lemonsqueezy.com', 'fastspring.com', '2checkout.com', 'payu.com', 'payu.in', 'razorpay.com', 'paytm.in', 'paytm.com', 'mercadopago.com', 'mercadopago.com.br', 'pagseguro.com.br', 'sofort.com', 'giropay.de', 'paydirekt.de', 'payone.com', 'wirecard.com', 'datatrans.com', 'saferpay.com', 'twint.ch', 'bancontact.net', 'swish.nu', 'nets.eu', 'bambora.com', 'trustly.com', 'przelewy24.pl', 'dotpay.pl', 'tpay.com', 'paysafecard.com', 'skrill.com', 'neteller.com', 'alipay.com', 'authorize.net', 'cybersource.com', 'arcot.com', 'cardinalcommerce.com', 'sezzle.com', 'zip.co', 'scalapay.com', 'alma.eu', 'getalma.eu', 'oney.com', 'billie.io', 'unzer.com', 'sumup.com', 'coinbase.com', 'bitpay.com', 'dlocal.com', 'ebanx.com', 'xendit.co', 'midtrans.com', 'auth0.com', 'okta.com', 'oktapreview.com', 'onelogin.com', 'clerk.accounts.dev', 'amazoncognito.com', 'microsoftonline.com', 'b2clogin.com', 'workos.com')
+                OR lower(domain(referrer)) IN ('accounts.google.com', 'accounts.google.co.uk', 'pay.google.com', 'payments.google.com', 'appleid.apple.com', 'idmsa.apple.com', 'login.live.com', 'login.microsoft.com', 'login.yahoo.com', 'pay.amazon.com', 'payments.amazon.com', 'payments.amazon.de', 'apay-us.amazon.com', 'checkout.shopify.com', 'pay.shopify.com', 'accounts.shopify.com')
+                OR lower(domain(url)) = source
+                OR endsWith(lower(domain(url)), concat('.', source))
+            )
+        ),
+        0,
+        1
+    ) + if(user_id = '', 0, 2) CODEC(ZSTD(1));
+
+-- Touches and ties by visitor, which the questions about people read.
+ALTER TABLE millimetric.events
+ADD PROJECTION IF NOT EXISTS by_person
+(
+    SELECT
+        project_id, person_role, visitor, timestamp, user_id, session_id, source, medium, campaign,
+        source_rule_id, source_confidence, is_bot
+    ORDER BY project_id, person_role, visitor, timestamp
+);
+
+-- The counts of each day, with automated clients apart.
+ALTER TABLE millimetric.events
+ADD PROJECTION IF NOT EXISTS daily_sources
+(
+    SELECT
+        project_id, toDate(timestamp), is_bot, source, medium, source_rule_id,
+        count(), uniqCombinedState(14)(anonymous_id)
+    GROUP BY project_id, toDate(timestamp), is_bot, source, medium, source_rule_id
+);
+
+ALTER TABLE millimetric.events
+ADD PROJECTION IF NOT EXISTS daily_event_sources
+(
+    SELECT
+        project_id, toDate(timestamp), is_bot, event_name, source, medium,
+        count(), uniqCombinedState(14)(anonymous_id)
+    GROUP BY project_id, toDate(timestamp), is_bot, event_name, source, medium
+);
+
+ALTER TABLE millimetric.events
+ADD PROJECTION IF NOT EXISTS daily_event_countries
+(
+    SELECT
+        project_id, toDate(timestamp), is_bot, event_name, country,
+        count(), uniqCombinedState(14)(anonymous_id)
+    GROUP BY project_id, toDate(timestamp), is_bot, event_name, country
+);
+
+-- The engine builds them for the older events in the background, and goes on after a restart. Until
+-- then questions read the rows themselves.
+ALTER TABLE millimetric.events
+MATERIALIZE PROJECTION by_person,
+MATERIALIZE PROJECTION daily_sources,
+MATERIALIZE PROJECTION daily_event_sources,
+MATERIALIZE PROJECTION daily_event_countries;
+
+ALTER TABLE millimetric.events
+DROP PROJECTION IF EXISTS by_source,
+DROP PROJECTION IF EXISTS by_event_and_source,
+DROP PROJECTION IF EXISTS by_event_and_country;

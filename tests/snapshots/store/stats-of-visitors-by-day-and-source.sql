@@ -6,7 +6,7 @@
 -- head_to_ms = 1777680000000
 -- tail_from_ms = 1780272000000
 -- tail_to_ms = 1780272000000
--- event = signup
+-- v0 = ['signup']
 -- limit = 101
 
 -- One metric, by columns and by bucket of time.
@@ -38,7 +38,7 @@ FROM
     FROM events
     WHERE project_id = {project_id:UInt64}
         AND toDate(timestamp) >= {first_day:Date} AND toDate(timestamp) < {end_day:Date}
-        AND event_name = {event:String}
+        AND event_name IN {v0:Array(String)}
     GROUP BY ALL
     UNION ALL
     SELECT
@@ -55,9 +55,9 @@ FROM
             OR (timestamp >= fromUnixTimestamp64Milli({tail_from_ms:Int64}, 'UTC')
                 AND timestamp < fromUnixTimestamp64Milli({tail_to_ms:Int64}, 'UTC'))
         )
-        AND event_name = {event:String}
+        AND event_name IN {v0:Array(String)}
     GROUP BY ALL
 )
-GROUP BY ALL
+GROUP BY bucket, source, medium
 ORDER BY bucket, value DESC, source, medium
 LIMIT {limit:UInt32}

@@ -35,6 +35,5 @@ FROM
         )
     GROUP BY ALL
 )
-GROUP BY ALL
 ORDER BY value DESC
 LIMIT {limit:UInt32}

@@ -2,7 +2,7 @@
 SELECT$selected,
     sum(part_events) AS events,
     $visitors AS uniques,
-    sumIf(part_events, medium = 'paid') / events AS paid_share
+    sumIf(part_events, medium = 'paid') / events AS paid_share$share
 FROM
 (
 $parts

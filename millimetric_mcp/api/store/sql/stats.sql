@@ -4,6 +4,5 @@ FROM
 (
 $parts
 )
-GROUP BY ALL
-ORDER BY $order
+${groups}ORDER BY $order
 LIMIT {limit:UInt32}

@@ -1,0 +1,65 @@
+"""Channels: groups of sources and mediums, by one table. The first line that matches decides.
+
+The groups are GA4's default ones where both have them:
+support.google.com/analytics/answer/9756891
+"""
+
+from functools import cache
+from typing import NamedTuple
+
+from millimetric_mcp.api.ingest.classify import PAID_MEDIUMS, SOURCE_ALIASES
+from millimetric_mcp.api.ingest.networks import Kind, list_sources
+from millimetric_mcp.contract.attribution import Channel
+
+
+class ChannelRule(NamedTuple):
+    """A line of the table: it matches if source and medium are listed. None: any."""
+
+    channel: Channel
+    sources: frozenset[str] | None = None
+    mediums: frozenset[str] | None = None
+
+
+_PAID = PAID_MEDIUMS | {"paid"}
+_EMAIL = frozenset({"email", "e-mail", "e_mail", "e mail", "mail", "newsletter"})
+_SOCIAL = frozenset(
+    {"social", "sm", "social-network", "social_network", "social network"}
+    | {"social-media", "social_media", "social media"}
+)
+
+
+@cache
+def list_channel_rules() -> tuple[ChannelRule, ...]:
+    """Return the table; what no line matches is `Channel.OTHER`."""
+    search, social, ai, email = (
+        _with_aliases(list_sources(kind))
+        for kind in (Kind.SEARCH, Kind.SOCIAL, Kind.AI, Kind.EMAIL)
+    )
+    return (
+        ChannelRule(Channel.INTERNAL, sources=frozenset({"internal"})),
+        ChannelRule(Channel.DIRECT, sources=frozenset({"direct"})),
+        ChannelRule(Channel.PAID_SEARCH, search, _PAID),
+        ChannelRule(Channel.PAID_SOCIAL, social, _PAID),
+        ChannelRule(Channel.PAID_OTHER, mediums=_PAID),
+        ChannelRule(Channel.EMAIL, mediums=_EMAIL),
+        ChannelRule(Channel.SOCIAL, mediums=_SOCIAL),
+        ChannelRule(Channel.ORGANIC_SEARCH, mediums=frozenset({"organic"})),
+        ChannelRule(Channel.AI, sources=ai),
+        ChannelRule(Channel.EMAIL, sources=email),
+        ChannelRule(Channel.ORGANIC_SEARCH, sources=search),
+        ChannelRule(Channel.SOCIAL, sources=social),
+        ChannelRule(Channel.REFERRAL, mediums=frozenset({"referral", "link", "app"})),
+    )
+
+
+def find_channel(source: str, medium: str) -> Channel:
+    """Return the channel of a stored source and medium."""
+    for rule in list_channel_rules():
+        is_source = rule.sources is None or source in rule.sources
+        if is_source and (rule.mediums is None or medium in rule.mediums):
+            return rule.channel
+    return Channel.OTHER
+
+
+def _with_aliases(sources: frozenset[str]) -> frozenset[str]:
+    return sources | {alias for alias, source in SOURCE_ALIASES.items() if source in sources}

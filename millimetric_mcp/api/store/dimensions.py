@@ -1,0 +1,151 @@
+"""What an event can be grouped and filtered by, as expressions over the columns of its row."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from millimetric_mcp.api.ingest.channels import list_channel_rules
+from millimetric_mcp.contract.attribution import Channel
+from millimetric_mcp.contract.filters import (
+    FILTERS,
+    NUMERIC,
+    PROPERTY_PREFIX,
+    Condition,
+    Operator,
+)
+
+TOUCH_COLUMNS = ("source", "medium", "campaign", "source_rule_id", "source_confidence")
+"""The columns that an attribution takes from a touch."""
+
+AT = "toUnixTimestamp64Milli(timestamp)"
+"""The event's time in milliseconds since 1970 UTC."""
+SESSION = f"""if(
+    session_id = '',
+    cityHash64(visitor, intDiv({AT}, 1800000)),
+    cityHash64(session_id)
+)"""
+"""A hash of the session: as sent, else visitor and 30-minute slot."""
+
+_COMPARISONS = {
+    Operator.GREATER: ">",
+    Operator.AT_LEAST: ">=",
+    Operator.LESS: "<",
+    Operator.AT_MOST: "<=",
+}
+_NUMBER_TYPES = "('Int64', 'UInt64', 'Double')"
+
+
+@dataclass(slots=True)
+class Binding:
+    """Values bound to a statement, each under a name of its own."""
+
+    values: dict[str, Any] = field(default_factory=dict)
+
+    def bind(self, value: Any, kind: str = "String") -> str:  # noqa: ANN401
+        """Return the placeholder of a value; an equal one is bound once."""
+        for name, bound in self.values.items():
+            if name.startswith("v") and bound == value and type(bound) is type(value):
+                return f"{{{name}:{kind}}}"
+        name = f"v{len(self.values)}"
+        self.values[name] = value
+        return f"{{{name}:{kind}}}"
+
+
+def express(name: str, binding: Binding, *, timezone: str | None = None) -> str:
+    """Return the expression of a group column or filter column."""
+    if name.startswith(PROPERTY_PREFIX):
+        return _property_text(name.removeprefix(PROPERTY_PREFIX), binding)
+    zone = binding.bind(timezone or "UTC") if name in {"hour_of_day", "weekday"} else ""
+    match name:
+        case "channel":
+            return _channel(binding)
+        case "host":
+            return "lower(domain(url))"
+        case "hour_of_day":
+            return f"toHour(timestamp, {zone})"
+        case "weekday":
+            return f"toDayOfWeek(timestamp, 0, {zone})"
+        case _:
+            return name
+
+
+def list_columns(name: str) -> tuple[str, ...]:
+    """Return the stored columns that a group column or filter column is computed from."""
+    if name.startswith(PROPERTY_PREFIX):
+        return ("properties",)
+    computed = {
+        "channel": ("source", "medium"),
+        "host": ("url",),
+        "hour_of_day": ("timestamp",),
+        "weekday": ("timestamp",),
+        "landing_path": (),
+    }
+    return computed.get(name, (FILTERS.get(name, name),))
+
+
+def express_number(key: str, binding: Binding) -> str:
+    """Return the expression of a property's number; null if it is absent or no number."""
+    path = _bind_path(key, binding)
+    number = f"JSONExtractFloat(properties, {path})"
+    return f"if(JSONType(properties, {path}) IN {_NUMBER_TYPES}, {number}, NULL)"
+
+
+def express_conditions(conditions: Iterable[Condition], binding: Binding) -> list[str]:
+    """Return one condition for each filter."""
+    return [_express_condition(condition, binding) for condition in conditions]
+
+
+def _express_condition(condition: Condition, binding: Binding) -> str:
+    name, operator, values = condition
+    if operator in NUMERIC:
+        number = express_number(name.removeprefix(PROPERTY_PREFIX), binding)
+        compared = (
+            f"{number} {_COMPARISONS[operator]} {binding.bind(float(value), 'Float64')}"
+            for value in values
+        )
+        return _any(f"ifNull({one}, 0)" for one in compared)
+    text = express(FILTERS.get(name, name), binding)
+    if operator is Operator.EXISTS:
+        return _any(f"isNotNull({text}) = {int(value == 'true')}" for value in values)
+    if name.startswith(PROPERTY_PREFIX):
+        text = f"ifNull({text}, '')"
+    if operator is Operator.PREFIX:
+        return _any(f"startsWith({text}, {binding.bind(value)})" for value in values)
+    if operator is Operator.CONTAINS:
+        return _any(f"position({text}, {binding.bind(value)}) > 0" for value in values)
+    word = "NOT IN" if operator is Operator.NOT else "IN"
+    return f"{text} {word} {binding.bind(list(values), 'Array(String)')}"
+
+
+def _any(conditions: Iterable[str]) -> str:
+    return f"({' OR '.join(conditions)})"
+
+
+def _property_text(key: str, binding: Binding) -> str:
+    """Return a property as text: a string as it is, others as JSON; null if absent or null."""
+    path = _bind_path(key, binding)
+    raw = f"JSONExtractRaw(properties, {path})"
+    text = f"JSONExtractString(properties, {path})"
+    return f"multiIf({raw} IN ('', 'null'), NULL, startsWith({raw}, '\"'), {text}, {raw})"
+
+
+def _bind_path(key: str, binding: Binding) -> str:
+    return ", ".join(binding.bind(part) for part in key.split("."))
+
+
+def _channel(binding: Binding) -> str:
+    branches: list[str] = []
+    for rule in list_channel_rules():
+        listed = [
+            f"{column} IN {binding.bind(sorted(names), 'Array(String)')}"
+            for column, names in (("source", rule.sources), ("medium", rule.mediums))
+            if names is not None
+        ]
+        branches += [" AND ".join(listed), f"'{rule.channel}'"]
+    return f"multiIf({', '.join([*branches, repr(Channel.OTHER.value)])})"
+
+
+def join_list(items: Sequence[str], *, indent: int = 4) -> str:
+    """Return items one a line, with commas between them."""
+    space = "\n" + " " * indent
+    return "".join(f"{space}{item}," for item in items).removesuffix(",")

@@ -1,0 +1,198 @@
+"""The parts of statements that only questions about people, sessions and names need."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import timedelta
+
+from millimetric_mcp.api.store.dimensions import (
+    SESSION,
+    Binding,
+    express,
+    express_conditions,
+    join_list,
+    list_columns,
+)
+from millimetric_mcp.api.store.dsn import EVENTS
+from millimetric_mcp.api.store.relations import (
+    Selection,
+    read_template,
+    select_events,
+    select_persons,
+    write_conditions,
+)
+from millimetric_mcp.contract.columns import SHOWN_COLUMNS
+from millimetric_mcp.contract.filters import Condition, Operator, read_conditions
+from millimetric_mcp.contract.reads import (
+    RETENTION_INTERVALS,
+    FunnelStep,
+    Interval,
+    read_duration,
+)
+
+MAX_KEYS = 50
+"""Most property keys shown of one event's name."""
+MAX_VALUES = 10
+SESSION_LEAD = timedelta(days=1)
+"""How long before the window a session's first page is looked for."""
+
+INTERVAL_NUMBERS: Mapping[Interval, str] = {
+    Interval.DAY: "toDate32(timestamp, {zone})",
+    # Weeks are counted from the one that begins on Monday, 1969-12-29.
+    Interval.WEEK: "intDiv(toInt32(toDate32(timestamp, {zone}))"
+    " - toDayOfWeek(timestamp, 1, {zone}) + 3, 7)",
+    Interval.MONTH: "toYear(timestamp, {zone}) * 12 + toMonth(timestamp, {zone}) - 1",
+}
+
+
+def join_landing(rows: str, selection: Selection, binding: Binding) -> str:
+    """Return ``rows``, which have ``own_session``, with the ``landing_path`` of each session."""
+    pages = replace(selection, start=selection.start - SESSION_LEAD, conditions=())
+    return read_template("landing").substitute(
+        rows=rows,
+        session=SESSION,
+        events=EVENTS,
+        conditions=write_conditions(pages, binding, extra=["path != ''"]),
+    )
+
+
+def compose_funnel(
+    selection: Selection,
+    steps: Sequence[FunnelStep],
+    *,
+    within: str,
+    group: str | None,
+    binding: Binding,
+) -> str:
+    """Return the statement of a funnel."""
+    later_numbers = range(2, len(steps) + 1)
+    within_ms = binding.bind(read_duration(within) // timedelta(milliseconds=1), "Int64")
+    flags = {
+        number: " AND ".join(express_conditions(_list_conditions(step), binding))
+        for number, step in enumerate(steps, 1)
+    }
+    times = [
+        f"arraySort(groupArrayIf(own_at, step_{number})) AS all_{number}, "
+        f"arrayMap((first, previous) -> arrayFirstOrNull("
+        f"moment -> moment {_compare(steps, number)} previous"
+        f" AND moment <= first.1 + {within_ms}, all_{number}),"
+        f" firsts, times_{number - 1}) AS times_{number}"
+        for number in later_numbers
+    ]
+    names = [f"t{number}" for number in later_numbers]
+    return read_template("funnel").substitute(
+        reached=", ".join(f"countIf(level >= {number})" for number in range(1, len(steps) + 1)),
+        medians=", ".join(
+            f"quantileExactInclusiveIf(0.5)("
+            f"assumeNotNull(times[{number}] - times[{number - 1}]) / 1000, level >= {number})"
+            for number in later_numbers
+        ),
+        best_times=", ".join(f"times_{number}[best]" for number in range(1, len(steps) + 1)),
+        times=join_list(times, indent=12),
+        names=", ".join(names),
+        level=" + ".join(["1", *(f"isNotNull({name})" for name in names)]),
+        arrays=", ".join(f"times_{number}" for number in later_numbers),
+        first=_select_first(selection, steps[0], group, flags, binding),
+        later=_select_later(selection, steps[1:], flags, binding),
+    )
+
+
+def _list_conditions(step: FunnelStep) -> tuple[Condition, ...]:
+    named = Condition("event", Operator.EQUALS, (step.event,))
+    return (named, *read_conditions(step.filters))
+
+
+def _compare(steps: Sequence[FunnelStep], number: int) -> str:
+    """Return how a step's moment compares with the previous one's.
+
+    Two events of one moment are in order, unless they might be the same event.
+    """
+    earlier = {step.event for step in steps[: number - 1]}
+    return ">" if steps[number - 1].event in earlier else ">="
+
+
+def _select_first(
+    selection: Selection,
+    step: FunnelStep,
+    group: str | None,
+    flags: Mapping[int, str],
+    binding: Binding,
+) -> str:
+    own, of_touch = selection.split_conditions()
+    # The step's own filters are about its event, those of the question about its touch.
+    rows = select_events(
+        replace(selection, conditions=(*own.conditions, *of_touch)),
+        [*(list_columns(group) if group else ()), "source_rule_id"],
+        binding,
+        with_person=True,
+        extra=express_conditions(_list_conditions(step), binding),
+    )
+    value = express(group, binding) if group else "''"
+    others = ", ".join(f"0 AS step_{number}" for number in flags if number > 1)
+    return (
+        f"SELECT person, own_at, ifNull(toString({value}), '') AS step_group,"
+        f" source_rule_id = 'no_touch' AS is_no_touch, 1 AS step_1, {others}\nFROM\n(\n{rows}\n)"
+    )
+
+
+def _select_later(
+    selection: Selection,
+    steps: Sequence[FunnelStep],
+    flags: Mapping[int, str],
+    binding: Binding,
+) -> str:
+    own, _ = selection.split_conditions()
+    columns = dict.fromkeys(
+        column
+        for step in steps
+        for condition in _list_conditions(step)
+        for column in list_columns("event_name" if condition.name == "event" else condition.name)
+    )
+    is_later = " OR ".join(f"({flags[number]})" for number in flags if number > 1)
+    rows = select_persons(own, tuple(columns), binding, extra=[f"({is_later})"])
+    others = ", ".join(f"{flag} AS step_{number}" for number, flag in flags.items() if number > 1)
+    return (
+        f"SELECT person, own_at, '' AS step_group, 0 AS is_no_touch, 0 AS step_1, {others}"
+        f"\nFROM\n(\n{rows}\n)"
+    )
+
+
+def compose_retention(
+    selection: Selection,
+    *,
+    event: str,
+    returning: str,
+    interval: Interval,
+    timezone: str,
+    binding: Binding,
+) -> str:
+    """Return the statement of a retention table. Intervals are numbers, see `INTERVAL_NUMBERS`."""
+    names = tuple(dict.fromkeys((event, returning)))
+    wanted = replace(
+        selection,
+        conditions=(*selection.conditions, Condition("event", Operator.EQUALS, names)),
+    )
+    number = INTERVAL_NUMBERS[interval].replace("{zone}", binding.bind(timezone))
+    return read_template("retention").substitute(
+        intervals=RETENTION_INTERVALS,
+        event=binding.bind(event),
+        **{"return": binding.bind(returning)},
+        interval_number=number,
+        persons=select_persons(wanted, ("event_name", "timestamp"), binding),
+    )
+
+
+def compose_schema(selection: Selection, binding: Binding) -> str:
+    """Return the statement that describes names of events and their properties."""
+    names = [column.name for column in SHOWN_COLUMNS]
+    used = [
+        f"max({name} != '{{}}')" if name == "properties" else f"max(toString({name}) != '')"
+        for name in names
+    ]
+    return read_template("schema").substitute(
+        names=", ".join(f"'{name}'" for name in names),
+        used=", ".join(used),
+        events=EVENTS,
+        conditions=write_conditions(selection, binding),
+        max_keys=MAX_KEYS,
+        max_values=MAX_VALUES,
+    )

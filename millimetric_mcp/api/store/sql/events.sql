@@ -1,0 +1,3 @@
+SELECT$selected
+FROM $events
+WHERE $conditions

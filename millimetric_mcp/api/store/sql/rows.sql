@@ -1,0 +1,10 @@
+SELECT$selected
+FROM
+(
+SELECT *$number
+FROM
+(
+$rows
+)
+)
+GROUP BY ALL
