@@ -10,6 +10,8 @@ export interface Tab {
   open(url: string): Promise<void>;
   /** Run a function's body in the page, and return its JSON result. */
   run<T>(body: string): Promise<T>;
+  /** Take the page off the network; WebKit is only told so. */
+  setOffline(isOffline: boolean): Promise<void>;
   close(): Promise<void>;
   /** What the page wrote to its console as errors; WebKit's is not readable. */
   errors: string[];
@@ -43,6 +45,10 @@ class PuppeteerTab implements Tab {
 
   async run<T>(body: string): Promise<T> {
     return (await this.page.evaluate(`(async () => { ${body} })()`)) as T;
+  }
+
+  async setOffline(isOffline: boolean): Promise<void> {
+    await this.page.setOfflineMode(isOffline);
   }
 
   async close(): Promise<void> {
@@ -110,6 +116,11 @@ class WebKitTab implements Tab {
     await this.select();
     const script = `const done = arguments[0]; (async () => { ${body} })().then(done, (error) => done(String(error)))`;
     return this.session.send("POST", "/execute/async", { script, args: [] });
+  }
+
+  async setOffline(isOffline: boolean): Promise<void> {
+    await this.run(`Object.defineProperty(navigator, "onLine", { value: ${!isOffline}, configurable: true });
+      dispatchEvent(new Event("${isOffline ? "offline" : "online"}"))`);
   }
 
   async close(): Promise<void> {

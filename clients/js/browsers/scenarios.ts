@@ -155,16 +155,20 @@ export function testIn(name: keyof typeof LAUNCH): void {
   if (name === "Chromium") {
     test("a page that is rendered in advance counts when it is shown", async () => {
       const rules = JSON.stringify({ prerender: [{ urls: ["/next"], eagerness: "immediate" }] });
-      shop.head = `${tag()}<script type="speculationrules">${rules}</script>`;
+      const early = inline("onload = () => { mm.track('loaded'); mm.flush() }");
+      shop.head = `${tag()}${early}<script type="speculationrules">${rules}</script>`;
       await tab.open(`${shop.url}/a`);
       const id = await tab.run<string>("return mm.getAnonymousId()");
       await new Promise((resolve) => setTimeout(resolve, 3000));
-      assert.deepEqual(pathsOf(await api.rows({ anonymous_id: id })), ["/a"]);
+      assert.deepEqual(pathsOf(await api.rows({ anonymous_id: id })), ["/a", "/a"]);
       await tab.run("setTimeout(() => { location.href = '/next' }, 0)");
       await shows(tab, "/next");
       assert.ok(await tab.run("return performance.getEntriesByType('navigation')[0].activationStart > 0"));
 
-      assert.deepEqual(pathsOf(await rowsOf(tab, 2)), ["/a", "/next"]);
+      assert.deepEqual((await rowsOf(tab, 4)).slice(2).map(({ event_name, path }) => [event_name, path]).sort(), [
+        ["$pageview", "/next"],
+        ["loaded", "/next"],
+      ]);
     });
   }
 
@@ -216,15 +220,16 @@ export function testIn(name: keyof typeof LAUNCH): void {
   });
 
   test("nothing is sent while the browser is offline, and everything when it is back", async () => {
-    shop.head = inline("Object.defineProperty(navigator, 'onLine', { get: () => !window.isOffline })") + tag();
     await tab.open(`${shop.url}/a`);
-    await tab.run("await mm.flush(); window.isOffline = true");
+    await tab.run("await mm.flush()");
+    await tab.setOffline(true);
     const before = gate.writes;
-    await tab.run("mm.track('one'); mm.track('two'); await mm.flush(); window.dispatchEvent(new Event('pagehide'))");
+    await tab.run("mm.track('one'); mm.track('two'); await mm.flush(); dispatchEvent(new Event('pagehide'))");
     assert.equal(gate.writes, before);
-    await tab.run("window.isOffline = false; dispatchEvent(new Event('online'))");
+    await tab.setOffline(false);
 
     assert.deepEqual(namesOf(await rowsOf(tab, 3)), ["$pageview", "one", "two"]);
+    assert.deepEqual(tab.errors, []);
   });
 
   test("at most 500 events wait for an API that is away, the oldest ones", async () => {
@@ -352,6 +357,37 @@ export function testIn(name: keyof typeof LAUNCH): void {
     await tab.run("mm.init({ key: 'pk_live_other' }); mm.track('signup'); await mm.flush()");
 
     assert.deepEqual(namesOf(await rowsOf(tab, 2)), ["$pageview", "signup"]);
+  });
+
+  test("data-host names the API of a script that the site serves itself", async () => {
+    shop.scripts["/own.js"] = await (await fetch(`${gate.url}/v1/a.js`)).text();
+    shop.head = `<script async src="/own.js" data-key="${key}" data-host="${gate.url}/"></script>`;
+    await tab.open(`${shop.url}/a`);
+
+    assert.deepEqual(namesOf(await rowsOf(tab, 1)), ["$pageview"]);
+  });
+
+  test("a tag without a key waits for init, and sends as its options say", async () => {
+    shop.head = `<script async src="${gate.url}/v1/a.js"></script>`;
+    await tab.open(`${shop.url}/a`);
+    const options = JSON.stringify({ key, host: gate.url, autoPageView: false, flushBatchSize: 3, flushIntervalMs: 600_000 });
+    await tab.run(`mm.track("early"); mm.init(${options}); history.pushState(null, "", "/b"); mm.track("one")`);
+    assert.equal(gate.writes, 0);
+    await tab.run("mm.track('two')");
+
+    assert.deepEqual((await rowsOf(tab, 3)).map(({ event_name, path }) => [event_name, path]), [
+      ["early", "/a"],
+      ["one", "/b"],
+      ["two", "/b"],
+    ]);
+  });
+
+  test("a page that is isolated from other origins can load the script", async () => {
+    shop.headers = { "Cross-Origin-Embedder-Policy": "require-corp", "Cross-Origin-Opener-Policy": "same-origin" };
+    await tab.open(`${shop.url}/a`);
+
+    assert.deepEqual(namesOf(await rowsOf(tab, 1)), ["$pageview"]);
+    assert.deepEqual(tab.errors, []);
   });
 
   const faults = "window.faults = []; for (const name of ['error', 'unhandledrejection']) addEventListener(name, () => window.faults.push(name))";

@@ -121,7 +121,7 @@ export class Gate {
 /** A web site: every path is a page that holds `head`. */
 export class Site {
   private readonly server: Server;
-  private readonly scripts: Record<string, string>;
+  readonly scripts: Record<string, string>;
   private readonly host: string;
   url!: string;
   head = "";
