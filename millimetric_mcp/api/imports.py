@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 
 from millimetric_mcp.api.control import Claim, ClaimedPart, ImportLog, Writer
 from millimetric_mcp.api.store import Store
@@ -22,8 +22,11 @@ BUSY_RETRY_S = 1
 
 _log = logging.getLogger(__name__)
 
-Build = Callable[[int], Sequence[StoredEvent]]
-"""Returns a part's events; the argument is their ``import_part``."""
+
+class Build(Protocol):
+    """Returns a part's events."""
+
+    def __call__(self, *, import_part: int) -> Sequence[StoredEvent]: ...
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -75,7 +78,7 @@ class Imports:
     async def _write(self, part: ClaimedPart, chunk: int, build: Build) -> int:
         try:
             # In a thread: some thousand events take a tenth of a second.
-            events = await asyncio.to_thread(build, (part.number << 32) + chunk)
+            events = await asyncio.to_thread(build, import_part=(part.number << 32) + chunk)
             await self.store.append_part(events)
         except StoreUncertain:
             raise  # it stays claimed, so that the next request asks the store

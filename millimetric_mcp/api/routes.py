@@ -31,7 +31,6 @@ from millimetric_mcp.api.store import Store
 from millimetric_mcp.contract import endpoints, events
 from millimetric_mcp.contract.attribution import FbclidMeaning
 from millimetric_mcp.contract.codes import ErrorCode
-from millimetric_mcp.contract.columns import StoredEvent
 from millimetric_mcp.contract.extensions import list_extensions
 from millimetric_mcp.contract.imports import ImportListRequest, ImportRequest, ImportUndoRequest
 from millimetric_mcp.contract.keys import KeyRecord
@@ -193,19 +192,14 @@ class Endpoints:
     async def _import(self, part: ImportRequest, admission: Admission) -> Body:
         check_times(part.events, now=self.clock(), in_batch=True)
 
-        def build(import_part: int) -> list[StoredEvent]:
-            return [
-                pipeline.build_imported(
-                    event,
-                    key=admission.record,
-                    import_part=import_part,
-                    country_of=self.country_of,
-                    ip_salt=self.ip_salt,
-                    fbclid=self.fbclid,
-                )
-                for event in part.events
-            ]
-
+        build = partial(
+            pipeline.build_imported,
+            part.events,
+            key=admission.record,
+            country_of=self.country_of,
+            ip_salt=self.ip_salt,
+            fbclid=self.fbclid,
+        )
         project_id = admission.record.project_id
         return await self.imports.store_part(project_id, part.import_id, part.chunk, build)
 

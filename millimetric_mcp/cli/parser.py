@@ -131,6 +131,13 @@ access logs are left out. Invalid records go to FILE.rejects.ndjson.
 
 The exit code is 0 if everything is stored, 3 if some records were rejected,
 1 if it failed, 2 for wrong options.""",
+    "export": """\
+Write the events of a window, oldest first, as NDJSON, CSV or Parquet, in any
+number. 'import' reads each of them. Without --output they go to the terminal or
+the next command.
+
+  millimetric-mcp export --from 2026-05-01 --to 2026-06-01 --output may.csv
+  millimetric-mcp export --filter event=signup | gzip > signups.ndjson.gz""",
     "classify": """\
 Explain where the classifier says a visit came from: which rule applied, what it
 looked at, and which rules before it did not apply.
@@ -386,6 +393,32 @@ def _add_import(parser: argparse.ArgumentParser) -> None:
     _add_settings(parser, ConnectionSettings)
 
 
+def _add_export(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--from",
+        dest="from_",
+        metavar="TIME",
+        help="first moment: a date in UTC, or ISO 8601 with an offset [default: the beginning]",
+    )
+    parser.add_argument("--to", metavar="TIME", help="first moment after the window [default: now]")
+    parser.add_argument(
+        "--filter",
+        action="append",
+        metavar="NAME=VALUE",
+        help="only these events, such as event=signup or country=DE (repeat for more)",
+    )
+    parser.add_argument(
+        "--format",
+        choices=["ndjson", "csv", "parquet"],
+        help="form of the output [default: the ending of --output, else ndjson]",
+    )
+    parser.add_argument(
+        "--output", metavar="FILE", help="file to write; it appears when it is complete"
+    )
+    _add_local_option(parser)
+    _add_settings(parser, ConnectionSettings)
+
+
 def _add_classify(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("url", metavar="URL", help="the landing URL, with utm and click ids")
     parser.add_argument("--referrer", metavar="R", help="the referrer's URL")
@@ -441,6 +474,7 @@ _COMMANDS: tuple[tuple[str, str, Callable[[argparse.ArgumentParser], None]], ...
     ("restore", "restore a backup into an empty data directory", _add_restore),
     ("check", "check that store, control database and secrets belong together", _add_check),
     ("import", "import past events from logs, tables and other products", _add_import),
+    ("export", "write events as NDJSON, CSV or Parquet", _add_export),
     ("classify", "explain where the classifier says a visit came from", _add_classify),
     ("demo", "see everything work on a month of made-up events", _add_demo),
 )

@@ -218,6 +218,7 @@ def make_visitor_id(
     return f"d_{digest[:16].hex()}"
 
 
+@lru_cache(maxsize=8192)
 def _read_ip(ip: str | None) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     try:
         address = ipaddress.ip_address(ip.partition("%")[0] if ip else "")

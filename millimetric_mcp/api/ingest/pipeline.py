@@ -1,8 +1,8 @@
 """From a validated request to stored events: each step fills in what the sender left open."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import date, datetime
 from uuid import uuid4
 
 from millimetric_mcp.api.ingest.address import host_of, read_address
@@ -40,6 +40,7 @@ class RequestFacts:
     country: str
     ip_hash: bytes
     visitor_id: str | None
+    import_part: int = 0
 
 
 def read_request_facts(
@@ -112,6 +113,7 @@ def build_event(
         ip_hash=request.ip_hash,
         key_kind=request.key_kind,
         is_bot=int(device.is_bot),
+        import_part=request.import_part,
     )
 
 
@@ -127,28 +129,44 @@ def build_identification(body: IdentifyRequest, request: RequestFacts) -> Stored
 
 
 def build_imported(
-    event: ImportedEvent,
+    events: Iterable[ImportedEvent],
     *,
     key: KeyRecord,
     import_part: int,
     country_of: CountryLookup,
     ip_salt: bytes,
     fbclid: FbclidMeaning,
-) -> StoredEvent:
-    """Return a past event as it is stored: its address and User-Agent are used and left out."""
-    headers = {"user-agent": event.user_agent} if event.user_agent else {}
-    facts = read_request_facts(
-        headers,
-        ip=event.ip,
-        key=replace(key, kind=KeyKind.PK),  # its visitor is the event's, not the importer's
-        received_at=event.timestamp,
-        country_of=country_of,
-        ip_salt=ip_salt,
-    )
+) -> list[StoredEvent]:
+    """Return past events as they are stored: address and User-Agent are used and left out."""
+    visitor_key = replace(key, kind=KeyKind.PK)  # a visitor is the event's, not the importer's
+    known: dict[tuple[str | None, str | None, date], RequestFacts] = {}
+    stored = []
+    for event in events:
+        visit = event.ip, event.user_agent, event.timestamp.date()
+        facts = known.get(visit)
+        if facts is None:
+            headers = {"user-agent": event.user_agent} if event.user_agent else {}
+            facts = read_request_facts(
+                headers,
+                ip=event.ip,
+                key=visitor_key,
+                received_at=event.timestamp,
+                country_of=country_of,
+                ip_salt=ip_salt,
+            )
+            facts = replace(facts, key_kind=key.kind.value, import_part=import_part)
+            known[visit] = facts
+        stored.append(build_event(event, _take_given(event, facts), fbclid=fbclid))
+    return stored
+
+
+def _take_given(event: ImportedEvent, facts: RequestFacts) -> RequestFacts:
+    """Return the facts with the country and device that the event itself names."""
+    if not (event.country or event.device_type or event.browser or event.os):
+        return facts
     device = facts.device
-    facts = replace(
+    return replace(
         facts,
-        key_kind=key.kind.value,
         country=event.country or facts.country,
         device=Device(
             event.device_type or device.device_type,
@@ -157,7 +175,6 @@ def build_imported(
             is_bot=device.is_bot,
         ),
     )
-    return build_event(event, facts, fbclid=fbclid)._replace(import_part=import_part)
 
 
 def path_of(url: str | None) -> str:

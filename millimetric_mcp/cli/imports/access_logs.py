@@ -25,12 +25,13 @@ from millimetric_mcp.cli.imports.records import (
 
 # Apache's documentation of mod_log_config: "combined" and "common", with %v:%p in front in
 # "vhost_combined"; nginx's "combined" is the same. Fields after the User-Agent are ignored.
+_QUOTED = r'"([^"\\]*+(?:\\.[^"\\]*+)*+)"'
 _LINE = re.compile(
-    r"(?:(?P<host>[^\s:\"]+)(?::\d+)? )?(?P<ip>[0-9A-Fa-f:.]*[:.][0-9A-Fa-f:.]+) \S+ [^\[]*"
-    r"\[(?P<time>\d\d/[A-Z][a-z]{2}/\d{4}:\d\d:\d\d:\d\d [+-]\d{4})\] "
-    r'"(?P<method>[A-Z]+) (?P<target>(?:[^"\\]|\\.)*?)(?: HTTP/[\d.]+)?" (?P<status>\d{3}) \S+'
-    r'(?: "(?P<referrer>(?:[^"\\]|\\.)*)" "(?P<agent>(?:[^"\\]|\\.)*)")?'
+    r"(?:([^\s:\"]++)(?::\d+)? )?([0-9A-Fa-f:.]*[:.][0-9A-Fa-f:.]+) \S+ [^\[]*+"
+    r"\[(\d\d/[A-Z][a-z]{2}/\d{4}:\d\d:\d\d:\d\d [+-]\d{4})\] "
+    rf"{_QUOTED} (\d{{3}}) \S+(?: {_QUOTED} {_QUOTED})?"
 )
+_REQUEST = re.compile(r"([A-Z]+) (.*?)(?: HTTP/[\d.]+)?", re.DOTALL)
 _ANY_LINE = re.compile(r'\S+ .*\[\d\d/[A-Z][a-z]{2}/\d{4}:[\d:]{8} [+-]\d{4}\] "')
 _ESCAPE = re.compile(r"\\(?:x([0-9A-Fa-f]{2})|(.))")
 _ABSOLUTE = re.compile(r"https?://[^/]+", re.IGNORECASE)
@@ -68,26 +69,27 @@ def read_combined(file: SourceFile, reading: Reading) -> Iterator[Item]:
     for number, raw in file.lines():
         line = raw.decode("utf-8", "replace")
         found = _LINE.match(line)
-        if found is None:
+        request = _REQUEST.fullmatch(found[4]) if found else None
+        if found is None or request is None:
             yield Item(number, Rejected("is not a line of a combined or common log"), line)
             continue
-        request = found.groupdict()
-        for name in ("target", "referrer", "agent"):
-            if request[name] and "\\" in request[name]:
-                request[name] = _unescape(request[name])
+        host, ip, time, _, status, referrer, user_agent = found.groups()
+        method, target = request.groups()
+        if "\\" in line:
+            target, referrer, user_agent = map(_unescape, (target, referrer, user_agent))
         yield Item(
             number,
             _read_request(
                 reading,
                 _Request(
-                    time=_read_log_time(request["time"]),
-                    method=request["method"],
-                    host=request["host"],
-                    target=request["target"],
-                    status=request["status"],
-                    ip=request["ip"],
-                    referrer=request["referrer"],
-                    user_agent=request["agent"],
+                    time=_read_log_time(time),
+                    method=method,
+                    host=host,
+                    target=target or "",
+                    status=status,
+                    ip=ip,
+                    referrer=referrer,
+                    user_agent=user_agent,
                 ),
             ),
             line,
@@ -214,10 +216,10 @@ def _read_log_time(text: str) -> str:
     return f"{text[7:11]}-{month}-{text[:2]}T{text[12:20]}{text[21:24]}:{text[24:]}"
 
 
-def _unescape(text: str) -> str:
+def _unescape(text: str | None) -> str | None:
     r"""Return a text as it was before Apache or nginx wrote bytes as \xHH and quotes as \"."""
-    if "\\x" not in text:
-        return _ESCAPE.sub(r"\2", text)
+    if text is None or "\\x" not in text:
+        return text and _ESCAPE.sub(r"\2", text)
     raw = _ESCAPE.sub(lambda found: chr(int(found[1], 16)) if found[1] else found[2], text)
     try:
         return raw.encode("latin-1").decode("utf-8", "replace")

@@ -125,7 +125,7 @@ def list_sources(path: Path) -> list[SourceFile]:
     except zipfile.BadZipFile:
         raise ImportFailed(f"{path} is a broken zip file. Fetch it again.") from None
     if not names:
-        raise ImportFailed(f"{path} holds no .csv, .json, .jsonl, .ndjson, .log or .gz file.")
+        raise ImportFailed(f"{path} holds no .csv, .json, .jsonl, .ndjson or .log file.")
     return [SourceFile(path, name) for name in names]
 
 

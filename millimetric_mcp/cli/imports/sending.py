@@ -11,12 +11,15 @@ from pydantic_core import to_json
 
 from millimetric_mcp.cli.imports.records import Event, Item, LeftOut, Rejected
 from millimetric_mcp.client import MillimetricClient
-from millimetric_mcp.contract.imports import ImportedEvent
+from millimetric_mcp.contract.events import MAX_BODY_BYTES
+from millimetric_mcp.contract.imports import MAX_IMPORT_EVENTS, ImportedEvent
 from millimetric_mcp.contract.validation import MAX_CLOCK_SKEW, list_field_errors
 from millimetric_mcp.errors import CallError, NextStep, UncertainWrite
 
-PART_EVENTS = 2000
-PARALLEL_REQUESTS = 3
+PART_EVENTS = MAX_IMPORT_EVENTS
+PARALLEL_REQUESTS = 2
+MAX_PART_BYTES = MAX_BODY_BYTES - 1024
+"""Of the events; the rest of the body is shorter than 1 kB."""
 PATIENCE_S = 240.0
 """Longer than a part that got no answer stays claimed."""
 PAUSE_S = 1.0
@@ -94,6 +97,17 @@ def _take(items: list[Item], tally: Tally) -> list[Event]:
     return events
 
 
+def write_parts(parts: Iterable[list[Event]]) -> Iterator[tuple[int, bytes]]:
+    """Yield the number of each part's events, and their JSON; large parts are halved."""
+    for events in parts:
+        text = to_json(events)
+        if len(text) <= MAX_PART_BYTES:
+            yield len(events), text
+        else:
+            middle = len(events) // 2
+            yield from write_parts([events[:middle], events[middle:]])
+
+
 async def send_parts(
     client: MillimetricClient,
     import_id: str,
@@ -108,14 +122,15 @@ async def send_parts(
     Raises:
         CallError: a part could not be sent.
     """
-    waiting = enumerate(parts)
+    waiting = enumerate(write_parts(parts))
 
     async def send_waiting() -> None:
-        for chunk, events in waiting:
+        for chunk, (count, events) in waiting:
             if chunk in done:
-                tally.repeated += len(events)
+                tally.repeated += count
             else:
-                await _send(client, import_id, chunk, events, tally)
+                start = to_json({"import_id": import_id, "chunk": chunk}).removesuffix(b"}")
+                await _send(client, start + b',"events":' + events + b"}", tally)
             on_part()
 
     try:
@@ -126,10 +141,7 @@ async def send_parts(
         raise group.exceptions[0] from None
 
 
-async def _send(
-    client: MillimetricClient, import_id: str, chunk: int, events: list[Event], tally: Tally
-) -> None:
-    body = to_json({"import_id": import_id, "chunk": chunk, "events": events})
+async def _send(client: MillimetricClient, body: bytes, tally: Tally) -> None:
     deadline_s = asyncio.get_running_loop().time() + PATIENCE_S
     while True:
         try:

@@ -186,3 +186,45 @@ def _inflate_lz4(content: bytes, size: int) -> bytes:
         return lz4.decompress(content, uncompressed_size=size)
     except lz4.LZ4BlockError:
         return b""
+
+
+COMMAND_TIMEOUT_S = 120
+
+
+@pytest.fixture
+def no_api(tmp_path: Path) -> ApiProcess:
+    """Where no API answers."""
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait(STOP_TIMEOUT_S)
+    return ApiProcess(process, tmp_path, tmp_path / "stderr", url="http://127.0.0.1:9")
+
+
+@pytest.fixture
+def start_command(tmp_path: Path) -> Callable[..., subprocess.Popen[str]]:
+    """Starts a command in the test's directory, with the API's URL and keys."""
+
+    def start(api: ApiProcess, command: str, *arguments: object) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "millimetric_mcp", command, *map(str, arguments)],
+            cwd=tmp_path,
+            env={**os.environ, **api.keys, "MILLIMETRIC_HOST": api.url},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    return start
+
+
+@pytest.fixture
+def run_command(start_command: Callable[..., subprocess.Popen[str]]) -> Callable[..., tuple]:
+    """Runs a command to its end, which has the code ``code``; returns what it printed."""
+
+    def run(api: ApiProcess, command: str, *arguments: object, code: int = 0) -> tuple[str, str]:
+        process = start_command(api, command, *arguments)
+        stdout, stderr = process.communicate(timeout=COMMAND_TIMEOUT_S)
+        assert process.returncode == code, (stdout, stderr)
+        assert "Traceback" not in stderr
+        return stdout, stderr
+
+    return run
