@@ -16,9 +16,10 @@ from millimetric_mcp.cli.imports.records import Reading
 from millimetric_mcp.cli.imports.rejects import RejectsFile
 from millimetric_mcp.cli.imports.sending import PART_EVENTS, Tally, cut_parts, send_parts
 from millimetric_mcp.client import MillimetricClient
+from millimetric_mcp.contract.codes import ErrorCode
 from millimetric_mcp.contract.imports import ImportUndoRequest, StoredImport
 from millimetric_mcp.contract.validation import is_zone_name
-from millimetric_mcp.errors import ImportFailed, SettingsError
+from millimetric_mcp.errors import ApiError, ImportFailed, SettingsError
 from millimetric_mcp.settings import ConnectionSettings, check_url, read_settings
 
 EXIT_REJECTED = 3
@@ -112,7 +113,7 @@ async def _import(
 ) -> int:
     rejected = 0
     async with client:
-        stored = (await client.list_imports()).imports
+        stored = await _list_stored(client)
         for source, found in plan:
             with RejectsFile(source.name, path=options.rejects) as rejects:
                 tally = await _import_file(client, source, found, reading, stored, rejects)
@@ -178,9 +179,27 @@ def _find_done(
     return done
 
 
+async def _list_stored(client: MillimetricClient) -> Sequence[StoredImport]:
+    """Return the project's imports.
+
+    Raises:
+        ImportFailed: the API has no imports.
+        CallError: the API did not answer.
+    """
+    try:
+        return (await client.list_imports()).imports
+    except ApiError as error:
+        if error.code is not ErrorCode.NOT_FOUND:
+            raise
+        raise ImportFailed(
+            "The API has no /v1/import: it is hosted Millimetric, or an older version. Set "
+            "MILLIMETRIC_HOST to an API of this version, or use --local."
+        ) from None
+
+
 async def _undo(client: MillimetricClient, import_id: str) -> int:
     async with client:
-        known = {one.import_id for one in (await client.list_imports()).imports}
+        known = {one.import_id for one in await _list_stored(client)}
         if import_id not in known:
             raise ImportFailed(
                 "There is no import of that id. 'millimetric-mcp import --list' shows all."
@@ -192,7 +211,7 @@ async def _undo(client: MillimetricClient, import_id: str) -> int:
 
 async def _list(client: MillimetricClient) -> int:
     async with client:
-        found = (await client.list_imports()).imports
+        found = await _list_stored(client)
     for one in found:
         state = ", being taken back" if one.is_undoing else ""
         print(f"{one.import_id}  {one.started_at:%Y-%m-%d %H:%M} UTC  {one.events} events{state}")

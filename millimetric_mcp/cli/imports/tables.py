@@ -115,7 +115,7 @@ def is_own(file: SourceFile) -> bool:
     if not names:
         _, row, _ = next(read_json_lines(file), (0, None, b""))
         names = set(row or ())
-    return "timestamp" in names and bool(names & {"event", "event_name"}) and "uuid" not in names
+    return "timestamp" in names and bool(names & {"event", "event_name"})
 
 
 def read_own(file: SourceFile, reading: Reading) -> Iterator[Item]:
@@ -154,7 +154,7 @@ def _map_row(row: Row, columns: Mapping[str, str], reading: Reading) -> Event:
         if name.startswith(_PROPERTY):
             properties[name.removeprefix(_PROPERTY)] = read_value(value)
         else:
-            event[name] = value
+            event[name] = str(value) if isinstance(value, int | float) else value
     if properties:
         event["properties"] = {**_read_properties(event.get("properties")), **properties}
     return _complete(event, reading)

@@ -70,6 +70,15 @@ def test_named_columns_fill_fields_and_properties(read):
     ]
 
 
+def test_a_number_fills_a_text_field_as_it_is_written(read):
+    text = '{"at":1779000000,"customer":42}\n'
+    columns = {"event": "=purchase", "timestamp": "at", "user_id": "customer"}
+
+    [event] = read(text, columns=columns).events
+
+    assert (event["user_id"], event["timestamp"]) == ("42", "2026-05-17T06:40:00.000+00:00")
+
+
 @pytest.mark.parametrize(
     ("text", "time"),
     [
