@@ -1,7 +1,9 @@
 """The HTTP API as one ASGI application: endpoints and life span."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,6 +19,7 @@ from millimetric_mcp.api import page
 from millimetric_mcp.api.auth import authenticate
 from millimetric_mcp.api.bodies import BodyReader
 from millimetric_mcp.api.control import Control, KeyCache, Secrets
+from millimetric_mcp.api.health import Health
 from millimetric_mcp.api.imports import Imports
 from millimetric_mcp.api.maintenance import Maintenance
 from millimetric_mcp.api.metrics import Metrics, serve_metrics
@@ -72,6 +75,7 @@ def build_app(
         clock=clock,
         default_retention_days=settings.retention_days,
     )
+    control_checks = ThreadPoolExecutor(1, "control-check")
     endpoints = Endpoints(
         store=store,
         deletions=control.deletions,
@@ -81,6 +85,7 @@ def build_app(
         ip_salt=secrets.ip_salt or b"",
         limiter=RateLimiter(settings.rate_limits, clock=clock_ns),
         bodies=BodyReader(),
+        health=Health({**store.checks, "control": partial(_run_in, control_checks, control.check)}),
         clock=clock,
         country_of=country_of,
         fbclid=settings.fbclid,
@@ -91,6 +96,7 @@ def build_app(
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:  # closed in reverse order, whatever fails
             stack.callback(control.close)
+            stack.callback(control_checks.shutdown, wait=False, cancel_futures=True)
             stack.push_async_callback(keys.close)
             stack.push_async_callback(store.close)
             store.start()
@@ -123,6 +129,10 @@ def _route_metrics(
         token=token,
     )
     return Route(METRICS_PATH, serve, methods=["GET"])
+
+
+async def _run_in(executor: ThreadPoolExecutor, work: Callable[[], None]) -> None:
+    await asyncio.get_running_loop().run_in_executor(executor, work)
 
 
 async def _serve_openapi(_request: Request) -> Response:

@@ -3,6 +3,8 @@
 import asyncio
 import zlib
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TypeVar
 from weakref import WeakValueDictionary
 
@@ -25,6 +27,7 @@ DENSE_JSON_VALUES = 10_000
 BYTES_PER_JSON_VALUE = 6
 """Beyond `DENSE_JSON_VALUES`, a body must have so many bytes for each value: real properties have
 more, and a flood of nothing but brackets is refused before it is parsed."""
+MAX_PARSING_THREADS = 4
 MAX_GZIP_MEMBERS = 100
 NOT_GZIP = f"The body is not whole gzip, of {MAX_GZIP_MEMBERS} members at most."
 
@@ -45,6 +48,8 @@ class BodyReader:
 
     def __init__(self, *, max_held_bytes: int = MAX_HELD_BYTES) -> None:
         self._buffer = BodyBuffer(max_held_bytes=max_held_bytes)
+        # Not the loop's own threads: those may all wait for a locked database.
+        self._threads = ThreadPoolExecutor(MAX_PARSING_THREADS, "body")
         # By project; an entry lives as long as a request of the project is read.
         self._turns: WeakValueDictionary[int, asyncio.Lock] = WeakValueDictionary()
 
@@ -73,7 +78,8 @@ class BodyReader:
             async with turn:
                 if await request.is_disconnected():  # many may wait whose senders have left
                     raise ClientDisconnect
-                return await asyncio.to_thread(_parse_large, model, body, is_gzip=is_gzip)
+                parse = partial(_parse_large, model, body, is_gzip=is_gzip)
+                return await asyncio.get_running_loop().run_in_executor(self._threads, parse)
 
 
 def _parse_large(model: type[ModelT], body: bytes, *, is_gzip: bool) -> ModelT:

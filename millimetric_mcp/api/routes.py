@@ -1,7 +1,7 @@
 """The endpoints: route, key, scope, origin, rate, type and size, body, in this order."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -9,13 +9,14 @@ from typing import Any, TypeAlias
 
 from pydantic import BaseModel
 from pydantic_core import to_json
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from millimetric_mcp.api.auth import FindKey, authenticate, authorise, check_origin
 from millimetric_mcp.api.bodies import BEACON_TYPES, JSON_TYPES, BodyReader
 from millimetric_mcp.api.control import DeletionKind, DeletionLog
+from millimetric_mcp.api.health import Health
 from millimetric_mcp.api.imports import Imports
 from millimetric_mcp.api.ingest import pipeline
 from millimetric_mcp.api.ingest.enrich import CountryLookup
@@ -57,7 +58,7 @@ class Admission:
 
 
 Body: TypeAlias = Mapping[str, Any]
-Handler: TypeAlias = Callable[[Any, Admission], Awaitable[Body]]
+Handler: TypeAlias = Callable[[Any, Admission], Coroutine[Any, Any, Body]]
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -75,13 +76,14 @@ class Endpoints:
     ip_salt: bytes
     limiter: RateLimiter
     bodies: BodyReader
+    health: Health
     clock: Callable[[], datetime]
     country_of: CountryLookup
     fbclid: FbclidMeaning
     wake_maintenance: Callable[[], None]
 
     def list_routes(self) -> list[Route]:
-        """Return the routes of ``/v1/*``, and the API's health."""
+        """Return the routes of ``/v1/*``, and those of the API's health."""
         writes: dict[AnyEndpoint, Handler] = {
             endpoints.TRACK: self._track,
             endpoints.BATCH: self._batch,
@@ -101,7 +103,11 @@ class Endpoints:
             )
             for endpoint in endpoints.ENDPOINTS
         ]
-        return [*routes, Route(endpoints.HEALTH_PATH, self._health, methods=["GET"])]
+        return [
+            *routes,
+            Route(endpoints.HEALTH_PATH, _answer_alive, methods=["GET"]),
+            Route(endpoints.READINESS_PATH, self._answer_ready, methods=["GET"]),
+        ]
 
     async def _answer(self, endpoint: AnyEndpoint, handle: Handler, request: Request) -> Response:
         """Admit a request, read its body or parameters, and answer with what ``handle`` returns."""
@@ -121,7 +127,10 @@ class Endpoints:
             params = request.query_params.multi_items()
             asked = read_params(endpoint.request, params)
             ignored = list_unknown_params(endpoint.request, (name for name, _ in params))
-        body = await handle(asked, admission)
+        handling = handle(asked, admission)
+        body = await (
+            handling if endpoint.method == "POST" else _run_while_connected(request, handling)
+        )
         return _json({**body, "ignored": ignored} if ignored else body, endpoint.status)
 
     async def _admit(self, endpoint: AnyEndpoint, request: Request) -> Admission:
@@ -223,15 +232,52 @@ class Endpoints:
                 for name in repeated
             },
             **found,
+            **await self._list_notes(),
         }
 
-    async def _health(self, request: Request) -> Response:  # noqa: ARG002
-        """Liveness, and readiness with the store's state: 200, or 503 while it is down."""
-        try:
-            await self.store.ping()
-        except StoreError:
-            return _json({"status": "unavailable", "store": "unavailable"}, 503)
-        return _json({"status": "ok", "store": "ok"}, 200)
+    async def _answer_ready(self, request: Request) -> Response:  # noqa: ARG002
+        readiness = await self.health.check()
+        body: dict[str, Any] = {
+            "status": "ok" if readiness.is_ready else "unavailable",
+            "checks": {
+                name: "ok" if works else "failed" for name, works in readiness.checks.items()
+            },
+        }
+        if readiness.checks.get("store"):
+            body |= await self._list_notes()
+        return _json(body, 200 if readiness.is_ready else 503)
+
+    async def _list_notes(self) -> Body:
+        notes = await self.store.list_damage()
+        return {"notes": list(notes)} if notes else {}
+
+
+async def _run_while_connected(request: Request, work: Coroutine[Any, Any, Body]) -> Body:
+    """Return what ``work`` returns; cancel it when the caller leaves.
+
+    Raises:
+        ClientDisconnect: the caller has left.
+    """
+    running = asyncio.create_task(work)
+    leaving = asyncio.create_task(_wait_for_disconnect(request))
+    try:
+        await asyncio.wait({running, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        if running.done():
+            return running.result()
+        raise ClientDisconnect
+    finally:
+        leaving.cancel()
+        running.cancel()
+
+
+async def _wait_for_disconnect(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _answer_alive(_request: Request) -> Response:
+    """Answer at once: it waits for no work, and for no store."""
+    return _json({"status": "ok"}, 200)
 
 
 def _find_kind(body: events.ForgetRequest) -> DeletionKind:

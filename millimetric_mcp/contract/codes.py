@@ -25,6 +25,9 @@ class ErrorCode(StrEnum):
         "invalid_params", "The query string is not valid; details name the parameters.", 400)
     INVALID_GROUP_BY = (
         "invalid_group_by", "group_by names an unknown column; details list the allowed ones.", 400)
+    QUERY_TOO_LARGE = (
+        "query_too_large", ("The query needs more time or memory than allowed. Ask for a shorter "
+        "window, fewer columns or a longer interval."), 400)
     MISSING_BEARER_TOKEN = (
         "missing_bearer_token", "There is no 'Authorization: Bearer <key>' header.", 401)
     MALFORMED_API_KEY = (

@@ -52,7 +52,7 @@ _WRITE_ERRORS = (
     ErrorCode.PAYLOAD_TOO_LARGE,
     ErrorCode.UNSUPPORTED_MEDIA_TYPE,
 )
-_READ_ERRORS = (*_ANY_ERRORS, ErrorCode.INVALID_PARAMS)
+_READ_ERRORS = (*_ANY_ERRORS, ErrorCode.INVALID_PARAMS, ErrorCode.QUERY_TOO_LARGE)
 
 _EVENT_ROW = {column.name: column.example for column in SHOWN_COLUMNS}
 _EVENT = {
@@ -313,6 +313,7 @@ SCHEMA = Endpoint(
 )
 
 HEALTH_PATH = "/health"
+READINESS_PATH = "/health/ready"
 OPENAPI_PATH = "/openapi.json"
 METRICS_PATH = "/metrics"
 SCRIPT_PATH = "/v1/a.js"

@@ -438,8 +438,13 @@ Number = int | float
 class ReadResult(Result):
     """What read results share.
 
-    ``applied`` echoes the parameters beyond the hosted API's, as they were understood.
+    ``applied`` echoes the parameters beyond the hosted API's, as they were understood. ``notes``
+    say what a person has to see to; they are absent without any.
     """
+
+    notes: Annotated[
+        list[str] | None, WithJsonSchema({"type": "array", "items": {"type": "string"}})
+    ] = None
 
     applied: dict[str, Any] | None = None
 

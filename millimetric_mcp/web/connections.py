@@ -7,6 +7,7 @@ from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 MAX_HEAD_BYTES = 64 * 1024
+MIN_READ_BYTES = 64 * 1024
 
 _log = logging.getLogger(__name__)
 
@@ -16,6 +17,7 @@ class LimitedHttp(HttpToolsProtocol):
 
     - A head is at most 64 KiB, plus one read of the socket. Trailers count too, and are ignored.
     - A head and a body are complete within ``max_wait_s``; twice as long at the most.
+    - A client reads `MIN_READ_BYTES` of its response in that time.
     - At ``limit_concurrency``, a new connection closes one that waits for a request.
     """
 
@@ -41,11 +43,16 @@ class LimitedHttp(HttpToolsProtocol):
         return not is_served and not self.transport.is_closing()
 
     def _watch(self, last_seen: object) -> None:
-        """Close the connection if the client has completed nothing since the last call."""
+        """End the connection if the client has completed or read nothing since the last call."""
         has_own_timer = self.timeout_keep_alive_task is not None
-        state = (self.cycle,) if self.is_waiting() and not has_own_timer else None
+        unread_bytes = self.transport.get_write_buffer_size()
+        state: object = None
+        if unread_bytes:
+            state = unread_bytes // MIN_READ_BYTES
+        elif self.is_waiting() and not has_own_timer:
+            state = (self.cycle,)
         if state is not None and state == last_seen:
-            self.transport.close()
+            self.transport.abort()  # close waits for the reader
         self._timer = self.loop.call_later(self.max_wait_s, self._watch, state)
 
     def data_received(self, data: bytes) -> None:

@@ -19,6 +19,7 @@ from millimetric_mcp.contract.endpoints import (
     HEALTH_PATH,
     METRICS_PATH,
     OPENAPI_PATH,
+    READINESS_PATH,
     SCRIPT_PATH,
 )
 from millimetric_mcp.errors import describe_exception
@@ -29,7 +30,8 @@ CLIENT_CLOSED_REQUEST = 499
 UNKNOWN_PATH = "(unknown)"
 KNOWN_PATHS = frozenset(
     {endpoint.path for endpoint in ENDPOINTS}
-    | {HEALTH_PATH, METRICS_PATH, OPENAPI_PATH, SCRIPT_PATH, "/mcp", "/sse", "/messages/"}
+    | {HEALTH_PATH, READINESS_PATH, METRICS_PATH, OPENAPI_PATH, SCRIPT_PATH}
+    | {"/mcp", "/sse", "/messages/"}
 )
 MAX_WAITING_LINES = 10_000
 STOP_TIMEOUT_S = 1

@@ -141,6 +141,9 @@ class StoreDouble:
     is_alone: bool = True
     left_running: bool = False
 
+    def __post_init__(self) -> None:
+        self.checks = {"store": self.ping}
+
     def start(self) -> None:
         pass
 
@@ -175,6 +178,9 @@ class StoreDouble:
     async def now(self) -> datetime:
         await self.ping()
         return NOW
+
+    async def list_damage(self) -> Sequence[str]:
+        return []
 
     async def ping(self) -> None:
         if self.error is not None:

@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 import json
+import threading
 import tracemalloc
 from collections.abc import Mapping
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 from millimetric_mcp.contract.reads import GroupColumn
 
 MAX_BODY_BYTES = 10 * 1024 * 1024
+DEADLOCK_S = 60
 JSON = {"Content-Type": "application/json"}
 GZIP = JSON | {"Content-Encoding": "gzip"}
 PING = b'{"event":"ping"}'
@@ -417,6 +419,19 @@ async def test_bodies_in_memory_have_a_common_limit(quick_api):
     assert (refused.status_code, refused.json()["error"]) == (503, "upstream_failed")
     assert refused.headers["Retry-After"] == "1"
     assert {answer.status_code for answer in (again, *taken)} == {202}
+
+
+async def test_a_large_body_is_parsed_while_deletions_for_the_database(quick_api):
+    may_end = threading.Event()
+    waiting = [asyncio.create_task(asyncio.to_thread(may_end.wait, DEADLOCK_S)) for _ in range(50)]
+    await asyncio.sleep(0)
+
+    async with asyncio.timeout(DEADLOCK_S / 2):
+        answer = await track(quick_api, PING.ljust(1024 * 1024))
+    may_end.set()
+
+    assert answer.status_code == 202
+    await asyncio.gather(*waiting)
 
 
 async def test_a_large_body_is_dropped_when_its_sender_has_left(quick_api):

@@ -14,6 +14,7 @@ from millimetric_mcp.web.serve import configure
 
 TIMEOUT_S = 10
 PART = b"x" * 16_384
+LARGE_BYTES = 64 * 1024 * 1024
 REQUEST = b"POST / HTTP/1.1\r\nHost: a\r\n"
 EMPTY = REQUEST + b"Content-Length: 0\r\n\r\n"
 CHUNKED = REQUEST + b"Transfer-Encoding: chunked\r\n\r\n"
@@ -26,7 +27,11 @@ class ImpatientHttp(LimitedHttp):
 
 
 async def app(scope, receive, send) -> None:
-    """Answers with the size of the body and the names of the headers."""
+    """Answers with the size of the body and the names of the headers, or much at ``/large``."""
+    if scope["path"] == "/large":
+        await send({"type": "http.response.start", "status": 200})
+        await send({"type": "http.response.body", "body": bytes(LARGE_BYTES)})
+        return
     size_bytes, message = 0, {"more_body": True}
     while message.get("more_body"):
         message = await receive()
@@ -87,6 +92,33 @@ async def test_a_head_longer_than_the_limit_is_refused_before_it_ends(port):
     answer = await talk(port, REQUEST + b"X: ", *packets, until=None)
 
     assert answer.startswith(b"HTTP/1.1 400 ")
+
+
+async def test_a_response_that_is_not_read_is_given_up(impatient_port):
+    reader, writer = await asyncio.open_connection("127.0.0.1", impatient_port)
+    writer.write(b"GET /large HTTP/1.1\r\nHost: a\r\n\r\n")
+    await reader.readuntil(b"\r\n\r\n")
+    await asyncio.sleep(1)  # nothing is read: the buffers of both ends are full
+
+    try:
+        rest = await asyncio.wait_for(reader.read(), TIMEOUT_S)
+    except ConnectionResetError:
+        rest = b""
+
+    writer.close()
+    assert len(rest) < LARGE_BYTES
+
+
+async def test_a_large_response_that_is_read_slowly_is_complete(impatient_port):
+    reader, writer = await asyncio.open_connection("127.0.0.1", impatient_port)
+    writer.write(b"GET /large HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+    size_bytes = 0
+    while part := await asyncio.wait_for(reader.read(1024 * 1024), TIMEOUT_S):
+        size_bytes += len(part)
+        await asyncio.sleep(0.001)
+
+    writer.close()
+    assert size_bytes > LARGE_BYTES
 
 
 async def test_a_long_head_is_served_within_the_limit(port):

@@ -246,9 +246,3 @@ async def test_the_hash_of_an_address_changes_at_midnight_utc(quick_api):
     hashes = [event.ip_hash for event in quick_api.store.events]
     assert hashes[0] == hashes[1] != hashes[2] == hashes[3]
     assert bytes(16) not in hashes
-
-
-async def test_health_is_200_when_the_store_answers(api):
-    answer = await api.http.get("/health")
-
-    assert (answer.status_code, answer.json()["status"]) == (200, "ok")

@@ -29,7 +29,7 @@ async def call_everything(api) -> list[httpx.Response]:
     answers = [await api.post(path, body) for path, body in writes]
     reads = [endpoint.path for endpoint in ENDPOINTS if endpoint.scope is Scope.READ]
     answers += [await api.get(path, WINDOW | {"event": MARKER}) for path in reads]
-    answers.append(await api.http.get("/health", params={"q": MARKER}))
+    answers.append(await api.http.get("/health/ready", params={"q": MARKER}))
     return answers
 
 

@@ -217,6 +217,7 @@ async def test_a_batch_acknowledged_in_part_is_an_uncertain_write(connect):
 NEXT_STEPS = {
     ErrorCode.INVALID_PAYLOAD: NextStep.FIX_ARGUMENTS,
     ErrorCode.INVALID_PARAMS: NextStep.FIX_ARGUMENTS,
+    ErrorCode.QUERY_TOO_LARGE: NextStep.FIX_ARGUMENTS,
     ErrorCode.INVALID_GROUP_BY: NextStep.FIX_ARGUMENTS,
     ErrorCode.PAYLOAD_TOO_LARGE: NextStep.FIX_ARGUMENTS,
     ErrorCode.RATE_LIMITED: NextStep.WAIT,

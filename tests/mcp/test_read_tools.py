@@ -18,6 +18,25 @@ def facebook(api, source):
     return api
 
 
+NOTED = {
+    "top_sources": {"breakdown": "source_medium", "rows": []},
+    "stats": {"metric": "count", "rows": []},
+    "raw_events": {"rows": []},
+}
+
+
+@pytest.mark.parametrize("tool", NOTED)
+async def test_what_the_api_notes_is_quoted(tool, api, call, answer):
+    path = {"top_sources": "sources", "raw_events": "query"}.get(tool, tool)
+    body = NOTED[tool] | {"notes": ["files are\nbroken"]}
+    api.rules[f"/v1/{path}"] = lambda _request: answer(body)
+
+    outcome = await call(tool, {})
+
+    assert 'The API says: "files are\\nbroken"' in outcome.lines
+    assert 'The API says: "files are\\nbroken"' in outcome.data["notes"]
+
+
 class TestTopSources:
     async def test_text_and_structure_hold_the_same_rows(self, facebook, call):
         outcome = await call("top_sources", {})

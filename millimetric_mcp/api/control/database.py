@@ -250,6 +250,11 @@ class Control:
             waiting=tuple(WaitingDeletions(*row) for row in waiting),
         )
 
+    def check(self) -> None:
+        """Return if the database can be written."""
+        with self._database.writing() as connection:
+            connection.execute(select(1))
+
     def close(self) -> None:
         """Close every connection."""
         self._database.close()

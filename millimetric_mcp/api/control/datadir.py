@@ -112,8 +112,17 @@ def resolve_secrets(settings: ControlSettings, data_dir: Path) -> Secrets:
     """Return the secrets of the settings, or else those in the data directory's files.
 
     Raises:
-        SettingsError: a secret's file can't be used.
+        SettingsError: a secret's file can't be used, or the pepper of the keys is lost.
     """
+    pepper_file, control_file = data_dir / PEPPER_FILE, data_dir / CONTROL_FILE
+    is_own = settings.pepper is None and settings.control is None
+    if is_own and control_file.exists() and not pepper_file.exists():
+        sentence = (
+            f"{pepper_file} is missing, and no API key of {control_file} works without it. "
+            "Restore it from a backup. To start anew without the old keys, delete "
+            f"{control_file} too."
+        )
+        raise SettingsError([sentence])
     return Secrets(
         pepper=_secret(settings.pepper, data_dir / PEPPER_FILE),
         ip_salt=_secret(settings.ip_salt, data_dir / IP_SALT_FILE)

@@ -11,6 +11,7 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -151,6 +152,7 @@ def _make_sqlite_engine(url: URL) -> Engine:
     defaults = {} if "timeout" in url.query else {"timeout": _LOCK_WAIT_S}
     engine = create_engine(url, hide_parameters=True, connect_args=defaults)
     event.listen(engine, "connect", _set_up_sqlite)
+    event.listen(engine, "begin", partial(_check_file, path, _identify_file(path)))
     event.listen(engine, "begin", _begin_sqlite)
     with _own_errors():
         _enter_wal_mode(engine)
@@ -161,6 +163,23 @@ def _set_up_sqlite(connection: sqlite3.Connection, _: object) -> None:
     connection.isolation_level = None  # transactions begin in _begin_sqlite, nowhere else
     connection.execute("PRAGMA foreign_keys = ON")
     connection.execute("PRAGMA synchronous = FULL")
+
+
+def _identify_file(path: str) -> tuple[int, int] | None:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _check_file(path: str, opened: tuple[int, int] | None, _: Connection) -> None:
+    """Raise if the file that was opened is not there any more: what is written to it is lost."""
+    if _identify_file(path) != opened:
+        raise StoreUnavailable(
+            f"the database of projects and keys ({_WHERE}) was deleted or replaced while it was "
+            f"in use. Put {path} back, then restart."
+        )
 
 
 def _begin_sqlite(connection: Connection) -> None:

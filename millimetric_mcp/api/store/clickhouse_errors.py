@@ -4,6 +4,9 @@ After a server's error that is in neither table below, it is unknown whether the
 "Not stored" would be wrong: the sender would send the events again, and they would be twice there.
 """
 
+import os
+import re
+
 from clickhouse_connect.driver.exceptions import Error, ProgrammingError
 from urllib3 import exceptions as http
 
@@ -68,6 +71,9 @@ _SERVER_ERRORS = frozenset(
 )
 """No statement is written until the server's state, or its configuration, changes."""
 
+_TIMEOUT_EXCEEDED, _MEMORY_LIMIT, _QUERY_WAS_CANCELLED = 159, 241, 394
+_ERRNO = re.compile(r"errno: (\d{1,3})\b")
+_PART = re.compile(r"/(\d{6}_\d+_\d+_\d+(?:_\d+)?)/")
 _LOGIN_ERRORS = frozenset({192, 193, 194, 195, 516})
 _UNREACHABLE = (http.NewConnectionError, http.ConnectTimeoutError)
 
@@ -109,6 +115,34 @@ def as_connection_error(error: Exception, target: StoreTarget) -> StoreUnavailab
     else:
         sentence = f"{store} does not answer as a ClickHouse server does"
     return StoreUnavailable(sentence, retry_after_s=RETRY_AFTER_S)
+
+
+def is_cancelled(error: Exception) -> bool:
+    """Return whether the statement was stopped because nobody waits for it."""
+    return _code(error) == _QUERY_WAS_CANCELLED
+
+
+def is_too_large(error: Exception) -> bool:
+    """Return whether the statement alone needs more time or memory than it may use."""
+    # Of other limits of memory, other statements are part of the cause.
+    uses_memory = "Query memory limit" in str(error) or "(for query)" in str(error)
+    return _code(error) == _TIMEOUT_EXCEEDED or (_code(error) == _MEMORY_LIMIT and uses_memory)
+
+
+def describe(error: Exception) -> str:
+    """Return the error's name for a log, and its cause and the data part if the text names them."""
+    number = error.errno if isinstance(error, OSError) else None
+    if found := _ERRNO.search(str(error)):
+        number = int(found[1])
+    cause = f": {os.strerror(number)}" if number else ""
+    part = find_part(error)
+    return f"{error_name(error)}{cause}" + (f", data part {part}" if part else "")
+
+
+def find_part(error: Exception) -> str | None:
+    """Return the name of the data part that the engine could not read, if the text has one."""
+    found = _PART.search(str(error))
+    return found[1] if found else None
 
 
 def error_name(error: Exception) -> str:

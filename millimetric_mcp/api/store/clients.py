@@ -29,10 +29,14 @@ ResultT = TypeVar("ResultT")
 
 
 class ClientPool:
-    """A client for each calling thread, all closed together."""
+    """A client for each calling thread, all closed together.
+
+    ``unreadable_parts`` are data parts that a statement could not read.
+    """
 
     def __init__(self, target: StoreTarget) -> None:
         self.target = target
+        self.unreadable_parts: set[str] = set()
         self._connections = None if target.embedded else _open_connections(target)
         self._local = threading.local()
         self._clients: list[Client] = []
@@ -45,6 +49,9 @@ class ClientPool:
         if target.embedded:
             # The engine reads its zone from TZ, and does not start with one that it does not know.
             os.environ["TZ"] = "UTC"
+            # For embedded.xml. The limit of a user's statements together is no use: the engine's
+            # account of it grows with each statement until none runs.
+            os.environ["MILLIMETRIC_ENGINE_MEMORY_BYTES"] = str(target.memory_mb * 1024 * 1024)
 
     def run(
         self, work: Callable[[Client], ResultT], *, timeout_s: int = RECEIVE_TIMEOUT_S
@@ -63,17 +70,25 @@ class ClientPool:
         try:
             return work(client)
         except Exception as error:
-            _log.error("store: %s", clickhouse_errors.error_name(error))
+            if not clickhouse_errors.is_cancelled(error):
+                _log.error("store: %s", clickhouse_errors.describe(error))
+            if part := clickhouse_errors.find_part(error):
+                self.unreadable_parts.add(part)
             if embedded:
                 self._drop(client)
             raise clickhouse_errors.as_store_error(error, embedded=embedded) from error
 
     def query(
-        self, statement: str, values: Mapping[str, Any] | None = None
+        self,
+        statement: str,
+        values: Mapping[str, Any] | None = None,
+        *,
+        settings: Mapping[str, Any] | None = None,
     ) -> Sequence[Sequence[Any]]:
         """Return the rows of a statement; ``values`` are bound by name. Raises as `run`."""
+        bound, set_ = dict(values or {}), dict(settings or {})
         return self.run(
-            lambda client: client.query(statement, parameters=dict(values or {})).result_rows
+            lambda client: client.query(statement, parameters=bound, settings=set_).result_rows
         )
 
     def _client(self, timeout_s: int) -> Client:
@@ -185,9 +200,5 @@ def _connect_server(target: StoreTarget, connections: PoolManager, timeout_s: in
 
 def _query_settings(target: StoreTarget) -> dict[str, Any]:
     """Limit a statement to three quarters of the memory, so that writes go on beside it."""
-    memory_bytes = target.memory_mb * 1024 * 1024
-    settings = {
-        "max_memory_usage": memory_bytes * 3 // 4,
-        "max_memory_usage_for_user": memory_bytes,
-    }
+    settings = {"max_memory_usage": target.memory_mb * 1024 * 1024 * 3 // 4}
     return settings | ({"max_threads": target.threads} if target.threads else {})

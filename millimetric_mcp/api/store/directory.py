@@ -5,11 +5,13 @@ import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 
 from millimetric_mcp.api.store.dsn import StoreTarget
-from millimetric_mcp.errors import DataDirectoryInUse, SettingsError
+from millimetric_mcp.errors import DataDirectoryInUse, SettingsError, StoreUnavailable
 
 LOCK_FILE = "lock"
+PROBE_BYTES = 64 * 1024
 
 _DATA_DIR = "--data-dir / MILLIMETRIC_DATA_DIR"
 _STORE = "--store / MILLIMETRIC_STORE"
@@ -34,6 +36,22 @@ def hold_directories(data_dir: Path, target: StoreTarget) -> Iterator[None]:
         if store_dir.resolve() != data_dir.resolve():
             stack.enter_context(_lock(store_dir, _STORE))
         yield
+
+
+def check_writable(directory: Path) -> None:
+    """Return if a file can be written in ``directory``.
+
+    Raises:
+        StoreUnavailable: it can't.
+    """
+    try:
+        with NamedTemporaryFile(dir=directory, prefix="probe-") as file:
+            file.write(bytes(PROBE_BYTES))
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise StoreUnavailable(f"the event store's directory can't be written: {reason}") from None
 
 
 @contextmanager

@@ -1,8 +1,10 @@
 """The event store as the API uses it: asynchronous, bounded, and closed in order."""
 
 import asyncio
+import logging
 import threading
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date, datetime
 from functools import partial
@@ -10,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from millimetric_mcp.api.store.backups import write_backup
+from millimetric_mcp.api.store.clickhouse_errors import is_too_large
 from millimetric_mcp.api.store.clients import ClientPool
 from millimetric_mcp.api.store.deletions import (
     Cutoffs,
@@ -19,23 +22,44 @@ from millimetric_mcp.api.store.deletions import (
     expire,
     find_own_visitors,
 )
+from millimetric_mcp.api.store.directory import check_writable
 from millimetric_mcp.api.store.dsn import StoreTarget
 from millimetric_mcp.api.store.inspection import inspect, measure
-from millimetric_mcp.api.store.reads import count_shards, read_answer, read_identity
+from millimetric_mcp.api.store.readers import Readers
+from millimetric_mcp.api.store.reads import (
+    count_shards,
+    list_damaged_parts,
+    read_answer,
+    read_identity,
+    stop_query,
+)
 from millimetric_mcp.api.store.statements import compose
 from millimetric_mcp.api.store.threads import end, run
 from millimetric_mcp.api.store.upgrade import open_upgraded
 from millimetric_mcp.api.store.writers import Writer, open_writer
+from millimetric_mcp.contract.codes import ErrorCode
 from millimetric_mcp.contract.columns import StoredEvent
 from millimetric_mcp.contract.reads import WindowParams
+from millimetric_mcp.errors import RequestError, StoreError
 
 MAX_CONCURRENT_READS = 4
 MAX_HEAVY_READS_EMBEDDED = 1
 """A heavy read takes all memory and processors: one after another they take no longer than side
 by side, and none lacks memory because of another."""
 
+READ_TIMEOUT_S = 30
+"""From a question to its answer: as long as an MCP client waits."""
+
+PARTS_MAX_AGE_S = 5
+DAMAGE = (
+    "Files of the event store are damaged, so events are missing. See 'Damaged data' in "
+    "docs/operate.md."
+)
+
 WRITE_CLOSE_S = 0.5
 THREADS_CLOSE_S = 1.0
+
+_log = logging.getLogger(__name__)
 
 
 class EventStore:
@@ -48,13 +72,24 @@ class EventStore:
         self.id = identity
         self.is_alone = pool.target.embedded
         self.left_running = False
+        self.checks: dict[str, Callable[[], Awaitable[None]]] = {"store": self._check_engine}
+        if pool.target.embedded:
+            self.checks["disk"] = self._check_disk
         self.pool = pool
         self._writer = writer
         self._closing = threading.Event()
         embedded = pool.target.embedded
         heavy_reads = MAX_HEAVY_READS_EMBEDDED if embedded else MAX_CONCURRENT_READS
-        self._readers = ThreadPoolExecutor(MAX_CONCURRENT_READS, "store-read")
-        self._heavy_readers = ThreadPoolExecutor(heavy_reads, "store-read-heavy")
+        stop = partial(stop_query, pool)
+        self._readers = Readers(
+            MAX_CONCURRENT_READS, "store-read", stop=stop, timeout_s=READ_TIMEOUT_S
+        )
+        self._heavy_readers = Readers(
+            heavy_reads, "store-read-heavy", stop=stop, timeout_s=READ_TIMEOUT_S
+        )
+        self._probes = ThreadPoolExecutor(2, "store-probe")
+        self._damaged_parts: tuple[str, ...] = ()
+        self._parts_checked_at_s = float("-inf")
         self._maintenance = ThreadPoolExecutor(1, "store-maintenance")
 
     def start(self) -> None:
@@ -67,7 +102,7 @@ class EventStore:
         await self._writer.append_part(events)
 
     async def count_imported(self, project_id: int, *, parts: tuple[int, int]) -> int:
-        return await run(self._heavy_readers, count_imported, self.pool, project_id, parts=parts)
+        return await run(self._maintenance, count_imported, self.pool, project_id, parts=parts)
 
     async def delete_imported(self, project_id: int, *, parts: tuple[int, int]) -> int:
         work = partial(delete_imported, parts=parts, closing=self._closing)
@@ -80,13 +115,39 @@ class EventStore:
         statement = compose(project_id, params)
         await self.flush()
         readers = self._heavy_readers if statement.is_heavy else self._readers
-        return await run(readers, read_answer, self.pool, statement, params)
+
+        def answer(mark: str) -> Mapping[str, Any]:
+            settings = {"log_comment": mark, "max_execution_time": READ_TIMEOUT_S}
+            return read_answer(self.pool, statement, params, settings=settings)
+
+        try:
+            return await readers.run(project_id, answer)
+        except StoreError as error:
+            if isinstance(error.__cause__, Exception) and is_too_large(error.__cause__):
+                raise RequestError(ErrorCode.QUERY_TOO_LARGE) from None
+            raise
 
     async def now(self) -> datetime:
         return await self._writer.now()
 
-    async def ping(self) -> None:
-        await run(self._readers, self.pool.query, "SELECT 1")
+    async def _check_engine(self) -> None:
+        await run(self._probes, self.pool.query, "SELECT 1")
+
+    async def _check_disk(self) -> None:
+        await run(self._probes, check_writable, Path(self.pool.target.address))
+
+    async def list_damage(self) -> Sequence[str]:
+        now_s = time.monotonic()
+        if now_s - self._parts_checked_at_s > PARTS_MAX_AGE_S:
+            self._parts_checked_at_s = now_s
+            try:
+                found = await run(self._probes, list_damaged_parts, self.pool)
+            except StoreError:  # a later call tries again
+                found = self._damaged_parts
+            if found and found != self._damaged_parts:
+                _log.error("store: damaged data parts: %s. %s", ", ".join(found), DAMAGE)
+            self._damaged_parts = found
+        return [DAMAGE] if self._damaged_parts else []
 
     async def delete_people(
         self, *, salt: bytes, users: Cutoffs, visitors: Cutoffs
@@ -121,13 +182,13 @@ class EventStore:
 
     async def measure(self) -> Mapping[str, float]:
         if self.pool.target.embedded:
-            return await run(self._readers, measure, self.pool)
-        await self.ping()
+            return await run(self._probes, measure, self.pool)
+        await self._check_engine()
         return {}
 
     async def inspect(self) -> Mapping[str, Any]:
         await self.flush()
-        return await run(self._heavy_readers, inspect, self.pool)
+        return await run(self._maintenance, inspect, self.pool)
 
     async def close(self) -> None:
         # What does not end in time ends with the process: writes that were never acknowledged,
@@ -136,8 +197,8 @@ class EventStore:
         writes = asyncio.ensure_future(self._writer.close())
         _, late = await asyncio.wait([writes], timeout=WRITE_CLOSE_S)
         self._closing.set()
-        readers = (self._readers, self._heavy_readers, self._maintenance)
-        executors = (*self._writer.executors, *readers)
+        readers = (*self._readers.executors, *self._heavy_readers.executors)
+        executors = (*self._writer.executors, *readers, self._probes, self._maintenance)
         if late or not await end(executors, timeout_s=THREADS_CLOSE_S):
             self.left_running = True
         else:

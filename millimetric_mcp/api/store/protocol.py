@@ -1,6 +1,6 @@
 """What the API needs of an event store."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,12 +14,13 @@ class Store(Protocol):
     """An event store. Methods raise no errors but `StoreError`.
 
     ``is_alone`` if no other process can write to it. After `close`, ``left_running`` says whether
-    some work did not end in time.
+    some work did not end in time. ``checks`` are those of `Health`, by name.
     """
 
     id: str
     is_alone: bool
     left_running: bool
+    checks: dict[str, Callable[[], Awaitable[None]]]
 
     def start(self) -> None:
         """Begin to accept writes; needs a running event loop."""
@@ -52,13 +53,19 @@ class Store(Protocol):
         """
 
     async def read(self, project_id: int, params: WindowParams) -> Mapping[str, Any]:
-        """Return the response to a read endpoint's request, without the parameters it repeats."""
+        """Return the response to a read endpoint's request, without the parameters it repeats.
+
+        A cancelled call stops the query. Each project has its turn.
+
+        Raises:
+            RequestError: query_too_large.
+        """
 
     async def now(self) -> datetime:
         """Return the store's own time in UTC, exact to the microsecond."""
 
-    async def ping(self) -> None:
-        """Return when the store answers."""
+    async def list_damage(self) -> Sequence[str]:
+        """Return a sentence on each kind of damage that a person has to see to."""
 
     async def delete_people(
         self, *, salt: bytes, users: Cutoffs, visitors: Cutoffs

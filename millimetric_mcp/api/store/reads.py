@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -17,12 +18,21 @@ from millimetric_mcp.contract import reads
 from millimetric_mcp.contract.columns import NULLABLE_COLUMNS
 from millimetric_mcp.contract.reads import WindowParams
 from millimetric_mcp.contract.validation import EPOCH, format_timestamp
-from millimetric_mcp.errors import StoreUnavailable
+from millimetric_mcp.errors import StoreError, StoreUnavailable
 
 
-def read_answer(pool: ClientPool, statement: Statement, params: WindowParams) -> dict[str, Any]:
-    """Return a statement's rows, and what they say as a whole, as an endpoint's response."""
-    found = pool.query(statement.text, statement.values)
+def read_answer(
+    pool: ClientPool,
+    statement: Statement,
+    params: WindowParams,
+    *,
+    settings: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Return a statement's rows, and what they say as a whole, as an endpoint's response.
+
+    ``settings`` are the engine's, for this statement; `stop_query` knows it by its log_comment.
+    """
+    found = pool.query(statement.text, statement.values, settings=settings)
     rows = [dict(zip(statement.columns, row, strict=True)) for row in found[: statement.max_rows]]
     whole = {name: rows[0][name] for name in statement.columns if rows and name in statement.whole}
     is_cut = len(found) > len(rows)
@@ -163,6 +173,24 @@ _JSON_TYPES = {
     "Double": "number",
     "Bool": "boolean",
 }
+
+
+def stop_query(pool: ClientPool, mark: str) -> None:
+    """Stop the query of a mark, if it runs."""
+    with suppress(StoreError):  # it ends after its time
+        pool.query(compose_for("stop_query", pool.target), {"mark": mark})
+
+
+def list_damaged_parts(pool: ClientPool) -> tuple[str, ...]:
+    """Return the names of the data parts whose events are missing or can't be read.
+
+    A cluster's replicas repair theirs.
+    """
+    if pool.target.cluster:
+        return ()
+    statement = compose_for("damaged_parts", pool.target)
+    rows = pool.query(statement, {"unreadable": sorted(pool.unreadable_parts)})
+    return tuple(sorted(row[0] for row in rows))
 
 
 def read_clock(pool: ClientPool) -> datetime:

@@ -83,10 +83,10 @@ async def _find(
         limit=params.limit,
         **read_tool.list_filters(params),
     )
-    events = (await context.client.query(question)).rows
+    answer = await context.client.query(question)
+    events, notes = answer.rows, read_tool.list_api_notes(answer)
     columns = params.fields or render.DEFAULT_EVENT_COLUMNS
     max_cell_chars = _choose_cell_chars(context, params, events)
-    notes = []
     if max_cell_chars < (CELL_CHARS[0] if params.fields else CELL_CHARS[1]):
         notes.append(f"Values are cut at {max_cell_chars} characters: the first event is long.")
     zone = "; times are UTC" if events and "timestamp" in columns and not window.is_utc else ""

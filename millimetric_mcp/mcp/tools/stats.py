@@ -60,6 +60,7 @@ class _Counts:
     rows: list[reads.StatsRow]
     total: int
     is_complete: bool
+    notes: list[str]
 
 
 async def _find(
@@ -110,15 +111,15 @@ async def _fetch(context: ToolContext, params: StatsArguments, window: Window) -
         limit=min(params.limit + 1, reads.MAX_STATS_LIMIT),
     )
     answer = await context.client.stats(question)
-    rows = answer.rows[: params.limit]
+    rows, notes = answer.rows[: params.limit], read_tool.list_api_notes(answer)
     is_complete = not answer.truncated and len(answer.rows) < question.limit
     if not params.group_by and params.interval is None:
-        return _Counts(rows, total=_read_total(rows), is_complete=True)
+        return _Counts(rows, total=_read_total(rows), is_complete=True, notes=notes)
     if not rows:
-        return _Counts(rows, total=0, is_complete=True)
+        return _Counts(rows, total=0, is_complete=True, notes=notes)
     whole = question.model_copy(update={"group_by": (), "interval": None, "limit": 1})
     totals = (await context.client.stats(whole)).rows
-    return _Counts(rows, total=_read_total(totals), is_complete=is_complete)
+    return _Counts(rows, total=_read_total(totals), is_complete=is_complete, notes=notes)
 
 
 def _read_total(rows: list[reads.StatsRow]) -> int:
@@ -126,7 +127,7 @@ def _read_total(rows: list[reads.StatsRow]) -> int:
 
 
 def _list_notes(params: StatsArguments, window: Window, counts: _Counts) -> list[str]:
-    notes: list[str] = []
+    notes = list(counts.notes)
     blank = [name for name in params.group_by if not all(getattr(r, name) for r in counts.rows)]
     if blank:
         notes.append(f"An empty {' or '.join(blank)} means: events without one.")

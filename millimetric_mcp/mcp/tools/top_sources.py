@@ -7,7 +7,13 @@ from enum import StrEnum
 from pydantic import Field
 
 from millimetric_mcp.contract.endpoints import SOURCES
-from millimetric_mcp.contract.reads import MAX_SOURCES_LIMIT, Breakdown, SourceRow, SourcesParams
+from millimetric_mcp.contract.reads import (
+    MAX_SOURCES_LIMIT,
+    Breakdown,
+    SourceRow,
+    SourcesParams,
+    SourcesResult,
+)
 from millimetric_mcp.mcp.render import sources as render
 from millimetric_mcp.mcp.render.untrusted import present
 from millimetric_mcp.mcp.tools import read_tool
@@ -55,6 +61,7 @@ class _Sources:
 
     rows: list[SourceRow]
     is_complete: bool
+    notes: list[str]
 
 
 async def _find(
@@ -64,7 +71,7 @@ async def _find(
         sources = await _fetch(context, params, window)
         previous = await _fetch(context, params, window.previous()) if params.compare else None
     splits = await _describe_splits(context, params, window, sources)
-    notes: list[str] = []
+    notes = list(sources.notes)
     if not sources.is_complete and (params.source or params.compare):
         notes.append(f"Only the {MAX_SOURCES_LIMIT} largest rows were searched.")
     if previous and sources.rows and not previous.rows and previous.is_complete:
@@ -104,18 +111,19 @@ async def _find(
 async def _fetch(context: ToolContext, params: TopSourcesArguments, window: Window) -> _Sources:
     """Return the window's rows. A filter or a comparison needs as many as the API gives."""
     limit = MAX_SOURCES_LIMIT if params.source or params.compare else params.limit
-    rows = await _ask(context, window, breakdown=params.breakdown, limit=limit)
-    wanted = [row for row in rows if params.source in {None, row.source}]
-    return _Sources(wanted, is_complete=len(rows) < limit)
+    answer = await _ask(context, window, breakdown=params.breakdown, limit=limit)
+    wanted = [row for row in answer.rows if params.source in {None, row.source}]
+    notes = read_tool.list_api_notes(answer)
+    return _Sources(wanted, is_complete=len(answer.rows) < limit, notes=notes)
 
 
 async def _ask(
     context: ToolContext, window: Window, *, breakdown: Breakdown, limit: int
-) -> list[SourceRow]:
+) -> SourcesResult:
     params = SourcesParams(
         from_=window.start_utc, to=window.end_utc, breakdown=breakdown, limit=limit
     )
-    return (await context.client.sources(params)).rows
+    return await context.client.sources(params)
 
 
 async def _describe_splits(
@@ -129,7 +137,8 @@ async def _describe_splits(
         return []
     if not sources.is_complete or (params.breakdown is Breakdown.SOURCE and not is_absent):
         question = _ask(context, window, breakdown=Breakdown.SOURCE_MEDIUM, limit=MAX_SOURCES_LIMIT)
-        rows = await attempt(context, question)
+        answer = await attempt(context, question)
+        rows = answer.rows if answer else None
     if rows is None:
         return [f"How much of {quote(name)} is paid is unknown: {UNANSWERED}."]
     depth = f", by the {MAX_SOURCES_LIMIT} largest rows" if len(rows) == MAX_SOURCES_LIMIT else ""

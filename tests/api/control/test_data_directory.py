@@ -54,6 +54,18 @@ def test_a_look_at_a_missing_data_directory_names_the_missing_files(tmp_path, se
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_lost_pepper_is_not_made_anew(tmp_path):
+    settings = ControlSettings(data_dir=tmp_path)
+    datadir.resolve_secrets(settings, tmp_path)
+    (tmp_path / "control.sqlite3").touch()
+    (tmp_path / "pepper").unlink()
+
+    with pytest.raises(SettingsError, match=r"pepper is missing, and no API key of .* works"):
+        datadir.resolve_secrets(settings, tmp_path)
+
+    assert not (tmp_path / "pepper").exists()
+
+
 def test_a_look_needs_no_file_when_the_dsn_and_the_pepper_are_set(tmp_path):
     set_values = {"MILLIMETRIC_PEPPER": "p" * 16, "MILLIMETRIC_CONTROL": "postgresql://h/db"}
     path = datadir.find_data_dir(settings_of(tmp_path / "none", **set_values))

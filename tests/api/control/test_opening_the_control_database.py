@@ -214,3 +214,26 @@ def test_many_threads_use_one_control_database(control):
         thread.join()
     assert found == [new.record] * 12
     assert len(control.list_keys()) == 13
+
+
+@pytest.mark.parametrize("is_replaced", [False, True], ids=["deleted", "replaced"])
+def test_a_deletion_is_refused_when_the_file_in_use_is_gone(tmp_path, is_replaced):
+    path = tmp_path / "control.sqlite3"
+    opened = open_control(f"sqlite:///{path}", pepper=PEPPER)
+    new = opened.create_key(kind=KeyKind.SK, env=KeyEnv.LIVE, project="shop")
+    for file in tmp_path.iterdir():
+        file.unlink()
+    if is_replaced:
+        path.touch()
+
+    with pytest.raises(StoreUnavailable, match=r"deleted or replaced .* Put .* back"):
+        opened.deletions.add(
+            store="a",
+            project_id=new.record.project_id,
+            kind=DeletionKind.USER,
+            id_to_delete="u",
+            cutoff=NOW,
+            requested_at=NOW,
+        )
+
+    opened.close()

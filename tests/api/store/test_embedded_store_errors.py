@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from millimetric_mcp.api.store import ClientPool, embedded_target
+from millimetric_mcp.api.store.clickhouse_errors import is_too_large
 from millimetric_mcp.errors import StoreRefused, StoreUnavailable
 
 
@@ -61,8 +62,9 @@ def test_memory_and_threads_are_bounded_by_the_settings(pool, engine_target):
     bounded = ClientPool(replace(engine_target, memory_mb=64, threads=1))
     greedy = "SELECT count() FROM (SELECT groupArray(number) FROM numbers(100000000))"
 
-    with pytest.raises(StoreRefused, match="MEMORY_LIMIT_EXCEEDED"):
+    with pytest.raises(StoreRefused, match="MEMORY_LIMIT_EXCEEDED") as refused:
         bounded.run(lambda client: client.command(greedy))
+    assert is_too_large(refused.value.__cause__)
 
     asked = "SELECT getSetting('max_threads')"
     assert bounded.run(lambda client: client.query(asked).result_rows) == [(1,)]

@@ -22,7 +22,8 @@ print(*sys.modules)
 """
 SERVER_SETTINGS = """
 SELECT name, value FROM system.server_settings WHERE changed AND name IN
-('os_threads_nice_value_merge_mutate', 'mark_cache_size', 'primary_index_cache_size')
+('os_threads_nice_value_merge_mutate', 'mark_cache_size', 'primary_index_cache_size',
+'max_server_memory_usage')
 ORDER BY name
 """
 
@@ -35,9 +36,20 @@ def test_the_engine_starts_with_the_package_s_configuration(engine_target):
     pool.close()
     assert found == [
         ("mark_cache_size", "134217728"),
+        ("max_server_memory_usage", str(engine_target.memory_mb * 1024 * 1024)),
         ("os_threads_nice_value_merge_mutate", "10"),
         ("primary_index_cache_size", "134217728"),
     ]
+
+
+def test_no_account_of_memory_outlives_a_statement(engine_target):
+    # The engine's account of a user's statements together grows while any of them runs.
+    pool = ClientPool(engine_target)
+
+    [[limit]] = pool.query("SELECT getSetting('max_memory_usage_for_user')")
+
+    pool.close()
+    assert limit == 0
 
 
 def test_an_insert_does_not_import_pandas(tmp_path):

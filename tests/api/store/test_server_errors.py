@@ -187,7 +187,7 @@ class TestAServerThatIsDown:
         down = [
             await api.post("/v1/track", EVENT | {"event_id": "down"}),
             await api.get("/v1/sources"),
-            await api.http.get("/health"),
+            await api.http.get("/health/ready"),
         ]
         forget = await api.post("/v1/forget", {"user_id": "user_42"})
         front.start()
