@@ -52,6 +52,7 @@ __all__ = [
     "UncertainWrite",
     "UpstreamError",
     "describe_exception",
+    "trace_exception",
 ]
 
 
@@ -249,10 +250,16 @@ class UncertainWrite(CallError):
         self.event_id = event_id
 
 
+def trace_exception(error: BaseException) -> list[str]:
+    """Return the places that an exception passed, outermost first, without any value or text."""
+    places, step = [], error.__traceback__
+    while step is not None:
+        places.append(f"{step.tb_frame.f_code.co_qualname}:{step.tb_lineno}")
+        step = step.tb_next
+    return places
+
+
 def describe_exception(error: BaseException) -> str:
     """Return an exception's type and place for a log; its text may quote what callers sent."""
-    step = error.__traceback__
-    while step is not None and step.tb_next is not None:
-        step = step.tb_next
-    where = f" at {step.tb_frame.f_code.co_qualname}:{step.tb_lineno}" if step else ""
-    return type(error).__name__ + where
+    places = trace_exception(error)
+    return type(error).__name__ + (f" at {places[-1]}" if places else "")

@@ -383,6 +383,14 @@ class ApiSettings(DeploymentSettings, AnswerSettings, ClassifierSettings):
         "MILLIMETRIC_IDLE_STOP_S", "--idle-stop-s", "0 to 31536000 seconds (0 = never)",
         "Stop after so many seconds without a request. With --local the default is 3600.",
         default=0, ge=0, le=31_536_000)
+    browser_names: int = _setting(
+        "MILLIMETRIC_BROWSER_NAMES", "--browser-names", "at least 100 names",
+        "Different event names, sources and campaigns, so many of each, that a project's browser "
+        "keys may bring between two starts.", default=20_000, ge=100)
+    browser_mb_per_day: int = _setting(
+        "MILLIMETRIC_BROWSER_MB_PER_DAY", "--browser-mb-per-day", "at least 1 MiB",
+        "What a project's browser keys may store in each process on one day (UTC).",
+        default=10_240, ge=1)
     max_queued_events: int = _setting(
         "MILLIMETRIC_MAX_QUEUED_EVENTS", "--max-queued-events", "at least 1000 events",
         "Events that may wait for the store. If more wait, writes get a 503.",

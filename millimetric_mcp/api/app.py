@@ -24,6 +24,7 @@ from millimetric_mcp.api.imports import Imports
 from millimetric_mcp.api.maintenance import Maintenance
 from millimetric_mcp.api.metrics import Metrics, serve_metrics
 from millimetric_mcp.api.openapi import render_openapi
+from millimetric_mcp.api.quotas import BrowserQuota
 from millimetric_mcp.api.ratelimit import RateLimiter
 from millimetric_mcp.api.routes import Endpoints
 from millimetric_mcp.api.store import Store
@@ -85,6 +86,11 @@ def build_app(
         ip_salt=secrets.ip_salt or b"",
         limiter=RateLimiter(settings.rate_limits, clock=clock_ns),
         bodies=BodyReader(),
+        quota=BrowserQuota(
+            max_names=settings.browser_names,
+            max_bytes_per_day=settings.browser_mb_per_day * 1024 * 1024,
+            clock=clock,
+        ),
         health=Health({**store.checks, "control": partial(_run_in, control_checks, control.check)}),
         clock=clock,
         country_of=country_of,

@@ -20,7 +20,8 @@ _NO_HASH = bytes(32)
 async def authenticate(authorization: str | None, *, find: FindKey, pepper: bytes) -> KeyRecord:
     """Return the record of the key in an ``Authorization`` header.
 
-    ``find`` returns the record of a prefix; None if it is unknown or revoked.
+    ``find`` returns the record of a prefix; None if it is unknown or revoked. A prefix is no
+    secret: key_kind_mismatch, and the time of the first look-up, tell whether there is such a key.
 
     Raises:
         RequestError: missing_bearer_token, malformed_api_key, invalid_api_key or

@@ -35,6 +35,8 @@ _EXTRAS: Mapping[ErrorCode, Json] = {
     ErrorCode.ORIGIN_NOT_ALLOWED: {"origin": {"type": "string"}},
     ErrorCode.IMPORT_BUSY: {"retry_after_s": _RETRY_AFTER},
     ErrorCode.RATE_LIMITED: {"retry_after_s": _RETRY_AFTER},
+    ErrorCode.DAILY_LIMIT_REACHED: {"retry_after_s": _RETRY_AFTER},
+    ErrorCode.TOO_MANY_NAMES: {"details": {"$ref": f"{_SCHEMAS}ErrorDetails"}},
     ErrorCode.UPSTREAM_FAILED: {"retry_after_s": _RETRY_AFTER},
 }
 _HEADERS: Mapping[int, Json] = {

@@ -1,7 +1,7 @@
 """The endpoints: route, key, scope, origin, rate, type and size, body, in this order."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -27,11 +27,13 @@ from millimetric_mcp.api.ingest.validate import (
     list_unknown_params,
     read_params,
 )
+from millimetric_mcp.api.quotas import BrowserQuota
 from millimetric_mcp.api.ratelimit import RateLimiter
 from millimetric_mcp.api.store import Store
 from millimetric_mcp.contract import endpoints, events
 from millimetric_mcp.contract.attribution import FbclidMeaning
 from millimetric_mcp.contract.codes import ErrorCode
+from millimetric_mcp.contract.columns import StoredEvent
 from millimetric_mcp.contract.extensions import list_extensions
 from millimetric_mcp.contract.imports import ImportListRequest, ImportRequest, ImportUndoRequest
 from millimetric_mcp.contract.keys import KeyRecord
@@ -77,6 +79,7 @@ class Endpoints:
     limiter: RateLimiter
     bodies: BodyReader
     health: Health
+    quota: BrowserQuota
     clock: Callable[[], datetime]
     country_of: CountryLookup
     fbclid: FbclidMeaning
@@ -164,21 +167,23 @@ class Endpoints:
     async def _track(self, event: events.TrackEvent, admission: Admission) -> Body:
         facts = self._read_facts(admission)
         check_times([event], now=facts.received_at, in_batch=False)
-        await self.store.append([build_event(event, facts, fbclid=self.fbclid)])
+        await self._store([build_event(event, facts, fbclid=self.fbclid)])
         return {"ok": True, "event_id": event.event_id}
 
     async def _batch(self, batch: events.BatchRequest, admission: Admission) -> Body:
         facts = self._read_facts(admission)
         check_times(batch.events, now=facts.received_at, in_batch=True)
-        await self.store.append(
-            [build_event(event, facts, fbclid=self.fbclid) for event in batch.events]
-        )
+        await self._store([build_event(event, facts, fbclid=self.fbclid) for event in batch.events])
         return {"ok": True, "count": len(batch.events)}
 
     async def _identify(self, body: events.IdentifyRequest, admission: Admission) -> Body:
         event = pipeline.build_identification(body, self._read_facts(admission))
-        await self.store.append([event])
+        await self._store([event])
         return {"ok": True}
+
+    async def _store(self, built: Sequence[StoredEvent]) -> None:
+        self.quota.take(built)
+        await self.store.append(built)
 
     async def _forget(self, body: events.ForgetRequest, admission: Admission) -> Body:
         try:

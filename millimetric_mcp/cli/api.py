@@ -5,6 +5,7 @@ import asyncio
 import logging
 import os
 import socket
+import stat
 import sys
 import tempfile
 import time
@@ -68,6 +69,7 @@ def run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     data_dir = datadir.prepare_data_dir(settings)
     target = resolve_store(settings, data_dir)
     with closing(start_log(settings.log_level, settings.log_format)) as lines:
+        _warn_of_exposure(options, data_dir)
         if settings.workers > 1:
             return _serve_with_workers(settings, options, data_dir, target, lines)
         store = _serve_alone(settings, data_dir, target, lines)
@@ -75,6 +77,20 @@ def run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
         # Python would wait for the thread, which may take minutes on a large store.
         os._exit(0)
     return 0
+
+
+def _warn_of_exposure(options: argparse.Namespace, data_dir: Path) -> None:
+    """Log what other users of the machine can see or change."""
+    for name in ("store", "control"):
+        if "@" in (getattr(options, name, None) or ""):
+            _log.warning(
+                "--%s: other users see its password in the list of processes. Set "
+                "MILLIMETRIC_%s instead, for example in a file that only its owner can read.",
+                name,
+                name.upper(),
+            )
+    if data_dir.stat().st_mode & stat.S_IWOTH:
+        _log.warning("Every user can write to %s. Run: chmod o-w %s", data_dir, data_dir)
 
 
 def _serve_alone(

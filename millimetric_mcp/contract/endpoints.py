@@ -52,6 +52,12 @@ _WRITE_ERRORS = (
     ErrorCode.PAYLOAD_TOO_LARGE,
     ErrorCode.UNSUPPORTED_MEDIA_TYPE,
 )
+_BROWSER_ERRORS = (
+    ErrorCode.ORIGIN_NOT_ALLOWED,
+    ErrorCode.RATE_LIMITED,
+    ErrorCode.DAILY_LIMIT_REACHED,
+    ErrorCode.TOO_MANY_NAMES,
+)
 _READ_ERRORS = (*_ANY_ERRORS, ErrorCode.INVALID_PARAMS, ErrorCode.QUERY_TOO_LARGE)
 
 _EVENT_ROW = {column.name: column.example for column in SHOWN_COLUMNS}
@@ -78,7 +84,7 @@ TRACK = Endpoint(
     result=events.TrackResult,
     status=202,
     summary="Store one event.",
-    errors=(*_WRITE_ERRORS, ErrorCode.ORIGIN_NOT_ALLOWED, ErrorCode.RATE_LIMITED),
+    errors=(*_WRITE_ERRORS, *_BROWSER_ERRORS),
     request_example=_EVENT,
     response_example={"ok": True, "event_id": "evt_abc123"},
 )
@@ -90,7 +96,7 @@ BATCH = Endpoint(
     result=events.BatchResult,
     status=202,
     summary="Store 1 to 1000 events, all or none.",
-    errors=(*_WRITE_ERRORS, ErrorCode.ORIGIN_NOT_ALLOWED, ErrorCode.RATE_LIMITED),
+    errors=(*_WRITE_ERRORS, *_BROWSER_ERRORS),
     request_example={"events": [_EVENT, {"event": "$pageview", "anonymous_id": "u_def"}]},
     response_example={"ok": True, "count": 2},
 )
@@ -101,7 +107,7 @@ IDENTIFY = Endpoint(
     request=events.IdentifyRequest,
     result=events.IdentifyResult,
     summary="Tie a visitor to a known person.",
-    errors=(*_WRITE_ERRORS, ErrorCode.ORIGIN_NOT_ALLOWED, ErrorCode.RATE_LIMITED),
+    errors=(*_WRITE_ERRORS, *_BROWSER_ERRORS),
     request_example={"anonymous_id": "u_abc", "user_id": "user_42", "traits": {"plan": "pro"}},
     response_example={"ok": True},
 )

@@ -38,6 +38,11 @@ EXPLANATIONS: Mapping[ErrorCode, str] = {
     ErrorCode.PAYLOAD_TOO_LARGE: "the request is too large; send fewer or smaller events",
     ErrorCode.UNSUPPORTED_MEDIA_TYPE: f"the API does not accept JSON here; {_CHECK_HOST}",
     ErrorCode.RATE_LIMITED: "the API's rate limit is reached",
+    ErrorCode.DAILY_LIMIT_REACHED: "browser keys have stored as much as they may today (UTC)",
+    ErrorCode.TOO_MANY_NAMES: "browser keys have brought too many different names",
+    ErrorCode.QUERY_TOO_LARGE: (
+        "the query needs too much time or memory; ask for a shorter window or fewer columns"
+    ),
     ErrorCode.INTERNAL_ERROR: "the API failed",
     ErrorCode.FORGET_FAILED: "the API did not queue the deletion",
     ErrorCode.UPSTREAM_FAILED: "the API's store is not available, and nothing was stored",

@@ -15,7 +15,11 @@ from millimetric_mcp.errors import (
     StoreUnavailable,
     StoreUncertain,
     describe_exception,
+    trace_exception,
 )
+
+MAX_TRACE = 20
+"""The innermost calls of a traceback; the log has so many."""
 
 _HTTP_CODES = {404: ErrorCode.NOT_FOUND, 405: ErrorCode.METHOD_NOT_ALLOWED}
 
@@ -52,8 +56,8 @@ EXPECTED_ERRORS = dict.fromkeys(
 class CatchAll:
     """Answers an unexpected error with ``internal_error`` and a reference to its line in the log.
 
-    The line has the error's type and place only: its text may quote the request. A request
-    that the server's end interrupts gets 502: a write may have happened.
+    The line has the error's type and traceback, without its text, which may quote the request.
+    A request that the server's end interrupts gets 502: a write may have happened.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -80,7 +84,9 @@ class CatchAll:
         except Exception as error:  # noqa: BLE001 - it is in the log
             reference = token_hex(4)
             scope.setdefault("state", {}).update(
-                error=describe_exception(error), reference=reference
+                error=describe_exception(error),
+                trace=trace_exception(error)[-MAX_TRACE:],
+                reference=reference,
             )
             body = RequestError(ErrorCode.INTERNAL_ERROR).body() | {"reference": reference}
             response = JSONResponse(body, 500)

@@ -44,7 +44,7 @@ _LEVELS = {
     LogLevel.ERROR: logging.ERROR,
     LogLevel.OFF: logging.CRITICAL + 1,
 }
-_STATE_FIELDS = ("project", "error", "reference")
+_STATE_FIELDS = ("project", "error", "trace", "reference")
 _OWN_LOGGERS = ("millimetric_mcp", "uvicorn")
 
 

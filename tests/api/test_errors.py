@@ -46,7 +46,8 @@ class Refusal:
 @pytest.fixture
 def api_settings() -> ApiSettings:
     """A track call every four seconds, one in hand."""
-    return ApiSettings(rate_limits=RateLimits(track_per_s=0.25, track_burst=1))
+    limits = RateLimits(track_per_s=0.25, track_burst=1)
+    return ApiSettings(rate_limits=limits, browser_names=100, browser_mb_per_day=1)
 
 
 def bearer(key: str, **headers: str) -> dict[str, str]:
@@ -103,6 +104,19 @@ def after_unknown_outcome(request: Send) -> Send:
 async def track_twice(api):
     await api.post("/v1/track", EVENT)
     return await api.post("/v1/track", EVENT)
+
+
+async def batch_from_a_browser(api, events):
+    headers = bearer(api.keys["pk"], Origin=SHOP)
+    return await api.http.post("/v1/batch", json={"events": events}, headers=headers)
+
+
+async def beyond_a_day(api):
+    return await batch_from_a_browser(api, [EVENT | {"properties": {"a": "b" * 8000}}] * 200)
+
+
+async def with_many_names(api):
+    return await batch_from_a_browser(api, [{"event": f"name {n}"} for n in range(101)])
 
 
 async def track_with_a_revoked_key(api):
@@ -393,6 +407,24 @@ REFUSALS = [
         after_unknown_outcome(post("/v1/import", IMPORT.request_example)),
         "/v1/import",
         {"Retry-After": "1"},
+    ),
+    Refusal(
+        "daily_limit_reached",
+        429,
+        {"error": "daily_limit_reached", "retry_after_s": 16_200},
+        beyond_a_day,
+        "/v1/batch",
+        {"Retry-After": "16200"},
+    ),
+    Refusal(
+        "too_many_names",
+        403,
+        {
+            "error": "too_many_names",
+            "details": details("The project has 100 different event names already."),
+        },
+        with_many_names,
+        "/v1/batch",
     ),
     Refusal(
         "query_too_large",

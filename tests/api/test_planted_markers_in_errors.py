@@ -27,8 +27,11 @@ async def call_everything(api) -> list[httpx.Response]:
         ("/v1/forget", {"user_id": MARKER}),
     ]
     answers = [await api.post(path, body) for path, body in writes]
-    reads = [endpoint.path for endpoint in ENDPOINTS if endpoint.scope is Scope.READ]
-    answers += [await api.get(path, WINDOW | {"event": MARKER}) for path in reads]
+    reads = [endpoint for endpoint in ENDPOINTS if endpoint.scope is Scope.READ]
+    answers += [
+        await api.get(read.path, {**read.request_example, **WINDOW, "event": MARKER})
+        for read in reads
+    ]
     answers.append(await api.http.get("/health/ready", params={"q": MARKER}))
     return answers
 
@@ -70,6 +73,8 @@ async def test_an_unexpected_error_is_logged_by_its_type_and_place(quick_api):
 
     [line] = [json.loads(line) for line in quick_api.log]
     assert line["error"].startswith("RuntimeError at StoreDouble.ping:")
+    assert line["trace"][-1] == line["error"].partition(" at ")[2]
+    assert any(place.startswith("Endpoints._track:") for place in line["trace"])
     assert (line["level"], line["status"], line["project"]) == ("error", 500, "default")
     assert line["reference"] == answer.json()["reference"]
 

@@ -221,6 +221,7 @@ NEXT_STEPS = {
     ErrorCode.INVALID_GROUP_BY: NextStep.FIX_ARGUMENTS,
     ErrorCode.PAYLOAD_TOO_LARGE: NextStep.FIX_ARGUMENTS,
     ErrorCode.RATE_LIMITED: NextStep.WAIT,
+    ErrorCode.DAILY_LIMIT_REACHED: NextStep.WAIT,
     ErrorCode.INTERNAL_ERROR: NextStep.WAIT,
     ErrorCode.FORGET_FAILED: NextStep.WAIT,
     ErrorCode.UPSTREAM_FAILED: NextStep.WAIT,

@@ -5,6 +5,7 @@ import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from importlib import resources
+from pathlib import Path
 from typing import Any, TypeVar
 
 import clickhouse_connect
@@ -17,6 +18,7 @@ from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionErro
 
 from millimetric_mcp.api.store import clickhouse_errors
 from millimetric_mcp.api.store.dsn import StoreTarget
+from millimetric_mcp.errors import StoreUnavailable
 
 CONNECT_TIMEOUT_S = 5
 RECEIVE_TIMEOUT_S = 150
@@ -169,6 +171,12 @@ def _open_connections(target: StoreTarget) -> _Connections:
 
 
 def _connect_embedded(target: StoreTarget) -> Client:
+    link = Path(target.address, "metadata", target.database)
+    if link.is_dir() and not link.is_symlink():
+        raise StoreUnavailable(
+            f"{target.address} was copied without its symbolic links. Copy the data directory "
+            "again with a tool that keeps them, such as cp -a or rsync -a"
+        )
     with resources.as_file(resources.files(__package__) / "embedded.xml") as configuration:
         client = clickhouse_connect.get_client(
             dsn=target.dsn,

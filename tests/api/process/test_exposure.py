@@ -1,0 +1,41 @@
+"""What the API says at its start of data that other users of the machine can reach."""
+
+import shutil
+
+import pytest
+
+pytestmark = pytest.mark.slow
+
+
+def test_a_data_directory_that_everybody_can_write_is_named(start_api, tmp_path):
+    data_dir = tmp_path / "data"
+    data_dir.mkdir()
+    data_dir.chmod(0o777)
+
+    api = start_api()
+
+    assert f"chmod o-w {data_dir}" in api.stderr()
+
+
+def test_a_password_on_the_command_line_is_named_and_not_shown(start_api):
+    dsn = "postgresql://user:planted-secret@127.0.0.1:1/x"
+
+    api = start_api("--control", dsn, wait=False)
+    api.process.wait(60)
+
+    assert "Set MILLIMETRIC_CONTROL instead" in api.stderr()
+    assert "planted-secret" not in api.stderr()
+
+
+def test_a_store_that_was_copied_without_links_is_named(start_api):
+    api = start_api()
+    api.terminate()
+    metadata = api.data_dir / "store/metadata/millimetric"
+    target = metadata.resolve()
+    metadata.unlink()
+    shutil.copytree(target, metadata)
+
+    again = start_api(wait=False)
+
+    assert again.process.wait(60) == 1
+    assert "copied without its symbolic links" in again.stderr()
