@@ -116,7 +116,9 @@ def build_app(
         metrics = Metrics()
         log.observe = metrics.observe_request
         routes.append(_route_metrics(metrics, settings, backends, clock))
-    app = build_web_app(routes, lifespan=lifespan, log=log, cors=CORS)
+    app = build_web_app(
+        routes, lifespan=lifespan, log=log, cors=CORS, shortcuts=endpoints.list_shortcuts()
+    )
     app.state.log = log
     app.state.check_key = partial(authenticate, find=keys.find, pepper=secrets.pepper)
     return app

@@ -39,6 +39,7 @@ from millimetric_mcp.contract.imports import ImportListRequest, ImportRequest, I
 from millimetric_mcp.contract.keys import KeyRecord
 from millimetric_mcp.contract.reads import WindowParams
 from millimetric_mcp.errors import RequestError, StoreError
+from millimetric_mcp.web.app import Answer
 
 AnyEndpoint: TypeAlias = endpoints.Endpoint[Any, Any]
 
@@ -111,6 +112,13 @@ class Endpoints:
             Route(endpoints.HEALTH_PATH, _answer_alive, methods=["GET"]),
             Route(endpoints.READINESS_PATH, self._answer_ready, methods=["GET"]),
         ]
+
+    def list_shortcuts(self) -> Mapping[str, Answer]:
+        """Return what answers the requests that come most often, by path."""
+        return {
+            endpoints.TRACK.path: partial(self._answer, endpoints.TRACK, self._track),
+            endpoints.BATCH.path: partial(self._answer, endpoints.BATCH, self._batch),
+        }
 
     async def _answer(self, endpoint: AnyEndpoint, handle: Handler, request: Request) -> Response:
         """Admit a request, read its body or parameters, and answer with what ``handle`` returns."""

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from secrets import token_hex
 
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -22,6 +22,10 @@ MAX_TRACE = 20
 """The innermost calls of a traceback; the log has so many."""
 
 _HTTP_CODES = {404: ErrorCode.NOT_FOUND, 405: ErrorCode.METHOD_NOT_ALLOWED}
+
+
+EXPECTED_ERRORS = (HTTPException, RequestError, StoreUnavailable, StoreUncertain)
+"""They are answered by `respond`."""
 
 
 def respond(error: Exception, headers: Mapping[str, str] | None = None) -> Response:
@@ -41,16 +45,6 @@ def respond(error: Exception, headers: Mapping[str, str] | None = None) -> Respo
     if error.status == 401:
         sent["WWW-Authenticate"] = "Bearer"
     return JSONResponse(error.body(), error.status, headers=sent)
-
-
-async def _handle(_request: Request, error: Exception) -> Response:
-    return respond(error)
-
-
-EXPECTED_ERRORS = dict.fromkeys(
-    (HTTPException, RequestError, StoreUnavailable, StoreUncertain), _handle
-)
-"""The exception handlers of a Starlette application."""
 
 
 class CatchAll:

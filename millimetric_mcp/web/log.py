@@ -35,6 +35,8 @@ KNOWN_PATHS = frozenset(
 )
 MAX_WAITING_LINES = 10_000
 STOP_TIMEOUT_S = 1
+GATHER_S = 0.01
+"""How long lines gather: to wake the thread for each would cost the requests more than all else."""
 PIPE_BUF_BYTES = 4096
 """Processes that share a pipe don't mix their lines in writes up to this size."""
 
@@ -88,6 +90,8 @@ class LineWriter:
                     rest = rest[os.write(self._descriptor, rest) :]
             if line is None:
                 return
+            if self._lines.empty():
+                time.sleep(GATHER_S)
 
 
 class Log:

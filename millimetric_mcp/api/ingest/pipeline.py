@@ -3,6 +3,8 @@
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import date, datetime
+from functools import lru_cache
+from typing import NamedTuple
 from uuid import uuid4
 
 from millimetric_mcp.api.ingest.address import host_of, read_address
@@ -15,7 +17,7 @@ from millimetric_mcp.api.ingest.enrich import (
     make_visitor_id,
     parse_user_agent,
 )
-from millimetric_mcp.contract.attribution import FbclidMeaning
+from millimetric_mcp.contract.attribution import Attribution, FbclidMeaning
 from millimetric_mcp.contract.columns import StoredEvent
 from millimetric_mcp.contract.events import IDENTIFY_EVENT, IdentifyRequest, TrackEvent
 from millimetric_mcp.contract.imports import ImportedEvent
@@ -73,6 +75,27 @@ def read_request_facts(
     )
 
 
+class _Page(NamedTuple):
+    """What an event's url and referrer say; ``path`` is the url's."""
+
+    attribution: Attribution
+    path: str
+
+
+# Most events are of a few pages, and come from a few. An entry has up to 4 KB of text.
+@lru_cache(maxsize=4096)
+def _read_page(
+    url: str | None, referrer: str | None, origin_host: str | None, fbclid: FbclidMeaning
+) -> _Page:
+    address = read_address(url) if url else None
+    request_host = address.host if address else origin_host
+    has_path = address is not None and address.scheme and address.path.startswith("/")
+    return _Page(
+        classify(url, referrer, request_host, fbclid=fbclid),
+        address.path if address and has_path else path_of(url),
+    )
+
+
 def build_event(
     event: TrackEvent,
     request: RequestFacts,
@@ -82,13 +105,8 @@ def build_event(
 ) -> StoredEvent:
     """Return the event as it is stored: classified and enriched."""
     url, referrer, device = event.url, event.referrer, request.device
-    address = read_address(url) if url else None
-    request_host = address.host if address else request.origin_host
-    attribution = classify(url, referrer, request_host, fbclid=fbclid)
-    path = event.path
-    if path is None:
-        has_path = address is not None and address.scheme and address.path.startswith("/")
-        path = address.path if address and has_path else path_of(url)
+    page = _read_page(url, referrer, request.origin_host, fbclid)
+    attribution = page.attribution
     return StoredEvent(
         project_id=request.project_id,
         timestamp_ms=to_ms(event.timestamp or request.received_at),
@@ -104,7 +122,7 @@ def build_event(
         source_rule_id=attribution.rule_id,
         referrer=referrer or "",
         url=url or "",
-        path=path,
+        path=page.path if event.path is None else event.path,
         country=request.country,
         device_type=device.device_type,
         browser=device.browser,
