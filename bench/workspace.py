@@ -3,7 +3,7 @@
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -132,10 +132,13 @@ class Workspace:
         return loading
 
     @contextmanager
-    def deploy(self, loaded: Path | None = None) -> Iterator[Deployment]:
+    def deploy(
+        self, loaded: Path | None = None, *, options: Sequence[str] = ()
+    ) -> Iterator[Deployment]:
         """The API as a separate process, on an empty directory or on a copy of a loaded one.
 
-        Rate limits are off, everything else is as a user gets it; writes are durable.
+        Rate limits are off, everything else is as a user gets it, unless ``options`` say
+        otherwise; writes are durable.
         """
         home = Path(mkdtemp(dir=self.directory))
         if loaded:
@@ -143,7 +146,7 @@ class Workspace:
         keys, project_id = make_keys(home / DATA)
         try:
             with (
-                run_api(home, environ=os.environ) as api,
+                run_api(home, environ=os.environ, options=options) as api,
                 httpx.Client(
                     base_url=api.url,
                     headers={"Authorization": f"Bearer {keys.read}"},

@@ -6,56 +6,79 @@ from statistics import median
 from bench.data import make_track_requests
 from bench.figures import pair_ratio
 from bench.http_load import Load, LoadResult, drive, list_rates, write_result
-from bench.processes import Worker, find_free_port, run_server, settle, start_worker
+from bench.processes import (
+    Worker,
+    find_free_port,
+    read_cpu_s,
+    run_server,
+    settle,
+    start_worker,
+)
 from bench.report import Bar, Chart, Check, Findings, Table
 from bench.workspace import Deployment, Scale, Workspace
 
 TITLE = "Single events: `POST /v1/track`"
-BOUNDS = {16: (0.15, 0.25), 256: (0.5, 0.8)}
+BOUNDS = {1: (0.4, None), 16: (0.75, 1.0), 64: (0.9, None), 256: (1.1, None)}
 """The ratio to reach and the one to aim for, by connections."""
 OURS, BARE = "millimetric-mcp, durable", "bare handler, stores nothing"
+STRAIGHT = "millimetric-mcp, durable, `--journal off`"
+CPU_CONNECTIONS, CPU_BOUND = 64, 0.6
 
 
 def measure(workspace: Workspace) -> Findings:
-    """Both servers in turn under the same requests from the same generator."""
+    """The servers in turn under the same requests from the same generator."""
     bare_port = find_free_port()
     command = [sys.executable, "-m", "uvicorn", "bench.rivals.bare:app", "--port", str(bare_port)]
     plain = ["--loop", "asyncio", "--http", "h11", "--log-level", "warning", "--no-access-log"]
     with (
         workspace.deploy() as api,
+        workspace.deploy(options=("--journal", "off")) as straight,
         run_server([*command, *plain], port=bare_port),
         start_worker() as generator,
     ):
         runs = {
-            connections: _alternate(workspace.scale, api, bare_port, generator, connections)
+            connections: _alternate(
+                workspace.scale, {OURS: api, STRAIGHT: straight}, bare_port, generator, connections
+            )
             for connections in BOUNDS
         }
-        sent = [result.sent for by_name in runs.values() for result in by_name[OURS]]
-        require_stored(api, sum(sent))
+        for name, deployment in ((OURS, api), (STRAIGHT, straight)):
+            sent = [result.sent for by_name in runs.values() for result, _ in by_name[name]]
+            require_stored(deployment, sum(sent))
     return _report(runs)
 
 
-Runs = dict[int, dict[str, list[LoadResult]]]
+Runs = dict[int, dict[str, list[tuple[LoadResult, float]]]]
+"""What came back, and the server's processor time in µs a request; by connections and name."""
 
 
 def _alternate(
-    scale: Scale, api: Deployment, bare_port: int, generator: Worker, connections: int
-) -> dict[str, list[LoadResult]]:
-    runs: dict[str, list[LoadResult]] = {OURS: [], BARE: []}
+    scale: Scale,
+    deployments: dict[str, Deployment],
+    bare_port: int,
+    generator: Worker,
+    connections: int,
+) -> dict[str, list[tuple[LoadResult, float]]]:
+    runs: dict[str, list[tuple[LoadResult, float]]] = {OURS: [], STRAIGHT: [], BARE: []}
     for _ in range(scale.repetitions):
-        for name, port in ((OURS, api.port), (BARE, bare_port)):
-            runs[name].append(
-                generator.run(
-                    drive_track,
-                    port,
-                    key=api.keys.write,
-                    connections=connections,
-                    duration_s=scale.duration_s,
-                    warm_up_s=scale.warm_up_s,
-                    requests=scale.track_requests,
-                )
+        for name, results in runs.items():
+            deployment = deployments.get(name)
+            used_s = read_cpu_s(deployment.process_id) if deployment else 0
+            result = generator.run(
+                drive_track,
+                deployment.port if deployment else bare_port,
+                key=deployment.keys.write if deployment else "",
+                connections=connections,
+                duration_s=scale.duration_s,
+                warm_up_s=scale.warm_up_s,
+                requests=scale.track_requests,
             )
-            settle(api.process_id)
+            cpu_us = 0.0
+            if deployment:
+                settle(deployment.process_id)  # what it still does in the background counts too
+                used_s = read_cpu_s(deployment.process_id) - used_s
+                cpu_us = used_s / result.sent * 1e6
+            results.append((result, cpu_us))
     return runs
 
 
@@ -93,13 +116,17 @@ def require_stored(api: Deployment, acknowledged: int) -> None:
 
 
 def _report(runs: Runs) -> Findings:
+    names = (OURS, STRAIGHT, BARE)
     results = [
-        (connections, name, by_name[name])
+        (connections, name, [result for result, _ in by_name[name]])
         for connections, by_name in runs.items()
-        for name in (OURS, BARE)
+        for name in names
     ]
     return Findings(
-        checks=[_check(connections, by_name) for connections, by_name in runs.items()],
+        checks=[
+            *(_check(connections, by_name) for connections, by_name in runs.items()),
+            _check_cpu(runs[CPU_CONNECTIONS]),
+        ],
         tables=[
             Table(
                 "Medians of the repetitions",
@@ -123,13 +150,29 @@ def _report(runs: Runs) -> Findings:
     )
 
 
-def _check(connections: int, by_name: dict[str, list[LoadResult]]) -> Check:
+def _check(connections: int, by_name: dict[str, list[tuple[LoadResult, float]]]) -> Check:
     bound, aim = BOUNDS[connections]
+    ours, bare = ([result for result, _ in by_name[name]] for name in (OURS, BARE))
     return Check(
-        f"`POST /v1/track`, durable, {connections} connections ÷ a bare handler",
-        pair_ratio(list_rates(by_name[OURS]), list_rates(by_name[BARE])),
+        f"`POST /v1/track`, durable, {_count(connections)} ÷ a bare handler",
+        pair_ratio(list_rates(ours), list_rates(bare)),
         "×",
         bound,
         at_most=False,
         aim=aim,
     )
+
+
+def _check_cpu(by_name: dict[str, list[tuple[LoadResult, float]]]) -> Check:
+    ours, straight = ([cpu_us for _, cpu_us in by_name[name]] for name in (OURS, STRAIGHT))
+    return Check(
+        f"processor time of a single event, {CPU_CONNECTIONS} connections ÷ `--journal off`",
+        pair_ratio(ours, straight),
+        "×",
+        CPU_BOUND,
+        at_most=True,
+    )
+
+
+def _count(connections: int) -> str:
+    return "1 connection" if connections == 1 else f"{connections} connections"

@@ -5,7 +5,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -61,8 +61,12 @@ def quote_log(log: Path) -> str:
 
 
 @contextmanager
-def run_api(directory: Path, *, environ: Mapping[str, str]) -> Iterator[Api]:
+def run_api(
+    directory: Path, *, environ: Mapping[str, str], options: Sequence[str] = ()
+) -> Iterator[Api]:
     """Run the API on a free local port, with its data and log below ``directory``.
+
+    ``options`` are more options of the command.
 
     Raises:
         DemoFailed: it ended, or did not answer in time.
@@ -70,11 +74,11 @@ def run_api(directory: Path, *, environ: Mapping[str, str]) -> Iterator[Api]:
     with socket.create_server((HOST, 0)) as listener:
         url = f"http://{HOST}:{listener.getsockname()[1]}"
     data_dir, log = directory / "data", directory / API_LOG
-    options = ["--host", HOST, "--port", url.rpartition(":")[2], "--data-dir", str(data_dir)]
+    place = ["--host", HOST, "--port", url.rpartition(":")[2], "--data-dir", str(data_dir)]
     began = time.monotonic()
     with log.open("wb") as errors:
         process = subprocess.Popen(  # noqa: S603 - our own command
-            [*own_command(), "api", *options, "--rate-limits", "off"],
+            [*own_command(), "api", *place, "--rate-limits", "off", *options],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=errors,
