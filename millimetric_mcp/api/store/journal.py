@@ -91,11 +91,13 @@ class Journal:
                 segment.path.rename(segment.path.with_suffix(DAMAGED))
             else:
                 segment.path.unlink(missing_ok=True)
-        self._flush_directory()
+        self._flush_directory(self._directory)
 
     def read_left(self) -> Iterator[Segment]:
         """Yield what an earlier process has left, oldest first."""
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for directory in (self._directory.parent.parent, self._directory.parent):
+            self._flush_directory(directory)
         for path in sorted(self._directory.glob(f"*{SUFFIX}")):
             yield read_segment(path)
 
@@ -121,7 +123,7 @@ class Journal:
         self._descriptor, self._size = os.open(path, flags, 0o600), 0
         self._segments.append(Segment(path))
         self._write(self._descriptor, _write_line(json.dumps(ROW_COLUMNS).encode()))
-        self._flush_directory()
+        self._flush_directory(self._directory)
         return self._descriptor
 
     def _write(self, descriptor: int, lines: bytes) -> None:
@@ -153,9 +155,9 @@ class Journal:
             os.close(self._descriptor)
             self._descriptor = None
 
-    def _flush_directory(self) -> None:
+    def _flush_directory(self, directory: Path) -> None:
         if self._fsync:
-            descriptor = os.open(self._directory, os.O_RDONLY)
+            descriptor = os.open(directory, os.O_RDONLY)
             try:
                 os.fsync(descriptor)
             finally:
