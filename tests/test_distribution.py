@@ -1,5 +1,7 @@
 """What a published package holds: the wheel runs the product, the sdist also runs its tests."""
 
+import json
+import re
 import subprocess
 import sys
 import tarfile
@@ -8,8 +10,10 @@ from pathlib import Path
 from zipfile import ZipFile
 
 import pytest
+import yaml
 
 from millimetric_mcp import __version__
+from millimetric_mcp.settings import ApiSettings, ServeSettings, list_settings
 
 ROOT = Path(__file__).resolve().parent.parent
 NAME = f"millimetric_mcp-{__version__}"
@@ -29,6 +33,10 @@ def directory(tmp_path_factory) -> Path:
 def wheel(directory):
     with ZipFile(directory / f"{NAME}-py3-none-any.whl") as wheel:
         yield wheel
+
+
+def read_json(path):
+    return json.loads((ROOT / path).read_text())
 
 
 def list_files(folder):
@@ -55,6 +63,56 @@ def test_the_metadata_names_the_extras_for_users_only(wheel):
     assert "Operating System :: OS Independent" not in metadata.get_all("Classifier")
     links = {link.partition(", ")[0] for link in metadata.get_all("Project-URL")}
     assert links == {"Homepage", "Source", "Issues", "Changelog"}
+
+
+def test_the_registry_finds_its_name_in_the_published_description(wheel):
+    metadata = message_from_bytes(wheel.read(f"{NAME}.dist-info/METADATA"))
+    server = read_json("server.json")
+
+    assert f"<!-- mcp-name: {server['name']} -->" in metadata.get_payload()
+    assert metadata["Summary"] == server["description"]
+    assert len(server["description"]) <= 100
+
+
+MANIFESTS = ["server.json", "deploy/mcpb/manifest.json", ".claude-plugin/plugin.json"]
+MANIFESTS.append(".codex-plugin/plugin.json")
+
+
+@pytest.mark.parametrize("path", MANIFESTS)
+def test_a_manifest_has_the_version_of_the_package(path):
+    manifest = read_json(path)
+
+    assert manifest["version"] == __version__
+    assert all(package["version"] == __version__ for package in manifest.get("packages", ()))
+
+
+def test_manifests_name_variables_of_the_mcp_server_only():
+    known = {setting.variable for setting in list_settings(ServeSettings)}
+    [package] = read_json("server.json")["packages"]
+    bundle = read_json("deploy/mcpb/manifest.json")["server"]["mcp_config"]["env"]
+
+    assert {variable["name"] for variable in package["environmentVariables"]} <= known
+    assert set(bundle) <= known
+
+
+def test_the_compose_file_passes_settings_of_the_api_on():
+    known = {setting.variable for setting in list_settings(ApiSettings)}
+    api = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]["api"]
+    example = (ROOT / "deploy/server.env.example").read_text()
+    given = set(re.findall(r"^(MILLIMETRIC_\w+)=", example, re.MULTILINE))
+
+    assert set(api["environment"]) <= known
+    assert given <= set(api["environment"])
+
+
+def test_the_image_gets_every_file_that_it_copies():
+    ignored = (ROOT / ".dockerignore").read_text().splitlines()
+    kept = {line.removeprefix("!") for line in ignored if line.startswith("!")}
+    file = (ROOT / "Dockerfile").read_text()
+    copied = re.findall(r"^COPY (?!--from)(.+) \S+$", file, re.MULTILINE)
+
+    assert {name for line in copied for name in line.split()} == kept
+    assert all((ROOT / name).exists() for name in kept)
 
 
 @pytest.mark.parametrize("folder", ["bench", "docs", "requirements", "scripts", "skills", "tests"])
