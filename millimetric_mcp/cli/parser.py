@@ -50,6 +50,12 @@ API (default: https://api.millimetric.ai).
   millimetric-mcp --local               use the API of this machine; start it if needed
   millimetric-mcp api                   run the API on http://localhost:8787
   MILLIMETRIC_HOST=http://localhost:8787 millimetric-mcp
+
+Exit codes:
+  0     success
+  1     failure: the message says what to do
+  2     a wrong command, option or setting; nothing was done
+  130   Ctrl-C
 """
 
 _DETAILS = {
