@@ -27,6 +27,9 @@ from millimetric_mcp.web.headers import read_bearer
 
 PREFIX = "millimetric_"
 GAUGES: Mapping[str, str] = {
+    "queue_events": "Events of requests that wait to be acknowledged.",
+    "journal_events": "Acknowledged events that wait in the journal for the embedded store.",
+    "journal_bytes": "Bytes of the events in the journal.",
     "store_up": "1 if the event store answers.",
     "store_events": "Events in the embedded store.",
     "store_bytes": "Bytes of the embedded store's data on disk.",
@@ -36,6 +39,10 @@ GAUGES: Mapping[str, str] = {
     "deletions_pending": "Requested deletions that are not done.",
     "deletions_oldest_seconds": "Age of the oldest deletion that is not done.",
     "disk_free_bytes": "Free bytes of the data directory's disk.",
+}
+COUNTERS: Mapping[str, str] = {
+    "journal_handovers_total": "How often the journal was handed over to the embedded store.",
+    "journal_handed_over_events_total": "Events that were handed over from the journal.",
 }
 DURATION_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _PROXY_HEADERS = frozenset({"forwarded", "via", "x-forwarded-for", "x-real-ip"})
@@ -63,6 +70,11 @@ class Metrics:
             name: Gauge(PREFIX + name, text, registry=self._registry)
             for name, text in GAUGES.items()
         }
+        self._counters = {
+            name: Counter(PREFIX + name, text, registry=self._registry)
+            for name, text in COUNTERS.items()
+        }
+        self._counted = dict.fromkeys(COUNTERS, 0.0)
         Gauge(
             f"{PREFIX}build_info", "The version that runs.", ("version",), registry=self._registry
         ).labels(__version__).set(1)
@@ -77,6 +89,10 @@ class Metrics:
         """Return the text for Prometheus; what is not among ``measured`` is NaN."""
         for name, gauge in self._gauges.items():
             gauge.set(measured.get(name, float("nan")))
+        for name, counter in self._counters.items():
+            now = measured.get(name, self._counted[name])
+            counter.inc(now - self._counted[name])
+            self._counted[name] = now
         return generate_latest(self._registry)
 
 

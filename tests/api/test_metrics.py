@@ -63,11 +63,15 @@ async def test_requests_are_counted_by_route_and_code(quick_api):
 
 async def test_the_store_is_measured(api):
     await api.post("/v1/track", {"event": "x"})
+    await api.store.flush()
 
     samples = await read_samples(api)
 
     assert samples[("millimetric_store_up",)] == 1
     assert samples[("millimetric_store_events",)] == 1
+    assert samples[("millimetric_journal_events",)] == 0
+    assert samples[("millimetric_journal_handovers_total",)] == 1
+    assert samples[("millimetric_journal_handed_over_events_total",)] == 1
     assert samples[("millimetric_store_parts",)] >= 1
     for name in ("store_bytes", "store_memory_bytes", "disk_free_bytes"):
         assert samples[(f"millimetric_{name}",)] > 1000

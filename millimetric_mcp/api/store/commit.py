@@ -53,6 +53,11 @@ class GroupCommitter(Generic[EventsT]):
         self._closing = False
         self._task: asyncio.Task[None] | None = None
 
+    @property
+    def queued_events(self) -> int:
+        """How many events wait or are being written."""
+        return self._queued_events
+
     def start(self) -> None:
         """Begin to write; needs a running event loop."""
         self._task = asyncio.get_running_loop().create_task(self._run())

@@ -182,9 +182,9 @@ class EventStore:
 
     async def measure(self) -> Mapping[str, float]:
         if self.pool.target.embedded:
-            return await run(self._probes, measure, self.pool)
+            return self._writer.measure() | await run(self._probes, measure, self.pool)
         await self._check_engine()
-        return {}
+        return self._writer.measure()
 
     async def inspect(self) -> Mapping[str, Any]:
         await self.flush()

@@ -44,6 +44,7 @@ class Handover:
         self.executor = ThreadPoolExecutor(1, "store-journal")
         # Both count events since the start: those in the journal, and those that left it.
         self._acknowledged = self._handed_over = 0
+        self._handovers = 0
         self._waiting_bytes = 0
         self._wanted = 0
         self._failure: StoreUnavailable | None = None
@@ -84,6 +85,15 @@ class Handover:
             self._wanted = wanted
             self._hurry.set()
             await self._wait_until(lambda: self._handed_over >= wanted)
+
+    def measure(self) -> dict[str, float]:
+        """Return what waits in the journal, and what has left it since the start."""
+        return {
+            "journal_events": self._acknowledged - self._handed_over,
+            "journal_bytes": self._waiting_bytes,
+            "journal_handovers_total": self._handovers,
+            "journal_handed_over_events_total": self._handed_over,
+        }
 
     async def remove_damaged(self) -> None:
         """Delete the damaged files that were kept: nobody can say whose events they hold."""
@@ -137,6 +147,7 @@ class Handover:
             attempts += 1
         requests = [rows for segment in segments for rows in segment.requests]
         self._handed_over += sum(map(len, requests))
+        self._handovers += 1
         self._waiting_bytes -= sum(len(rows.text) for rows in requests)
         if self._wanted <= self._handed_over and self._has_room(share=0.5) and not self._closing:
             self._hurry.clear()

@@ -93,7 +93,7 @@ class Store(Protocol):
         """
 
     async def measure(self) -> Mapping[str, float]:
-        """Return the store's own metrics by name; a server has its own, so there are none.
+        """Return the store's metrics by name: of a server only what waits to be sent to it.
 
         Raises:
             StoreError: the store does not answer.

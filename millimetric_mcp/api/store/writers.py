@@ -36,6 +36,9 @@ class Writer(Protocol):
         """Return as `flush`, when besides no file of a journal holds an older event."""
 
     async def now(self) -> datetime: ...
+    def measure(self) -> dict[str, float]:
+        """Return the metrics of what waits to be written, by name."""
+
     async def close(self) -> None: ...
 
 
@@ -81,6 +84,9 @@ class ServerWriter:
 
     async def now(self) -> datetime:
         return await run(self._clock, read_clock, self._pool)
+
+    def measure(self) -> dict[str, float]:
+        return {"queue_events": sum(lane.queued_events for lane in self._lanes)}
 
     async def close(self) -> None:
         await asyncio.gather(*(lane.close() for lane in self._lanes))
@@ -130,6 +136,9 @@ class EmbeddedWriter:
 
     async def now(self) -> datetime:
         return self._arrivals.next_time()
+
+    def measure(self) -> dict[str, float]:
+        return {"queue_events": self._committer.queued_events, **self._handover.measure()}
 
     async def close(self) -> None:
         await self._committer.close()
