@@ -17,8 +17,10 @@ from bench.plots import draw_chart
 from bench.render import (
     fill_document,
     render_checks,
+    render_promises,
     render_results,
     render_rivals,
+    render_server_sizing,
     render_sizing,
 )
 from bench.report import Report, read_report, write_report
@@ -33,6 +35,8 @@ Render = Callable[[Sequence[Report]], str]
 DOCUMENTS: dict[Path, tuple[str, Render]] = {
     ROOT / "README.md": ("rivals", render_rivals),
     ROOT / "docs" / "scale.md": ("sizing", render_sizing),
+    ROOT / "docs" / "operate.md": ("server-sizing", render_server_sizing),
+    ROOT / "docs" / "reliability.md": ("promises", render_promises),
     ROOT / "docs" / "benchmarks.md": (
         "results",
         partial(render_results, plots=PLOTS_FROM_DOCUMENT),

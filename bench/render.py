@@ -5,6 +5,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from bench.figures import write_number
 from bench.report import Check, Report
 
+RELIABILITY_PARTS = ("crash", "restore", "isolation", "fairness")
+_MEASURED_EVENTS = 10_000_000
 QUICK_WARNING = "**A quick run: it shows that everything works; its figures mean nothing.**"
 
 
@@ -60,6 +62,57 @@ def render_sizing(reports: Sequence[Report]) -> str:
     heads = [f"`{symbol}`" for symbol in found]
     cells = [write_number(values[0]) if values else "" for values in found.values()]
     return render_table(heads, [cells])
+
+
+EVENTS_A_MONTH = (1_000_000, 10_000_000, 100_000_000)
+
+
+def render_server_sizing(reports: Sequence[Report]) -> str:
+    """Disk and memory of one server by its load; memory only where so many events were measured."""
+    disk = _find_checks(reports, "reads", "Disk")[0]
+    memory = _find_checks(reports, "isolation", "API resident memory")[0]
+    heads = (
+        "events a month",
+        "events a second, average",
+        "disk for a year, GB",
+        f"{memory.what}, MB",
+    )
+    rows = [
+        (
+            f"{events:,}",
+            write_number(events / (30 * 86_400)),
+            write_number(events * 12 * disk.value / 1e9),
+            write_number(memory.value) if events * 12 < 2 * _MEASURED_EVENTS else "not measured",
+        )
+        for events in EVENTS_A_MONTH
+    ]
+    return render_table(heads, rows)
+
+
+def render_promises(reports: Sequence[Report]) -> str:
+    """What must hold of data, with the figure and the command that measures it again."""
+    rows = [
+        (
+            check.what,
+            write_value(check).strip(),
+            _write_bound(check).strip(),
+            "yes" if check.holds else "**no**",
+            f"`scripts/bench --only {report.part}`",
+        )
+        for report in reports
+        if report.part in RELIABILITY_PARTS
+        for check in report.findings.checks
+    ]
+    return render_table(("promise", "measured", "target", "holds", "measure it"), rows)
+
+
+def _find_checks(reports: Iterable[Report], part: str, start: str) -> list[Check]:
+    return [
+        check
+        for report in _only(reports, part)
+        for check in report.findings.checks
+        if check.what.startswith(start)
+    ]
 
 
 def _bars(reports: Iterable[Report], part: str, label: str) -> list[float]:

@@ -12,6 +12,7 @@ from bench.parts import (
     isolation,
     mcp,
     reads,
+    restore,
     rivals,
     track,
 )
@@ -34,5 +35,6 @@ PARTS: Mapping[str, tuple[str, Callable[[Workspace], Findings]]] = {
         mcp,
         classifier,
         crash,
+        restore,
     )
 }

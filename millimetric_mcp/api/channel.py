@@ -7,9 +7,10 @@ connect.
 import asyncio
 import json
 import logging
+import os
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager, chdir, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, chdir, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from typing import Any
 from millimetric_mcp.errors import MillimetricError, StoreUnavailable, describe_exception
 
 SOCKET_FILE = "api.sock"
+MAX_PATH_BYTES = 100
+"""Of a socket's path. Systems allow 103 or 107."""
 
 _log = logging.getLogger(__name__)
 
@@ -30,8 +33,8 @@ async def serve_channel(data_dir: Path, answer: Answer) -> AsyncIterator[None]:
     place = data_dir / SOCKET_FILE
     place.unlink(missing_ok=True)  # a process that was killed leaves its socket
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
-        with chdir(data_dir):  # a socket's whole path may be too long for the system
-            listener.bind(SOCKET_FILE)
+        with _near(data_dir) as near:
+            listener.bind(near)
         place.chmod(0o600)
         server = await asyncio.start_unix_server(partial(_serve_one, answer), sock=listener)
         try:
@@ -39,6 +42,17 @@ async def serve_channel(data_dir: Path, answer: Answer) -> AsyncIterator[None]:
         finally:
             server.close()
             place.unlink(missing_ok=True)
+
+
+@contextmanager
+def _near(data_dir: Path) -> Iterator[str]:
+    """Yield a path of the socket that is short enough for the system."""
+    path = str(data_dir.absolute() / SOCKET_FILE)
+    if len(os.fsencode(path)) <= MAX_PATH_BYTES:
+        yield path
+    else:
+        with chdir(data_dir):
+            yield SOCKET_FILE
 
 
 async def _serve_one(
@@ -65,8 +79,8 @@ def ask(data_dir: Path, request: Request) -> dict[str, Any] | None:
     """
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         try:
-            with chdir(data_dir):
-                connection.connect(SOCKET_FILE)
+            with _near(data_dir) as near:
+                connection.connect(near)
         except (FileNotFoundError, ConnectionRefusedError):
             return None
         connection.sendall(json.dumps(request).encode() + b"\n")

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -105,6 +105,12 @@ def shared_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiProcess]
     """One API for all tests of a module that neither stop it nor mind each other's events."""
     with _starting_in(tmp_path_factory.mktemp("api")) as start:
         yield start()
+
+
+@pytest.fixture
+def start_api_in() -> Callable[[Path], AbstractContextManager[Callable[..., ApiProcess]]]:
+    """As `start_api`, in a directory of the test's choice, to the end of a block."""
+    return _starting_in
 
 
 @contextmanager

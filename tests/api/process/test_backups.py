@@ -267,6 +267,24 @@ def test_a_backup_that_fails_leaves_nothing_behind_and_says_what_to_do(start_api
     assert list_all(tmp_path / "backups") == before
 
 
+@pytest.fixture
+def long_name(tmp_path) -> Path:
+    """A directory whose path is longer than a socket's may be."""
+    directory = tmp_path / ("long-" * 25)
+    directory.mkdir()
+    return directory
+
+
+def test_a_data_directory_with_a_long_path_is_backed_up_too(start_api_in, long_name, tmp_path):
+    with start_api_in(long_name) as start:
+        api = start()
+        send(api, "one")
+
+        backup = back_up(api, tmp_path / "backups")
+
+    assert json.loads((backup / "manifest.json").read_text())["tables"]["events"] == 1
+
+
 def test_only_the_owner_can_read_a_backup_or_ask_the_api(start_api, tmp_path):
     api = start_api()
     backup = back_up(api, tmp_path / "backups")

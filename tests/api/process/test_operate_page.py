@@ -1,0 +1,165 @@
+"""Every shell block of docs/operate.md, run in order in a directory that stands for ``/``.
+
+Replaced are only what would change the machine: the user, the package manager, the installation
+of the package, and the service manager, which starts and stops what the units of deploy/ say.
+"""
+
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.slow
+
+REPOSITORY = Path(__file__).parents[3]
+PAGE = (REPOSITORY / "docs" / "operate.md").read_text()
+BLOCKS = re.findall(r"```sh\n(.*?)```", PAGE, re.S)
+UNIT = "etc/systemd/system/millimetric.service"
+
+STANDS_FOR = """\
+#!{python}
+import os, re, signal, subprocess, sys, time
+from pathlib import Path
+root, name, args = Path({root!r}), Path(sys.argv[0]).name, sys.argv[1:]
+
+def read_unit(key):
+    return re.findall(rf"^{{key}}=(.*)$", (root / "{unit}").read_text(), re.M)
+
+def start():
+    settings = dict(line.split("=", 1) for line in read_unit("Environment"))
+    command = f"exec {{read_unit('ExecStart')[0]}} --port {port}".replace("/opt", f"{{root}}/opt")
+    settings["MILLIMETRIC_DATA_DIR"] = str(root) + settings["MILLIMETRIC_DATA_DIR"]
+    settings["MILLIMETRIC_CONTROL"] = ""
+    with (root / "log").open("ab") as log:
+        child = subprocess.Popen(["sh", "-c", command], env=os.environ | settings,
+            stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+    (root / "pid").write_text(str(child.pid))
+
+def stop():
+    pid = int((root / "pid").read_text())
+    os.kill(pid, signal.SIGTERM)
+    while Path(f"/proc/{{pid}}/cmdline").exists() and Path(f"/proc/{{pid}}/cmdline").read_text():
+        time.sleep(0.05)
+
+def program(path, text):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    path.chmod(0o755)
+
+if name == "sudo":
+    args = args[2:] if args[0] == "-u" else args
+    os.execvp(args[0], args)
+elif name == "install":
+    kept = [a for a, before in zip(args, ["", *args]) if not {{a, before}} & {{"-o", "-g"}}]
+    Path(kept[-1]).parent.mkdir(parents=True, exist_ok=True)
+    if kept[-1].endswith("/"):
+        Path(kept[-1]).mkdir(parents=True, exist_ok=True)
+    os.execv("/usr/bin/install", ["install", *kept])
+elif name == "python3" and args[:2] == ["-m", "venv"]:
+    program(Path(args[2], "bin/pip"), "#!/bin/sh\\nexit 0\\n")
+    program(Path(args[2], "bin/millimetric-mcp"),
+        "#!/bin/sh\\nexec {python} -m millimetric_mcp \\"$@\\"\\n")
+elif name == "systemctl":
+    if args[0] in {{"stop", "restart"}}:
+        stop()
+    if args[0] in {{"start", "restart"}} or args[:2] == ["enable", "--now"]:
+        start()
+elif name not in {{"useradd", "apt-get"}}:
+    sys.exit(f"what does {{name}} {{args}} do?")
+"""
+REPLACED = ("sudo", "install", "python3", "systemctl", "useradd", "apt-get")
+
+
+class Server:
+    """A directory that stands for ``/``, and commands as they are on the page."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            self.port = listener.getsockname()[1]
+        text = STANDS_FOR.format(python=sys.executable, root=str(root), port=self.port, unit=UNIT)
+        for name in REPLACED:
+            program = root / "replaced" / name
+            program.parent.mkdir(exist_ok=True)
+            program.write_text(text)
+            program.chmod(0o755)
+        (root / "deploy").symlink_to(REPOSITORY / "deploy")
+        for directory in ("var/lib", "var/backups", "etc/caddy", "opt"):
+            (root / directory).mkdir(parents=True)
+
+    def place(self, command: str) -> str:
+        moved = re.sub(r"(?<![\w/])/(var|opt|etc)/", rf"{self.root}/\1/", command)
+        return moved.replace("127.0.0.1:8787", f"127.0.0.1:{self.port}")
+
+    def run(self, command: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            ["sh", "-euc", self.place(command)],
+            cwd=self.root,
+            env={
+                **{k: v for k, v in os.environ.items() if not k.startswith("MILLIMETRIC_")},
+                "PATH": f"{self.root}/replaced:{os.environ['PATH']}",
+                "PYTHONPATH": str(REPOSITORY),
+            },
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+
+    def list_keys(self) -> list[dict[str, object]]:
+        done = self.run(
+            "/opt/millimetric/bin/millimetric-mcp keys list --json --data-dir /var/lib/millimetric"
+        )
+        return json.loads(done.stdout)
+
+
+@pytest.fixture
+def server(tmp_path):
+    server = Server(tmp_path)
+    yield server
+    if (tmp_path / "pid").exists():
+        server.run("systemctl stop millimetric.service")
+
+
+def test_every_command_of_the_page_succeeds_in_order(server):
+    for block in BLOCKS:
+        command = block
+        if "AbCd1234" in block:
+            command = block.replace("AbCd1234", str(server.list_keys()[0]["prefix"]))
+        done = server.run(command)
+        assert done.returncode == 0, f"{block}\n{done.stdout}{done.stderr}"
+        if "/health" in block:
+            assert '"status":"ok"' in done.stdout
+        if "/metrics" in block:
+            assert "\nmillimetric_store_up 1.0\n" in done.stdout
+        if "millimetric-mcp check" in block:
+            assert "WRONG" not in done.stdout
+        if "restore /var/backups/millimetric/before-upgrade" in block:
+            assert {key["project"] for key in server.list_keys()} == {"default", "shop"}
+
+
+def test_the_nightly_backup_writes_a_month_and_deletes_old_ones(server):
+    for block in BLOCKS[:2]:
+        assert server.run(block).returncode == 0
+    assert server.run(next(block for block in BLOCKS if "/health" in block)).returncode == 0
+    backups = server.root / "var" / "backups" / "millimetric"
+    for name, age_days in (("2001-01", 100), ("2001-02", 10), ("by-hand", 100)):
+        (backups / name).mkdir()
+        os.utime(backups / name, (0, backups.stat().st_mtime - age_days * 86_400))
+    unit = (REPOSITORY / "deploy" / "millimetric-backup.service").read_text()
+
+    for command in re.findall(r"^ExecStart=(.*)$", unit, re.M):
+        plain = command.replace("$$", "$").replace("%%", "%")
+        done = server.run(f"export MILLIMETRIC_DATA_DIR=/var/lib/millimetric\n{plain}")
+        assert done.returncode == 0, done.stderr
+
+    found = sorted(path.name for path in backups.iterdir())
+    assert found[:1] == ["2001-02"]
+    assert found[2:] == ["by-hand"]
+    assert re.fullmatch(r"20\d\d-\d\d", found[1])
+    assert list((backups / found[1]).glob("*/manifest.json"))
