@@ -126,6 +126,8 @@ export class Site {
   url!: string;
   head = "";
   headers: Record<string, string> = {};
+  /** The paths of the pages that were asked for. */
+  requested: string[] = [];
 
   constructor(host: string, scripts: Record<string, string> = {}) {
     this.host = host;
@@ -140,6 +142,7 @@ export class Site {
       outgoing.writeHead(200, { "Content-Type": "text/javascript" }).end(script);
       return;
     }
+    this.requested.push(pathname);
     outgoing.writeHead(200, { "Content-Type": "text/html; charset=utf-8", ...this.headers });
     outgoing.end(`<!doctype html><html lang="en"><title>${pathname}</title>${this.head}<body><div id="root"></div>`);
   }
