@@ -62,15 +62,15 @@ async def test_a_batch_creates_event_ids_from_its_own_id_and_the_index(call, api
     assert outcome.data == {"ok": True, "count": 2, "batch_id": "id-1"}
 
 
-async def test_a_batch_over_1000_is_cut_and_numbered_through(call, api):
-    outcome = await call("batch", {"events": [{"event": "a"}] * 2500})
+async def test_a_batch_over_500_is_cut_and_numbered_through(call, api):
+    outcome = await call("batch", {"events": [{"event": "a"}] * 1250})
     bodies = api.sent("/v1/batch")
-    assert [len(body["events"]) for body in bodies] == [1000, 1000, 500]
-    assert bodies[2]["events"][499]["event_id"] == "id-1-2499"
-    assert outcome.data["count"] == 2500
+    assert [len(body["events"]) for body in bodies] == [500, 500, 250]
+    assert bodies[2]["events"][249]["event_id"] == "id-1-1249"
+    assert outcome.data["count"] == 1250
 
 
-async def test_a_batch_above_the_body_limit_is_cut_by_its_size(call, api):
+async def test_a_batch_above_256_kb_is_cut_by_its_size(call, api):
     """Escaped, wide and long: each event takes about 20 kB."""
     event = {
         "event": "é" * 128,
@@ -78,18 +78,17 @@ async def test_a_batch_above_the_body_limit_is_cut_by_its_size(call, api):
         "referrer": "\x01" * 1000,
         "properties": {"text": "\u4e2d" * 2700},
     }
-    outcome = await call("batch", {"events": [event] * 1000})
+    outcome = await call("batch", {"events": [event] * 100})
     sizes = [len(request.content) for request in api.requests]
-    assert max(sizes) <= 10 * 1024 * 1024
-    assert len(sizes) == 2
+    assert 230_000 < max(sizes) <= 256_000
     ids = [event["event_id"] for body in api.sent("/v1/batch") for event in body["events"]]
-    assert ids == [f"id-1-{index}" for index in range(1000)]
-    assert outcome.data["count"] == 1000
+    assert ids == [f"id-1-{index}" for index in range(100)]
+    assert outcome.data["count"] == 100
 
 
 async def test_a_batch_sends_at_the_rate_that_the_api_allows(connect, api):
     async with connect() as client:
-        await client.call_tool("batch", {"events": [{"event": "a"}] * 22_001})
+        await client.call_tool("batch", {"events": [{"event": "a"}] * 11_001})
         assert len(api.requests) == 23
         assert client.waits == [0.2] * 3
 
@@ -103,9 +102,9 @@ async def test_a_batch_reports_its_progress(mode, connect):
 
     async with connect(mode=mode) as client:
         await client.call_tool(
-            "batch", {"events": [{"event": "a"}] * 1500}, progress_callback=on_progress
+            "batch", {"events": [{"event": "a"}] * 750}, progress_callback=on_progress
         )
-    assert seen == [(1000, 1500), (1500, 1500)]
+    assert seen == [(500, 750), (750, 750)]
 
 
 def limit_the_second(api, answer, *, times, wait_s):
@@ -113,7 +112,7 @@ def limit_the_second(api, answer, *, times, wait_s):
     left = [times]
 
     def respond(request):
-        if len(json.loads(request.content)["events"]) < 1000 and left[0]:
+        if len(json.loads(request.content)["events"]) < 500 and left[0]:
             left[0] -= 1
             return answer({"error": "rate_limited", "retry_after_s": wait_s}, 429)
         return api.batch_(request)
@@ -133,10 +132,10 @@ async def test_a_batch_of_several_requests_waits_for_the_rate_limit_and_reports_
 
     async with connect(mode=mode) as client:
         result = await client.call_tool(
-            "batch", {"events": [{"event": "a"}] * 1500}, progress_callback=on_progress
+            "batch", {"events": [{"event": "a"}] * 750}, progress_callback=on_progress
         )
         assert client.waits == [7, 7]
-    assert result.structured_content["count"] == 1500
+    assert result.structured_content["count"] == 750
     assert "Waited 14 s for the API's rate limit." in result.content[0].text
     assert [message for _, message in seen] == [
         None,
@@ -145,17 +144,17 @@ async def test_a_batch_of_several_requests_waits_for_the_rate_limit_and_reports_
     ]
     done = [progress for progress, _ in seen]
     assert done == sorted(set(done))
-    assert [int(progress) for progress in done] == [1000, 1000, 1000, 1500]
+    assert [int(progress) for progress in done] == [500, 500, 500, 750]
 
 
 async def test_a_batch_stops_after_a_long_wait_and_says_where_to_go_on(connect, api, answer):
     limit_the_second(api, answer, times=9, wait_s=12)
     async with connect() as client:
-        result = await client.call_tool("batch", {"events": [{"event": "a"}] * 1500})
+        result = await client.call_tool("batch", {"events": [{"event": "a"}] * 750})
         assert client.waits == [12, 12]
     assert result.is_error
     assert result.content[0].text.startswith("Wait 12 s and retry: ")
-    assert "None of them is stored: go on from events[1000]." in result.content[0].text
+    assert "None of them is stored: go on from events[500]." in result.content[0].text
 
 
 async def test_a_batch_of_one_request_fails_at_once_at_the_rate_limit(connect, api, answer):
@@ -173,12 +172,12 @@ async def test_a_batch_that_fails_halfway_says_what_is_stored_and_where_to_go_on
         return api.batch_(request)
 
     api.rules["/v1/batch"] = refuse_the_second
-    outcome = await call("batch", {"events": [{"event": "a"}] * 2500})
+    outcome = await call("batch", {"events": [{"event": "a"}] * 1250})
     assert outcome.is_error
     assert outcome.data is None
-    assert "events[0] to events[999] are stored (batch_id id-1)" in outcome.text
-    assert "the failed request held events[1000] to events[1999]" in outcome.text
-    assert "None of them is stored: go on from events[1000]." in outcome.text
+    assert "events[0] to events[499] are stored (batch_id id-1)" in outcome.text
+    assert "the failed request held events[500] to events[999]" in outcome.text
+    assert "None of them is stored: go on from events[500]." in outcome.text
     assert "Look for" not in outcome.text
     assert len(api.requests) == 2
 
@@ -190,14 +189,14 @@ async def test_a_batch_that_fails_halfway_says_what_is_stored_and_where_to_go_on
             1,
             'event_id "id-1-0" among the events "a" around its timestamp (raw_events with fields '
             "event_id and timestamp): if it is there, all of the request is stored and "
-            "go on from events[1000]; if not, go on from events[0].",
+            "go on from events[500]; if not, go on from events[0].",
             id="first request",
         ),
         pytest.param(
             2,
-            'event_id "id-1-1000" among the events "a" around its timestamp (raw_events with '
+            'event_id "id-1-500" among the events "a" around its timestamp (raw_events with '
             "fields event_id and timestamp): if it is there, all of the request is stored and "
-            "go on from events[2000]; if not, go on from events[1000].",
+            "go on from events[1000]; if not, go on from events[500].",
             id="second request",
         ),
     ],
@@ -211,7 +210,7 @@ async def test_an_uncertain_batch_says_what_to_look_for_and_never_that_nothing_i
         return api.batch_(request)
 
     api.rules["/v1/batch"] = fail_once
-    outcome = await call("batch", {"events": [{"event": "a"}] * 2500})
+    outcome = await call("batch", {"events": [{"event": "a"}] * 1250})
     assert "may have been stored" in outcome.text
     assert f"Look for {advice}" in outcome.text
     assert "othing is stored" not in outcome.text
@@ -226,8 +225,8 @@ async def test_a_batch_names_invalid_fields_by_their_index_in_the_whole_batch(ca
         return api.batch_(request)
 
     api.rules["/v1/batch"] = refuse_the_second
-    outcome = await call("batch", {"events": [{"event": "a"}] * 1500})
-    assert "(fields: events[1003].url)" in outcome.text
+    outcome = await call("batch", {"events": [{"event": "a"}] * 750})
+    assert "(fields: events[503].url)" in outcome.text
 
 
 async def test_a_failed_batch_of_one_request_does_not_say_that_events_are_stored(call, api, answer):

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field
 
 from millimetric_mcp.contract.endpoints import BATCH
-from millimetric_mcp.contract.events import MAX_BATCH_EVENTS, MAX_BODY_BYTES, TrackEvent
+from millimetric_mcp.contract.events import TrackEvent
 from millimetric_mcp.errors import CallError, UncertainWrite
 from millimetric_mcp.mcp.tools.arguments import Arguments
 from millimetric_mcp.mcp.tools.tool import WRITE_HINTS, Tool, ToolContext, ToolData, ToolResult
@@ -17,7 +17,9 @@ from millimetric_mcp.mcp.tools.wording import quote
 MAX_EVENTS = 100_000
 MAX_ID_CHARS = 128
 """The longest id and event name: what a person has to look for is never cut."""
-MAX_REQUEST_BYTES = MAX_BODY_BYTES - len('{"events":[]}')
+MAX_REQUEST_EVENTS = 500
+MAX_REQUEST_BYTES = 256_000 - len('{"events":[]}')
+"""The hosted API's limits are published as 1000 events, and as 500 events and 256 KB."""
 BURST_REQUESTS = 20
 REQUEST_INTERVAL_S = 0.2
 """The API allows a burst of 20 batches, then 5 a second."""
@@ -51,7 +53,7 @@ class BatchArguments(Arguments):
         tuple[BatchEvent, ...],
         BeforeValidator(_check_count),
         Field(
-            description="Fields as in track_event; above 1000 sent as several requests.",
+            description="Fields as in track_event. Sent in requests of at most 500 events and 256 KB.",
             json_schema_extra={"minItems": 1, "maxItems": MAX_EVENTS},
         ),
     ]
@@ -147,11 +149,11 @@ class _Upload:
 
 
 def _cut(events: Sequence[TrackEvent]) -> Iterator[tuple[int, Sequence[TrackEvent]]]:
-    """Yield the events of each request, as many as the API allows, with the first one's index."""
+    """Yield the events of each request, as many as one may hold, with the first one's index."""
     start = size_bytes = 0
     for index, event in enumerate(events):
         event_bytes = _measure(event)
-        if index - start == MAX_BATCH_EVENTS or size_bytes + event_bytes > MAX_REQUEST_BYTES:
+        if index - start == MAX_REQUEST_EVENTS or size_bytes + event_bytes > MAX_REQUEST_BYTES:
             yield start, events[start:index]
             start, size_bytes = index, 0
         size_bytes += event_bytes
