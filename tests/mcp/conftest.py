@@ -248,7 +248,9 @@ def fill_in(schema: dict[str, Any]) -> Any:
 @pytest.fixture(scope="session")
 def minimal():
     """Makes the least arguments of a tool."""
-    return lambda tool: fill_in(tool.input_schema)
+    # Its schema can't say that it takes one of two ids.
+    more = {"forget": {"user_id": "a", "confirm": True}}
+    return lambda tool: fill_in(tool.input_schema) | more.get(tool.name, {})
 
 
 @pytest.fixture(scope="session")

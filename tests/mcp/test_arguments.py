@@ -45,8 +45,8 @@ SHAPES = {"string": 7, "integer": "x", "boolean": "yes", "array": 7, "object": 7
         ),
         pytest.param(
             "forget",
-            {"user_id": "u", "confirm": True},
-            "confirm: no such argument; valid: user_id",
+            {"user_id": "u", "force": True},
+            "force: no such argument; valid: ",
             id="invented",
         ),
         pytest.param(
@@ -238,7 +238,8 @@ class TestForgiveness:
             assert given.content[0].text == f"Fix the arguments:\n- {name}: Field required"
             return
         async with connect() as client:
-            absent = await client.call_tool(tool.name, minimal(tool))
+            others = {key: kept for key, kept in minimal(tool).items() if key != name}
+            absent = await client.call_tool(tool.name, others)
         assert given.content[0].text == absent.content[0].text
 
     async def test_an_empty_path_and_referrer_are_values(self, call, api):
@@ -291,8 +292,8 @@ class TestForgiveness:
         ids=repr,
     )
     async def test_no_arguments_may_be_written_in_any_way(self, params, mode, connect):
-        result = await send(connect, mode, {"name": "forget", **params})
-        assert result.content[0].text == "Fix the arguments:\n- user_id: Field required"
+        result = await send(connect, mode, {"name": "track_event", **params})
+        assert result.content[0].text == "Fix the arguments:\n- event: Field required"
         result = await send(connect, mode, {"name": "top_sources", **params})
         assert not result.is_error
 

@@ -41,16 +41,51 @@ class TestTopSources:
     async def test_text_and_structure_hold_the_same_rows(self, facebook, call):
         outcome = await call("top_sources", {})
         assert outcome.lines[-4:] == [
-            "source,medium,events,uniques",
-            "google,organic,20,15",
-            "facebook,paid,6,6",
-            "facebook,social,3,3",
+            "source,medium,events,uniques,share",
+            "google,organic,20,15,69%",
+            "facebook,paid,6,6,20.7%",
+            "facebook,social,3,3,10.3%",
         ]
         assert [(row["source"], row["medium"], row["events"]) for row in outcome.data["rows"]] == [
             ("google", "organic", 20),
             ("facebook", "paid", 6),
             ("facebook", "social", 3),
         ]
+
+    async def test_shares_are_those_of_all_events_of_the_window(self, api, source, call):
+        """The API cuts the rows off; the filter takes one of them."""
+        api.sources = [source(f"site{index}.test", "referral", 5) for index in range(300)]
+        api.stats = lambda params: [{"value": 2000}]
+        for arguments in ({"limit": 2}, {"source": "site1.test"}):
+            outcome = await call("top_sources", arguments)
+            assert "by source and medium, of 2000 events in all. Window: " in outcome.lines[0]
+            assert outcome.data["total"] == 2000
+            assert outcome.lines[-1] == "site1.test,referral,5,1,0.2%"
+            assert outcome.data["rows"][-1]["share"] == 0.0025
+
+    async def test_a_source_alone_has_its_share_of_all_events(self, facebook, call):
+        outcome = await call("top_sources", {"source": "google"})
+        assert outcome.lines[-1] == "google,organic,20,15,69%"
+        assert outcome.data["total"] == 29
+        assert facebook.asked("/v1/stats") == []
+
+    async def test_an_unanswered_total_leaves_the_shares_out(self, api, source, answer, call):
+        api.sources = [source("google", "organic", 20), source("bing", "organic", 10)]
+        api.rules["/v1/stats"] = lambda _: answer({"error": "internal_error"}, 500)
+        outcome = await call("top_sources", {"limit": 1})
+        assert outcome.lines[-2:] == ["source,medium,events,uniques", "google,organic,20,1"]
+        assert outcome.lines[0].startswith("1 row by source and medium.")
+        assert "total" not in outcome.data
+
+    @pytest.mark.parametrize("arguments", [{}, {"limit": 2}], ids=["all", "some"])
+    async def test_internal_clicks_come_last_and_are_explained(self, arguments, api, source, call):
+        api.sources = [source("internal", "direct", 50), source("google", "organic", 20)]
+        api.sources.append(source("bing", "organic", 10))
+        api.stats = lambda params: [{"value": 80}]
+        outcome = await call("top_sources", arguments)
+        assert outcome.data["rows"][-1]["source"] == "internal"
+        assert outcome.lines[-1].startswith("internal,direct,50,1,62.5%")
+        assert outcome.data["notes"][0].startswith("internal: clicks from one page of the site")
 
     async def test_the_receipt_states_window_zone_and_running_day(self, facebook, call):
         outcome = await call("top_sources", {"from": "7d", "timezone": "Europe/Berlin"})
@@ -151,9 +186,9 @@ class TestTopSources:
             "compare": "previous_period",
         }
         outcome = await call("top_sources", arguments)
-        assert "google,organic,30,+10 (+50%),12,-3 (-20%)" in outcome.lines
-        assert "bing,organic,4,+4 (new),1,+1 (new)" in outcome.lines
-        assert "ask,organic,0,-2 (gone),0,-1 (gone)" in outcome.lines
+        assert "google,organic,30,+10 (+50%),12,-3 (-20%),88.2%" in outcome.lines
+        assert "bing,organic,4,+4 (new),1,+1 (new),11.8%" in outcome.lines
+        assert "ask,organic,0,-2 (gone),0,-1 (gone),0%" in outcome.lines
         rows = {row["source"]: row for row in outcome.data["rows"]}
         assert rows["google"]["events_change"] == 10
         assert rows["google"]["events_change_pct"] == 50.0
@@ -182,7 +217,7 @@ class TestTopSources:
         )
         arguments = {"from": "2026-05-11", "compare": "previous_period", **filters}
         outcome = await call("top_sources", arguments)
-        assert "google,organic,30,+30 (new),1,+1 (new)" in outcome.lines
+        assert "google,organic,30,+30 (new),1,+1 (new),100%" in outcome.lines
         assert outcome.data["notes"] == [said]
         assert said in outcome.lines
 
@@ -243,10 +278,14 @@ class TestStats:
 
     async def test_rows_stand_under_their_columns(self, signups, call):
         outcome = await call("stats", {"group_by": ["country"], "interval": "day"})
-        assert outcome.lines[-3:] == ["bucket,country,count", "2026-05-15,DE,4", "2026-05-17,DE,3"]
+        assert outcome.lines[-3:] == [
+            "bucket,country,count,share",
+            "2026-05-15,DE,4,80%",
+            "2026-05-17,DE,3,60%",
+        ]
         assert outcome.data["rows"] == [
-            {"bucket": "2026-05-15T00:00:00.000Z", "country": "DE", "value": 4},
-            {"bucket": "2026-05-17T00:00:00.000Z", "country": "DE", "value": 3},
+            {"bucket": "2026-05-15T00:00:00.000Z", "country": "DE", "value": 4, "share": 0.8},
+            {"bucket": "2026-05-17T00:00:00.000Z", "country": "DE", "value": 3, "share": 0.6},
         ]
 
     async def test_a_question_without_columns_takes_one_request(self, signups, call):
@@ -316,8 +355,30 @@ class TestStats:
     async def test_a_column_without_a_value_is_absent_from_its_row(self, api, call):
         api.stats = lambda params: [{"campaign": None, "value": 2}]
         outcome = await call("stats", {"group_by": ["campaign"]})
-        assert outcome.data["rows"] == [{"value": 2}]
-        assert outcome.lines[-1] == ",2"
+        assert outcome.data["rows"] == [{"value": 2, "share": 1.0}]
+        assert outcome.lines[-1] == ",2,100%"
+
+    async def test_rows_without_columns_have_no_share(self, signups, call):
+        outcome = await call("stats", {"interval": "day"})
+        assert outcome.lines[-3:] == ["bucket,count", "2026-05-15,4", "2026-05-17,3"]
+        assert not any("share" in row for row in outcome.data["rows"])
+
+    @pytest.mark.parametrize(
+        ("rows", "is_said"),
+        [
+            pytest.param([{"country": "", "value": 3}], True, id="none"),
+            pytest.param(
+                [{"country": "", "value": 3}, {"country": "DE", "value": 1}], False, id="some"
+            ),
+            pytest.param([], False, id="no events"),
+        ],
+    )
+    async def test_stats_by_country_say_why_no_event_has_one(self, rows, is_said, api, call):
+        api.stats = lambda params: rows
+        outcome = await call("stats", {"group_by": ["country"]})
+        assert ("the geo extra" in outcome.text) is is_said
+        by_os = await call("stats", {"group_by": ["os"]})
+        assert "geo extra" not in by_os.text
 
     async def test_an_empty_cell_is_explained(self, api, call):
         api.stats = lambda params: [
@@ -560,8 +621,9 @@ class TestOtherQuestions:
     async def test_columns_not_asked_for_are_dropped(self, beside, api, call):
         api.stats = lambda params: [{"source": name, "value": 2, **beside} for name in "ab"]
         outcome = await call("stats", {"group_by": ["source"]})
-        assert outcome.data["rows"] == [{"source": "a", "value": 2}, {"source": "b", "value": 2}]
-        assert outcome.lines[-3:] == ["source,count", "a,2", "b,2"]
+        row = {"value": 2, "share": 1.0}
+        assert outcome.data["rows"] == [{"source": "a", **row}, {"source": "b", **row}]
+        assert outcome.lines[-3:] == ["source,count,share", "a,2,100%", "b,2,100%"]
 
     async def test_groups_finer_than_asked_for_are_refused(self, api, call):
         api.stats = lambda params: [
@@ -681,6 +743,8 @@ class TestNothingFound:
                     {"event_name": "signup", "value": 9},
                     {"event_name": "purchase", "value": 2},
                 ]
+            if params.get("group_by") == "country":
+                return [{"country": "", "value": 9}, {"country": "GB", "value": 2}]
             if params.get("interval") == "month":
                 return [{"bucket": "2026-05-01T00:00:00.000Z", "value": 11}]
             return []
@@ -716,6 +780,16 @@ class TestNothingFound:
     async def test_other_filters_are_named_together(self, known, call):
         outcome = await call("raw_events", {"country": "DE", "medium": "paid"})
         assert 'none with medium="paid" and country="DE"' in outcome.text
+
+    async def test_a_country_is_not_missed_where_no_event_has_one(self, known, call):
+        known.stats = lambda params: [
+            {"event_name": "signup", "value": 9}
+            if params["group_by"] == "event_name"
+            else {"country": "", "value": 9}
+        ]
+        outcome = await call("raw_events", {"country": "DE"})
+        assert "No event in the window has a country." in outcome.text
+        assert "the geo extra" in outcome.data["notes"][0]
 
     async def test_the_event_is_named_with_the_other_filters(self, known, call):
         outcome = await call("raw_events", {"event": "signup", "source": "google"})
@@ -762,8 +836,8 @@ class TestNothingFound:
     async def test_a_rare_event_is_not_reported_as_missing(self, known, event_row, call):
         known.stats = lambda _: [{"event_name": f"e{n}", "value": 5} for n in range(1000)]
         known.events = [event_row(event_name="rare")]
-        outcome = await call("raw_events", {"event": "rare", "country": "FR"})
-        assert 'none with event="rare" and country="FR"' in outcome.text
+        outcome = await call("raw_events", {"event": "rare", "medium": "email"})
+        assert 'none with event="rare" and medium="email"' in outcome.text
 
     async def test_a_window_before_the_first_event_says_when_events_begin(
         self, known, event_row, call

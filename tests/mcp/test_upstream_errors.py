@@ -163,7 +163,10 @@ async def test_a_rate_limit_says_how_long_to_wait(call):
 async def test_an_error_names_only_fields_that_the_models_know(call):
     async with misbehave("400 naming fields") as url:
         outcome = await call(
-            "forget", {"user_id": "u"}, transport=Redirecting(url), timeout_s=TIMEOUT_S
+            "forget",
+            {"user_id": "u", "confirm": True},
+            transport=Redirecting(url),
+            timeout_s=TIMEOUT_S,
         )
     assert "(fields: user_id)" in outcome.text
 

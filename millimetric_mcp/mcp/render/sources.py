@@ -4,15 +4,30 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from pydantic import Field
+
 from millimetric_mcp.contract.reads import Breakdown, SourceRow
-from millimetric_mcp.mcp.render.table import Table, join_cells, print_cell, quote_words
+from millimetric_mcp.mcp.render.table import (
+    Table,
+    decimal,
+    join_cells,
+    percent,
+    print_cell,
+    quote_words,
+)
 from millimetric_mcp.mcp.render.untrusted import Cell
 
 PAID = "paid"
 MAX_NAMED_MEDIA = 6
 
 
-class SourceChange(SourceRow):
+class SourceShare(SourceRow):
+    """A row of sources and its share of all events; None if their number is unknown."""
+
+    share: float | None = Field(None, description="Of all events in the window, 0 to 1.")
+
+
+class SourceChange(SourceShare):
     """A row of sources, and how it differs from the same row of the window before.
 
     ``*_before`` and ``*_change`` are None if the earlier row is unknown or was not asked for.
@@ -83,27 +98,18 @@ def describe_change(now: int, before: int | None) -> str:
 
 
 def render_sources(rows: Sequence[SourceRow], *, breakdown: Breakdown) -> Table:
-    """Return sources as a table; rows of `SourceChange` with their changes."""
+    """Return sources as a table; rows of `SourceShare` and `SourceChange` with what these add."""
     hidden = {"medium"} if breakdown is Breakdown.SOURCE else {"paid_share", "paid_share_before"}
     if not any(isinstance(row, SourceChange) for row in rows):
         hidden |= {"events_change", "uniques_change", "paid_share_before"}
+    if not any(isinstance(row, SourceShare) and row.share is not None for row in rows):
+        hidden.add("share")
     columns = {name: find for name, find in _COLUMNS.items() if name not in hidden}
     return Table(
         [*columns],
         [join_cells(find(row) for find in columns.values()) for row in rows],
         advice="narrow the window, name a source, or use breakdown=source",
     )
-
-
-def _percent(share: float | None) -> str | None:
-    """Return a share with one decimal, or with more if it would round to 0 % or 100 %."""
-    if share is None:
-        return None
-    for decimals in range(1, 7):
-        percent = _decimal(share * 100, decimals)
-        if percent not in {"0", "100"} or share in {0.0, 1.0}:
-            break
-    return f"{percent}%"
 
 
 _COLUMNS: Mapping[str, Callable[[Any], Cell]] = {
@@ -113,8 +119,9 @@ _COLUMNS: Mapping[str, Callable[[Any], Cell]] = {
     "events_change": lambda row: describe_change(row.events, row.events_before),
     "uniques": lambda row: row.uniques,
     "uniques_change": lambda row: describe_change(row.uniques, row.uniques_before),
-    "paid_share": lambda row: _percent(row.paid_share),
-    "paid_share_before": lambda row: _percent(row.paid_share_before),
+    "paid_share": lambda row: percent(row.paid_share),
+    "paid_share_before": lambda row: percent(row.paid_share_before),
+    "share": lambda row: percent(row.share),
 }
 
 
@@ -156,9 +163,4 @@ def _shares(counts: Sequence[int]) -> list[str]:
             units[at] += 1
         if all(unit or not count for unit, count in zip(units, counts, strict=True)):
             break
-    return [_decimal(unit / 10**decimals, decimals) for unit in units]
-
-
-def _decimal(number: float, decimals: int) -> str:
-    text = f"{number:.{decimals}f}"
-    return text.rstrip("0").rstrip(".") if decimals else text
+    return [decimal(unit / 10**decimals, decimals) for unit in units]

@@ -4,10 +4,12 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import product
 
+from pydantic import Field
+
 from millimetric_mcp.contract.reads import Interval, Metric, StatsRow
 from millimetric_mcp.contract.validation import format_timestamp, parse_timestamp
 from millimetric_mcp.errors import InvalidArguments, NextStep, UpstreamError
-from millimetric_mcp.mcp.render.table import Table, join_cells
+from millimetric_mcp.mcp.render.table import Table, divide, join_cells, percent
 
 MAX_FILLED_ROWS = 5000
 
@@ -23,6 +25,23 @@ _LENGTHS = {
 }
 
 
+class ShownStats(StatsRow):
+    """A row of stats and its share."""
+
+    share: float | None = Field(None, description="Of the total, 0 to 1.")
+
+
+def add_shares(rows: Sequence[StatsRow], *, total: float | None) -> list[ShownStats]:
+    """Return the rows with their shares of the total; without one, they have none."""
+    return [
+        ShownStats.model_validate(
+            row.model_dump(exclude_unset=True)
+            | ({"share": divide(row.value, total)} if total and row.value is not None else {})
+        )
+        for row in rows
+    ]
+
+
 def render_stats(
     rows: Sequence[StatsRow],
     *,
@@ -32,6 +51,8 @@ def render_stats(
 ) -> Table:
     """Return stats as a table; a bucket is written as its start in UTC."""
     columns = list(group_by)
+    shares = [row.share for row in rows if isinstance(row, ShownStats)]
+    has_share = any(share is not None for share in shares)
     zeros = ":00:00.000Z" if interval is Interval.HOUR else "T00:00:00.000Z"
     lines = [
         join_cells(
@@ -39,12 +60,18 @@ def render_stats(
                 *([(row.bucket or "").removesuffix(zeros)] if interval else []),
                 *(getattr(row, column) for column in columns),
                 row.value,
+                *([percent(getattr(row, "share", None))] if has_share else []),
             )
         )
         for row in rows
     ]
     return Table(
-        [*(["bucket"] if interval else []), *columns, metric.value],
+        [
+            *(["bucket"] if interval else []),
+            *columns,
+            metric.value,
+            *(["share"] if has_share else []),
+        ],
         lines,
         advice="narrow the window, group by fewer columns, or take a longer interval",
     )

@@ -111,3 +111,25 @@ def needs_quotes(text: str) -> bool:
 def quote_words(cell: str) -> str:
     """Return a printed cell for use inside a sentence: in quotes unless it is one word."""
     return cell if cell.startswith('"') or _WORD.fullmatch(cell) else f'"{cell}"'
+
+
+def divide(part: float, total: float) -> float:
+    """Return a share with six digits."""
+    return float(f"{part / total:.6g}")
+
+
+def percent(share: float | None) -> str | None:
+    """Return a share with one decimal, or with more if it would round to 0 % or 100 %."""
+    if share is None:
+        return None
+    for decimals in range(1, 7):
+        shown = decimal(share * 100, decimals)
+        if shown not in {"0", "100"} or share in {0.0, 1.0}:
+            break
+    return f"{shown}%"
+
+
+def decimal(number: float, decimals: int) -> str:
+    """Return a number with so many decimals at most."""
+    text = f"{number:.{decimals}f}"
+    return text.rstrip("0").rstrip(".") if decimals else text

@@ -34,13 +34,15 @@ class WindowArguments(Arguments):
     from_: str | None = Field(
         None,
         alias="from",
-        description="Start: ISO 8601, a date, 24h, 46d, 4w, 3mo (so long before now), today, "
-        "yesterday, this_week, this_month, last_month…; default 30d.",
+        description="Start: ISO 8601, a date, a length before now (24h, 46d, 4w, 3mo), today, "
+        "yesterday, this_week (from Monday), this_month, last_month…; default 30d.",
     )
     to: str | None = Field(
-        None, description="End, exclusive, same forms; default: the named period's end, or now."
+        None,
+        description="End, exclusive, same forms; default: now (7d ends now), or the named "
+        "period's end.",
     )
-    timezone: str | None = Field(None, description="IANA zone of dates and days.")
+    timezone: str | None = Field(None, description="IANA zone of dates, days and weeks.")
 
 
 def parse_arguments(tool: Tool[ParamsT, DataT], given: Mapping[str, Any]) -> ParamsT:

@@ -53,7 +53,7 @@ class BatchArguments(Arguments):
         tuple[BatchEvent, ...],
         BeforeValidator(_check_count),
         Field(
-            description="Fields as in track_event. Sent in requests of at most 500 events and 256 KB.",
+            description="Fields as in track_event; requests hold up to 500 events and 256 KB.",
             json_schema_extra={"minItems": 1, "maxItems": MAX_EVENTS},
         ),
     ]

@@ -7,7 +7,7 @@ from millimetric_mcp.contract.reads import MAX_SOURCES_LIMIT, MAX_STATS_LIMIT
 from millimetric_mcp.mcp.render.untrusted import escape_invisible
 from millimetric_mcp.mcp.tools import follow_ups
 from millimetric_mcp.mcp.tools.tool import ToolContext
-from millimetric_mcp.mcp.tools.wording import quote
+from millimetric_mcp.mcp.tools.wording import NO_COUNTRIES, quote
 from millimetric_mcp.mcp.window import Window
 
 MAX_NAMES = 8
@@ -40,6 +40,8 @@ async def _find_reason(context: ToolContext, window: Window, filters: Mapping[st
             return await _explain_event(context, event, names)
     if not set(filters) - {"event"}:
         return "The window has events, but none that this question is about."
+    if "country" in filters and not await follow_ups.has_countries(context, *span):
+        return NO_COUNTRIES
     if "source" in filters and (sentence := await _explain_source(context, window, filters)):
         return sentence
     given = " and ".join(f"{name}={quote(value)}" for name, value in filters.items())

@@ -49,6 +49,19 @@ async def list_sources(context: ToolContext, start: datetime, end: datetime) -> 
     return [row.source for row in (await context.client.sources(params)).rows]
 
 
+async def count_events(context: ToolContext, start: datetime, end: datetime) -> int:
+    """Return how many events a window has."""
+    rows = (await context.client.stats(reads.StatsParams(from_=start, to=end, limit=1))).rows
+    return rows[0].value if rows else 0
+
+
+async def has_countries(context: ToolContext, start: datetime, end: datetime) -> bool:
+    """Return whether an event of a window has a country."""
+    columns = (reads.GroupColumn.COUNTRY,)
+    params = reads.StatsParams(from_=start, to=end, group_by=columns, limit=2)
+    return any(row.country for row in (await context.client.stats(params)).rows)
+
+
 async def find_first_month(context: ToolContext) -> str | None:
     """Return the start of the month of the very first event, or None without events."""
     start, end = all_time(context.now())

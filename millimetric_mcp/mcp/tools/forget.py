@@ -21,6 +21,7 @@ class ForgetArguments(ForgetRequest):
 
     confirm: bool = Field(
         default=False,
+        strict=True,
         description="True once your user has agreed. Needed if this client can't ask.",
     )
 

@@ -13,7 +13,7 @@ from millimetric_mcp.mcp.render.untrusted import present
 from millimetric_mcp.mcp.tools import read_tool
 from millimetric_mcp.mcp.tools.arguments import WindowArguments
 from millimetric_mcp.mcp.tools.tool import READ_HINTS, Tool, ToolContext
-from millimetric_mcp.mcp.tools.wording import count, quote
+from millimetric_mcp.mcp.tools.wording import NO_COUNTRIES, count, quote
 from millimetric_mcp.mcp.window import Window
 
 
@@ -29,7 +29,7 @@ class StatsArguments(WindowArguments):
         WithJsonSchema(
             {"type": "array", "items": {"type": "string", "enum": list(reads.GroupColumn)}}
         ),
-        Field(description="Columns of the rows."),
+        Field(description="Columns of the rows; absent: one row, or one a bucket."),
     ] = ()
     interval: reads.Interval | None = Field(
         None, description="Bucket width, in UTC; weeks begin on Monday; absent: one bucket."
@@ -50,7 +50,7 @@ class StatsData(read_tool.ReadData):
 
     metric: reads.Metric
     total: int = Field(description="Of the whole window, as the API counts it; no sum of rows.")
-    rows: list[reads.StatsRow]
+    rows: list[render.ShownStats]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +75,8 @@ async def _find(
     rows = counts.rows
     if fill and counts.is_complete:
         rows = render.fill_buckets(rows, interval=fill, start=start, end=end)
+    has_shares = bool(params.group_by) and params.metric not in reads.PROPERTY_METRICS
+    shown = render.add_shares(rows, total=counts.total if has_shares else None)
     what = "events" if params.metric is reads.Metric.COUNT else "unique visitors (estimate)"
     of = f" of {quote(params.event)}" if params.event else ""
     about = window.describe(has_buckets=params.interval is not None)
@@ -85,11 +87,11 @@ async def _find(
             total=counts.total,
             rows=[],
         ),
-        rows=[reads.StatsRow.model_validate(present(row)) for row in rows],
+        rows=[render.ShownStats.model_validate(present(row)) for row in shown],
         receipt=[f"Total {counts.total} {what}{of}; {count(len(rows), 'row')}. {about}"],
         notes=_list_notes(params, window, counts),
         render=lambda max_rows: render.render_stats(
-            rows[:max_rows],
+            shown[:max_rows],
             metric=params.metric,
             interval=params.interval,
             group_by=params.group_by,
@@ -129,6 +131,9 @@ def _read_total(rows: list[reads.StatsRow]) -> int:
 def _list_notes(params: StatsArguments, window: Window, counts: _Counts) -> list[str]:
     notes = list(counts.notes)
     blank = [name for name in params.group_by if not all(getattr(r, name) for r in counts.rows)]
+    if "country" in blank and not any(row.country for row in counts.rows):
+        blank.remove(reads.GroupColumn.COUNTRY)
+        notes.append(NO_COUNTRIES)
     if blank:
         notes.append(f"An empty {' or '.join(blank)} means: events without one.")
     if params.fill_empty and not counts.is_complete:
@@ -153,9 +158,9 @@ def _advise_limit(params: StatsArguments) -> str:
 TOOL = Tool(
     name="stats",
     title="Statistics",
-    description="Counts of events or unique visitors (anonymous_id) by columns and buckets of "
-    "time, with the total. Rows by bucket, then largest first. Uniques can't be added up: ask "
-    f"for the grouping you need. {read_tool.UNTRUSTED}",
+    description="Counts of events or unique visitors by columns and buckets of time, with the "
+    "total and each group's share of it. Rows by bucket, then largest first. Uniques can't be "
+    f"added up: ask for the grouping you need. {read_tool.VISITOR} {read_tool.UNTRUSTED}",
     params=StatsArguments,
     result=StatsData,
     endpoints=(STATS,),

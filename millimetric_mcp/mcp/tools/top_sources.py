@@ -15,15 +15,20 @@ from millimetric_mcp.contract.reads import (
     SourcesResult,
 )
 from millimetric_mcp.mcp.render import sources as render
+from millimetric_mcp.mcp.render.table import divide
 from millimetric_mcp.mcp.render.untrusted import present
 from millimetric_mcp.mcp.tools import read_tool
 from millimetric_mcp.mcp.tools.arguments import SourceName, WindowArguments
-from millimetric_mcp.mcp.tools.follow_ups import UNANSWERED, attempt
+from millimetric_mcp.mcp.tools.follow_ups import UNANSWERED, attempt, count_events
 from millimetric_mcp.mcp.tools.tool import READ_HINTS, Tool, ToolContext
 from millimetric_mcp.mcp.tools.wording import count, quote
 from millimetric_mcp.mcp.window import Window
 
 FACEBOOK = "facebook"
+INTERNAL = "internal"
+INTERNAL_NOTE = (
+    "internal: clicks from one page of the site to another, so not where visitors came from."
+)
 _RAISE_LIMIT = f"raise limit (at most {MAX_SOURCES_LIMIT})"
 
 
@@ -50,6 +55,7 @@ class TopSourcesData(read_tool.ReadData):
     """Sources, most events first."""
 
     breakdown: Breakdown
+    total: int | None = Field(None, description="Events of the whole window.")
     rows: list[render.SourceChange]
     splits: list[str] | None = Field(None, description="Paid against other media, in a sentence.")
     previous_window: read_tool.WindowData | None = None
@@ -57,10 +63,14 @@ class TopSourcesData(read_tool.ReadData):
 
 @dataclass(frozen=True, slots=True)
 class _Sources:
-    """Rows of one window after the filter; not complete if a limit may have cut rows off."""
+    """Rows of one window after the filter; not complete if a limit may have cut rows off.
+
+    ``found_events`` are those of all rows before the filter.
+    """
 
     rows: list[SourceRow]
     is_complete: bool
+    found_events: int
     notes: list[str]
 
 
@@ -71,6 +81,7 @@ async def _find(
         sources = await _fetch(context, params, window)
         previous = await _fetch(context, params, window.previous()) if params.compare else None
     splits = await _describe_splits(context, params, window, sources)
+    total = await _count_all(context, window, sources)
     notes = list(sources.notes)
     if not sources.is_complete and (params.source or params.compare):
         notes.append(f"Only the {MAX_SOURCES_LIMIT} largest rows were searched.")
@@ -86,26 +97,51 @@ async def _find(
             previous_is_whole=previous.is_complete,
         )
     limit_note = _advise_limit(params, sources, len(rows))
-    rows = rows[: params.limit]
+    shown = _show(rows[: params.limit], total=total)
+    if shown and shown[-1].source == INTERNAL:
+        notes.append(INTERNAL_NOTE)
     by = "source" if params.breakdown is Breakdown.SOURCE else "source and medium"
-    receipt = [f"{count(len(rows), 'row')} by {by}. {window.describe()}"]
+    of_total = "" if total is None else f", of {count(total, 'event')} in all"
+    receipt = [f"{count(len(shown), 'row')} by {by}{of_total}. {window.describe()}"]
     if previous:
         receipt.append(f"Compared with: {window.previous().describe()}")
     return read_tool.Report(
         data=TopSourcesData(
             window=read_tool.WindowData.of(window),
             breakdown=params.breakdown,
+            total=total,
             rows=[],
             splits=splits or None,
             previous_window=read_tool.WindowData.of(window.previous()) if previous else None,
         ),
-        rows=[render.SourceChange.model_validate(present(row)) for row in rows],
+        rows=[render.SourceChange.model_validate(present(row)) for row in shown],
         receipt=[*receipt, *splits],
         notes=notes,
-        render=lambda most: render.render_sources(rows[:most], breakdown=params.breakdown),
+        render=lambda most: render.render_sources(shown[:most], breakdown=params.breakdown),
         limit_note=limit_note,
         is_empty=not sources.rows,
     )
+
+
+async def _count_all(context: ToolContext, window: Window, sources: _Sources) -> int | None:
+    """Return how many events the window has; None if the API does not answer."""
+    if sources.is_complete:
+        return sources.found_events
+    question = count_events(context, window.start_utc, window.end_utc)
+    return await attempt(context, question)
+
+
+def _show(rows: Sequence[SourceRow], *, total: int | None) -> list[render.SourceShare]:
+    """Return the rows with their shares of all events, those of `INTERNAL` last."""
+    shown = [
+        row
+        if isinstance(row, render.SourceShare)
+        else render.SourceShare.model_validate(row.model_dump(exclude_unset=True))
+        for row in rows
+    ]
+    if total:
+        shown = [row.model_copy(update={"share": divide(row.events, total)}) for row in shown]
+    return sorted(shown, key=lambda row: row.source == INTERNAL)
 
 
 async def _fetch(context: ToolContext, params: TopSourcesArguments, window: Window) -> _Sources:
@@ -113,8 +149,12 @@ async def _fetch(context: ToolContext, params: TopSourcesArguments, window: Wind
     limit = MAX_SOURCES_LIMIT if params.source or params.compare else params.limit
     answer = await _ask(context, window, breakdown=params.breakdown, limit=limit)
     wanted = [row for row in answer.rows if params.source in {None, row.source}]
-    notes = read_tool.list_api_notes(answer)
-    return _Sources(wanted, is_complete=len(answer.rows) < limit, notes=notes)
+    return _Sources(
+        wanted,
+        is_complete=len(answer.rows) < limit,
+        found_events=sum(row.events for row in answer.rows),
+        notes=read_tool.list_api_notes(answer),
+    )
 
 
 async def _ask(
@@ -159,9 +199,9 @@ def _advise_limit(params: TopSourcesArguments, sources: _Sources, found: int) ->
 TOOL = Tool(
     name="top_sources",
     title="Top sources",
-    description="Events, unique visitors (anonymous_id) and paid share by source and medium, most "
-    "events first; spells out Facebook's paid/social split. Source internal: a click within the "
-    f"site itself. {read_tool.UNTRUSTED}",
+    description="Events, unique visitors, paid share and share of all events by source and "
+    "medium. Most events first; internal (clicks within the site itself) last. Spells out "
+    f"Facebook's paid/social split. {read_tool.VISITOR} {read_tool.UNTRUSTED}",
     params=TopSourcesArguments,
     result=TopSourcesData,
     endpoints=(SOURCES,),

@@ -3,6 +3,11 @@
 from millimetric_mcp.mcp.render.untrusted import clean
 
 MAX_NAME_CHARS = 100
+NO_COUNTRIES = (
+    "No event in the window has a country. It comes from the address that sends an event: an event "
+    "that a server sends has the server's, and private addresses have none. An embedded API also "
+    "needs the geo extra; its log says at the start if that is missing."
+)
 
 
 def quote(text: str, *, max_chars: int = MAX_NAME_CHARS) -> str:
