@@ -249,7 +249,8 @@ class AnswerSettings(LogSettings):
         "reverse proxy.", default=())
     allowed_origins: CommaList = _setting("MILLIMETRIC_MCP_ALLOWED_ORIGINS", "--allowed-origins",
         "origin, origin:* or *, with commas between",
-        "Origin headers of MCP requests to accept from browsers.", default=())
+        "Origin headers of MCP requests to accept from browsers, besides the Inspector's; with "
+        "--auth besides those of this machine.", default=())
 
 
 class ConnectionSettings(Settings):

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 READ_KEY_HEADER = "Millimetric-Read-Key"
 MAX_SHOWN_CHARS = 256
 LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "[::1]")
+LOOPBACK_ORIGINS = tuple(f"http://{host}{port}" for host in LOOPBACK_HOSTS for port in ("", ":*"))
+INSPECTOR_ORIGINS = tuple(f"http://{host}:6274" for host in LOOPBACK_HOSTS)
+"""The MCP Inspector's page calls the server from the browser."""
 
 
 class AccessError(StrEnum):
@@ -44,7 +47,8 @@ class Access:
     """Who may use the HTTP transports.
 
     ``hosts`` and ``origins`` are allowed values of those headers: exact ones, ``name:*`` for any
-    port, or ``*`` for any value. A request without an Origin is not from a browser: allowed.
+    port, or ``*`` for any value. A request without an Origin is not from a browser, and one whose
+    Origin is its Host is from a page of this server: both are allowed.
     ``token`` is for `Auth.TOKEN`. ``check_key`` gets the ``Authorization`` header of each key of
     `Auth.PASSTHROUGH`, and raises if the key is not valid; without it, only the form is checked.
     """
@@ -53,22 +57,27 @@ class Access:
     token: str | None = None
     check_key: Callable[[str], Awaitable[object]] | None = None
     hosts: tuple[str, ...] = tuple(f"{host}:*" for host in LOOPBACK_HOSTS) + LOOPBACK_HOSTS
-    origins: tuple[str, ...] = tuple(
-        f"http://{host}{port}" for host in LOOPBACK_HOSTS for port in ("", ":*")
-    )
+    origins: tuple[str, ...] = INSPECTOR_ORIGINS
 
 
 def read_access(
     settings: AnswerSettings, *, bind: str, auth: Auth | None, token: str | None = None
 ) -> Access:
-    """Return access for this machine, the address of the server, and what the settings allow."""
+    """Return access for this machine, the address of the server, and what the settings allow.
+
+    Without ``auth`` any page of this machine could write and delete with the server's keys, so
+    only the Inspector's is allowed.
+    """
     name = f"[{bind}]" if ":" in bind else bind
     own = Access()
     return Access(
         auth=auth,
         token=token,
         hosts=(*own.hosts, name, f"{name}:*", *settings.allowed_hosts),
-        origins=(*own.origins, *settings.allowed_origins),
+        origins=(
+            *(LOOPBACK_ORIGINS if auth else INSPECTOR_ORIGINS),
+            *settings.allowed_origins,
+        ),
     )
 
 
@@ -101,14 +110,19 @@ class Guard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = Headers(scope=scope)
-        if not self._hosts.fullmatch(headers.get("host", "").strip().lower()):
+        host = headers.get("host", "").strip().lower()
+        if not self._hosts.fullmatch(host):
             raise RequestError(AccessError.HOST_NOT_ALLOWED, status=421)
         origin = headers.get("origin")
-        if origin is not None and not self._origins.fullmatch(origin.strip().lower()):
+        if origin is not None and not self._allows(origin.strip().lower(), host):
             raise RequestError(ErrorCode.ORIGIN_NOT_ALLOWED, origin=origin[:MAX_SHOWN_CHARS])
         if principal := await self._authenticate(headers):
             scope["user"] = principal
         await self._app(scope, receive, send)
+
+    def _allows(self, origin: str, host: str) -> bool:
+        is_own = origin in {f"http://{host}", f"https://{host}"}
+        return is_own or self._origins.fullmatch(origin) is not None
 
     async def _authenticate(self, headers: Headers) -> Principal | None:
         if self._access.auth is None:

@@ -140,9 +140,16 @@ class TestWithoutAuth:
             pytest.param({"Host": "localhost"}, 200, id="a host without a port"),
             pytest.param({"Host": "[::1]:1"}, 200, id="IPv6 host"),
             pytest.param({"Host": "[::1]"}, 200, id="IPv6 host without a port"),
-            pytest.param({"Origin": "http://localhost:6274"}, 200, id="a page of this machine"),
-            pytest.param({"Origin": "http://[::1]:6274"}, 200, id="such a page over IPv6"),
-            pytest.param({"Origin": "http://localhost"}, 200, id="such a page on port 80"),
+            pytest.param({"Origin": "http://localhost:6274"}, 200, id="the Inspector"),
+            pytest.param({"Origin": "http://[::1]:6274"}, 200, id="the Inspector over IPv6"),
+            pytest.param({"Origin": "http://localhost:3000"}, 403, id="a page of this machine"),
+            pytest.param({"Origin": "http://localhost"}, 403, id="such a page on port 80"),
+            pytest.param(
+                {"Host": "localhost:7000", "Origin": "http://localhost:7000"}, 200, id="own page"
+            ),
+            pytest.param(
+                {"Host": "evil.test", "Origin": "http://evil.test"}, 421, id="rebound own page"
+            ),
             pytest.param({}, 200, id="no browser"),
         ],
     )
@@ -200,6 +207,12 @@ class TestWithoutAuth:
 
 
 class TestToken:
+    async def test_a_page_of_this_machine_may_call_with_credentials(self, guarded, initialize):
+        headers = bearer(TOKEN, Origin="http://localhost:3000")
+        response = await initialize(guarded, headers)
+        assert response.status_code == 200
+        assert response.headers["access-control-allow-origin"] == "http://localhost:3000"
+
     async def test_the_token_is_accepted_and_the_server_s_keys_are_used(
         self, guarded, dial, upstream
     ):

@@ -45,7 +45,7 @@ REFUSALS = {
     "a preflight of another method": (
         "OPTIONS",
         "/mcp",
-        {"Origin": "http://localhost:1", "Access-Control-Request-Method": "PATCH"},
+        {"Origin": "http://localhost:6274", "Access-Control-Request-Method": "PATCH"},
         "",
         405,
         "method_not_allowed",
