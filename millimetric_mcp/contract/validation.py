@@ -29,6 +29,11 @@ _COMPACT = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(","
 _PLAIN_URL = re.compile(r"https?://[A-Za-z0-9.-]+(?::[0-9]{1,4})?(?:[/?#].*)?", re.S)
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):(.+)", re.S)
 _HOST_SCHEMES = frozenset({"http", "https", "ws", "wss", "ftp"})
+_PLAIN_SENTENCES = {
+    # pydantic's own sentences name types of Python
+    "tuple_type": "Input should be a valid list",
+    "model_type": "Input should be a valid object",
+}
 _NO_ZONE_NAMES = re.compile(r"localtime|posixrules|Factory|(?:posix|right)/.*")
 
 
@@ -130,7 +135,9 @@ def list_field_errors(error: ValidationError) -> tuple[FieldError, ...]:
     """Return every error of a failed validation; the input is not quoted."""
     return tuple(
         FieldError(
-            _field_name(item["loc"]), item["msg"].removeprefix("Value error, "), item["type"]
+            _field_name(item["loc"]),
+            _PLAIN_SENTENCES.get(item["type"], item["msg"].removeprefix("Value error, ")),
+            item["type"],
         )
         for item in error.errors(include_url=False, include_input=False)
     )

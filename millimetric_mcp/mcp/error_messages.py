@@ -35,6 +35,7 @@ EXPLANATIONS: Mapping[ErrorCode, str] = {
     ErrorCode.FORGET_REQUIRES_SECRET_KEY: "only a server key (sk_…) is allowed to delete a user",
     ErrorCode.NOT_FOUND: f"the API does not have this endpoint; {_CHECK_HOST}",
     ErrorCode.METHOD_NOT_ALLOWED: f"the API does not allow this method; {_CHECK_HOST}",
+    ErrorCode.IMPORT_BUSY: "another request writes this part of the import, or takes it back",
     ErrorCode.PAYLOAD_TOO_LARGE: "the request is too large; send fewer or smaller events",
     ErrorCode.UNSUPPORTED_MEDIA_TYPE: f"the API does not accept JSON here; {_CHECK_HOST}",
     ErrorCode.RATE_LIMITED: "the API's rate limit is reached",

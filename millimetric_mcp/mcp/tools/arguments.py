@@ -55,12 +55,8 @@ def parse_arguments(tool: Tool[ParamsT, DataT], given: Mapping[str, Any]) -> Par
         InvalidArguments: it names every wrong argument.
     """
     schema = tool.input_schema
-    known = schema["properties"]
-    read = {name: _read(value, known[name]) for name, value in given.items() if name in known}
-    unknown = {name: value for name, value in given.items() if name not in known}
-    present = {name: value for name, value in read.items() if value is not None}
     try:
-        return tool.params.model_validate(present | unknown)
+        return tool.params.model_validate(_read_fields(given, schema["properties"]))
     except ValidationError as error:
         errors = list_field_errors(error)
     sentences = [_describe(error, schema) for error in errors[:MAX_LISTED_ERRORS]]
@@ -68,17 +64,38 @@ def parse_arguments(tool: Tool[ParamsT, DataT], given: Mapping[str, Any]) -> Par
     raise InvalidArguments(sentences + [f"and {rest} more"] * bool(rest))
 
 
+def _read_fields(given: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, object]:
+    """Return the values that are present; unknown ones as they are."""
+    read = {
+        name: _read(value, known[name]) if name in known else value for name, value in given.items()
+    }
+    return {name: value for name, value in read.items() if value is not None or name not in known}
+
+
 def _read(value: object, schema: Mapping[str, Any]) -> object:
     kind = schema.get("type")
-    if not isinstance(value, str):
+    if isinstance(value, str):
+        value = _read_string(value, schema) if kind == "string" else _read_json(value, kind)
+    if kind == "integer" and isinstance(value, float) and value.is_integer():
+        return int(value)
+    if kind == "object" and "properties" in schema and isinstance(value, dict):
+        return _read_fields(value, schema["properties"])
+    if kind == "array" and "properties" in schema["items"] and isinstance(value, list):
+        return [_read(item, schema["items"]) for item in value]
+    return value
+
+
+def _read_string(value: str, schema: Mapping[str, Any]) -> str | None:
+    if value and value != "null":
         return value
-    if kind == "string":
-        may_be_empty = not {"minLength", "enum", "format", "pattern"} & set(schema)
-        return value if value or may_be_empty else None
-    if not value:
-        return None
+    is_closed = not {"enum", "format", "pattern"}.isdisjoint(schema)
+    return None if is_closed or (not value and "minLength" in schema) else value
+
+
+def _read_json(value: str, kind: str | None) -> object:
+    text = value.lower() if kind == "boolean" else value  # Python writes True
     try:
-        return json.loads(mend_json(value.encode()))
+        return json.loads(mend_json(text.encode())) if text else None
     except (ValueError, RecursionError):
         return [part.strip() for part in value.split(",")] if kind == "array" else value
 

@@ -5,7 +5,8 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import Field, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from millimetric_mcp.contract.endpoints import BATCH
 from millimetric_mcp.contract.events import TrackEvent
@@ -40,10 +41,36 @@ class BatchEvent(TrackEvent, extra="forbid", json_schema_extra=_drop_description
     """One event of a batch. An unknown field is refused."""
 
 
-def _check_count(value: object) -> object:
-    if isinstance(value, list | tuple) and not 1 <= len(value) <= MAX_EVENTS:
+def _validate_in_parts(
+    value: object, handler: ValidatorFunctionWrapHandler
+) -> tuple[BatchEvent, ...]:
+    """Validate so many events at a time: each time holds the interpreter's lock."""
+    if not isinstance(value, list | tuple):
+        events: tuple[BatchEvent, ...] = handler(value)
+        return events
+    if not 1 <= len(value) <= MAX_EVENTS:
         raise ValueError(f"must hold 1 to {MAX_EVENTS} events, not {len(value)}")
-    return value
+    valid: list[BatchEvent] = []
+    errors: list[InitErrorDetails] = []
+    for start in range(0, len(value), MAX_REQUEST_EVENTS):
+        try:
+            valid.extend(handler(value[start : start + MAX_REQUEST_EVENTS]))
+        except ValidationError as failure:
+            errors.extend(_shift_errors(failure, start))
+    if errors:
+        raise ValidationError.from_exception_data("events", errors)
+    return tuple(valid)
+
+
+def _shift_errors(failure: ValidationError, start: int) -> Iterator[InitErrorDetails]:
+    """Yield the errors with the index of each event among all events."""
+    for error in failure.errors(include_url=False, include_input=False, include_context=False):
+        index, *rest = error["loc"]
+        yield InitErrorDetails(
+            type=PydanticCustomError(error["type"], "{message}", {"message": error["msg"]}),
+            loc=(start + int(index), *rest),
+            input=None,
+        )
 
 
 class BatchArguments(Arguments):
@@ -51,7 +78,7 @@ class BatchArguments(Arguments):
 
     events: Annotated[
         tuple[BatchEvent, ...],
-        BeforeValidator(_check_count),
+        WrapValidator(_validate_in_parts),
         Field(
             description="Fields as in track_event; requests hold up to 500 events and 256 KB.",
             json_schema_extra={"minItems": 1, "maxItems": MAX_EVENTS},
@@ -86,16 +113,13 @@ class _Upload:
     ) -> None:
         self.context = context
         self.batch_id = batch_id
-        self.events = [
-            event if event.event_id else event.model_copy(update={"event_id": f"{batch_id}-{at}"})
-            for at, event in enumerate(events)
-        ]
+        self.events = events
         self.stored = self.waits = 0
         self.waited_s = 0.0
 
     async def send(self) -> None:
         """Send all events. If a request fails, the context has a note about where to go on."""
-        for number, (start, part) in enumerate(_cut(self.events)):
+        for number, (start, part) in enumerate(self._cut()):
             if number >= BURST_REQUESTS:
                 await self.context.sleep(REQUEST_INTERVAL_S)
             self.context.write_failure_note = partial(self._advise, start, len(part))
@@ -138,7 +162,7 @@ class _Upload:
             )
         if isinstance(error, CallError) and not isinstance(error, UncertainWrite):
             return f"{held} None of them is stored: go on from events[{start}]."
-        first = self.events[start]
+        first = self._name(start)
         then = f"go on from events[{end}]" if end < total else "nothing is left to send"
         return (
             f"{held} Look for event_id {quote(first.event_id or '', max_chars=MAX_ID_CHARS)} among "
@@ -147,17 +171,26 @@ class _Upload:
             f"is stored and {then}; if not, go on from events[{start}]."
         )
 
+    def _cut(self) -> Iterator[tuple[int, Sequence[TrackEvent]]]:
+        """Yield the events of each request, as many as one may hold, and the first one's index."""
+        part: list[TrackEvent] = []
+        size_bytes = 0
+        for index in range(len(self.events)):
+            event = self._name(index)
+            event_bytes = _measure(event)
+            if len(part) == MAX_REQUEST_EVENTS or size_bytes + event_bytes > MAX_REQUEST_BYTES:
+                yield index - len(part), part
+                part, size_bytes = [], 0
+            part.append(event)
+            size_bytes += event_bytes
+        yield len(self.events) - len(part), part
 
-def _cut(events: Sequence[TrackEvent]) -> Iterator[tuple[int, Sequence[TrackEvent]]]:
-    """Yield the events of each request, as many as one may hold, with the first one's index."""
-    start = size_bytes = 0
-    for index, event in enumerate(events):
-        event_bytes = _measure(event)
-        if index - start == MAX_REQUEST_EVENTS or size_bytes + event_bytes > MAX_REQUEST_BYTES:
-            yield start, events[start:index]
-            start, size_bytes = index, 0
-        size_bytes += event_bytes
-    yield start, events[start:]
+    def _name(self, index: int) -> TrackEvent:
+        """Return an event with its id."""
+        event = self.events[index]
+        if event.event_id:
+            return event
+        return event.model_copy(update={"event_id": f"{self.batch_id}-{index}"})
 
 
 def _measure(event: TrackEvent) -> int:
