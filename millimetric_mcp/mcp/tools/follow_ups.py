@@ -52,7 +52,7 @@ async def list_sources(context: ToolContext, start: datetime, end: datetime) -> 
 async def count_events(context: ToolContext, start: datetime, end: datetime) -> int:
     """Return how many events a window has."""
     rows = (await context.client.stats(reads.StatsParams(from_=start, to=end, limit=1))).rows
-    return rows[0].value if rows else 0
+    return int(rows[0].value or 0) if rows else 0
 
 
 async def has_countries(context: ToolContext, start: datetime, end: datetime) -> bool:
