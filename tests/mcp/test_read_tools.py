@@ -52,6 +52,36 @@ class TestTopSources:
             ("facebook", "social", 3),
         ]
 
+    async def test_facebook_s_paid_events_are_told_apart_by_what_proves_them(
+        self, facebook, answer, call
+    ):
+        counts = {"utm_paid_facebook": 3, "fbclid_utm": 1, "fbclid_only": 1, "fb_ad_redirect": 1}
+        rows = [{"source_rule_id": rule, "value": count} for rule, count in counts.items()]
+
+        def by_rule(request):
+            params = dict(request.url.params)
+            assert (params["source"], params["medium"]) == ("facebook", "paid")
+            applied = {
+                "group_by": ["source_rule_id"],
+                "filters": {"source": ["facebook"], "medium": ["paid"]},
+            }
+            return answer({"metric": "count", "rows": rows, "applied": applied})
+
+        facebook.rules["/v1/stats"] = by_rule
+        outcome = await call("top_sources", {})
+        sentence = outcome.data["splits"][1]
+        assert "a paid utm_medium proves 3, and 2 rest on fbclid alone" in sentence
+        assert "1 have fbclid and a utm_source of Facebook" in sentence
+        assert sentence in outcome.lines
+
+    async def test_an_api_that_does_not_know_the_question_is_not_quoted_on_proof(
+        self, facebook, call
+    ):
+        facebook.stats = lambda params: [{"value": 6}]
+        outcome = await call("top_sources", {})
+        assert outcome.data["splits"] == [FACEBOOK_SENTENCE]
+        assert "fbclid" not in outcome.text
+
     async def test_shares_are_those_of_all_events_of_the_window(self, api, source, call):
         """The API cuts the rows off; the filter takes one of them."""
         api.sources = [source(f"site{index}.test", "referral", 5) for index in range(300)]

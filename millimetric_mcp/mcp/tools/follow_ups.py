@@ -9,7 +9,7 @@ import anyio
 
 from millimetric_mcp.contract import reads
 from millimetric_mcp.contract.validation import EPOCH, MAX_CLOCK_SKEW
-from millimetric_mcp.errors import CallError
+from millimetric_mcp.errors import CallError, NextStep
 from millimetric_mcp.mcp.tools.tool import ToolContext
 
 AnswerT = TypeVar("AnswerT")
@@ -53,6 +53,26 @@ async def count_events(context: ToolContext, start: datetime, end: datetime) -> 
     """Return how many events a window has."""
     rows = (await context.client.stats(reads.StatsParams(from_=start, to=end, limit=1))).rows
     return int(rows[0].value or 0) if rows else 0
+
+
+async def count_by_rule(
+    context: ToolContext, start: datetime, end: datetime, *, source: str, medium: str
+) -> dict[str, int]:
+    """Return a source's events of one medium by rule; empty if the API doesn't know rules."""
+    params = reads.StatsParams(
+        from_=start,
+        to=end,
+        group_by=(reads.GroupColumn.SOURCE_RULE_ID,),
+        filters={"source": (source,), "medium": (medium,)},
+        limit=reads.MAX_STATS_LIMIT,
+    )
+    try:
+        rows = (await context.client.stats(params)).rows
+    except CallError as error:
+        if error.next_step is NextStep.FIX_ARGUMENTS:
+            return {}
+        raise
+    return {row.source_rule_id or "": int(row.value or 0) for row in rows}
 
 
 async def has_countries(context: ToolContext, start: datetime, end: datetime) -> bool:

@@ -19,7 +19,7 @@ from millimetric_mcp.mcp.render.table import divide
 from millimetric_mcp.mcp.render.untrusted import present
 from millimetric_mcp.mcp.tools import read_tool
 from millimetric_mcp.mcp.tools.arguments import SourceName, WindowArguments
-from millimetric_mcp.mcp.tools.follow_ups import UNANSWERED, attempt, count_events
+from millimetric_mcp.mcp.tools.follow_ups import UNANSWERED, attempt, count_by_rule, count_events
 from millimetric_mcp.mcp.tools.tool import READ_HINTS, Tool, ToolContext
 from millimetric_mcp.mcp.tools.wording import count, quote
 from millimetric_mcp.mcp.window import Window
@@ -182,7 +182,16 @@ async def _describe_splits(
     if rows is None:
         return [f"How much of {quote(name)} is paid is unknown: {UNANSWERED}."]
     depth = f", by the {MAX_SOURCES_LIMIT} largest rows" if len(rows) == MAX_SOURCES_LIMIT else ""
-    return [read_tool.shorten_note(context, render.describe_split(name, rows) + depth)]
+    splits = [read_tool.shorten_note(context, render.describe_split(name, rows) + depth)]
+    if name == FACEBOOK and any((row.source, row.medium) == (name, render.PAID) for row in rows):
+        span = (window.start_utc, window.end_utc)
+        counting = count_by_rule(context, *span, source=name, medium=render.PAID)
+        by_rule = await attempt(context, counting)
+        if by_rule is None:
+            splits.append(f"What proves these paid events is unknown: {UNANSWERED}.")
+        elif by_rule:
+            splits.append(render.describe_proof(by_rule))
+    return splits
 
 
 def _advise_limit(params: TopSourcesArguments, sources: _Sources, found: int) -> str:
