@@ -1,0 +1,376 @@
+"""Questions about people, asked of random histories, are answered as plain Python answers them."""
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from fractions import Fraction
+from statistics import median
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from millimetric_mcp.contract.keys import KeyKind
+
+DAY_MS = 86_400_000
+START = datetime(2026, 3, 20, tzinfo=UTC)
+"""Before the days on which clocks change in Europe, in 2026 on 29 March."""
+DAYS = 30
+SLOT_MS = 1_800_000
+
+AD = "https://shop.example/?utm_source=facebook&utm_medium=cpc&utm_campaign=spring"
+MAIL = "https://shop.example/offer?utm_source=news&utm_medium=email"
+PAGE = "https://shop.example/cart"
+ARRIVALS: dict[str, tuple[dict[str, str], tuple[str, str, bool]]] = {
+    "ad": ({"url": AD}, ("facebook", "paid", True)),
+    "mail": ({"url": MAIL}, ("news", "email", True)),
+    "search": ({"url": PAGE, "referrer": "https://www.google.com/"}, ("google", "organic", True)),
+    "direct": ({"url": PAGE}, ("direct", "direct", False)),
+    "server": ({}, ("direct", "direct", False)),
+    "inside": (
+        {"url": PAGE, "referrer": "https://shop.example/"},
+        ("internal", "direct", False),
+    ),
+    "payment": (
+        {"url": PAGE, "referrer": "https://checkout.stripe.com/pay"},
+        ("stripe.com", "referral", False),
+    ),
+    "own help pages": (
+        {"url": PAGE, "referrer": "https://help.shop.example/faq"},
+        ("shop.example", "referral", False),
+    ),
+}
+"""How an event arrives: the fields sent; its source, medium, and whether it is a touch."""
+
+ZONES = ("UTC", "Europe/Berlin", "America/New_York", "Asia/Kolkata", "Australia/Lord_Howe")
+
+
+@dataclass(frozen=True)
+class Sent:
+    at: int
+    name: str
+    visitor: str
+    user: str
+    arrival: str
+    amount: str | None
+
+    @property
+    def source(self) -> tuple[str, str]:
+        return ARRIVALS[self.arrival][1][:2]
+
+    @property
+    def is_touch(self) -> bool:
+        return ARRIVALS[self.arrival][1][2]
+
+    @property
+    def session(self) -> tuple[str, int]:
+        return self.visitor, self.at // SLOT_MS
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "event": self.name,
+            "anonymous_id": self.visitor,
+            "timestamp": (START + timedelta(milliseconds=self.at - _START_MS)).isoformat(),
+            **({"user_id": self.user} if self.user else {}),
+            **({"properties": {"amount": json.loads(self.amount)}} if self.amount else {}),
+            **ARRIVALS[self.arrival][0],
+        }
+
+
+_START_MS = int(START.timestamp() * 1000)
+
+EVENTS = st.builds(
+    Sent,
+    # Few moments, so that events share some: each half day at 0:15 and 0:20.
+    at=st.builds(
+        lambda half_day, minutes: _START_MS + half_day * 43_200_000 + minutes * 60_000,
+        st.integers(0, 2 * DAYS) | st.integers(16, 24),
+        st.sampled_from([15, 20]),
+    ),
+    name=st.sampled_from(["view", "signup", "purchase"]),
+    visitor=st.sampled_from(["phone", "laptop", "tablet", "till"]),
+    user=st.sampled_from(["", "", "", "anna", "boris"]),
+    arrival=st.sampled_from(list(ARRIVALS)),
+    amount=st.sampled_from([None, "19.9", "0.1", "0.2", "1000000.07", '"12"', "-5"]),
+)
+HISTORIES = st.lists(EVENTS, min_size=5, max_size=40)
+QUIET = settings(
+    max_examples=40,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+
+
+class Oracle:
+    """The answers, from lists and loops."""
+
+    def __init__(self, events: Sequence[Sent]) -> None:
+        self.events = events
+        self.ties = sorted({(e.visitor, e.at, e.user) for e in events if e.user})
+
+    def person(self, event: Sent) -> tuple[str, str]:
+        if event.user:
+            return "user", event.user
+        own = [(at, user) for visitor, at, user in self.ties if visitor == event.visitor]
+        before = [user for at, user in own if at <= event.at]
+        if before:
+            return "user", before[-1]
+        return ("user", own[0][1]) if own else ("visitor", event.visitor)
+
+    def touch(self, event: Sent, model: str, lookback_days: int) -> tuple[str, str]:
+        if model == "event":
+            return event.source
+        if model == "session":
+            touches = [e for e in self.events if e.is_touch and e.session == event.session]
+            first = min(((e.at, e.source) for e in touches), default=None)
+            return first[1] if first else ("direct", "direct")
+        person = self.person(event)
+        earliest = event.at - lookback_days * DAY_MS
+        moments: dict[int, list[tuple[str, str]]] = defaultdict(list)
+        for e in self.events:
+            if e.is_touch and self.person(e) == person and earliest <= e.at <= event.at:
+                moments[e.at].append(e.source)
+        if not moments:
+            return "direct", "direct"
+        return min(moments[(min if model == "first_touch" else max)(moments)])
+
+    def sums(self, name: str, model: str, lookback_days: int) -> dict[str, Fraction]:
+        found: dict[str, Fraction] = defaultdict(Fraction)
+        for event in self.events:
+            if event.name == name:
+                source, _ = self.touch(event, model, lookback_days)
+                is_number = event.amount is not None and not event.amount.startswith('"')
+                found[source] += Fraction(event.amount or "0") if is_number else 0
+        return found
+
+    def funnel(self, steps: Sequence[str], within_ms: int) -> list[tuple[int, float | None]]:
+        people: dict[object, list[Sent]] = defaultdict(list)
+        for event in self.events:
+            people[self.person(event)].append(event)
+        chains = [list(self._best_chain(events, steps, within_ms)) for events in people.values()]
+        rows: list[tuple[int, float | None]] = []
+        for level in range(1, len(steps) + 1):
+            reached = [chain for chain in chains if len(chain) >= level]
+            waits = [(chain[level - 1] - chain[level - 2]) / 1000 for chain in reached]
+            rows.append((len(reached), median(waits) if reached and level > 1 else None))
+        return rows
+
+    def _best_chain(
+        self, events: Sequence[Sent], steps: Sequence[str], within_ms: int
+    ) -> Iterator[int]:
+        best: list[int] = []
+        for start in sorted(event.at for event in events if event.name == steps[0]):
+            chain = [start]
+            for number, step in enumerate(steps[1:], 1):
+                is_new = step not in steps[:number]
+                later = [
+                    event.at
+                    for event in events
+                    if event.name == step
+                    and (event.at >= chain[-1] if is_new else event.at > chain[-1])
+                    and event.at <= start + within_ms
+                ]
+                if not later:
+                    break
+                chain.append(min(later))
+            if len(chain) > len(best):
+                best = chain
+        yield from best
+
+    def retention(
+        self, event: str, returning: str, interval: str, zone: ZoneInfo
+    ) -> dict[int, list[set[object]]]:
+        def number(at: int) -> int:
+            return number_interval(at, interval, zone)
+
+        firsts: dict[object, int] = {}
+        for e in self.events:
+            if e.name == event:
+                person = self.person(e)
+                firsts[person] = min(firsts.get(person, e.at), e.at)
+        cohorts: dict[int, list[set[object]]] = {}
+        for person, first in firsts.items():
+            cohort = cohorts.setdefault(number(first), [set() for _ in range(14)])
+            cohort[13].add(person)
+            for e in self.events:
+                if e.name == returning and self.person(e) == person and e.at >= first:
+                    later = number(e.at) - number(first)
+                    if later < 13:
+                        cohort[later].add(person)
+        return cohorts
+
+
+def number_interval(at: int, interval: str, zone: ZoneInfo) -> int:
+    day = datetime.fromtimestamp(at / 1000, zone).date()
+    if interval == "month":
+        return day.year * 12 + day.month
+    days = day.toordinal()
+    return days if interval == "day" else (days - date(1969, 12, 29).toordinal()) // 7
+
+
+async def ask(api, key: str, path: str, **params: Any) -> dict[str, Any]:
+    end = START + timedelta(days=DAYS + 1)
+    window = {"from": START.isoformat(), "to": end.isoformat()}
+    answer = await api.get(path, window | params, key=key)
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+async def send(api, events: Sequence[Sent]) -> str:
+    """Store events in a project of their own; return its read key."""
+    project = f"p{len(api.log)}-{id(events)}"
+    writing = api.make_key(KeyKind.SK, project=project)
+    half = len(events) // 2
+    for part in (events[half:], events[:half]):  # the later half first
+        if part:
+            body = {"events": [event.to_json() for event in part]}
+            assert (await api.post("/v1/batch", body, key=writing)).status_code == 202
+    return api.make_key(KeyKind.RK, project=project)
+
+
+@given(
+    events=HISTORIES,
+    model=st.sampled_from(["event", "session", "first_touch", "last_touch"]),
+    lookback_days=st.sampled_from([1, 7, 30]),
+)
+@QUIET
+async def test_sources_and_sums_by_touch_equal_plain_python(api, events, model, lookback_days):
+    key, oracle = await send(api, events), Oracle(events)
+    asked = {"attribution": model, "lookback_days": lookback_days}
+    sources = Counter(oracle.touch(event, model, lookback_days) for event in events)
+    sums = oracle.sums("purchase", model, lookback_days)
+
+    found = await ask(api, key, "/v1/sources", limit=200, **asked)
+    money = await ask(
+        api,
+        key,
+        "/v1/stats",
+        event="purchase",
+        metric="sum",
+        property="amount",
+        group_by="source",
+        **asked,
+    )
+
+    assert {(row["source"], row["medium"]): row["events"] for row in found["rows"]} == sources
+    assert {row["source"]: row["value"] for row in money["rows"]} == {
+        source: float(total) for source, total in sums.items()
+    }
+
+
+@given(
+    events=HISTORIES,
+    steps=st.lists(st.sampled_from(["view", "signup", "purchase"]), min_size=2, max_size=4),
+    within=st.sampled_from([("30m", 1_800_000), ("1d", DAY_MS), ("30d", 30 * DAY_MS)]),
+)
+@QUIET
+async def test_a_funnel_equals_plain_python(api, events, steps, within):
+    key, oracle = await send(api, events), Oracle(events)
+    text, within_ms = within
+    expected = oracle.funnel(steps, within_ms)
+
+    found = await ask(
+        api,
+        key,
+        "/v1/funnel",
+        steps=json.dumps([{"event": step} for step in steps]),
+        within=text,
+    )
+
+    rows = [(row["people"], row["median_s"]) for row in found["rows"]]
+    assert rows == (expected if expected[0][0] else [])
+
+
+@given(
+    events=HISTORIES,
+    returning=st.sampled_from(["view", "purchase"]),
+    interval=st.sampled_from(["day", "week", "month"]),
+    zone=st.sampled_from(ZONES),
+)
+@QUIET
+async def test_retention_equals_plain_python(api, events, returning, interval, zone):
+    key, oracle = await send(api, events), Oracle(events)
+    cohorts = oracle.retention("view", returning, interval, ZoneInfo(zone))
+
+    found = await ask(
+        api,
+        key,
+        "/v1/retention",
+        event="view",
+        interval=interval,
+        timezone=zone,
+        **{"return": returning},
+    )
+
+    rows = [(row["people"], row["returned"]) for row in found["rows"]]
+    expected = [
+        (len(people[13]), [len(one) for one in people[:13]])
+        for _, people in sorted(cohorts.items())
+    ]
+    assert [row[0] for row in rows] == [row[0] for row in expected]
+    for (_, shown), (_, whole) in zip(rows, expected, strict=True):
+        assert shown == whole[: len(shown)]
+        assert sum(whole[len(shown) :]) == 0
+
+
+@given(events=HISTORIES, interval=st.sampled_from(["hour", "day"]), zone=st.sampled_from(ZONES))
+@QUIET
+async def test_buckets_of_a_zone_equal_plain_python(api, events, interval, zone):
+    key = await send(api, events)
+    expected: Counter[str] = Counter()
+    for event in events:
+        local = datetime.fromtimestamp(event.at / 1000, ZoneInfo(zone))
+        start = local.replace(minute=0)
+        if interval == "day":
+            start = local.replace(hour=0, minute=0, fold=0)
+        expected[start.isoformat(timespec="milliseconds")] += 1
+
+    found = await ask(api, key, "/v1/stats", interval=interval, timezone=zone, limit=1000)
+
+    assert {row["bucket"]: row["value"] for row in found["rows"]} == expected
+    by_hour = await ask(api, key, "/v1/stats", group_by="hour_of_day,weekday", timezone=zone)
+    clock = Counter(
+        (local.hour, local.isoweekday())
+        for local in (datetime.fromtimestamp(e.at / 1000, ZoneInfo(zone)) for e in events)
+    )
+    assert {(r["hour_of_day"], r["weekday"]): r["value"] for r in by_hour["rows"]} == clock
+
+
+@given(events=HISTORIES, limit=st.integers(1, 7), order=st.sampled_from(["newest", "oldest"]))
+@QUIET
+async def test_pages_by_cursor_hold_every_event_once(api, events, limit, order):
+    key = await send(api, events)
+    pages: list[Any] = []
+    asked: dict[str, Any] = {"order": order}
+    while True:
+        page = await ask(api, key, "/v1/query", limit=limit, **asked)
+        pages += page["rows"]
+        if "next" not in page:
+            break
+        asked = {"before" if order == "newest" else "after": page["next"]}
+
+    times = [row["timestamp"] for row in pages]
+    assert times == sorted(times, reverse=order == "newest")
+    sent = Counter((event.at, event.visitor, event.name) for event in events)
+    shown = Counter(
+        (
+            int(datetime.fromisoformat(row["timestamp"]).timestamp() * 1000),
+            row["anonymous_id"],
+            row["event_name"],
+        )
+        for row in pages
+    )
+    assert shown == sent
+
+
+@given(events=HISTORIES)
+@QUIET
+async def test_sessions_equal_plain_python(api, events):
+    key = await send(api, events)
+
+    found = await ask(api, key, "/v1/stats", metric="sessions")
+
+    assert found["rows"] == [{"value": len({event.session for event in events})}]
