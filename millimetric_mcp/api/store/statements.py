@@ -235,7 +235,8 @@ def _compose_query(asked: Asked) -> Statement:
 _PLACE = {
     "row_at": "toUnixTimestamp64Milli(timestamp)",
     "row_arrived_at": "toUnixTimestamp64Micro(received_at)",
-    "row_hash": f"cityHash64({', '.join(column.name for column in SHOWN_COLUMNS)})",
+    # By the table's name, because the row shows another session_id than the table holds.
+    "row_hash": f"cityHash64({', '.join(f'stored.{column.name}' for column in SHOWN_COLUMNS)})",
 }
 """The place of an event among others. Only events that are alike in everything share one."""
 PLACE_COLUMNS = tuple(_PLACE)

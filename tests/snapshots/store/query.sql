@@ -14,7 +14,7 @@ SELECT COLUMNS(timestamp, event_name, event_id, anonymous_id, user_id, session_i
         session_id
     ) AS session_id
 )
-FROM events
+FROM events AS stored
 WHERE project_id = {project_id:UInt64}
     AND timestamp >= fromUnixTimestamp64Milli({v0:Int64}, 'UTC')
     AND timestamp < fromUnixTimestamp64Milli({v1:Int64}, 'UTC')

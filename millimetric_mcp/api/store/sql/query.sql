@@ -7,7 +7,7 @@ SELECT COLUMNS($columns) REPLACE (
         session_id
     ) AS session_id
 )$place
-FROM $events
+FROM $events AS stored
 WHERE $conditions
 ORDER BY toStartOfHour(timestamp) $way, timestamp $way, received_at $way, $last
 LIMIT {skipped:UInt32}, {limit:UInt32}
