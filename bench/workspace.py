@@ -34,6 +34,8 @@ class Scale:
     track_requests: int
     inserts: int
     batch_requests: int
+    import_mb: float
+    import_runs: int
     small_events: int
     large_events: int
     reads: int
@@ -52,6 +54,8 @@ FULL = Scale(
     track_requests=20_000,
     inserts=100,
     batch_requests=40,
+    import_mb=100,
+    import_runs=2,
     small_events=1_000_000,
     large_events=10_000_000,
     reads=9,
@@ -69,6 +73,8 @@ QUICK = Scale(
     track_requests=500,
     inserts=3,
     batch_requests=3,
+    import_mb=1,
+    import_runs=1,
     small_events=20_000,
     large_events=60_000,
     reads=2,

@@ -19,7 +19,6 @@ COMMANDS = (
     "config",
     "doctor",
     "keys",
-    "projects",
     "migrate",
     "backup",
     "restore",
@@ -69,8 +68,7 @@ def test_the_help_names_every_command():
     "command",
     [
         *COMMANDS,
-        *(f"keys {action}" for action in ("create", "list", "rotate", "revoke", "clean")),
-        *(f"projects {action}" for action in ("list", "create", "rename", "set", "delete")),
+        *(f"keys {action}" for action in ("create", "list", "revoke")),
         *(f"local {action}" for action in ("status", "stop", "path")),
     ],
 )

@@ -31,8 +31,6 @@ TARGETS = {
 MAINTENANCE = [
     "count_expired",
     "own_visitors",
-    "count_project",
-    "delete_project",
     "now",
     "outdated_parts",
     "delete_expired",
