@@ -271,6 +271,53 @@ class TestForgiveness:
         outcome = await call("stats", {"interval": "day", "fill_empty": "true", "from": "2d"})
         assert len(outcome.data["rows"]) == 3
 
+    @pytest.mark.parametrize("name", ["url", "timestamp", "user_id", "properties", "session_id"])
+    @pytest.mark.parametrize("value", [None, ""], ids=["null", "empty text"])
+    async def test_null_and_empty_text_in_an_event_of_a_batch_mean_absent(
+        self, name, value, call, api
+    ):
+        await call("batch", {"events": [{"event": "a", "path": "", name: value}]})
+        (body,) = api.sent("/v1/batch")
+        assert body["events"] == [{"event": "a", "event_id": "id-1-0", "path": ""}]
+
+    @pytest.mark.parametrize(
+        "event",
+        [
+            pytest.param('{"event": "a", "properties": {"plan": "free"}}', id="the event"),
+            pytest.param({"event": "a", "properties": '{"plan": "free"}'}, id="its properties"),
+        ],
+    )
+    async def test_json_text_within_a_batch_is_read(self, event, call, api):
+        await call("batch", {"events": [event]})
+        assert api.sent("/v1/batch")[0]["events"][0]["properties"] == {"plan": "free"}
+
+    @pytest.mark.parametrize("value", ["true", "True", True], ids=repr)
+    async def test_a_switch_may_be_written_as_python_does(self, value, call):
+        outcome = await call("stats", {"interval": "day", "fill_empty": value, "from": "2d"})
+        assert len(outcome.data["rows"]) == 3
+
+    @pytest.mark.parametrize("value", [7.0, "7", "7.0", " 7 "], ids=repr)
+    async def test_a_whole_number_may_be_written_in_any_way(self, value, call, api):
+        await call("raw_events", {"limit": value})
+        assert api.asked("/v1/query")[0]["limit"] == "7"
+
+    @pytest.mark.parametrize("value", [7.5, "7.5", "seven", "[7]"], ids=repr)
+    async def test_another_number_is_refused(self, value, call, api):
+        outcome = await call("raw_events", {"limit": value})
+        assert outcome.lines[1].startswith("- limit: Input should be a valid integer")
+        assert api.requests == []
+
+    @pytest.mark.parametrize(
+        ("tool", "name"), [("stats", "interval"), ("stats", "metric"), ("top_sources", "compare")]
+    )
+    async def test_the_word_null_for_one_of_several_values_means_absent(self, tool, name, call):
+        given = await call(tool, {name: "null"})
+        assert given.text == (await call(tool, {})).text
+
+    async def test_half_an_emoji_in_json_text_is_replaced(self, call, api):
+        await call("track_event", {"event": "a", "properties": r'{"t": "\ud83d"}'})
+        assert api.sent("/v1/track")[0]["properties"] == {"t": "\ufffd"}
+
     async def test_a_text_that_looks_like_json_stays_a_text(self, call, api):
         await call("track_event", {"event": "7", "user_id": "null", "path": "[1]"})
         (body,) = api.sent("/v1/track")
@@ -287,7 +334,7 @@ class TestForgiveness:
         "params",
         [
             *({}, {"arguments": None}, {"arguments": {}}, {"arguments": []}),
-            *({"arguments": ""}, {"arguments": "{}"}),
+            *({"arguments": ""}, {"arguments": "{}"}, {"arguments": "null"}),
         ],
         ids=repr,
     )

@@ -70,6 +70,18 @@ async def test_a_batch_over_500_is_cut_and_numbered_through(call, api):
     assert outcome.data["count"] == 1250
 
 
+async def test_wrong_events_are_named_by_their_index_wherever_they_are(call, api):
+    events = [{"event": "a"}] * 1200
+    events[3] = {"event": 7}
+    events[1100] = {"event": "a", "url": "/relative"}
+    outcome = await call("batch", {"events": events})
+    head, first, second = outcome.lines
+    assert head == "Fix the arguments:"
+    assert first == "- events[3].event: Input should be a valid string"
+    assert second.startswith("- events[1100].url: must be an absolute URL, such as https://")
+    assert api.requests == []
+
+
 async def test_a_batch_above_256_kb_is_cut_by_its_size(call, api):
     """Escaped, wide and long: each event takes about 20 kB."""
     event = {
