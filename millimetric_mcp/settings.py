@@ -314,6 +314,9 @@ class ControlSettings(Settings):
     control: SecretStr | None = _setting(
         "MILLIMETRIC_CONTROL", "--control", "sqlite:///FILE or postgresql://…",
         "DSN of the database of projects and keys. Default: SQLite in the data directory.")
+    keys_dir: Path | None = _setting("MILLIMETRIC_KEYS_DIR", "--keys-dir", "a directory",
+        "Directory for files of new keys, where no terminal shows them. Default: in your "
+        "platform's user configuration directory.")
     pepper: LongSecret = _setting("MILLIMETRIC_PEPPER", None, _SECRET,
         "Secret hashed with every API key. Default: created once, in the data directory.")
 

@@ -18,7 +18,7 @@ from starlette.routing import Route
 from millimetric_mcp.api import page
 from millimetric_mcp.api.auth import authenticate
 from millimetric_mcp.api.bodies import BodyReader
-from millimetric_mcp.api.control import Control, KeyCache, Secrets
+from millimetric_mcp.api.control import Control, KeyCache, KeyUse, Secrets
 from millimetric_mcp.api.health import Health
 from millimetric_mcp.api.imports import Imports
 from millimetric_mcp.api.maintenance import Maintenance
@@ -70,11 +70,13 @@ def build_app(
     """
     control, store, secrets = backends.control, backends.store, backends.secrets
     keys = KeyCache(control.find_keys)
+    use = KeyUse(control.note_use, clock=clock)
     maintenance = Maintenance(
         control=control,
         store=store,
         clock=clock,
         default_retention_days=settings.retention_days,
+        save_use=use.save,
     )
     control_checks = ThreadPoolExecutor(1, "control-check")
     endpoints = Endpoints(
@@ -82,6 +84,7 @@ def build_app(
         deletions=control.deletions,
         imports=Imports(log=control.imports, store=store, clock=clock),
         find_key=keys.find,
+        note_use=use.note,
         pepper=secrets.pepper,
         ip_salt=secrets.ip_salt or b"",
         limiter=RateLimiter(settings.rate_limits, clock=clock_ns),

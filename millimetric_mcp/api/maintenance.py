@@ -31,7 +31,7 @@ class Maintenance:
 
     Deletions survive a crash: they are logged before they are acknowledged, and the next
     process that claims one runs it again. If ``default_retention_days`` is None, events of
-    projects without a setting are kept for ever.
+    projects without a setting are kept for ever. ``save_use`` stores which keys were used.
     """
 
     def __init__(
@@ -41,12 +41,14 @@ class Maintenance:
         store: Store,
         clock: Callable[[], datetime],
         default_retention_days: int | None,
+        save_use: Callable[[], None] = lambda: None,
         intervals: Intervals = Intervals(),
     ) -> None:
         self._control = control
         self._store = store
         self._clock = clock
         self._default_retention_days = default_retention_days
+        self._save_use = save_use
         self._intervals = intervals
         self._wake = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
@@ -70,6 +72,8 @@ class Maintenance:
         while True:
             with _logged("deletions wait"):
                 await self.delete_pending()
+            with _logged("the days of the keys' last use wait"):
+                await asyncio.to_thread(self._save_use)
             with suppress(TimeoutError):
                 # wait_for loses a cancellation that comes with a wake, in Python 3.11.
                 async with asyncio.timeout(self._intervals.poll_s):
@@ -208,10 +212,13 @@ class Maintenance:
                 continue
             if removed:
                 _log.info(
-                    "maintenance: retention removed %d events of project %s older than %s",
+                    "maintenance: retention removed %d events of project %s older than %s, "
+                    "because %s keeps %d days",
                     removed,
                     kept.project,
                     first_day,
+                    "the project" if kept.is_own else "--retention-days",
+                    kept.days,
                 )
         if failure is not None:
             raise failure

@@ -69,12 +69,15 @@ class Endpoints:
     """A handler for each endpoint that writes, and one for all that read.
 
     ``clock`` returns the UTC time. ``wake_maintenance`` starts a logged deletion at once.
+    ``note_use`` gets the prefix of each key that is used. ``fbclid`` is for projects without a
+    setting of their own.
     """
 
     store: Store
     deletions: DeletionLog
     imports: Imports
     find_key: FindKey
+    note_use: Callable[[str], None]
     pepper: bytes
     ip_salt: bytes
     limiter: RateLimiter
@@ -155,12 +158,16 @@ class Endpoints:
             is_beacon = key.startswith("pk_")  # no other kind may stand in a URL
             authorization = f"Bearer {key}" if is_beacon else None
         record = await authenticate(authorization, find=self.find_key, pepper=self.pepper)
+        self.note_use(record.prefix)
         request.state.project = record.project
         authorise(record, endpoint)
         check_origin(record, headers.get("origin"))
         self.limiter.take(record, endpoint)
         ip = request.client.host if request.client else None
         return Admission(record, headers, ip, is_beacon)
+
+    def _fbclid_of(self, admission: Admission) -> FbclidMeaning:
+        return admission.record.fbclid or self.fbclid
 
     def _read_facts(self, admission: Admission) -> pipeline.RequestFacts:
         return pipeline.read_request_facts(
@@ -175,13 +182,15 @@ class Endpoints:
     async def _track(self, event: events.TrackEvent, admission: Admission) -> Body:
         facts = self._read_facts(admission)
         check_times([event], now=facts.received_at, in_batch=False)
-        await self._store([build_event(event, facts, fbclid=self.fbclid)])
+        await self._store([build_event(event, facts, fbclid=self._fbclid_of(admission))])
         return {"ok": True, "event_id": event.event_id}
 
     async def _batch(self, batch: events.BatchRequest, admission: Admission) -> Body:
         facts = self._read_facts(admission)
         check_times(batch.events, now=facts.received_at, in_batch=True)
-        await self._store([build_event(event, facts, fbclid=self.fbclid) for event in batch.events])
+        await self._store(
+            [build_event(event, facts, fbclid=self._fbclid_of(admission)) for event in batch.events]
+        )
         return {"ok": True, "count": len(batch.events)}
 
     async def _identify(self, body: events.IdentifyRequest, admission: Admission) -> Body:
@@ -220,7 +229,7 @@ class Endpoints:
             key=admission.record,
             country_of=self.country_of,
             ip_salt=self.ip_salt,
-            fbclid=self.fbclid,
+            fbclid=self._fbclid_of(admission),
         )
         project_id = admission.record.project_id
         return await self.imports.store_part(project_id, part.import_id, part.chunk, build)

@@ -27,7 +27,19 @@ EXIT_FAILURE = 1
 EXIT_USAGE = 2
 
 _API_COMMANDS = frozenset(
-    {"api", "keys", "local", "migrate", "backup", "restore", "check", "classify", "demo", "import"}
+    {
+        "api",
+        "keys",
+        "projects",
+        "local",
+        "migrate",
+        "backup",
+        "restore",
+        "check",
+        "classify",
+        "demo",
+        "import",
+    }
 )
 _KEYWORDS = {"import": "imports"}
 """The modules of commands whose names are words of Python."""

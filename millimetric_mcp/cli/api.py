@@ -44,7 +44,8 @@ from millimetric_mcp.api.store import (
     open_event_store,
     parse_store_dsn,
 )
-from millimetric_mcp.cli.keys import announce_first_keys
+from millimetric_mcp.cli.first_start import announce_first_keys
+from millimetric_mcp.cli.key_files import keys_dir_of
 from millimetric_mcp.cli.resources import find_free_disk, find_free_memory, list_shortages
 from millimetric_mcp.cli.running import hold_running_file
 from millimetric_mcp.client.client import MillimetricClient
@@ -97,19 +98,20 @@ def _serve_alone(
     settings: ApiSettings, data_dir: Path, target: StoreTarget, lines: LineWriter
 ) -> Store:
     with ExitStack() as stack:
+        listener = stack.enter_context(listen(settings.bind, settings.port))
         stack.enter_context(hold_directories(data_dir, target))
         if target.embedded:
             _use_temporary_dir(data_dir)
             _warn_of_shortages(settings, data_dir)
-        listener = stack.enter_context(listen(settings.bind, settings.port))
         write_running = stack.enter_context(_running_file(data_dir, target))
         backends = _open_backends(settings, data_dir, target)
+        _announce_first_keys(settings, backends.control, data_dir, write_url(listener))
         config = _configure(settings, _build_app(settings, backends, lines))
         with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
 
             def announce() -> None:
                 write_running(write_url(listener))
-                lines.write(_describe_start(listener, data_dir))
+                lines.write(_describe_start(listener, data_dir, target))
 
             idle_stop_s = settings.idle_stop_s
             serving = serve(config, listener, on_ready=announce, idle_stop_s=idle_stop_s)
@@ -195,8 +197,17 @@ def create_app() -> ASGIApp:
 def _open_backends(settings: ApiSettings, data_dir: Path, target: StoreTarget) -> Backends:
     control = _open_control(settings, data_dir)
     store = open_event_store(target, max_queued_events=settings.max_queued_events)
-    announce_first_keys(control, data_dir=data_dir, stdout=sys.stdout)
     return Backends(control, store, datadir.resolve_secrets(settings, data_dir))
+
+
+def _announce_first_keys(settings: ApiSettings, control: Control, data_dir: Path, url: str) -> None:
+    announce_first_keys(
+        control,
+        keys_dir=keys_dir_of(settings),
+        data_dir=data_dir,
+        url=url,
+        stdout=sys.stdout,
+    )
 
 
 def _open_control(settings: ApiSettings, data_dir: Path) -> Control:
@@ -266,8 +277,9 @@ def _configure(settings: ApiSettings, app: ASGIApp | str) -> uvicorn.Config:
     )
 
 
-def _describe_start(listener: socket.socket, data_dir: Path) -> str:
-    return f"millimetric-mcp api: {write_url(listener)}, data in {data_dir}\n"
+def _describe_start(listener: socket.socket, data_dir: Path, target: StoreTarget) -> str:
+    events = "" if target.embedded else f"events in {target.address}, other "
+    return f"millimetric-mcp api: {write_url(listener)}, {events}data in {data_dir}\n"
 
 
 def _serve_with_workers(
@@ -288,10 +300,10 @@ def _serve_with_workers(
         with closing(ClientPool(target)) as pool:
             migrate(pool)
         with closing(_open_control(settings, data_dir)) as control:
-            announce_first_keys(control, data_dir=data_dir, stdout=sys.stdout)
+            _announce_first_keys(settings, control, data_dir, write_url(listener))
         _hand_down(options)
         config = _configure(settings, "millimetric_mcp.cli.api:create_app")
-        lines.write(_describe_start(listener, data_dir))
+        lines.write(_describe_start(listener, data_dir, target))
         Multiprocess(config, sockets=[listener]).run()
     return 0
 

@@ -1,20 +1,18 @@
-"""``millimetric-mcp keys``: create, list and revoke API keys, while the API runs or not."""
+"""``millimetric-mcp keys``: create, list, rotate and revoke API keys, while the API runs or not."""
 
 import json
-import re
-import shlex
 import sys
 from argparse import Namespace
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import groupby
 from pathlib import Path
-from typing import TextIO
 
 from millimetric_mcp.api.control import (
     FIRST_PROJECT,
-    TEST_SUFFIX,
     Control,
     KeySummary,
     NewKey,
@@ -22,25 +20,58 @@ from millimetric_mcp.api.control import (
     datadir,
     open_control,
 )
-from millimetric_mcp.contract.keys import KeyEnv, KeyKind, normalise_origin, parse_api_key
+from millimetric_mcp.cli.first_start import find_local_url, write_script_tag
+from millimetric_mcp.cli.key_files import (
+    find_files,
+    hand_out,
+    keys_dir_of,
+    quote_options,
+    write_env_lines,
+)
+from millimetric_mcp.cli.names import check_name, check_origins, confirm_new_name, read_origins
+from millimetric_mcp.cli.running import find_running_api
+from millimetric_mcp.contract.keys import KeyEnv, KeyKind, parse_api_key
 from millimetric_mcp.contract.validation import format_timestamp
 from millimetric_mcp.errors import SettingsError
-from millimetric_mcp.settings import MAX_RETENTION_DAYS, ControlSettings, read_settings
+from millimetric_mcp.settings import (
+    LOCAL_HOST,
+    MAX_RETENTION_DAYS,
+    ControlSettings,
+    read_settings,
+)
 
-__all__ = ["announce_first_keys", "create_local_keys", "run"]
+__all__ = ["create_local_keys", "run"]
 
-_MAX_PROJECT_CHARS = 64 - len(TEST_SUFFIX)
-_MAX_FILE_PART_CHARS = 32
-_VARIABLES = {
-    KeyKind.SK: "MILLIMETRIC_KEY",
-    KeyKind.RK: "MILLIMETRIC_RK",
-    KeyKind.PK: "MILLIMETRIC_PK",
-}
-_KIND_NAMES = {KeyKind.SK: "server key", KeyKind.RK: "read key", KeyKind.PK: "browser key"}
+_MAX_LABEL_CHARS = 64
+_MAX_OVERLAP_HOURS = 24 * 366
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a command works: its options, its directories and the control database."""
+
+    options: Namespace
+    data_dir: Path
+    keys_dir: Path
+    control: Control
+
+    def command(self, rest: str) -> str:
+        """Return a ``keys`` command for the data directory and database in use."""
+        options, control = self.options, self.options.control and "DSN"
+        return f"millimetric-mcp keys {rest}" + quote_options(
+            data_dir=options.data_dir, control=control
+        )
+
+    def unknown_prefix(self) -> int:
+        """Say that there is no such key; return the exit code."""
+        sys.stderr.write(
+            f"There is no active key with that prefix. To see all keys: {self.command('list')}\n"
+        )
+        return 1
 
 
 def run(options: Namespace, environ: Mapping[str, str]) -> int:
-    """Run ``keys create``, ``list`` or ``revoke``; return 1 if the prefix is unknown.
+    """Run the ``keys`` command; return 1 if the prefix is unknown or the person declined.
 
     Raises:
         SettingsError: options or settings are wrong; every wrong option is named.
@@ -48,29 +79,13 @@ def run(options: Namespace, environ: Mapping[str, str]) -> int:
     """
     settings = read_settings(ControlSettings, environ=environ, options=vars(options))
     datadir.keep_private()
-    if options.keys_command == "create":
-        _check_create_options(options)
-        data_dir = datadir.prepare_data_dir(settings)
-    else:
-        data_dir = datadir.find_data_dir(settings)
+    is_new = options.keys_command == "create"
+    _check_options(options)
+    data_dir = (datadir.prepare_data_dir if is_new else datadir.find_data_dir)(settings)
     pepper = datadir.resolve_secrets(settings, data_dir).pepper
     with closing(open_control(datadir.control_dsn(settings, data_dir), pepper=pepper)) as control:
-        match options.keys_command:
-            case "create":
-                return _create(control, options, data_dir)
-            case "list":
-                return _list(control, options)
-            case _:
-                return _revoke(control, options)
-
-
-def announce_first_keys(control: Control, *, data_dir: Path, stdout: TextIO) -> None:
-    """Create a deployment's first keys, if it never had any.
-
-    They are printed if ``stdout`` is a terminal. Otherwise they are saved to a file that only
-    its owner can read, and the path is printed.
-    """
-    control.create_first_keys(partial(_hand_out, data_dir=data_dir, stdout=stdout))
+        place = _Place(options, data_dir, keys_dir_of(settings), control)
+        return _ACTIONS[options.keys_command](place)
 
 
 def create_local_keys(path: Path, *, data_dir: Path, environ: Mapping[str, str]) -> None:
@@ -84,7 +99,7 @@ def create_local_keys(path: Path, *, data_dir: Path, environ: Mapping[str, str])
 
     def save(created: Sequence[NewKey]) -> None:
         comment = f"# Keys of project {FIRST_PROJECT} of the local API, with its data in {data_dir}"
-        datadir.write_private_file(path, "".join([comment, "\n", *_write_env_lines(created)]))
+        datadir.write_private_file(path, "".join([comment, "\n", *write_env_lines(created)]))
 
     with closing(open_control(datadir.control_dsn(settings, data_dir), pepper=pepper)) as control:
         if control.create_first_keys(save) is None:
@@ -92,84 +107,78 @@ def create_local_keys(path: Path, *, data_dir: Path, environ: Mapping[str, str])
             save([create(kind=kind) for kind in (KeyKind.SK, KeyKind.RK)])
 
 
-def _create(control: Control, options: Namespace, data_dir: Path) -> int:
-    new = control.create_key(
+def _create(place: _Place) -> int:
+    options = place.options
+    project = options.project.strip()
+    if not confirm_new_name(place.control, project, yes=options.yes):
+        return 1
+    days = options.expires_days
+    place.control.create_key(
         kind=KeyKind(options.kind),
-        env=KeyEnv(options.env or KeyEnv.LIVE),
-        project=_project_name(options),
-        origins=[origin for origin in map(_read_origin, options.origin or ()) if origin],
-        retention_days=options.retention_days,
+        env=KeyEnv(options.env),
+        project=project,
+        origins=read_origins(options.origin or ()),
+        label=options.label,
+        expires_at=datetime.now(UTC) + timedelta(days=days) if days else None,
+        show=partial(_show, place),
     )
-    try:
-        if options.json:
-            _write_json(
-                {
-                    "key": new.key.reveal(),
-                    "kind": new.key.kind.value,
-                    "env": new.key.env.value,
-                    "prefix": new.key.prefix,
-                    "project": new.record.project,
-                }
-            )
-        else:
-            _hand_out([new], data_dir=data_dir, stdout=sys.stdout)
-    except BaseException:
-        control.revoke_key(new.key.prefix)  # it was not shown, so it can't be used
-        raise
     return 0
 
 
-def _hand_out(created: Sequence[NewKey], *, data_dir: Path, stdout: TextIO) -> None:
-    project = created[0].record.project
-    kinds = ", ".join(_KIND_NAMES[new.key.kind] for new in created)
-    lines = "".join(_write_env_lines(created))
-    is_one = len(created) == 1
-    if stdout.isatty():
-        pronoun = "it" if is_one else "them"
-        stdout.write(
-            f"# New for project {project}: {kinds}.\n"
-            f"# Copy {pronoun} now: the API can't show {pronoun} again.\n{lines}"
+def _rotate(place: _Place) -> int:
+    rotated = place.control.rotate_key(
+        place.options.prefix,
+        overlap=timedelta(hours=place.options.overlap_hours),
+        show=partial(_show, place),
+    )
+    if rotated is None:
+        return place.unknown_prefix()
+    if not place.options.json:
+        _, expires_at = rotated
+        until = f"works until {expires_at:%Y-%m-%d %H:%M} UTC"
+        if not place.options.overlap_hours:
+            until = "is refused within 5 seconds"
+        sys.stdout.write(f"# The old key {place.options.prefix} {until}.\n")
+    return 0
+
+
+def _show(place: _Place, new: NewKey) -> None:
+    if place.options.json:
+        _write_json(
+            {
+                "key": new.key.reveal(),
+                "kind": new.key.kind.value,
+                "env": new.key.env.value,
+                "prefix": new.key.prefix,
+                "project": new.record.project,
+            }
         )
-        stdout.flush()
         return
-    path = data_dir / _name_file(created)
-    try:
-        datadir.write_private_file(path, f"# Keys of project {project}\n{lines}")
-    except OSError as error:
-        raise SettingsError([f"can't write {path}: {error.strerror}"]) from None
-    try:
-        stdout.write(
-            f"New for project {project}: {kinds}.\n"
-            f"{'It is' if is_one else 'They are'} saved in {path} (readable only by you).\n"
+    hand_out(
+        [new],
+        keys_dir=place.keys_dir,
+        clean_command=place.command(f"clean {new.key.prefix}"),
+        stdout=sys.stdout,
+    )
+    if new.key.kind is KeyKind.PK:
+        running = find_running_api(place.data_dir)
+        url = find_local_url(running.url) if running and running.url else LOCAL_HOST
+        sys.stdout.write(
+            "# Paste this into your pages, with the public URL of your API:\n"
+            f"{write_script_tag(new.key.reveal(), url)}\n"
         )
-        stdout.flush()
-    except OSError:
-        path.unlink()  # its path was not printed
-        raise
+        sys.stdout.flush()
 
 
-def _name_file(created: Sequence[NewKey]) -> str:
-    project = re.sub(r"[^A-Za-z0-9_.]+", "-", created[0].record.project)[:_MAX_FILE_PART_CHARS]
-    kinds = "-".join(new.key.kind for new in created)
-    return f"keys-{project}-{kinds}-{created[0].key.prefix}.env"
-
-
-def _write_env_lines(created: Sequence[NewKey]) -> Iterator[str]:
-    """Yield lines that a shell can read: each key's variable, after a comment."""
-    for new in created:
-        if new.record.origins:
-            yield f"# for browsers, from {', '.join(sorted(new.record.origins))}\n"
-        yield f"{_VARIABLES[new.key.kind]}={new.key.reveal()}\n"
-
-
-def _list(control: Control, options: Namespace) -> int:
-    listed = control.list_keys()
-    if options.json:
+def _list(place: _Place) -> int:
+    listed = place.control.list_keys()
+    if place.options.json:
         _write_json([_describe(key) for key in listed])
     elif listed:
-        sys.stdout.write("\n".join(_write_list(listed)) + "\n")
+        files = find_files((key.prefix for key in listed), place.keys_dir)
+        sys.stdout.write("\n".join(_write_list(listed, files)) + "\n")
     else:
-        command = _command(options, "create --kind sk")
+        command = place.command("create --kind sk")
         sys.stdout.write(f"There are no keys yet. Create one: {command}\n")
     return 0
 
@@ -180,48 +189,83 @@ def _describe(key: KeySummary) -> dict[str, object]:
         "kind": key.kind.value,
         "env": key.env.value,
         "project": key.project,
+        "label": key.label,
         "origins": list(key.origins),
         "retention_days": key.retention_days,
         "created_at": format_timestamp(key.created_at),
+        "last_used_on": f"{key.last_used_on:%Y-%m-%d}" if key.last_used_on else None,
+        "expires_at": format_timestamp(key.expires_at) if key.expires_at else None,
         "revoked_at": format_timestamp(key.revoked_at) if key.revoked_at else None,
     }
 
 
-def _write_list(listed: Sequence[KeySummary]) -> Iterator[str]:
+def _write_list(listed: Sequence[KeySummary], files: Mapping[str, Path]) -> Iterator[str]:
     for project, keys in groupby(listed, key=lambda key: (key.project, key.retention_days)):
         name, days = project
         yield f"Project {name}" + (f" (events are kept {days} days)" if days else "")
         for key in keys:
-            state = f"revoked {key.revoked_at:%Y-%m-%d}" if key.revoked_at else "active"
+            used = f"{key.last_used_on:%Y-%m-%d}" if key.last_used_on else "never"
             yield (
-                f"  {key.prefix}  {key.kind}  {key.env}  created {key.created_at:%Y-%m-%d}  {state}"
+                f"  {key.prefix}  {key.kind}  {key.env}  created {key.created_at:%Y-%m-%d}  "
+                f"used {used:<10}  {_describe_state(key)}"
             )
+            if key.label:
+                yield f"            {key.label}"
             yield from (f"            {origin}" for origin in key.origins)
+            if key.prefix in files:
+                yield f"            saved in {files[key.prefix]}"
 
 
-def _revoke(control: Control, options: Namespace) -> int:
-    whole = parse_api_key(options.prefix)
-    if whole is not None:
-        raise SettingsError([f"Give only the key's prefix, not the key: {whole.prefix}"])
-    result = control.revoke_key(options.prefix)
-    if options.json:
-        _write_json({"prefix": options.prefix, "revoked": result is not Revocation.UNKNOWN})
+def _describe_state(key: KeySummary) -> str:
+    if key.revoked_at:
+        return f"revoked {key.revoked_at:%Y-%m-%d}"
+    if key.expires_at is None:
+        return "active"
+    return f"expire{'d' if key.expires_at <= datetime.now(UTC) else 's'} {key.expires_at:%Y-%m-%d}"
+
+
+def _revoke(place: _Place) -> int:
+    prefix = place.options.prefix
+    result = place.control.revoke_key(prefix)
+    if place.options.json:
+        _write_json({"prefix": prefix, "revoked": result is not Revocation.UNKNOWN})
     elif result is Revocation.REVOKED:
-        sys.stdout.write(f"{options.prefix} is revoked. The API refuses it within 5 seconds.\n")
+        sys.stdout.write(f"{prefix} is revoked. The API refuses it within 5 seconds.\n")
     elif result is Revocation.ALREADY_REVOKED:
-        sys.stdout.write(f"{options.prefix} is already revoked.\n")
+        sys.stdout.write(f"{prefix} is already revoked.\n")
     if result is Revocation.UNKNOWN:
-        command = _command(options, "list")
-        sys.stderr.write(f"There is no key with that prefix. To see all keys: {command}\n")
-        return 1
+        return place.unknown_prefix()
+    for path in find_files([prefix], place.keys_dir).values():
+        path.unlink()
     return 0
 
 
-def _command(options: Namespace, rest: str) -> str:
-    """Return a ``keys`` command for the data directory and database in use."""
-    given = {"--data-dir": options.data_dir, "--control": options.control and "DSN"}
-    used = [f"{option} {shlex.quote(str(value))}" for option, value in given.items() if value]
-    return " ".join(["millimetric-mcp keys", rest, *used])
+def _clean(place: _Place) -> int:
+    """Delete the files of one key, or of every key of this deployment."""
+    prefixes = [key.prefix for key in place.control.list_keys()]
+    if place.options.prefix is not None:
+        if place.options.prefix not in prefixes:
+            return place.unknown_prefix()
+        prefixes = [place.options.prefix]
+    paths = sorted(find_files(prefixes, place.keys_dir).values())
+    for path in paths:
+        path.unlink()
+    if place.options.json:
+        _write_json({"deleted": [str(path) for path in paths]})
+    elif paths:
+        sys.stdout.write("".join(f"Deleted {path}\n" for path in paths))
+    else:
+        sys.stdout.write(f"No key is saved in {place.keys_dir}.\n")
+    return 0
+
+
+_ACTIONS = {
+    "create": _create,
+    "list": _list,
+    "rotate": _rotate,
+    "revoke": _revoke,
+    "clean": _clean,
+}
 
 
 def _write_json(value: object) -> None:
@@ -229,42 +273,30 @@ def _write_json(value: object) -> None:
     sys.stdout.flush()
 
 
-def _project_name(options: Namespace) -> str:
-    return str(FIRST_PROJECT if options.project is None else options.project).strip()
-
-
-def _read_origin(text: str) -> str | None:
-    return normalise_origin(text.removesuffix("/"))
-
-
-def _check_create_options(options: Namespace) -> None:
-    project, days = _project_name(options), options.retention_days
-    wrong = list(_check_origins(options))
-    if not (project.isprintable() and 0 < len(project) <= _MAX_PROJECT_CHARS):
-        wrong.append(f"--project: use 1 to {_MAX_PROJECT_CHARS} printable characters.")
-    if project.endswith(TEST_SUFFIX):
-        wrong.append(f"--project: don't end the name with{TEST_SUFFIX}; use --env test instead.")
-    if days is not None and not 0 <= days <= MAX_RETENTION_DAYS:
-        wrong.append(
-            f"--retention-days: use 1 to {MAX_RETENTION_DAYS}, or 0 for the API's default."
-        )
+def _check_options(options: Namespace) -> None:
+    """Raise if an option is wrong, before anything is created."""
+    wrong: list[str] = []
+    whole = parse_api_key(getattr(options, "prefix", None) or "")
+    if whole is not None:
+        wrong.append(f"Give only the key's prefix, not the key: {whole.prefix}")
+    if options.keys_command == "create":
+        wrong += [*_check_kind(options), *check_name("--project", options.project.strip())]
+        label = options.label or ""
+        if len(label) > _MAX_LABEL_CHARS or not label.isprintable():
+            wrong.append(f"--label: use at most {_MAX_LABEL_CHARS} printable characters.")
+        if options.expires_days is not None and not 1 <= options.expires_days <= MAX_RETENTION_DAYS:
+            wrong.append(f"--expires-days: use 1 to {MAX_RETENTION_DAYS}.")
+    if options.keys_command == "rotate" and not 0 <= options.overlap_hours <= _MAX_OVERLAP_HOURS:
+        wrong.append(f"--overlap-hours: use 0 to {_MAX_OVERLAP_HOURS}.")
     if wrong:
         raise SettingsError(wrong)
 
 
-def _check_origins(options: Namespace) -> Iterator[str]:
+def _check_kind(options: Namespace) -> Iterator[str]:
     origins = options.origin or ()
     if options.kind == KeyKind.PK and not origins:
         yield "--origin: add one for a pk key, such as --origin https://shop.example."
     if options.kind != KeyKind.PK and origins:
         yield f"--origin: remove it. It is for pk keys; {options.kind} keys work from anywhere."
         return
-    for origin in origins:
-        if _read_origin(origin) is None:
-            with_scheme = _read_origin(f"https://{origin}")
-            yield f"--origin: {origin!r} is not an origin. " + (
-                f"Did you mean {with_scheme}? Add https://www.… as another --origin if you use it."
-                if with_scheme
-                else "Write https://shop.example or http://localhost:5173: no path, no wildcard, "
-                "an international name as xn--…"
-            )
+    yield from check_origins(origins)

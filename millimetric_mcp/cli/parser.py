@@ -26,6 +26,7 @@ from millimetric_mcp.settings import (
 )
 
 MAX_WIDTH_CHARS = 80
+_PREFIX_HELP = "the key's eight characters, as 'keys list' shows them"
 
 _REWORDED = (
     (r"argument (\S+): invalid choice: (.+) \(choose from (.+)\)", r"\1: \2 is invalid. Use \3"),
@@ -94,12 +95,18 @@ checks its script tag. The exit code is 1 if something is broken.
 
   millimetric-mcp doctor --site https://shop.example""",
     "keys": """\
-Create, list and revoke API keys of the API on this machine. The API may be
-running or not; use the same --data-dir or --control.
+Create, list, rotate and revoke API keys of the API on this machine. The API may
+be running or not; use the same --data-dir or --control.
 
   millimetric-mcp keys create --kind rk --project shop
   millimetric-mcp keys list
   millimetric-mcp keys revoke AbCd1234""",
+    "projects": """\
+List, create, rename, change and delete projects of the API on this machine. The
+API may be running or not; use the same --data-dir or --control.
+
+  millimetric-mcp projects list
+  millimetric-mcp projects set shop --retention-days 400""",
     "migrate": """\
 Bring the event store's schema up to date. 'millimetric-mcp api' does this when
 it starts. Run it yourself if the API's database user must not create tables.
@@ -195,15 +202,53 @@ you can read. The API stores only a hash, so it can't show the key again.
 
   millimetric-mcp keys create --kind pk --origin https://shop.example""",
     "list": """\
-List every API key: prefix, kind, environment, project, origins, and when it was
-created and revoked. Secrets are not shown.
+List every API key: prefix, kind, environment, project, label, origins, and when
+it was created, last used (the UTC day) and revoked. Secrets are not shown.
 
   millimetric-mcp keys list --data-dir ./data""",
+    "rotate": """\
+Create a key like an old one: same project, kind, origins and label. The old one
+works for another 24 hours, so that you can replace it everywhere.
+
+  millimetric-mcp keys rotate AbCd1234
+  millimetric-mcp keys rotate AbCd1234 --overlap-hours 0""",
     "revoke": """\
 Revoke an API key. Every API process refuses it within 5 seconds. You can't undo
 this.
 
   millimetric-mcp keys revoke AbCd1234""",
+    "clean": """\
+Delete the files in which new keys were saved: of one key, or of every key of
+the data directory. The keys themselves work as before.
+
+  millimetric-mcp keys clean""",
+}
+
+_PROJECTS_DETAILS = {
+    "list": """\
+List the projects with their settings, active keys, and the day of the last use.
+
+  millimetric-mcp projects list --data-dir ./data""",
+    "create": """\
+Create a project without keys. 'millimetric-mcp keys create' creates one too.
+
+  millimetric-mcp projects create shop""",
+    "rename": """\
+Rename a project. Its keys and events stay.
+
+  millimetric-mcp projects rename shop shop-eu""",
+    "set": """\
+Change settings of a project. A running API uses them within 5 seconds. A
+shorter retention deletes older events for good, so it asks first.
+
+  millimetric-mcp projects set shop --retention-days 400
+  millimetric-mcp projects set shop --origin https://shop.example""",
+    "delete": """\
+Delete a project with its events, keys and records, for good. It says how many
+events there are, and asks for the project's name. The API may be running or
+not. If it is interrupted, run it again.
+
+  millimetric-mcp projects delete shop --data-dir ./data""",
 }
 
 
@@ -302,18 +347,71 @@ def _add_keys(parser: argparse.ArgumentParser) -> None:
         default="live",
         help="environment of the key [default: live]",
     )
+    create.add_argument("--label", metavar="TEXT", help="note for yourself, such as CI or website")
     create.add_argument(
+        "--expires-days",
+        type=int,
+        metavar="DAYS",
+        help="days that the key works; default: for ever",
+    )
+    _add_yes(create)
+    listing = actions.add_parser("list", help="list every API key, without secrets")
+    rotate = actions.add_parser("rotate", help="replace an API key")
+    rotate.add_argument(
+        "--overlap-hours",
+        type=int,
+        default=24,
+        metavar="HOURS",
+        help="hours that the old key still works [default: 24]",
+    )
+    revoke = actions.add_parser("revoke", help="revoke an API key within 5 seconds")
+    clean = actions.add_parser("clean", help="delete the files in which new keys were saved")
+    for action in (rotate, revoke):
+        action.add_argument("prefix", help=_PREFIX_HELP)
+    clean.add_argument("prefix", nargs="?", help=f"{_PREFIX_HELP}; default: all keys")
+    for action in (create, listing, rotate, revoke, clean):
+        action.description = _KEYS_DETAILS[action.prog.rpartition(" ")[2]]
+        _add_settings(action, ControlSettings, can_json=True)
+
+
+def _add_projects(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="projects_command", metavar="ACTION", required=True)
+    listing = actions.add_parser("list", help="list the projects")
+    create = actions.add_parser("create", help="create a project")
+    rename = actions.add_parser("rename", help="rename a project")
+    change = actions.add_parser("set", help="change settings of a project")
+    delete = actions.add_parser("delete", help="delete a project with all its events and keys")
+    for action in (create, rename, change, delete):
+        action.add_argument("name", type=str.strip, metavar="NAME", help="the project's name")
+        _add_yes(action)
+    rename.add_argument("new_name", type=str.strip, metavar="NEW_NAME", help="its new name")
+    change.add_argument(
         "--retention-days",
         type=int,
         metavar="DAYS",
-        help="days that all events of the project are kept; 0 = the API's default",
+        help="days that its events are kept; 0: as the API's --retention-days says",
     )
-    listing = actions.add_parser("list", help="list every API key, without secrets")
-    revoke = actions.add_parser("revoke", help="revoke an API key within 5 seconds")
-    revoke.add_argument("prefix", help="the key's eight characters, as 'keys list' shows them")
-    for action in (create, listing, revoke):
-        action.description = _KEYS_DETAILS[action.prog.rpartition(" ")[2]]
-        _add_settings(action, ControlSettings, can_json=True)
+    change.add_argument(
+        "--fbclid",
+        choices=["paid", "social", "default"],
+        help="what an fbclid without a paid utm_medium counts as; default: as the API's --fbclid "
+        "says",
+    )
+    change.add_argument(
+        "--origin",
+        action="append",
+        metavar="URL",
+        help="website that may use its browser keys, in place of those set before (repeat for "
+        "more)",
+    )
+    for action in (listing, create, rename, change, delete):
+        action.description = _PROJECTS_DETAILS[action.prog.rpartition(" ")[2]]
+        model = DeploymentSettings if action is delete else ControlSettings
+        _add_settings(action, model, can_json=True)
+
+
+def _add_yes(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--yes", action="store_true", help="go on without a question")
 
 
 def _add_config(parser: argparse.ArgumentParser) -> None:
@@ -474,7 +572,8 @@ _COMMANDS: tuple[tuple[str, str, Callable[[argparse.ArgumentParser], None]], ...
     ("local", "show or stop the API that --local starts", _add_local),
     ("config", "connect an MCP client with this server", _add_config),
     ("doctor", "find out why data or tools are missing", _add_doctor),
-    ("keys", "create, list and revoke API keys", _add_keys),
+    ("keys", "create, list, rotate and revoke API keys", _add_keys),
+    ("projects", "list, create, rename, change and delete projects", _add_projects),
     ("migrate", "bring the event store's schema up to date", _add_migrate),
     ("backup", "copy events, projects, keys and secrets, while the API runs", _add_backup),
     ("restore", "restore a backup into an empty data directory", _add_restore),

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from hashlib import sha256
 
+from millimetric_mcp.contract.attribution import FbclidMeaning
+
 
 class KeyKind(StrEnum):
     """Who uses a key: browsers (pk), servers (sk), readers and agents (rk)."""
@@ -65,7 +67,8 @@ class ApiKey:
 class KeyRecord:
     """A key as it is stored: its look-up prefix, a hash of its secret, and its project.
 
-    ``origins`` are exact ``scheme://host[:port]`` values and matter for pk only.
+    ``origins`` are exact ``scheme://host[:port]`` values and matter for pk only. ``fbclid`` is
+    None if the project has no setting of its own.
     ``secret_hash`` is sha256(secret || pepper), 32 bytes.
     """
 
@@ -76,6 +79,7 @@ class KeyRecord:
     project: str
     origins: frozenset[str]
     secret_hash: bytes = field(repr=False)
+    fbclid: FbclidMeaning | None = None
 
 
 def parse_api_key(text: str) -> ApiKey | None:

@@ -75,6 +75,7 @@ def run_api(
         url = f"http://{HOST}:{listener.getsockname()[1]}"
     data_dir, log = directory / "data", directory / API_LOG
     place = ["--host", HOST, "--port", url.rpartition(":")[2], "--data-dir", str(data_dir)]
+    place += ["--keys-dir", str(directory / "keys")]  # not among the user's own
     began = time.monotonic()
     with log.open("wb") as errors:
         process = subprocess.Popen(  # noqa: S603 - our own command

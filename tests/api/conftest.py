@@ -202,6 +202,14 @@ class StoreDouble:
         await self.ping()
         return []
 
+    async def count_project(self, project_id: int) -> int:
+        await self.ping()
+        return len(self.events)
+
+    async def delete_project(self, project_id: int) -> int:
+        await self.ping()
+        return 0
+
     async def expire(self, project_id: int, *, first_day: date) -> int:
         await self.ping()
         return 0

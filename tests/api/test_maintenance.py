@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
-from millimetric_mcp.api.control import Control, DeletionKind, open_control
+from millimetric_mcp.api.control import Control, DeletionKind, KeyUse, open_control
 from millimetric_mcp.api.maintenance import Intervals, Maintenance
 from millimetric_mcp.api.store.deletions import Cutoffs
 from millimetric_mcp.contract.keys import KeyEnv, KeyKind
@@ -74,13 +74,19 @@ def store() -> Store:
 @pytest.fixture
 def make_maintenance(control, store) -> Callable[..., Maintenance]:
     def make(
-        *, store=store, clock=lambda: NOW, default_retention_days=None, **intervals: float
+        *,
+        store=store,
+        clock=lambda: NOW,
+        default_retention_days=None,
+        save_use=lambda: None,
+        **intervals: float,
     ) -> Maintenance:
         return Maintenance(
             control=control,
             store=store,
             clock=clock,
             default_retention_days=default_retention_days,
+            save_use=save_use,
             intervals=Intervals(**intervals),
         )
 
@@ -88,9 +94,8 @@ def make_maintenance(control, store) -> Callable[..., Maintenance]:
 
 
 def make_project(control: Control, name: str, *, retention_days: int | None = None) -> int:
-    made = control.create_key(
-        kind=KeyKind.SK, env=KeyEnv.LIVE, project=name, retention_days=retention_days
-    )
+    made = control.create_key(kind=KeyKind.SK, env=KeyEnv.LIVE, project=name)
+    control.projects.change(name, retention_days=retention_days)
     return made.record.project_id
 
 
@@ -326,6 +331,29 @@ async def test_closing_ends_both_loops_right_after_a_wake(make_maintenance):
     await asyncio.wait_for(maintenance.close(), END_TIMEOUT_S)
 
 
+async def test_the_days_of_the_keys_last_use_are_saved_again_when_that_failed(
+    control, make_maintenance, caplog
+):
+    prefix = control.create_key(kind=KeyKind.SK, env=KeyEnv.LIVE, project="shop").key.prefix
+    failures = [StoreUnavailable("the database is away")]
+
+    def save(days: Mapping[str, datetime]) -> None:
+        if failures:
+            raise failures.pop()
+        control.note_use(days)
+
+    use = KeyUse(save, clock=lambda: NOW)
+    use.note(prefix)
+    maintenance = make_maintenance(poll_s=0.02, save_use=use.save)
+    maintenance.start()
+
+    await wait_until(lambda: control.list_keys()[0].last_used_on is not None)
+
+    await maintenance.close()
+    assert control.list_keys()[0].last_used_on == NOW.replace(hour=0, minute=0)
+    assert "maintenance: the days of the keys' last use wait: the database is away" in caplog.text
+
+
 async def test_a_wake_starts_a_deletion_at_once(control, store, make_maintenance):
     maintenance = make_maintenance(poll_s=60)
     maintenance.start()
@@ -381,6 +409,8 @@ async def test_retention_logs_how_many_events_it_removed(control, store, make_ma
     store.past_retention = 12
     await make_maintenance().expire_all()
 
-    assert caplog.messages == [
-        "maintenance: retention removed 12 events of project shop older than 2026-04-16"
-    ]
+    [line] = caplog.messages
+    assert line == (
+        "maintenance: retention removed 12 events of project shop older than 2026-04-16, "
+        "because the project keeps 30 days"
+    )

@@ -1,5 +1,6 @@
 """Retention removes old events, project by project, and reads are right afterwards."""
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -35,7 +36,8 @@ def open_project(api):
 
     class Project:
         def __init__(self, name, retention_days):
-            self._sk = api.make_key(KeyKind.SK, project=name, retention_days=retention_days)
+            self._sk = api.make_key(KeyKind.SK, project=name)
+            api.control.projects.change(name, retention_days=retention_days)
             self._rk = api.make_key(KeyKind.RK, project=name)
 
         async def track(self, *times, **fields):
@@ -167,17 +169,17 @@ async def test_nothing_is_rewritten_when_no_event_is_past_its_retention(api, ope
     assert count == 0
 
 
-async def test_keys_create_sets_the_retention_of_its_project(
+async def test_projects_set_changes_the_retention(
     open_project, expire, control_dsn, monkeypatch, tmp_path
 ):
     project = open_project("shop")
     monkeypatch.setenv("MILLIMETRIC_PEPPER", "a pepper for tests only")
-    command = ["keys", "create", "--kind", "sk", "--project", "shop", "--control", control_dsn]
+    command = ["projects", "set", "shop", "--yes", "--control", control_dsn]
 
     async def left_with(days):
         await project.track(*(days_ago(day) for day in range(10)))
         options = ["--retention-days", str(days), "--data-dir", str(tmp_path)]
-        assert main([*command, *options, "--json"]) == 0
+        assert await asyncio.to_thread(main, [*command, *options, "--json"]) == 0
         await expire(default_days=7)
         return len(await project.list_times())
 

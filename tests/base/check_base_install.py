@@ -15,8 +15,12 @@ def main(command: str) -> int:
     present = [name for name in ABSENT if find_spec(name)]
     check("no module of the extra is installed", [], present)
     check("every tool is listed", [tool.name for tool in TOOLS], list_tools(command))
-    for name in ("api", "demo", "keys", "migrate", "classify"):
-        arguments = {"keys": ["list"], "classify": ["https://shop.example/"]}.get(name, [])
+    for name in ("api", "demo", "keys", "projects", "migrate", "classify"):
+        arguments = {
+            "keys": ["list"],
+            "projects": ["list"],
+            "classify": ["https://shop.example/"],
+        }.get(name, [])
         run = subprocess.run(
             [command, name, *arguments], capture_output=True, check=False, text=True, timeout=60
         )

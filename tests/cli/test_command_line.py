@@ -19,6 +19,7 @@ COMMANDS = (
     "config",
     "doctor",
     "keys",
+    "projects",
     "migrate",
     "backup",
     "restore",
@@ -68,7 +69,8 @@ def test_the_help_names_every_command():
     "command",
     [
         *COMMANDS,
-        *(f"keys {action}" for action in ("create", "list", "revoke")),
+        *(f"keys {action}" for action in ("create", "list", "rotate", "revoke", "clean")),
+        *(f"projects {action}" for action in ("list", "create", "rename", "set", "delete")),
         *(f"local {action}" for action in ("status", "stop", "path")),
     ],
 )

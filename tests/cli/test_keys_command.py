@@ -5,14 +5,15 @@ import pty
 import stat
 import subprocess
 import sys
-from datetime import UTC, datetime
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from millimetric_mcp.api.control import datadir, open_control
 from millimetric_mcp.cli import main
-from millimetric_mcp.cli.keys import announce_first_keys
+from millimetric_mcp.cli.first_start import announce_first_keys
 from millimetric_mcp.contract.keys import hash_secret, parse_api_key
 
 RUN = "from millimetric_mcp.cli import main; raise SystemExit(main())"
@@ -23,7 +24,10 @@ class Keys:
 
     def __init__(self, data_dir: Path, dsn: str, capsys: pytest.CaptureFixture[str]) -> None:
         self.data_dir = data_dir
-        self.options = ["--data-dir", str(data_dir), "--control", dsn]
+        self.keys_dir = data_dir.with_name("keys")
+        self.options = [
+            *("--data-dir", str(data_dir), "--control", dsn, "--keys-dir", str(self.keys_dir))
+        ]
         self._dsn = dsn
         self._capsys = capsys
 
@@ -35,6 +39,14 @@ class Keys:
         code, out, _ = self(*arguments, "--json")
         assert code == 0
         return json.loads(out)
+
+    def change(self, project: str, **settings) -> None:
+        with closing(self.open_control()) as control:
+            control.projects.change(project, **settings)
+
+    def note_use(self, prefix: str, day: datetime) -> None:
+        with closing(self.open_control()) as control:
+            control.note_use({prefix: day})
 
     def open_control(self):
         return open_control(self._dsn, pepper=datadir.read_or_make_secret(self.data_dir / "pepper"))
@@ -56,13 +68,13 @@ def test_json_prints_the_key_and_its_parts(keys):
 
 
 def test_a_created_key_is_the_one_the_api_finds(keys):
-    made = keys.json("create", "--kind", "sk", "--retention-days", "30")
+    made = keys.json("create", "--kind", "sk")
     control = keys.open_control()
     record = control.find_keys([made["prefix"]])[made["prefix"]]
     pepper = datadir.read_or_make_secret(keys.data_dir / "pepper")
     assert record.secret_hash == hash_secret(parse_api_key(made["key"]).secret, pepper=pepper)
     assert record.project == "default"
-    assert [kept.days for kept in control.list_retentions()] == [30]
+    assert control.list_retentions() == ()
     control.close()
 
 
@@ -75,11 +87,14 @@ def test_a_browser_keys_origins_are_stored_in_the_form_of_browsers(keys):
 def test_a_new_key_goes_to_a_private_file_when_stdout_is_not_a_terminal(keys):
     code, out, err = keys("create", "--kind", "sk", "--project", "My shop")
     (prefix,) = [key["prefix"] for key in keys.json("list")]
-    path = keys.data_dir / f"keys-My-shop-sk-{prefix}.env"
+    path = keys.keys_dir / f"My-shop-sk-{prefix}.env"
     assert (code, err) == (0, "")
     assert out == (
-        f"New for project My shop: server key.\nIt is saved in {path} (readable only by you).\n"
+        f"New for project My shop: server key.\nIt is saved in\n  {path}\n"
+        "Only you can read this file. Once you have copied it, run:\n"
+        f"  millimetric-mcp keys clean {prefix} --data-dir {keys.data_dir} --control DSN\n"
     )
+    assert list(keys.data_dir.glob("*.env")) == []
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     (line,) = [line for line in path.read_text().splitlines() if not line.startswith("#")]
     name, _, key = line.partition("=")
@@ -90,23 +105,22 @@ def test_a_new_key_goes_to_a_private_file_when_stdout_is_not_a_terminal(keys):
 
 def test_a_key_file_can_be_read_by_a_shell(keys):
     keys("create", "--kind", "pk", "--origin", "https://a.example", "--project", "it's; `false`")
-    (path,) = keys.data_dir.glob("keys-*.env")
+    (path,) = keys.keys_dir.glob("*.env")
     script = f". {path} && echo ${{MILLIMETRIC_PK%%_*}}"
     done = subprocess.run(["sh", "-ec", script], capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == ("pk\n", "")
 
 
-def test_a_key_is_revoked_when_its_file_can_t_be_written(keys, monkeypatch):
-    keys.json("create", "--kind", "rk")
-
-    def fail(*_):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("millimetric_mcp.api.control.datadir.write_private_file", fail)
-    code, out, err = keys("create", "--kind", "sk")
+@pytest.mark.parametrize("command", ["create", "rotate"])
+def test_no_key_is_created_when_its_file_can_t_be_written(keys, command):
+    old = keys.json("create", "--kind", "rk")
+    keys.keys_dir.touch()  # a file instead of a directory
+    arguments = ["create", "--kind", "sk"] if command == "create" else ["rotate", old["prefix"]]
+    code, out, err = keys(*arguments)
     assert (code, out) == (2, "")
-    assert ".env: No space left on device" in err
-    assert [key["revoked_at"] is None for key in keys.json("list")] == [True, False]
+    assert f"--keys-dir / MILLIMETRIC_KEYS_DIR: can't write to {keys.keys_dir}: File exists" in err
+    [left] = keys.json("list")
+    assert (left["prefix"], left["expires_at"]) == (old["prefix"], None)
 
 
 def test_a_new_key_is_printed_on_a_terminal_and_not_saved(keys):
@@ -123,47 +137,57 @@ def test_a_new_key_is_printed_on_a_terminal_and_not_saved(keys):
     os.close(controller)
     assert (done.returncode, done.stderr) == (0, b"")
     assert parse_api_key(shown.split("MILLIMETRIC_RK=")[1].strip()).kind == "rk"
-    assert list(keys.data_dir.glob("keys-*")) == []
+    assert not keys.keys_dir.exists()
 
 
-def test_a_first_start_saves_its_keys_once_to_a_private_file(keys):
+def test_a_first_start_saves_each_key_once_to_a_private_file(keys):
     keys.data_dir.mkdir()
     control = keys.open_control()
     stdout = io.StringIO()
-    announce_first_keys(control, data_dir=keys.data_dir, stdout=stdout)
-    announce_first_keys(control, data_dir=keys.data_dir, stdout=stdout)
+    places = {"keys_dir": keys.keys_dir, "data_dir": keys.data_dir, "url": "http://127.0.0.1:8787"}
+    announce_first_keys(control, **places, stdout=stdout)
+    announce_first_keys(control, **places, stdout=stdout)
     control.close()
-    (path,) = keys.data_dir.glob("keys-default-sk-rk-pk-*.env")
-    assert stdout.getvalue() == (
-        "New for project default: server key, read key, browser key.\n"
-        f"They are saved in {path} (readable only by you).\n"
-    )
-    assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    lines = [line.partition("=") for line in path.read_text().splitlines() if line[0] != "#"]
-    assert [name for name, _, _ in lines] == ["MILLIMETRIC_KEY", "MILLIMETRIC_RK", "MILLIMETRIC_PK"]
-    listed = {key["prefix"] for key in keys.json("list")}
-    assert {parse_api_key(key).prefix for _, _, key in lines} == listed
-    assert "# for browsers, from http://localhost:5173, http://localhost:8787" in path.read_text()
+    paths = sorted(keys.keys_dir.iterdir())
+    assert {stat.S_IMODE(path.stat().st_mode) for path in paths} == {0o600}
+    assert stat.S_IMODE(keys.keys_dir.stat().st_mode) == 0o700
+    text = "".join(path.read_text() for path in paths)
+    lines = [line.partition("=") for line in text.splitlines() if line[0] != "#"]
+    assert [name for name, _, _ in lines] == ["MILLIMETRIC_PK", "MILLIMETRIC_RK", "MILLIMETRIC_KEY"]
+    listed = {key["prefix"]: key["kind"] for key in keys.json("list")}
+    assert {parse_api_key(key).prefix for _, _, key in lines} == set(listed)
+    assert {path.name for path in paths} == {
+        f"default-{kind}-{prefix}.env" for prefix, kind in listed.items()
+    }
+    assert "# for browsers, from http://localhost:5173, http://localhost:8787" in text
+    assert not any(key in stdout.getvalue() for _, _, key in lines)
+    assert stdout.getvalue().count("Next steps") == 1
 
 
 def test_a_list_shows_every_key_without_its_secret(keys):
-    sk = keys.json("create", "--kind", "sk", "--retention-days", "90")
+    sk = keys.json("create", "--kind", "sk", "--label", "the shop's server")
+    expiring = keys.json("create", "--kind", "rk", "--expires-days", "30")
+    keys.change("default", retention_days=90)
     origins = ["--origin", "https://a.example", "--origin", f"https://{'long.' * 12}example"]
     pk = keys.json("create", "--kind", "pk", *origins, "--project", "[b]x")
     keys("revoke", sk["prefix"])
-    today = f"{datetime.now(UTC):%Y-%m-%d}"
+    keys.note_use(sk["prefix"], datetime(2026, 11, 29, tzinfo=UTC))
+    today, later = (f"{datetime.now(UTC) + timedelta(days=days):%Y-%m-%d}" for days in (0, 30))
 
     code, out, _ = keys("list")
 
     assert code == 0
     assert out.splitlines() == [
         "Project [b]x",
-        f"  {pk['prefix']}  pk  live  created {today}  active",
+        f"  {pk['prefix']}  pk  live  created {today}  used never       active",
         "            https://a.example",
         f"            https://{'long.' * 12}example",
         "Project default (events are kept 90 days)",
-        f"  {sk['prefix']}  sk  live  created {today}  revoked {today}",
+        f"  {sk['prefix']}  sk  live  created {today}  used 2026-11-29  revoked {today}",
+        "            the shop's server",
+        f"  {expiring['prefix']}  rk  live  created {today}  used never       expires {later}",
     ]
+    assert max(len(line) for line in out.splitlines() if "long" not in line) <= 80
 
 
 def test_the_list_as_json_has_every_column(keys):
@@ -177,6 +201,9 @@ def test_the_list_as_json_has_every_column(keys):
         "project": "shop",
         "origins": [],
         "retention_days": None,
+        "label": None,
+        "last_used_on": None,
+        "expires_at": None,
         "revoked_at": None,
     }
 
@@ -211,7 +238,7 @@ def test_revoking_fails_when_the_prefix_is_unknown(keys):
     code, out, err = keys("revoke", "aaaaaaaa", "--json")
     assert code == 1
     assert json.loads(out) == {"prefix": "aaaaaaaa", "revoked": False}
-    assert "There is no key with that prefix." in err
+    assert "There is no active key with that prefix." in err
     assert f"millimetric-mcp keys list --data-dir {keys.data_dir}" in err
 
 
@@ -240,8 +267,8 @@ def test_revoking_fails_without_showing_the_secret_when_given_the_whole_key(keys
         (["--kind", "sk", "--project", " "], "--project: use 1 to 57 printable"),
         (["--kind", "sk", "--project", "x" * 65], "--project: use 1 to 57 printable"),
         (["--kind", "sk", "--project", "a\nb=c"], "--project: use 1 to 57 printable"),
-        (["--kind", "sk", "--retention-days", "-1"], "--retention-days: use 1 to 36500"),
-        (["--kind", "sk", "--retention-days", "36501"], "--retention-days: use 1 to 36500"),
+        (["--kind", "sk", "--expires-days", "0"], "--expires-days: use 1 to 36500"),
+        (["--kind", "sk", "--label", "x" * 65], "--label: use at most 64 printable"),
     ],
 )
 def test_a_wrong_option_is_explained_and_creates_nothing(keys, arguments, sentence):
@@ -258,7 +285,7 @@ def test_every_wrong_option_is_named_at_once(keys):
         "pk",
         "--project",
         "",
-        "--retention-days",
+        "--expires-days",
         "-1",
         "--origin",
         "*",
@@ -275,3 +302,88 @@ def test_no_key_is_created_with_another_pepper(keys, monkeypatch):
     code, _, err = keys("create", "--kind", "sk")
     assert code == 2
     assert "Set MILLIMETRIC_PEPPER to the same value on every machine" in err
+
+
+def test_a_browser_key_comes_with_its_script_tag(keys):
+    code, out, _ = keys("create", "--kind", "pk", "--origin", "https://shop.example")
+    (path,) = keys.keys_dir.iterdir()
+    (key,) = [line.partition("=")[2] for line in path.read_text().splitlines() if line[0] != "#"]
+    assert code == 0
+    assert out.splitlines()[-1] == (
+        f'<script async src="http://localhost:8787/v1/a.js" data-key="{key}"></script>'
+    )
+
+
+def test_the_first_start_on_a_terminal_shows_keys_and_next_steps_ready_to_paste(keys):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    keys.data_dir.mkdir()
+    stdout = Terminal()
+    places = {"keys_dir": keys.keys_dir, "data_dir": keys.data_dir, "url": "http://0.0.0.0:8787"}
+    with closing(keys.open_control()) as control:
+        announce_first_keys(control, **places, stdout=stdout)
+    shown = stdout.getvalue()
+    found = dict(
+        line.split("=", 1) for line in shown.splitlines() if line.startswith("MILLIMETRIC_")
+    )
+    assert set(found) == {"MILLIMETRIC_KEY", "MILLIMETRIC_RK", "MILLIMETRIC_PK"}
+    assert (
+        '<script async src="http://localhost:8787/v1/a.js" '
+        f'data-key="{found["MILLIMETRIC_PK"]}"></script>'
+    ) in shown
+    block = json.loads(shown[shown.index("   {\n") : shown.rindex("   }\n") + 5])
+    assert block["mcpServers"]["millimetric"]["env"] == {
+        "MILLIMETRIC_HOST": "http://localhost:8787",
+        "MILLIMETRIC_RK": found["MILLIMETRIC_RK"],
+    }
+    assert "http://localhost:8787/mcp" in shown
+    assert not keys.keys_dir.exists()
+
+
+def test_a_rotated_key_is_like_the_old_one_which_works_for_a_while(keys):
+    origins = ["--origin", "https://shop.example"]
+    old = keys.json("create", "--kind", "pk", "--project", "shop", "--label", "web", *origins)
+    new = keys.json("rotate", old["prefix"])
+    first, second = sorted(keys.json("list"), key=lambda key: key["expires_at"] is None)
+    assert (first["prefix"], second["prefix"]) == (old["prefix"], new["prefix"])
+    same = ("kind", "env", "project", "label", "origins")
+    assert [first[name] for name in same] == [second[name] for name in same]
+    left = datetime.fromisoformat(first["expires_at"]) - datetime.now(UTC)
+    assert timedelta(hours=23) < left <= timedelta(hours=24)
+
+
+def test_a_key_is_refused_at_once_when_it_is_rotated_without_overlap(keys):
+    old = keys.json("create", "--kind", "sk")
+    new = keys.json("rotate", old["prefix"], "--overlap-hours", "0")
+    with closing(keys.open_control()) as control:
+        assert set(control.find_keys([old["prefix"], new["prefix"]])) == {new["prefix"]}
+    assert keys("rotate", old["prefix"])[0] == 1
+
+
+def test_the_files_of_keys_are_deleted_on_request_and_when_a_key_is_revoked(keys):
+    for project in ("a", "b", "shop"):
+        keys("create", "--kind", "sk", "--project", project, "--yes")
+    foreign = keys.keys_dir / "other-sk-AbCd1234.env"
+    foreign.touch()
+    prefixes = {key["project"]: key["prefix"] for key in keys.json("list")}
+
+    assert keys.json("clean", prefixes["a"]) == {
+        "deleted": [str(keys.keys_dir / f"a-sk-{prefixes['a']}.env")]
+    }
+    keys("revoke", prefixes["b"])
+    assert keys("clean")[1] == f"Deleted {keys.keys_dir}/shop-sk-{prefixes['shop']}.env\n"
+    assert keys("clean")[1] == f"No key is saved in {keys.keys_dir}.\n"
+    assert list(keys.keys_dir.iterdir()) == [foreign]
+
+
+@pytest.mark.parametrize("name", ["SHOP", "shops", "sho", "shap", "sohp"])
+def test_a_name_like_another_projects_creates_nothing_without_yes(keys, name):
+    keys.json("create", "--kind", "sk", "--project", "shop")
+    code, _, err = keys("create", "--kind", "sk", "--project", name)
+    assert code == 2
+    assert f"There is a project shop. Is {name} really another one? Add --yes" in err
+    assert {key["project"] for key in keys.json("list")} == {"shop"}
+    keys.json("create", "--kind", "sk", "--project", name, "--yes")
+    assert {key["project"] for key in keys.json("list")} == {"shop", name}

@@ -195,7 +195,7 @@ def test_new_keys_are_created_when_the_data_directory_is_a_new_one(machine):
 
     assert machine.keys()["MILLIMETRIC_RK"] != before["MILLIMETRIC_RK"]
     assert agent.call("stats", **{"from": "7d"})["structuredContent"]["total"] == 0
-    assert not list(Path(machine.local("path")["data_dir"]).glob("keys-*"))
+    assert not list(Path(machine.local("path")["data_dir"]).glob("*.env"))
 
 
 def test_the_keys_stand_in_no_command_line(machine):

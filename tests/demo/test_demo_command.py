@@ -145,8 +145,8 @@ def test_demo_finds_an_event_that_it_did_not_send(tmp_path: Path) -> None:
         output = read_until(process, "the API answers")
         url = re.search(r"http://[\d.:]+", output)
         assert url is not None
-        (first_keys,) = tmp_path.glob("*/data/keys-*.env")
-        key = re.search(r"sk_live_\S+", first_keys.read_text())
+        (first_key,) = tmp_path.glob("*/keys/default-sk-*.env")
+        key = re.search(r"sk_live_\S+", first_key.read_text())
         assert key is not None
         yesterday = datetime.now(UTC) - timedelta(days=1)
         response = httpx.post(

@@ -287,7 +287,11 @@ def _run_api(directory: Path, *options: str) -> Iterator[LiveApi]:
     clean = {name: text for name, text in os.environ.items() if not name.startswith("MILLIMETRIC_")}
     with log.open("wb") as stderr:
         process = subprocess.Popen(
-            [*command, "--data-dir", str(data_dir), *options],
+            [
+                *command,
+                *("--data-dir", str(data_dir), "--keys-dir", str(directory / "keys")),
+                *options,
+            ],
             stdout=subprocess.DEVNULL,
             stderr=stderr,
             env=clean,

@@ -13,7 +13,9 @@ from millimetric_mcp.api.control.database import (
 from millimetric_mcp.api.control.datadir import Secrets
 from millimetric_mcp.api.control.deletions import Deletion, DeletionLog
 from millimetric_mcp.api.control.imports import Claim, ClaimedPart, ImportLog, Writer
+from millimetric_mcp.api.control.projects import Project, Projects
 from millimetric_mcp.api.control.schema import TEST_SUFFIX, DeletionKind
+from millimetric_mcp.api.control.use import KeyUse
 
 __all__ = [
     "FIRST_PROJECT",
@@ -28,7 +30,10 @@ __all__ = [
     "ImportLog",
     "KeyCache",
     "KeySummary",
+    "KeyUse",
     "NewKey",
+    "Project",
+    "Projects",
     "Revocation",
     "Secrets",
     "Writer",

@@ -2,25 +2,25 @@
 
 import secrets
 import string
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import Enum
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, Connection, RowMapping, func, insert, select, update
+from sqlalchemy import URL, ColumnElement, Connection, RowMapping, func, insert, select, update
 
 from millimetric_mcp.api.control.deletions import DeletionLog
 from millimetric_mcp.api.control.engine import Database, open_database, parse_dsn
 from millimetric_mcp.api.control.imports import ImportLog
+from millimetric_mcp.api.control.projects import Projects, find_or_create_project
 from millimetric_mcp.api.control.schema import (
     TEST_SUFFIX,
     deletions,
     deployment,
     keys,
-    new_project_id,
     projects,
     upgrade_schema,
 )
@@ -43,7 +43,14 @@ _SECRET_FILES = {"MILLIMETRIC_PEPPER": "pepper", "MILLIMETRIC_IP_SALT": "ip-salt
 
 
 _IDENTITY = (keys.c.prefix, keys.c.kind, keys.c.env, keys.c.origins)
-_LISTED = (*_IDENTITY, keys.c.created_at, keys.c.revoked_at)
+_LISTED = (
+    *_IDENTITY,
+    keys.c.label,
+    keys.c.created_at,
+    keys.c.last_used_on,
+    keys.c.expires_at,
+    keys.c.revoked_at,
+)
 _RECORD = (*_IDENTITY, keys.c.project_id, keys.c.secret_hash)
 _PROJECT = projects.c.name.label("project")
 
@@ -58,7 +65,10 @@ class NewKey:
 
 @dataclass(frozen=True, slots=True)
 class KeySummary:
-    """A key without its secret; times are UTC, ``revoked_at`` is None while it is active."""
+    """A key without its secret; times are UTC.
+
+    ``last_used_on`` is a day. ``revoked_at`` is None while the key is active.
+    """
 
     prefix: str
     kind: KeyKind
@@ -66,17 +76,21 @@ class KeySummary:
     project: str
     origins: tuple[str, ...]
     retention_days: int | None
+    label: str | None
     created_at: datetime
+    last_used_on: datetime | None
+    expires_at: datetime | None
     revoked_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """How many days a project's events are kept."""
+    """How many days a project's events are kept; ``is_own`` if the project's setting says so."""
 
     project_id: int
     project: str
     days: int
+    is_own: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +127,7 @@ class Control:
 
     def __init__(self, database: Database, *, pepper: bytes, clock: Callable[[], datetime]) -> None:
         self.deletions = DeletionLog(database, pepper=pepper)
+        self.projects = Projects(database, clock=clock)
         self.imports = ImportLog(database)
         self._database = database
         self._pepper = pepper
@@ -125,24 +140,67 @@ class Control:
         env: KeyEnv,
         project: str,
         origins: Collection[str] = (),
-        retention_days: int | None = None,
+        label: str | None = None,
+        expires_at: datetime | None = None,
+        show: Callable[[NewKey], object] = lambda _: None,
     ) -> NewKey:
         """Create a key, and its project if there is none of that name.
 
-        A project's test data is as separate as another project's.
-
-        ``retention_days`` changes the project's: None leaves it, 0 means the API's default.
-        ``origins`` are in the form of `normalise_origin`.
+        A project's test data is as separate as another project's. ``origins`` are in the form
+        of `normalise_origin`. ``show`` runs before the key is stored: if it raises, it is not.
         """
         with self._database.writing(exclusive=True) as connection:
-            new = self._insert_key(connection, kind, env, project, origins)
-            if retention_days is not None:
-                connection.execute(
-                    update(projects)
-                    .where(projects.c.id == new.record.project_id)
-                    .values(retention_days=retention_days or None)
-                )
+            new = self._insert_key(
+                connection, kind, env, project, origins, label=label, expires_at=expires_at
+            )
+            show(new)
         return new
+
+    def rotate_key(
+        self,
+        prefix: str,
+        *,
+        overlap: timedelta,
+        show: Callable[[NewKey], object] = lambda _: None,
+    ) -> tuple[NewKey, datetime] | None:
+        """Create a key like an active one, which expires after ``overlap``.
+
+        Returns the new key and the time when the old one expires; None if no active key has
+        that prefix. ``show`` runs before both are stored.
+        """
+        now = self._clock()
+        query = select(keys, _PROJECT).join(projects).where(keys.c.prefix == prefix, _active(now))
+        with self._database.writing(exclusive=True) as connection:
+            old = connection.execute(query).mappings().first()
+            if old is None:
+                return None
+            new = self._insert_key(
+                connection,
+                old["kind"],
+                old["env"],
+                old["project"].removesuffix(TEST_SUFFIX),
+                old["origins"],
+                label=old["label"],
+                # As long from now as the old one was to work.
+                expires_at=now + (old["expires_at"] - old["created_at"])
+                if old["expires_at"]
+                else None,
+            )
+            expires_at = min(old["expires_at"] or now + overlap, now + overlap)
+            connection.execute(
+                update(keys).where(keys.c.prefix == prefix).values(expires_at=expires_at)
+            )
+            show(new)
+        return new, expires_at
+
+    def note_use(self, days: Mapping[str, datetime]) -> None:
+        """Store the day of each key's last use; a day before the stored one changes nothing."""
+        with self._database.writing() as connection:
+            for prefix, day in days.items():
+                is_older = keys.c.last_used_on.is_(None) | (keys.c.last_used_on < day)
+                connection.execute(
+                    update(keys).where(keys.c.prefix == prefix, is_older).values(last_used_on=day)
+                )
 
     def create_first_keys(
         self, show: Callable[[tuple[NewKey, ...]], None]
@@ -192,9 +250,9 @@ class Control:
     def find_keys(self, prefixes: Collection[str]) -> dict[str, KeyRecord]:
         """Return the active keys among ``prefixes``, by prefix."""
         query = (
-            select(*_RECORD, _PROJECT)
+            select(*_RECORD, _PROJECT, projects.c.fbclid)
             .join(projects)
-            .where(keys.c.prefix.in_(prefixes), keys.c.revoked_at.is_(None))
+            .where(keys.c.prefix.in_(prefixes), _active(self._clock()))
         )
         with self._database.reading() as connection:
             rows = connection.execute(query).mappings().all()
@@ -212,7 +270,7 @@ class Control:
         with self._database.reading() as connection:
             rows = connection.execute(query).all()
         return tuple(
-            Retention(project_id, name, days)
+            Retention(project_id, name, days, is_own=own_days is not None)
             for project_id, name, own_days in rows
             if (days := own_days or default_days)
         )
@@ -259,16 +317,6 @@ class Control:
         """Close every connection."""
         self._database.close()
 
-    def _find_or_create_project(self, connection: Connection, name: str) -> int:
-        found: int | None = connection.scalar(select(projects.c.id).where(projects.c.name == name))
-        if found is not None:
-            return found
-        project_id = new_project_id()
-        connection.execute(
-            insert(projects).values(id=project_id, name=name, created_at=self._clock())
-        )
-        return project_id
-
     def _insert_key(
         self,
         connection: Connection,
@@ -276,9 +324,13 @@ class Control:
         env: KeyEnv,
         project: str,
         origins: Collection[str],
+        *,
+        label: str | None = None,
+        expires_at: datetime | None = None,
     ) -> NewKey:
         stored_name = project + TEST_SUFFIX if env is KeyEnv.TEST else project
-        project_id = self._find_or_create_project(connection, stored_name)
+        now = self._clock()
+        project_id = find_or_create_project(connection, stored_name, now=now)
         prefix = _choose_prefix(connection)
         key = ApiKey(kind, env, prefix, secrets.token_urlsafe(_SECRET_BYTES))
         values: dict[str, Any] = {
@@ -288,10 +340,11 @@ class Control:
             "project_id": project_id,
             "secret_hash": hash_secret(key.secret, pepper=self._pepper),
         }
-        connection.execute(
-            insert(keys).values(origins=sorted(origins), created_at=self._clock(), **values)
-        )
-        return NewKey(key, KeyRecord(project=project, origins=frozenset(origins), **values))
+        others = {"label": label, "created_at": now, "expires_at": expires_at}
+        connection.execute(insert(keys).values(origins=sorted(origins), **values, **others))
+        fbclid = connection.scalar(select(projects.c.fbclid).where(projects.c.id == project_id))
+        record = KeyRecord(project=project, origins=frozenset(origins), fbclid=fbclid, **values)
+        return NewKey(key, record)
 
 
 def open_control(
@@ -335,6 +388,12 @@ def _check_secret(connection: Connection, variable: str, secret: bytes) -> None:
             "in the data directory from a backup."
         )
         raise SettingsError([sentence])
+
+
+def _active(now: datetime) -> ColumnElement[bool]:
+    """Return the condition that a key is neither revoked nor expired."""
+    is_valid = keys.c.expires_at.is_(None) | (keys.c.expires_at > now)
+    return keys.c.revoked_at.is_(None) & is_valid
 
 
 def _name_project(row: RowMapping) -> dict[str, Any]:

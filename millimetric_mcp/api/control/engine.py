@@ -22,6 +22,7 @@ from millimetric_mcp.errors import SettingsError, StoreUnavailable
 
 _WHERE = "--control / MILLIMETRIC_CONTROL"
 _LOCK_WAIT_S = 10.0
+_POLL_S = 0.05
 _SECONDS = re.compile(r"\d{1,6}(\.\d+)?")
 _CONNECT_TIMEOUT_S = 5
 _ADVISORY_LOCK = 0x6D696C6C696D6574  # "millimet"
@@ -76,6 +77,31 @@ class Database:
                 cast("sqlite3.Connection", connection.driver_connection).backup(copy)
             finally:
                 connection.close()
+
+    def clear_journal(self) -> None:
+        """Remove what was deleted from SQLite's journal too; another database has none.
+
+        Raises:
+            StoreUnavailable: other processes read the database all the time.
+        """
+        if self._engine.dialect.name != "sqlite":
+            return
+        give_up_at_s = time.monotonic() + _LOCK_WAIT_S
+        with _own_errors():
+            while not self._empty_journal():
+                if time.monotonic() > give_up_at_s:
+                    raise StoreUnavailable("the database of projects and keys is always in use")
+                time.sleep(_POLL_S)
+
+    def _empty_journal(self) -> bool:
+        connection = self._engine.raw_connection()
+        try:
+            cursor = connection.cursor()
+            cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            [(is_busy, _, _)] = cursor.fetchall()
+        finally:
+            connection.close()
+        return not is_busy
 
     def close(self) -> None:
         self._engine.dispose()
@@ -162,6 +188,7 @@ def _make_sqlite_engine(url: URL) -> Engine:
 def _set_up_sqlite(connection: sqlite3.Connection, _: object) -> None:
     connection.isolation_level = None  # transactions begin in _begin_sqlite, nowhere else
     connection.execute("PRAGMA foreign_keys = ON")
+    connection.execute("PRAGMA secure_delete = ON")
     connection.execute("PRAGMA synchronous = FULL")
 
 

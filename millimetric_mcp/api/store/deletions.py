@@ -107,6 +107,27 @@ def delete_imported(
     return count
 
 
+def count_project(pool: ClientPool, project_id: int) -> int:
+    """Return how many events a project has."""
+    return int(read_value(pool, "count_project", {"project_id": project_id}))
+
+
+def delete_project(pool: ClientPool, project_id: int, *, closing: threading.Event) -> int:
+    """Delete every event of a project, and the files that held them; return how many there were.
+
+    It may be repeated.
+
+    Raises:
+        StoreUnavailable: as `delete_people` does.
+    """
+    deleted = 0
+    while count := count_project(pool, project_id):  # a write may have ended meanwhile
+        _run(pool, compose_for("delete_project", pool.target), {"project_id": project_id})
+        deleted += count
+    _wait_for_files(pool, closing)
+    return deleted
+
+
 def _wait_for_files(pool: ClientPool, closing: threading.Event) -> None:
     """Return when the files that are outdated now are deleted."""
     statement = compose_for("outdated_parts", pool.target)

@@ -17,8 +17,10 @@ from millimetric_mcp.api.store.clients import ClientPool
 from millimetric_mcp.api.store.deletions import (
     Cutoffs,
     count_imported,
+    count_project,
     delete_imported,
     delete_people,
+    delete_project,
     expire,
     find_own_visitors,
 )
@@ -163,6 +165,15 @@ class EventStore:
     ) -> Sequence[bytes]:
         work = partial(find_own_visitors, salt=salt, user_hash=user_hash, cutoff=cutoff)
         await self.flush()
+        return await run(self._maintenance, work, self.pool, project_id)
+
+    async def count_project(self, project_id: int) -> int:
+        await self.flush()
+        return await run(self._maintenance, count_project, self.pool, project_id)
+
+    async def delete_project(self, project_id: int) -> int:
+        await self._writer.flush_for_deletion()
+        work = partial(delete_project, closing=self._closing)
         return await run(self._maintenance, work, self.pool, project_id)
 
     async def expire(self, project_id: int, *, first_day: date) -> int:

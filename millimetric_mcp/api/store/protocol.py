@@ -80,6 +80,12 @@ class Store(Protocol):
     ) -> Sequence[bytes]:
         """Return the hashes of visitors that were tied to this user, and to no other."""
 
+    async def count_project(self, project_id: int) -> int:
+        """Return how many events a project has."""
+
+    async def delete_project(self, project_id: int) -> int:
+        """Delete every event of a project; return how many there were, when it is done."""
+
     async def expire(self, project_id: int, *, first_day: date) -> int:
         """Delete events from days before ``first_day``; return how many there were."""
 

@@ -1,12 +1,14 @@
 import json
-from datetime import UTC, datetime
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 
 import pytest
 from sqlalchemy import create_engine, inspect, text
 
-from millimetric_mcp.api.control import Control, NewKey, Revocation, open_control
+from millimetric_mcp.api.control import Control, DeletionKind, NewKey, Revocation, open_control
 from millimetric_mcp.api.control.database import Retention
+from millimetric_mcp.contract.attribution import FbclidMeaning
 from millimetric_mcp.contract.keys import KeyEnv, KeyKind, parse_api_key
 
 PEPPER = b"pepper for the tests"
@@ -105,7 +107,8 @@ def test_an_unknown_prefix_is_neither_found_nor_revoked(control):
 
 def test_every_key_is_listed_by_project_and_age(control):
     shop = [create(control), create(control, "pk", origins=["https://b.example"])]
-    blog = [create(control, "rk", project="blog", retention_days=30) for _ in range(4)]
+    blog = [create(control, "rk", project="blog") for _ in range(4)]
+    control.projects.change("blog", retention_days=30)
     control.revoke_key(shop[0].key.prefix)
     listed = control.list_keys()
     assert [key.prefix for key in listed] == [new.key.prefix for new in (*blog, *shop)]
@@ -116,15 +119,16 @@ def test_every_key_is_listed_by_project_and_age(control):
 
 
 def test_retention_belongs_to_the_project_and_stays_until_it_is_set_again(control):
-    shop = create(control, retention_days=90).record.project_id
+    shop = create(control).record.project_id
     blog = create(control, project="blog").record.project_id
+    control.projects.change("shop", retention_days=90)
     create(control)
-    assert control.list_retentions() == (Retention(shop, "shop", 90),)
+    assert control.list_retentions() == (Retention(shop, "shop", 90, is_own=True),)
     assert set(control.list_retentions(default_days=7)) == {
-        Retention(shop, "shop", 90),
-        Retention(blog, "blog", 7),
+        Retention(shop, "shop", 90, is_own=True),
+        Retention(blog, "blog", 7, is_own=False),
     }
-    create(control, retention_days=0)
+    control.projects.change("shop", retention_days=None)
     assert control.list_retentions() == ()
     assert {key.retention_days for key in control.list_keys()} == {None}
 
@@ -175,3 +179,96 @@ def test_processes_get_the_same_project_when_they_create_it_together(race, contr
     control = open_control(control_dsn, pepper=PEPPER)
     assert len(control.list_keys()) == 20
     control.close()
+
+
+def test_a_key_is_not_found_from_the_time_that_it_expires(control_dsn):
+    now = datetime(2026, 5, 16, tzinfo=UTC)
+    with closing(open_control(control_dsn, pepper=PEPPER, clock=lambda: now)) as control:
+        new = create(control, expires_at=now + timedelta(days=1))
+        now += timedelta(days=1) - timedelta(microseconds=1)
+        assert control.find_keys([new.key.prefix]) == {new.key.prefix: new.record}
+        now += timedelta(microseconds=1)
+        assert control.find_keys([new.key.prefix]) == {}
+
+
+def test_a_rotated_key_works_as_long_as_the_old_one_was_to(control_dsn):
+    now = datetime(2026, 5, 16, tzinfo=UTC)
+    with closing(open_control(control_dsn, pepper=PEPPER, clock=lambda: now)) as control:
+        old = create(control, expires_at=now + timedelta(days=30))
+        now += timedelta(days=29)
+        control.rotate_key(old.key.prefix, overlap=timedelta(days=2))
+        first, second = control.list_keys()
+    assert first.expires_at == datetime(2026, 6, 15, tzinfo=UTC)
+    assert second.expires_at == now + timedelta(days=30)
+
+
+def test_the_day_of_a_keys_last_use_never_goes_back(control):
+    prefix = create(control).key.prefix
+    days = [datetime(2026, 5, day, tzinfo=UTC) for day in (16, 17, 15)]
+    for day in days:
+        control.note_use({prefix: day})
+    assert control.list_keys()[0].last_used_on == days[1]
+
+
+def test_a_projects_test_data_has_its_settings(control):
+    create(control)
+    control.projects.change("shop", retention_days=90, fbclid=FbclidMeaning.SOCIAL)
+    new = create(control, env=KeyEnv.TEST)
+    assert new.record.fbclid is FbclidMeaning.SOCIAL
+    assert {kept.days for kept in control.list_retentions()} == {90}
+    control.projects.change("shop", fbclid=None)
+    assert control.find_keys([new.key.prefix])[new.key.prefix].fbclid is None
+    [listed] = control.projects.list_all()
+    assert (listed.name, listed.keys, listed.retention_days) == ("shop", 2, 90)
+
+
+def test_origins_of_a_project_replace_those_of_its_browser_keys(control):
+    browser, server = create(control, "pk", origins=["https://a.example"]), create(control)
+    other = create(control, "pk", project="blog", origins=["https://a.example"])
+    assert control.projects.set_origins("shop", ["https://b.example"]) == 1
+    found = control.find_keys([new.key.prefix for new in (browser, server, other)])
+    assert [sorted(record.origins) for record in found.values()].count(["https://b.example"]) == 1
+    assert found[browser.key.prefix].origins == {"https://b.example"}
+
+
+def test_no_file_of_the_database_holds_a_removed_project(tmp_path):
+    with closing(open_control(f"sqlite:///{tmp_path}/control.sqlite3", pepper=PEPPER)) as control:
+        kept = create(control, project="kept")
+        gone = [create(control, env=env, label="planted label") for env in KeyEnv]
+        control.deletions.add(
+            store="a",
+            project_id=gone[0].record.project_id,
+            kind=DeletionKind.USER,
+            id_to_delete="u",
+            cutoff=datetime.now(UTC),
+            requested_at=datetime.now(UTC),
+        )
+        prefixes = control.projects.remove(control.projects.find_ids("shop"))
+        content = b"".join(path.read_bytes() for path in tmp_path.iterdir())
+        assert control.find_keys([kept.key.prefix]) == {kept.key.prefix: kept.record}
+        assert [one.name for one in control.projects.list_all()] == ["kept"]
+        assert control.deletions.list_pending() == ()
+    assert set(prefixes) == {new.key.prefix for new in gone}
+    for new in gone:
+        assert new.key.prefix.encode() not in content
+        assert new.record.secret_hash not in content
+    assert b"planted label" not in content
+    assert b"shop" not in content
+
+
+def test_settings_of_projects_and_keys_are_added_to_an_older_database(control, control_dsn):
+    new = create(control)
+    engine = create_engine(control_dsn)
+    with engine.begin() as connection:
+        for table, column in (
+            ("projects", "fbclid"),
+            ("keys", "label"),
+            ("keys", "expires_at"),
+            ("keys", "last_used_on"),
+        ):
+            connection.execute(text(f"ALTER TABLE millimetric_{table} DROP COLUMN {column}"))
+        connection.execute(text("DELETE FROM millimetric_schema WHERE version >= 3"))
+    engine.dispose()
+    with closing(open_control(control_dsn, pepper=PEPPER)) as upgraded:
+        assert upgraded.find_keys([new.key.prefix]) == {new.key.prefix: new.record}
+        upgraded.projects.change("shop", fbclid=FbclidMeaning.SOCIAL)

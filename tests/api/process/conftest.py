@@ -123,7 +123,11 @@ def _starting_in(directory: Path) -> Iterator[Callable[..., ApiProcess]]:
         command = [sys.executable, "-m", "millimetric_mcp", "api", "--port", "0"]
         with stderr_file.open("wb") as stderr:
             process = subprocess.Popen(
-                [*command, "--data-dir", str(data_dir), *options],
+                [
+                    *command,
+                    *("--data-dir", str(data_dir), "--keys-dir", str(directory / "keys")),
+                    *options,
+                ],
                 stdout=subprocess.DEVNULL,
                 stderr=stderr,
                 env={**os.environ, "MILLIMETRIC_RATE_LIMITS": "off"},
@@ -149,7 +153,7 @@ def _wait_until_it_serves(api: ApiProcess) -> None:
         announced = re.search(r"http://127\.0\.0\.1:\d+", api.stderr())
         if announced and _serves(announced[0]):
             api.url = announced[0]
-            for file in api.data_dir.glob("keys-*.env"):
+            for file in api.data_dir.with_name("keys").glob("*.env"):
                 api.keys |= dict(
                     re.findall(r"(MILLIMETRIC_\w+)=(\w\w_live_[\w-]+)", file.read_text())
                 )

@@ -157,10 +157,17 @@ def test_a_port_in_use_is_named_in_one_sentence(shared_api, start_api):
     )
 
 
-def test_first_keys_go_to_a_private_file_without_a_terminal(shared_api):
-    [file] = shared_api.data_dir.glob("keys-*.env")
+def test_nothing_is_left_in_the_data_directory_when_the_port_is_in_use(shared_api, start_api):
+    second = start_api("--port", shared_api.url.rpartition(":")[2], wait=False)
 
-    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert second.process.wait(30) == 2
+    assert list(second.data_dir.iterdir()) == []
+
+
+def test_first_keys_go_to_private_files_without_a_terminal(shared_api):
+    files = list(shared_api.data_dir.with_name("keys").iterdir())
+
+    assert [stat.S_IMODE(file.stat().st_mode) for file in files] == [0o600] * 3
     assert set(shared_api.keys) == {"MILLIMETRIC_KEY", "MILLIMETRIC_RK", "MILLIMETRIC_PK"}
 
 

@@ -31,6 +31,8 @@ TARGETS = {
 MAINTENANCE = [
     "count_expired",
     "own_visitors",
+    "count_project",
+    "delete_project",
     "now",
     "outdated_parts",
     "delete_expired",

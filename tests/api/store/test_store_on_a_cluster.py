@@ -4,6 +4,8 @@ import asyncio
 
 import pytest
 
+from millimetric_mcp.contract.keys import KeyKind
+
 VISIT = {"event": "visit", "timestamp": "2026-05-10T10:00:00Z"}
 VISITORS = [f"visitor-{number}" for number in range(40)]
 
@@ -58,6 +60,18 @@ class TestOneShard:
 
         assert removed == 1
         assert ask("SELECT toString(toDate(timestamp)) FROM events_local") == [("2026-05-10",)]
+
+    async def test_a_project_is_deleted_from_the_shards_and_another_one_stays(self, api, ask):
+        other = api.make_key(KeyKind.SK, project="other")
+        await api.post("/v1/track", VISIT, key=other)
+        [[kept]] = ask("SELECT DISTINCT project_id FROM events")
+        await api.post("/v1/batch", {"events": [VISIT] * 10})
+        [[gone]] = ask(f"SELECT DISTINCT project_id FROM events WHERE project_id != {kept}")
+
+        assert await api.store.count_project(gone) == 10
+        assert await api.store.delete_project(gone) == 10
+
+        assert ask("SELECT project_id FROM events_local") == [(kept,)]
 
 
 class TestTwoShards:

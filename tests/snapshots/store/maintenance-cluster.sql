@@ -21,6 +21,16 @@ WHERE project_id = {project_id:UInt64}
 GROUP BY anonymous_id
 HAVING uniqExact(user_id) = 1;
 
+-- How many events a project has.
+SELECT count()
+FROM events
+WHERE project_id = {project_id:UInt64};
+
+-- Deletes every event of a project.
+ALTER TABLE millimetric.events_local ON CLUSTER 'analytics'
+DELETE WHERE project_id = {project_id:UInt64}
+SETTINGS mutations_sync = 2, distributed_ddl_task_timeout = 600;
+
 -- The store's own clock, microseconds since 1970.
 SELECT toUnixTimestamp64Micro(now64(6, 'UTC'));
 

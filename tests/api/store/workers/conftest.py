@@ -28,6 +28,7 @@ class Deployment:
         self.workers = workers
         self._stderr_file = directory / "stderr"
         options = ["--port", "0", "--workers", str(workers), "--data-dir", str(self.data_dir)]
+        options += ["--keys-dir", str(self.data_dir.with_name("keys"))]
         with self._stderr_file.open("wb") as stderr:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "millimetric_mcp", "api", *options],
@@ -44,7 +45,7 @@ class Deployment:
 
     def wait_until_it_serves(self) -> "Deployment":
         wait_for(lambda: self._find_url() and self._count_serving() == self.workers, self)
-        for file in self.data_dir.glob("keys-*.env"):
+        for file in self.data_dir.with_name("keys").glob("*.env"):
             self.keys |= dict(re.findall(r"(MILLIMETRIC_\w+)=(\w\w_live_[\w-]+)", file.read_text()))
         return self
 

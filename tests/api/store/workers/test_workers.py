@@ -26,7 +26,7 @@ def workers(deployment):
 
 
 def test_first_keys_are_made_once(deployment):
-    assert len(list(deployment.data_dir.glob("keys-*.env"))) == 1
+    assert len(list(deployment.data_dir.with_name("keys").iterdir())) == 3
     assert len(json.loads(deployment.run_keys("list", "--json"))) == 3
 
 

@@ -1,0 +1,243 @@
+"""``millimetric-mcp projects``: list, create, rename, set and delete projects."""
+
+import json
+import sys
+from argparse import Namespace
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+
+from millimetric_mcp.api.administration import COUNT_PROJECT, DELETE_PROJECT
+from millimetric_mcp.api.control import Control, Project, datadir, open_control
+from millimetric_mcp.cli.administer import Deployment, find_deployment
+from millimetric_mcp.cli.confirmation import confirm, confirm_name
+from millimetric_mcp.cli.key_files import find_files, keys_dir_of
+from millimetric_mcp.cli.names import check_name, check_origins, confirm_new_name, read_origins
+from millimetric_mcp.contract.attribution import FbclidMeaning
+from millimetric_mcp.contract.validation import format_timestamp
+from millimetric_mcp.errors import SettingsError
+from millimetric_mcp.settings import (
+    MAX_RETENTION_DAYS,
+    ControlSettings,
+    DeploymentSettings,
+    read_settings,
+)
+
+DECLINED = "Nothing was changed.\n"
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a command works: its options, the environment and the control database."""
+
+    options: Namespace
+    environ: Mapping[str, str]
+    control: Control
+
+
+def run(options: Namespace, environ: Mapping[str, str]) -> int:
+    """Run the ``projects`` command; return 1 if a name is unknown or taken, or if declined.
+
+    Raises:
+        SettingsError: options or settings are wrong, or nobody can be asked.
+        StoreError: the store or the control database failed.
+    """
+    _check_options(options)
+    settings = read_settings(ControlSettings, environ=environ, options=vars(options))
+    datadir.keep_private()
+    data_dir = datadir.find_data_dir(settings)
+    pepper = datadir.resolve_secrets(settings, data_dir).pepper
+    with closing(open_control(datadir.control_dsn(settings, data_dir), pepper=pepper)) as control:
+        return _ACTIONS[options.projects_command](_Place(options, environ, control))
+
+
+def _list(place: _Place) -> int:
+    listed = place.control.projects.list_all()
+    if place.options.json:
+        _write_json([_describe(project) for project in listed])
+        return 0
+    for project in listed:
+        sys.stdout.write("".join(f"{line}\n" for line in _write_project(project)))
+    return 0
+
+
+def _create(place: _Place) -> int:
+    name = place.options.name
+    if not confirm_new_name(place.control, name, yes=place.options.yes):
+        return _decline()
+    if not place.control.projects.create(name):
+        return _fail(f"There is already a project {name}.")
+    return _say(place, name, f"Created project {name}.")
+
+
+def _rename(place: _Place) -> int:
+    name, new_name = place.options.name, place.options.new_name
+    projects = place.control.projects
+    if projects.find(name) is None:
+        return _fail_unknown(place, name)
+    if projects.find(new_name) is not None:
+        return _fail(f"There is already a project {new_name}.")
+    similar = projects.find_similar(new_name)
+    if similar not in {None, name} and not confirm_new_name(
+        place.control, new_name, yes=place.options.yes
+    ):
+        return _decline()
+    projects.rename(name, new_name)
+    return _say(place, new_name, f"Renamed project {name} to {new_name}. Its keys work as before.")
+
+
+def _set(place: _Place) -> int:
+    options, projects = place.options, place.control.projects
+    project = projects.find(options.name)
+    if project is None:
+        return _fail_unknown(place, options.name)
+    if options.retention_days is not None:
+        if not _confirm_retention(project, options.retention_days, yes=options.yes):
+            return _decline()
+        projects.change(options.name, retention_days=options.retention_days or None)
+    if options.fbclid is not None:
+        meaning = None if options.fbclid == "default" else FbclidMeaning(options.fbclid)
+        projects.change(options.name, fbclid=meaning)
+    if options.origin and not projects.set_origins(options.name, read_origins(options.origin)):
+        return _fail(
+            f"Project {options.name} has no active browser key. Create one: millimetric-mcp keys "
+            "create --kind pk --origin …"
+        )
+    return _say(place, options.name, "Saved. A running API uses it within 5 seconds.")
+
+
+def _confirm_retention(project: Project, days: int, *, yes: bool) -> bool:
+    if days == 0 or (project.retention_days is not None and days >= project.retention_days):
+        return True
+    question = (
+        f"A running API deletes every event of project {project.name} that is older than {days} "
+        "days, within an hour and for good. Go on?"
+    )
+    return confirm(question, yes=yes)
+
+
+def _delete(place: _Place) -> int:
+    options, name = place.options, place.options.name
+    project = place.control.projects.find(name)
+    if project is None:
+        return _fail_unknown(place, name)
+    deployment = _find_store(place)
+    events = deployment.administer({"do": COUNT_PROJECT, "name": name})["events"]
+    question = (
+        f"Delete project {name} with {events:,} events and {project.keys} active keys for good?"
+    )
+    if not confirm_name(question, name, yes=options.yes):
+        return _decline()
+    if not options.json:
+        sys.stderr.write("Deleting. This takes about 10 seconds.\n")
+    deleted = deployment.administer({"do": DELETE_PROJECT, "name": name})
+    keys_dir = keys_dir_of(deployment.settings)
+    for path in find_files(deleted["prefixes"], keys_dir).values():
+        path.unlink()
+    if options.json:
+        _write_json({"project": name, "events": deleted["events"], "deleted": True})
+    else:
+        count = len(deleted["prefixes"])
+        sys.stdout.write(f"Deleted project {name}: {deleted['events']:,} events, {count} keys.\n")
+    return 0
+
+
+def _find_store(place: _Place) -> Deployment:
+    """Return the deployment with its event store.
+
+    Raises:
+        SettingsError: there is no store where the settings say.
+    """
+    settings = read_settings(DeploymentSettings, environ=place.environ, options=vars(place.options))
+    deployment = find_deployment(settings)
+    target = deployment.target
+    if target.embedded and not Path(target.address).exists():
+        sentence = (
+            f"There is no event store in {target.address}. Name the one that the API uses with "
+            "--store."
+        )
+        raise SettingsError([sentence])
+    return deployment
+
+
+_ACTIONS: dict[str, Callable[[_Place], int]] = {
+    "list": _list,
+    "create": _create,
+    "rename": _rename,
+    "set": _set,
+    "delete": _delete,
+}
+
+
+def _write_project(project: Project) -> Iterator[str]:
+    keys = f"{project.keys} active key" + ("" if project.keys == 1 else "s")
+    used = f"last used {project.last_used_on:%Y-%m-%d}" if project.last_used_on else "never used"
+    days = project.retention_days
+    yield f"Project {project.name}"
+    yield f"  created {project.created_at:%Y-%m-%d}, {used}, {keys}"
+    if days:
+        yield f"  events are kept {days} days"
+    if project.fbclid:
+        yield f"  an fbclid counts as {project.fbclid}"
+
+
+def _describe(project: Project) -> dict[str, object]:
+    return {
+        "project": project.name,
+        "created_at": format_timestamp(project.created_at),
+        "retention_days": project.retention_days,
+        "fbclid": project.fbclid,
+        "keys": project.keys,
+        "last_used_on": f"{project.last_used_on:%Y-%m-%d}" if project.last_used_on else None,
+    }
+
+
+def _say(place: _Place, name: str, sentence: str) -> int:
+    if place.options.json:
+        project = place.control.projects.find(name)
+        _write_json(_describe(project) if project else None)
+    else:
+        sys.stdout.write(f"{sentence}\n")
+    return 0
+
+
+def _decline() -> int:
+    sys.stderr.write(DECLINED)
+    return 1
+
+
+def _fail_unknown(place: _Place, name: str) -> int:
+    names = [project.name for project in place.control.projects.list_all()]
+    similar = get_close_matches(name, names, n=1, cutoff=0.5)
+    hint = f"Did you mean {similar[0]}?" if similar else "To see all: millimetric-mcp projects list"
+    return _fail(f"There is no project {name}. {hint}")
+
+
+def _fail(sentence: str) -> int:
+    sys.stderr.write(f"{sentence}\n")
+    return 1
+
+
+def _write_json(value: object) -> None:
+    sys.stdout.write(json.dumps(value) + "\n")
+
+
+def _check_options(options: Namespace) -> None:
+    wrong: list[str] = []
+    if options.projects_command == "create":
+        wrong += check_name("NAME", options.name)
+    if options.projects_command == "rename":
+        wrong += check_name("NEW_NAME", options.new_name)
+    if options.projects_command == "set":
+        days = options.retention_days
+        wrong += check_origins(options.origin or ())
+        if days is not None and not 0 <= days <= MAX_RETENTION_DAYS:
+            wrong.append(
+                f"--retention-days: use 1 to {MAX_RETENTION_DAYS}, or 0 for the API's default."
+            )
+        if days is None and options.fbclid is None and not options.origin:
+            wrong.append("Say what to set: --retention-days, --fbclid or --origin.")
+    if wrong:
+        raise SettingsError(wrong)
