@@ -17,6 +17,7 @@ RUN useradd --uid 10001 --home-dir /data --create-home millimetric
 COPY --from=build /app /app
 ENV PATH=/app/bin:$PATH \
     MILLIMETRIC_DATA_DIR=/data/millimetric \
+    MILLIMETRIC_KEYS_DIR=/data/keys \
     MILLIMETRIC_API_BIND=0.0.0.0
 USER 10001
 VOLUME /data

@@ -33,7 +33,8 @@ def read_unit(key):
 def start():
     settings = dict(line.split("=", 1) for line in read_unit("Environment"))
     command = f"exec {{read_unit('ExecStart')[0]}} --port {port}".replace("/opt", f"{{root}}/opt")
-    settings["MILLIMETRIC_DATA_DIR"] = str(root) + settings["MILLIMETRIC_DATA_DIR"]
+    for name in ("MILLIMETRIC_DATA_DIR", "MILLIMETRIC_KEYS_DIR"):
+        settings[name] = str(root) + settings[name]
     settings["MILLIMETRIC_CONTROL"] = ""
     with (root / "log").open("ab") as log:
         child = subprocess.Popen(["sh", "-c", command], env=os.environ | settings,
