@@ -332,9 +332,6 @@ class StoreSettings(ControlSettings):
         pattern=r"^[A-Za-z0-9_.-]{1,128}$")
     fsync: bool = _setting("MILLIMETRIC_FSYNC", "--fsync", _ON_OFF,
         "Flush every write to disk before it is acknowledged.", default=True)
-    journal: bool = _setting("MILLIMETRIC_JOURNAL", "--journal", _ON_OFF,
-        "Write events of the embedded database to a journal first, which is several times faster.",
-        default=True)
     store_memory_mb: int = _setting(
         "MILLIMETRIC_STORE_MEMORY_MB", "--store-memory-mb", "at least 256 MiB",
         "Memory limit of the embedded database. A single query may use up to 75 % of it.",
@@ -395,6 +392,9 @@ class ApiSettings(DeploymentSettings, AnswerSettings, ClassifierSettings):
         "MILLIMETRIC_BROWSER_MB_PER_DAY", "--browser-mb-per-day", "at least 1 MiB",
         "What a project's browser keys may store in each process on one day (UTC).",
         default=10_240, ge=1)
+    journal: bool = _setting("MILLIMETRIC_JOURNAL", "--journal", _ON_OFF,
+        "Write events to a journal before the embedded database, which answers several times "
+        "faster.", default=True)
     max_queued_events: int = _setting(
         "MILLIMETRIC_MAX_QUEUED_EVENTS", "--max-queued-events", "at least 1000 events",
         "Events that may wait for the store. If more wait, writes get a 503.",

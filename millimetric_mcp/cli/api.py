@@ -68,7 +68,7 @@ def run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     datadir.keep_private()
     settings = read_settings(ApiSettings, environ=environ, options=vars(options))
     data_dir = datadir.prepare_data_dir(settings)
-    target = resolve_store(settings, data_dir)
+    target = replace(resolve_store(settings, data_dir), journal=settings.journal)
     with closing(start_log(settings.log_level, settings.log_format)) as lines:
         _warn_of_exposure(options, data_dir)
         if settings.workers > 1:
@@ -161,7 +161,6 @@ def resolve_store(settings: StoreSettings, data_dir: Path) -> StoreTarget:
         target,
         cluster=settings.cluster,
         fsync=settings.fsync,
-        journal=settings.journal,
         memory_mb=settings.store_memory_mb,
         threads=settings.store_threads,
     )

@@ -1,6 +1,8 @@
 """What is acknowledged is there, whatever happens to the process."""
 
 import threading
+from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -19,6 +21,31 @@ def test_an_event_acknowledged_just_before_a_kill_is_there_after_a_restart(start
     again = start_api()
     again.keys = keys
     assert [row["event_id"] for row in again.rows("/v1/query")] == ["kept"]
+
+
+def test_sigterm_leaves_no_event_in_the_journal(start_api):
+    api = start_api()
+    api.post("/v1/track", {"event": "signup"})
+
+    assert api.terminate() == 0
+
+    assert list_journal(api) == []
+
+
+def test_without_a_journal_an_acknowledged_event_is_in_no_file_of_it(start_api):
+    api = start_api("--journal", "off")
+
+    assert api.post("/v1/track", {"event": "signup", "event_id": "kept"}).status_code == 202
+
+    assert list_journal(api) == []
+    api.kill()
+    again = start_api("--journal", "off")
+    again.keys = api.keys
+    assert [row["event_id"] for row in again.rows("/v1/query")] == ["kept"]
+
+
+def list_journal(api: Any) -> list[Path]:
+    return [path for path in api.list_files() if path.suffix == ".journal"]
 
 
 def test_every_batch_acknowledged_under_load_survives_a_kill_whole(start_api):
