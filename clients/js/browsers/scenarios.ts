@@ -358,6 +358,14 @@ export function testIn(name: keyof typeof LAUNCH): void {
     assert.deepEqual(namesOf(await rowsOf(tab, 2)), ["$pageview", "signup"]);
   });
 
+  test("the tag that keys create prints works as it is", async () => {
+    shop.head = api.createTag(shop.url);
+    await tab.open(`${shop.url}/a`);
+
+    assert.match(shop.head, /^<script async src="http/);
+    assert.deepEqual(namesOf(await rowsOf(tab, 1)), ["$pageview"]);
+  });
+
   test("data-host names the API of a script that the site serves itself", async () => {
     shop.scripts["/own.js"] = await (await fetch(`${gate.url}/v1/a.js`)).text();
     shop.head = `<script async src="/own.js" data-key="${key}" data-host="${gate.url}/"></script>`;

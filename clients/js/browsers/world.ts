@@ -51,6 +51,13 @@ export class Api {
     return JSON.parse(execFileSync(COMMAND, [...args, ...options], { encoding: "utf8" })).key;
   }
 
+  /** Return the script tag that creating a browser key prints. */
+  createTag(origin: string): string {
+    const args = ["keys", "create", "--kind", "pk", "--origin", origin, "--project", "default", "--data-dir", this.directory];
+    const lines = execFileSync(COMMAND, args, { encoding: "utf8" }).trimEnd().split("\n");
+    return lines.at(-1)!;
+  }
+
   /** Return the stored events, oldest first. */
   async rows(filter: Record<string, string> = {}): Promise<Row[]> {
     const day = 86_400_000;
