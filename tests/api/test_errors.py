@@ -222,7 +222,10 @@ REFUSALS = [
         400,
         {
             "error": "invalid_group_by",
-            "details": details(group_by="must be a comma list of " + ", ".join(GroupColumn))
+            "details": details(
+                group_by=f"must be a comma list of {', '.join(GroupColumn)}, "
+                "or at most one properties.KEY"
+            )
             | {"allowed": list(GroupColumn)},
         },
         get("/v1/stats", group_by="source,colour"),
