@@ -30,7 +30,8 @@ class Tally:
 
     @property
     def paid_share(self) -> float:
-        return self.paid / self.events if self.events else 0.0
+        share = self.paid / self.events if self.events else 0.0
+        return float(f"{share:.15g}")  # the API writes 15 digits
 
 
 class ExpectedCounts:
