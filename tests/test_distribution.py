@@ -50,7 +50,9 @@ def test_the_wheel_holds_the_whole_package_and_nothing_else(wheel):
     assert files == list_files("millimetric_mcp")
 
 
-@pytest.mark.parametrize("suffix", [".py", ".sql", ".toml", "a.js", "py.typed"])
+@pytest.mark.parametrize(
+    "suffix", [".py", ".sql", ".toml", "a.js", "index.html", "page.css", "py.typed"]
+)
 def test_the_wheel_holds_code_data_and_types(wheel, suffix):
     assert any(name.endswith(suffix) for name in wheel.namelist())
 

@@ -323,6 +323,18 @@ READINESS_PATH = "/health/ready"
 OPENAPI_PATH = "/openapi.json"
 METRICS_PATH = "/metrics"
 SCRIPT_PATH = "/v1/a.js"
+PAGE_PATH = "/"
+PAGE_FILES_PATH = "/page/"
+PAGE_FILES = (
+    "page.css",
+    "page.js",
+    "panels.js",
+    "questions.js",
+    "elements.js",
+    "chart.js",
+    "times.js",
+)
+"""What the page at `PAGE_PATH` loads from `PAGE_FILES_PATH`."""
 
 ENDPOINTS = (
     TRACK,

@@ -19,6 +19,9 @@ from millimetric_mcp.contract.endpoints import (
     HEALTH_PATH,
     METRICS_PATH,
     OPENAPI_PATH,
+    PAGE_FILES,
+    PAGE_FILES_PATH,
+    PAGE_PATH,
     READINESS_PATH,
     SCRIPT_PATH,
 )
@@ -30,7 +33,8 @@ CLIENT_CLOSED_REQUEST = 499
 UNKNOWN_PATH = "(unknown)"
 KNOWN_PATHS = frozenset(
     {endpoint.path for endpoint in ENDPOINTS}
-    | {HEALTH_PATH, READINESS_PATH, METRICS_PATH, OPENAPI_PATH, SCRIPT_PATH}
+    | {HEALTH_PATH, READINESS_PATH, METRICS_PATH, OPENAPI_PATH, SCRIPT_PATH, PAGE_PATH}
+    | {PAGE_FILES_PATH + name for name in PAGE_FILES}
     | {"/mcp", "/sse", "/messages/"}
 )
 MAX_WAITING_LINES = 10_000

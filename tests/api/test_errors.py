@@ -345,7 +345,7 @@ REFUSALS = [
     ),
     *[
         Refusal(f"not_found at {path}", 404, {"error": "not_found"}, call("GET", path))
-        for path in ["/", "/v1", "/v1/", "/v1/nothing", "/v2/track", "/v1/track/", "//v1/track"]
+        for path in ["/v1", "/v1/", "/v1/nothing", "/v2/track", "/v1/track/", "//v1/track"]
     ],
     *[
         Refusal(

@@ -1,8 +1,10 @@
-"""What browsers load from the API: ``a.js``, the script of web pages, built from ``clients/js``."""
+"""What browsers load: ``a.js`` for web sites, built from ``clients/js``, and the page of ``/``."""
 
+from collections.abc import Mapping
 from functools import cache
 from hashlib import sha256
 from importlib import resources
+from types import MappingProxyType
 
 from starlette.middleware import Middleware
 from starlette.middleware.gzip import GZipMiddleware
@@ -10,36 +12,72 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from millimetric_mcp.contract.endpoints import SCRIPT_PATH
+from millimetric_mcp.contract.codes import ErrorCode
+from millimetric_mcp.contract.endpoints import PAGE_FILES, PAGE_FILES_PATH, PAGE_PATH, SCRIPT_PATH
+from millimetric_mcp.errors import RequestError
 
-_CACHE_CONTROL = "public, max-age=3600, stale-while-revalidate=86400"
-"""A new version reaches every page within the hour."""
-
-
-def list_routes() -> list[Route]:
-    """Return the routes of the files; none needs a key."""
-    return [Route(SCRIPT_PATH, _serve_script, middleware=[Middleware(GZipMiddleware)])]
-
-
-@cache
-def read_script() -> tuple[bytes, str]:
-    """Return the text of ``a.js`` and its ETag."""
-    text = (resources.files(__package__) / "a.js").read_bytes()
-    # Weak: the same for the plain and the compressed response.
-    return text, f'W/"{sha256(text).hexdigest()[:32]}"'
-
-
-async def _serve_script(request: Request) -> Response:
-    text, etag = read_script()
-    headers = {
-        "ETag": etag,
-        "Cache-Control": _CACHE_CONTROL,
+_SCRIPT_HEADERS = MappingProxyType(
+    {
+        # A new version reaches every page within the hour.
+        "Cache-Control": "public, max-age=3600, stale-while-revalidate=86400",
         # Pages of any origin, isolated ones too. A cache may answer a request that has no Origin.
         "Access-Control-Allow-Origin": "*",
         "Cross-Origin-Resource-Policy": "cross-origin",
         "X-Content-Type-Options": "nosniff",
     }
+)
+_PAGE_HEADERS = MappingProxyType(
+    {
+        # Modules of two versions don't fit together: each load asks whether its copy is current.
+        "Cache-Control": "no-cache",
+        "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
+        "connect-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'none'; "
+        "frame-ancestors 'none'",
+        "Cross-Origin-Resource-Policy": "same-origin",
+        "Referrer-Policy": "no-referrer",
+        "X-Content-Type-Options": "nosniff",
+    }
+)
+_MEDIA_TYPES = {"js": "text/javascript", "css": "text/css", "html": "text/html"}
+
+
+def list_routes() -> list[Route]:
+    """Return the routes of the files; none needs a key."""
+    compressed = [Middleware(GZipMiddleware)]
+    return [
+        Route(SCRIPT_PATH, _serve_script, middleware=compressed),
+        Route(PAGE_PATH, _serve_page, middleware=compressed),
+        Route(PAGE_FILES_PATH + "{file}", _serve_page_file, middleware=compressed),
+    ]
+
+
+async def _serve_script(request: Request) -> Response:
+    return _serve(request, "a.js", _SCRIPT_HEADERS)
+
+
+async def _serve_page(request: Request) -> Response:
+    return _serve(request, "index.html", _PAGE_HEADERS)
+
+
+async def _serve_page_file(request: Request) -> Response:
+    name = request.path_params["file"]
+    if name not in PAGE_FILES:
+        raise RequestError(ErrorCode.NOT_FOUND)
+    return _serve(request, name, _PAGE_HEADERS)
+
+
+@cache
+def _read(name: str) -> tuple[bytes, str]:
+    """Return a file's text and its ETag."""
+    text = (resources.files(__package__) / name).read_bytes()
+    # Weak: the same for the plain and the compressed response.
+    return text, f'W/"{sha256(text).hexdigest()[:32]}"'
+
+
+def _serve(request: Request, name: str, headers: Mapping[str, str]) -> Response:
+    text, etag = _read(name)
+    sent = {"ETag": etag, **headers}
     known = [tag.strip() for tag in request.headers.get("if-none-match", "").split(",")]
     if etag in known:
-        return Response(status_code=304, headers=headers)
-    return Response(text, media_type="text/javascript", headers=headers)
+        return Response(status_code=304, headers=sent)
+    return Response(text, media_type=_MEDIA_TYPES[name.rpartition(".")[2]], headers=sent)

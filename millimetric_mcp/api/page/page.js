@@ -1,0 +1,255 @@
+// The page: sign-in, controls, filters, and the panels, which it fills with answers of the API.
+
+import { choice, el, field, nameOf } from "./elements.js";
+import { offer, PANELS } from "./panels.js";
+import { addressOf, ask, MODELS, RANGES, readState, writeCurl, writeState } from "./questions.js";
+import { isZone, windowOf, writeDay, dayOf } from "./times.js";
+
+const STORED = "millimetric_rk";
+const LIVE_EVERY_MS = 5000;
+const byId = (id) => document.getElementById(id);
+
+let key = "";
+let state = readState(location.search);
+let view = null;
+let loading = new AbortController();
+
+/** An answer of the API that is an error. */
+class ApiError extends Error {
+  constructor(status, { error, details } = {}) {
+    const fields = details ? ` ${JSON.stringify(details)}` : "";
+    super(`The API answered ${status} ${error ?? ""}.${fields}`);
+    this.status = status;
+  }
+}
+
+async function get(question, signal) {
+  const response = await fetch(addressOf(question), { headers: { Authorization: `Bearer ${key}` }, signal });
+  const body = await response.json().catch(() => ({}));
+  if (!response.ok) throw new ApiError(response.status, body);
+  return body;
+}
+
+function say(error) {
+  return error instanceof ApiError ? error.message : "The API can't be reached. Check that it runs, then load this page again.";
+}
+
+// Sign-in
+
+function refuse(given) {
+  const kind = given.slice(0, 3);
+  if (kind === "pk_") return "This is a browser key (pk_): it can only write. Paste a read key, which begins with rk_.";
+  if (kind === "sk_") return "This is a server key (sk_): it can write and delete, so it does not belong on a page. Paste a read key, which begins with rk_.";
+  return /^rk_(live|test)_[!-~]+$/.test(given) ? "" : "A read key begins with rk_live_ or rk_test_. Copy the whole key.";
+}
+
+async function signIn(event) {
+  event.preventDefault();
+  const given = byId("key").value.trim();
+  const refused = refuse(given);
+  byId("key-error").textContent = refused;
+  if (refused) return;
+  key = given;
+  const now = Date.now();
+  try {
+    await get({ endpoint: "query", params: { from: new Date(now - 1000).toISOString(), to: new Date(now).toISOString(), limit: "1" } });
+  } catch (error) {
+    key = "";
+    byId("key-error").textContent =
+      error.status === 401 || error.status === 403 ? "The API does not know this key. Copy a read key of this API." : say(error);
+    return;
+  }
+  byId("key").value = "";
+  if (byId("keep").checked) sessionStorage.setItem(STORED, key);
+  start();
+  byId("main").focus();
+}
+
+function signOut(message = "") {
+  loading.abort();
+  key = "";
+  view = null;
+  sessionStorage.removeItem(STORED);
+  byId("panels").replaceChildren();
+  byId("key-error").textContent = message;
+  show(false);
+  byId("key").focus();
+}
+
+function show(isSignedIn) {
+  byId("sign-in").hidden = isSignedIn;
+  byId("view").hidden = !isSignedIn;
+  byId("sign-out").hidden = !isSignedIn;
+}
+
+// Controls and filters
+
+function set(changes) {
+  state = { ...state, ...changes };
+  history.pushState(null, "", writeState(state));
+  load();
+}
+
+function pick(name, value) {
+  set({ filters: [...state.filters.filter(([other]) => other !== name), [name, value]] });
+  byId(`filter-${name}`)?.focus();
+}
+
+function dayField(id, label) {
+  const input = el("input", { id, type: "date", value: state[id], required: true, onchange: () => set({ [id]: input.value }) });
+  return field(label, input);
+}
+
+function zoneField() {
+  const input = el("input", { id: "zone", list: "zones", value: state.zone, autocomplete: "off", spellcheck: "false" });
+  input.addEventListener("change", () => {
+    if (input.value && isZone(input.value)) return set({ zone: input.value });
+    byId("message").textContent = "Your browser does not know this time zone. Choose one such as Europe/Berlin.";
+  });
+  const zones = Intl.supportedValuesOf("timeZone").map((name) => el("option", { value: name }));
+  return [field("Time zone", input), el("datalist", { id: "zones" }, ...zones)];
+}
+
+function chooseRange(range) {
+  const today = dayOf(Date.now(), state.zone);
+  const dates = state.from && state.to ? {} : { from: writeDay(today - 6 * 86_400_000), to: writeDay(today) };
+  set({ range, ...(range === "custom" ? dates : {}) });
+}
+
+function namedFields({ names, values, goal }) {
+  const chosen = state.goal ?? goal;
+  const goals = [...new Set([...names, chosen])].map((name) => [name, name]);
+  const value = state.value ?? values[0];
+  const pairs = new Map([...values, ...(value ? [value] : [])].map((pair) => [JSON.stringify(pair), `${pair[1]} of ${pair[0]}`]));
+  const fields = [field("Event", choice("goal", goals, chosen, (name) => set({ goal: name })))];
+  if (value) {
+    fields.push(field("Revenue", choice("value", [...pairs], JSON.stringify(value), (text) => set({ value: JSON.parse(text) }))));
+  }
+  return fields;
+}
+
+function drawControls(offered) {
+  refill(byId("controls"), [
+    field("Range", choice("range", Object.entries(RANGES), state.range, chooseRange)),
+    ...(state.range === "custom" ? [dayField("from", "First day"), dayField("to", "Last day")] : []),
+    ...zoneField(),
+    field("Source counts by", choice("model", Object.entries(MODELS), state.model, (model) => set({ model }))),
+    ...(offered ? namedFields(offered) : []),
+  ]);
+}
+
+function drawFilters() {
+  byId("filters").replaceChildren(...state.filters.map(([name, value]) => {
+    const remove = () => {
+      set({ filters: state.filters.filter(([other]) => other !== name) });
+      (byId("filters").querySelector("button") ?? byId("main")).focus();
+    };
+    const label = `Remove the filter ${name.replace("_", " ")} ${value.slice(0, 80)}`;
+    return el("button", { type: "button", class: "chip", id: `filter-${name}`, "aria-label": label, onclick: remove },
+      `${name.replace("_", " ")}: `, nameOf(value), el("span", { "aria-hidden": "true" }, "×"));
+  }));
+}
+
+/** Replace an element's children, and keep the focus on the child with the same id. */
+function refill(element, children) {
+  const focused = element.contains(document.activeElement) ? document.activeElement.id : "";
+  element.replaceChildren(...children.filter(Boolean));
+  if (focused) byId(focused)?.focus();
+}
+
+// Panels
+
+function makeSection(panel, index) {
+  const parts = { choices: el("div", { class: "choices", hidden: true }), body: el("div"), how: el("div") };
+  const section = el("section", { class: panel.isWide ? "panel wide" : "panel", "aria-labelledby": `panel-${index}` },
+    el("h2", { id: `panel-${index}` }, panel.title), parts.choices, parts.body,
+    el("details", {}, el("summary", {}, "How was this asked?"), parts.how));
+  return { panel, section, ...parts };
+}
+
+function explain(questions) {
+  return questions.flatMap((question) => [
+    el("p", {}, "With curl:"),
+    el("pre", { tabindex: "0", dir: "ltr" }, writeCurl(question)),
+  ]);
+}
+
+async function fill({ panel, section, choices, body, how }, names, signal) {
+  section.hidden = panel.isShown ? !panel.isShown(view) : false;
+  if (section.hidden) return;
+  if (!panel.isLive) section.setAttribute("aria-busy", "true");
+  try {
+    if (panel.needsNames) await names;
+    if (signal.aborted) return;
+    if (panel.choices) {
+      choices.hidden = false;
+      refill(choices, panel.choices(view));
+    }
+    const questions = panel.questions(view);
+    if (!how.parentElement.open || !panel.isLive) how.replaceChildren(...explain(questions));
+    const answers = await Promise.all(questions.map((question) => get(question, signal)));
+    if (!signal.aborted) refill(body, panel.draw(view, answers) ?? [el("p", { class: "quiet" }, "Nothing in this range.")]);
+  } catch (error) {
+    if (signal.aborted) return;
+    if (error.status === 401) return signOut("The API no longer knows this key. Paste another read key.");
+    refill(body, [el("p", { class: "error", role: "alert" }, say(error))]);
+  }
+  section.removeAttribute("aria-busy");
+}
+
+let sections = [];
+
+function sayEmpty() {
+  const tag = `<script async src="${new URL("v1/a.js", location.href.split("?")[0])}" data-key="pk_live_..."></script>`;
+  byId("message").replaceChildren(
+    "There are no events in this range. To count a website, paste this into its pages, with your browser key (pk_):",
+    el("pre", { tabindex: "0" }, tag));
+}
+
+/** Ask everything anew, for the state as it is now. */
+function load() {
+  loading.abort();
+  loading = new AbortController();
+  const { signal } = loading;
+  const now = Date.now();
+  const window = windowOf(state, now);
+  drawControls(view?.offered);
+  drawFilters();
+  byId("message").textContent = window ? "" : "The last day must not be before the first, and the first not in the future.";
+  byId("panels").hidden = !window;
+  if (!window) return;
+  const previous = view?.offered;
+  view = { state, now, window, offered: previous, set, pick, width: () => byId("panels").clientWidth - 36 };
+  const names = get(ask("schema", state, window, {}), signal).then((schema) => {
+    if (signal.aborted) return;
+    view.offered = offer(schema);
+    drawControls(view.offered);
+    if (!schema.rows.length) sayEmpty();
+  });
+  for (const section of sections) fill(section, names, signal);
+}
+
+function refresh() {
+  if (!view || document.hidden || byId("panels").hidden) return;
+  for (const section of sections) if (section.panel.isLive) fill(section, null, loading.signal);
+}
+
+function start() {
+  show(true);
+  sections = PANELS.map(makeSection);
+  byId("panels").replaceChildren(...sections.map(({ section }) => section));
+  load();
+}
+
+byId("sign-in").addEventListener("submit", signIn);
+byId("controls").addEventListener("submit", (event) => event.preventDefault());
+byId("sign-out").addEventListener("click", () => signOut());
+addEventListener("popstate", () => {
+  state = readState(location.search);
+  if (view) load();
+});
+setInterval(refresh, LIVE_EVERY_MS);
+
+key = sessionStorage.getItem(STORED) ?? "";
+if (key) start();
+else show(false);

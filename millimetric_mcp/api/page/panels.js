@@ -1,0 +1,279 @@
+// The panels: what each asks, and how it shows the answers.
+
+import { bar, lineChart } from "./chart.js";
+import { choice, compact, el, field, nameOf, number, pickable, share, table } from "./elements.js";
+import { ask } from "./questions.js";
+import { bucketsOf, intervalOf, windowOf } from "./times.js";
+
+const MOST_ROWS = 10;
+const LIVE_MS = 30 * 60_000;
+const numeric = /int|float|double|number|decimal/i;
+
+/** Return what the schema's rows offer to choose from, and the default choices. */
+export function offer({ rows }) {
+  const names = rows.map((row) => row.event_name);
+  const own = names.filter((name) => !name.startsWith("$"));
+  const values = rows.flatMap(({ event_name, properties }) =>
+    properties.filter(({ key, types }) => !key.startsWith("$") && types.some((type) => numeric.test(type)))
+      .map(({ key }) => [event_name, key]));
+  const goal = own[0] ?? names[0] ?? "$pageview";
+  return { names, values, goal };
+}
+
+const goalOf = ({ state, offered }) => state.goal ?? offered.goal;
+const valueOf = ({ state, offered }) => state.value ?? offered.values[0] ?? null;
+const stepsOf = ({ state, offered }) => (state.steps.length > 1 ? state.steps : ["$pageview", offered.goal]);
+
+function figures(view, window) {
+  const value = valueOf(view);
+  const stats = (params) => ask("stats", view.state, window, params);
+  return [
+    stats({ metric: "uniques" }),
+    stats({ metric: "count", event: "$pageview" }),
+    stats({ metric: "count", event: goalOf(view) }),
+    ...(value ? [stats({ metric: "sum", property: value[1], event: value[0] })] : []),
+  ];
+}
+
+const total = (answer) => answer.rows[0]?.value ?? 0;
+
+function change(now, before) {
+  if (!before) return el("span", { class: "quiet" }, `before: ${number(before)}`);
+  const grown = now / before - 1;
+  const arrow = Math.abs(grown) < 0.005 ? "=" : grown > 0 ? "▲" : "▼";
+  const tone = { "▲": "up", "▼": "down", "=": "quiet" }[arrow];
+  return el("span", {},
+    el("span", { class: tone }, `${arrow} ${share(Math.abs(grown))}`),
+    el("span", { class: "quiet" }, ` before: ${number(before)}`));
+}
+
+function drawFigures(view, answers) {
+  const value = valueOf(view);
+  const labels = ["Visitors", "Page views", goalOf(view), ...(value ? [`Sum of ${value[1]} of ${value[0]}`] : [])];
+  const half = labels.length;
+  return el("dl", { class: "cards" }, ...labels.map((label, index) =>
+    el("div", {},
+      el("dt", {}, nameOf(label)),
+      el("dd", { class: "number" }, number(total(answers[index]))),
+      el("dd", {}, change(total(answers[index]), total(answers[index + half]))))));
+}
+
+const today = {
+  title: "Today, against yesterday until this time",
+  isWide: true,
+  needsNames: true,
+  isShown: ({ state }) => state.range !== "today",
+  questions(view) {
+    const window = windowOf({ ...view.state, range: "today" }, view.now);
+    return [...figures(view, window), ...figures(view, window.before)];
+  },
+  draw: (view, answers) => [drawFigures(view, answers)],
+};
+
+const range = {
+  title: "The range, against the same length before",
+  isWide: true,
+  needsNames: true,
+  questions: (view) => [
+    ...figures(view, view.window),
+    ...figures(view, view.window.before),
+    ask("stats", view.state, view.window, { metric: "count", bots: "only" }),
+  ],
+  draw(view, answers) {
+    const left = total(answers.at(-1));
+    const bots = `${number(left)} events of automated clients are left out, here and below.`;
+    return [drawFigures(view, answers), el("p", { class: "quiet" }, bots)];
+  },
+};
+
+const overTime = {
+  title: "Over time",
+  isWide: true,
+  questions(view) {
+    const interval = intervalOf(view.window);
+    const common = { interval, timezone: view.state.zone, limit: "1000" };
+    return [
+      ask("stats", view.state, view.window, { metric: "uniques", ...common }),
+      ask("stats", view.state, view.window, { metric: "count", event: "$pageview", ...common }),
+    ];
+  },
+  draw(view, answers) {
+    const interval = intervalOf(view.window);
+    const zone = view.state.zone;
+    const buckets = bucketsOf(view.window, interval, zone);
+    const series = answers.map(({ rows }) => {
+      const found = new Map(rows.map((row) => [Date.parse(row.bucket), row.value]));
+      return buckets.map((at) => found.get(at) ?? 0);
+    });
+    const form = { hour: { weekday: "short", hour: "2-digit", minute: "2-digit" }, month: { year: "numeric", month: "short" } };
+    const format = new Intl.DateTimeFormat(undefined, { timeZone: zone, ...(form[interval] ?? { day: "numeric", month: "short" }) });
+    const labels = buckets.map((at) => format.format(at));
+    const say = (index) => `${labels[index]}: ${number(series[0][index])} visitors, ${number(series[1][index])} page views`;
+    const read = el("span", {}, say(labels.length - 1));
+    const tell = (index) => (read.textContent = say(index));
+    const rows = labels.map((label, index) => [label, number(series[0][index]), number(series[1][index])]);
+    const every = `Each ${interval}, ${zone}`;
+    return [
+      el("p", { class: "quiet" }, el("span", { class: "key" }), "Visitors", el("span", { class: "key s1" }), "Page views"),
+      el("p", {}, read),
+      lineChart({ width: view.width(), label: `Visitors and page views, ${every}`, labels, series, format: compact, tell }),
+      el("details", {}, el("summary", {}, "As a table"), table(every, [interval, "Visitors", "Page views"], rows)),
+    ];
+  },
+};
+
+const isFacebook = ({ source }) => source === "facebook";
+const sum = (rows) => rows.reduce((count, row) => count + row.events, 0);
+const paidOf = (rows) => rows.reduce((count, row) => count + Math.round(row.events * row.paid_share), 0);
+
+function sayFacebook(rows, rules) {
+  const all = sum(rows.filter(isFacebook));
+  if (!all) return null;
+  const paid = paidOf(rows.filter(isFacebook));
+  const proven = rules.rows.find((row) => row.source_rule_id === "utm_paid_facebook")?.value ?? 0;
+  const split = `Facebook: ${share(paid / all)} paid (${number(paid)} of ${number(all)} events). `;
+  const proof = `A paid utm_medium proves ${number(proven)} of them. The others rest on fbclid, which Facebook also adds to links in posts.`;
+  return el("p", {}, split + (paid ? proof : ""));
+}
+
+const sources = {
+  title: "Sources",
+  isWide: true,
+  questions: (view) => [
+    ask("sources", view.state, view.window, { breakdown: "source_medium", limit: "200" }),
+    ask("stats", view.state, view.window, { metric: "count", group_by: "source_rule_id", source: "facebook" }),
+  ],
+  draw(view, [{ rows }, rules]) {
+    if (!rows.length) return null;
+    const all = sum(rows);
+    const paid = paidOf(rows);
+    const shown = rows.slice(0, MOST_ROWS);
+    const cells = shown.map((row) => [
+      pickable("source", row.source, view.pick), pickable("medium", row.medium, view.pick),
+      number(row.uniques), number(row.events), share(row.paid_share),
+    ]);
+    return [
+      el("p", {}, `${share(paid / all)} of the events are paid, ${share(1 - paid / all)} are not.`),
+      bar(paid / all, "split"),
+      sayFacebook(rows, rules),
+      table(`The first ${shown.length} of ${rows.length === 200 ? "at least 200" : rows.length}, by events`,
+        ["Source", "Medium", "Visitors", "Events", "Paid"], cells,
+        { bars: shown.map((row) => row.events / rows[0].events), texts: [0, 1] }),
+    ];
+  },
+};
+
+/** Return a panel that lists the largest groups of one column. */
+function list(title, one, column, { metric = "uniques", event, unit = "Visitors" } = {}) {
+  return {
+    title,
+    questions: (view) => [
+      ask("stats", view.state, view.window, { metric, group_by: column, limit: "200", ...(event ? { event } : {}) }),
+    ],
+    draw(view, [{ rows }]) {
+      const known = rows.filter((row) => column !== "campaign" || row.campaign !== null);
+      if (!known.length) return null;
+      const shown = known.slice(0, MOST_ROWS);
+      const cells = shown.map((row) => [pickable(column, row[column], view.pick), number(row.value)]);
+      const caption = `The first ${shown.length} of ${rows.length === 200 ? "at least 200" : known.length}`;
+      return [table(caption, [one, unit], cells, { bars: shown.map((row) => row.value / known[0].value) })];
+    },
+  };
+}
+
+const live = {
+  title: "Live: the last 30 minutes",
+  isWide: true,
+  isLive: true,
+  questions: (view) => [ask("query", view.state, { from: Date.now() - LIVE_MS, to: Date.now() + 1000 }, { limit: "20" })],
+  draw(view, [{ rows }]) {
+    if (!rows.length) return [el("p", { class: "quiet" }, "No events. New ones appear by themselves.")];
+    const format = new Intl.DateTimeFormat(undefined, { timeZone: view.state.zone, timeStyle: "medium" });
+    const cells = rows.map((row) => [
+      format.format(Date.parse(row.timestamp)), nameOf(row.event_name), nameOf(row.path ?? ""),
+      nameOf(`${row.source} / ${row.medium}`), row.country || "–",
+    ]);
+    return [table("Newest first", ["Time", "Event", "Page", "Source", "Country"], cells, { texts: [0, 1, 2, 3, 4] })];
+  },
+};
+
+const options = ({ offered }, chosen) =>
+  [...new Set([...offered.names, ...chosen])].map((name) => [name, name]);
+
+const funnel = {
+  title: "Funnel",
+  needsNames: true,
+  questions: (view) => [
+    ask("funnel", view.state, view.window, { steps: JSON.stringify(stepsOf(view).map((event) => ({ event }))), within: "7d" }),
+  ],
+  choices(view) {
+    const steps = stepsOf(view);
+    return [0, 1, 2, 3].slice(0, steps.length + 1).map((index) => {
+      const none = index > 1 ? [["", "(none)"]] : [];
+      return field(`Step ${index + 1}`, choice(`step-${index}`, [...none, ...options(view, steps)], steps[index] ?? "", (name) => {
+        const changed = [...steps];
+        changed[index] = name;
+        view.set({ steps: changed.filter(Boolean) });
+      }));
+    });
+  },
+  draw(view, [{ rows }]) {
+    if (!rows.length) return null;
+    const cells = rows.map((row) => [
+      nameOf(row.event), number(row.people), row.from_first === null ? "–" : share(row.from_first),
+      row.from_previous === null ? "–" : share(row.from_previous),
+    ]);
+    return [table("People who took the steps in this order, within 7 days", ["Step", "People", "Of first", "Of previous"],
+      cells, { bars: rows.map((row) => row.from_first ?? 0) })];
+  },
+};
+
+const firstOf = (view) => view.state.first ?? "$pageview";
+const againOf = (view) => view.state.again ?? firstOf(view);
+
+const retention = {
+  title: "Who comes back",
+  isWide: true,
+  needsNames: true,
+  questions: (view) => [
+    ask("retention", view.state, view.window,
+      { event: firstOf(view), return: againOf(view), interval: "week", timezone: view.state.zone }),
+  ],
+  choices: (view) => [
+    field("First", choice("first", options(view, [firstOf(view)]), firstOf(view), (first) => view.set({ first }))),
+    field("Then again", choice("again", options(view, [againOf(view)]), againOf(view), (again) => view.set({ again }))),
+  ],
+  draw(view, [{ rows }]) {
+    if (!rows.length) return null;
+    const format = new Intl.DateTimeFormat(undefined, { timeZone: view.state.zone, day: "numeric", month: "short" });
+    const most = Math.max(...rows.map((row) => row.returned.length));
+    const weeks = Array.from({ length: most }, (_, index) => `+${index}`);
+    const cells = rows.map((row) => [
+      format.format(Date.parse(row.cohort)), number(row.people),
+      ...weeks.map((_, index) => {
+        if (row.returned[index] === undefined) return "";
+        const isRunning = row.is_running && index === row.returned.length - 1;
+        return `${share(row.people ? row.returned[index] / row.people : 0)}${isRunning ? "*" : ""}`;
+      }),
+    ]);
+    return [
+      table("People by the week of their first event, and the share that came back so many weeks later", ["Week of", "People", ...weeks], cells),
+      el("p", { class: "quiet" }, "* This week is not over. +0 is the first week itself."),
+    ];
+  },
+};
+
+export const PANELS = [
+  today,
+  range,
+  overTime,
+  sources,
+  list("Channels", "Channel", "channel"),
+  list("Pages", "Page", "path", { metric: "count", event: "$pageview", unit: "Page views" }),
+  list("Campaigns", "Campaign", "campaign"),
+  list("Countries", "Country", "country"),
+  list("Devices", "Device", "device_type"),
+  funnel,
+  retention,
+  live,
+];
