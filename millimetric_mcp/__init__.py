@@ -11,13 +11,21 @@ if TYPE_CHECKING:
     from millimetric_mcp.client import MillimetricClient
     from millimetric_mcp.contract.events import ForgetRequest, IdentifyRequest, TrackEvent
     from millimetric_mcp.contract.imports import ImportRequest, ImportUndoRequest
-    from millimetric_mcp.contract.reads import QueryParams, SourcesParams, StatsParams
+    from millimetric_mcp.contract.reads import (
+        FunnelParams,
+        QueryParams,
+        RetentionParams,
+        SchemaParams,
+        SourcesParams,
+        StatsParams,
+    )
     from millimetric_mcp.errors import (
         ApiError,
         CallError,
         KeyMissing,
         MillimetricError,
         UncertainWrite,
+        UnknownExtension,
         UpstreamError,
     )
 
@@ -25,6 +33,7 @@ __all__ = [
     "ApiError",
     "CallError",
     "ForgetRequest",
+    "FunnelParams",
     "IdentifyRequest",
     "ImportRequest",
     "ImportUndoRequest",
@@ -32,10 +41,13 @@ __all__ = [
     "MillimetricClient",
     "MillimetricError",
     "QueryParams",
+    "RetentionParams",
+    "SchemaParams",
     "SourcesParams",
     "StatsParams",
     "TrackEvent",
     "UncertainWrite",
+    "UnknownExtension",
     "UpstreamError",
     "__version__",
 ]
@@ -49,7 +61,10 @@ _MODULES = {
     "TrackEvent": "contract.events",
     "ImportRequest": "contract.imports",
     "ImportUndoRequest": "contract.imports",
+    "FunnelParams": "contract.reads",
     "QueryParams": "contract.reads",
+    "RetentionParams": "contract.reads",
+    "SchemaParams": "contract.reads",
     "SourcesParams": "contract.reads",
     "StatsParams": "contract.reads",
 }

@@ -226,6 +226,18 @@ class UpstreamError(CallError):
         self.retry_after_s = retry_after_s
 
 
+class UnknownExtension(UpstreamError):
+    """The API does not know parameters beyond the hosted API's; ``names`` are theirs."""
+
+    def __init__(self, names: Sequence[str], *, api_url: str) -> None:
+        super().__init__(
+            f"The API at {api_url} doesn't know {', '.join(names) or 'this question'}. "
+            "Ask without it, or use the API of millimetric-mcp.",
+            next_step=NextStep.FIX_ARGUMENTS,
+        )
+        self.names = tuple(names)
+
+
 class KeyMissing(CallError):
     """The call needs a key that is not set; ``variable`` is its environment variable."""
 

@@ -17,7 +17,6 @@ from millimetric_mcp.contract.codes import ErrorCode
 from millimetric_mcp.contract.columns import SHOWN_COLUMNS
 from millimetric_mcp.contract.endpoints import ENDPOINTS, TRACK, Endpoint
 from millimetric_mcp.contract.keys import SCOPES, KeyKind, Scope
-from millimetric_mcp.contract.reads import WindowParams
 from millimetric_mcp.contract.rules import RULES
 from millimetric_mcp.mcp.tools import TOOLS
 from millimetric_mcp.mcp.tools.json_schema import FlatJsonSchema
@@ -73,7 +72,6 @@ def render_all() -> Iterator[tuple[str, str]]:
         "docs/send-events.md": {"event-fields": render_event_fields},
         "docs/settings.md": {"settings": render_settings},
         "skills/millimetric-mcp-setup/SKILL.md": {"tools": render_tools_of_keys},
-        "skills/millimetric-query/SKILL.md": {"parameters": render_parameters_of_commands},
         "skills/millimetric-query/references/attribution.md": {
             "click-id-rules": lambda: render_rules("gclid", "yclid"),
             "campaign-rules": lambda: render_rules("fb_ad_redirect", "utm_explicit"),
@@ -190,21 +188,6 @@ def render_parameters() -> str:
         for (name, value, meaning), paths in endpoints.items()
     ]
     return table(("parameter", "endpoint", "value", "meaning"), rows)
-
-
-def render_parameters_of_commands() -> str:
-    rows = [
-        (
-            f"`{endpoint.path.removeprefix('/v1/')}`",
-            ", ".join(
-                f"`{name}`" + (f" ({in_code(written['enum'])})" if "enum" in written else "")
-                for name, written in flat_schema(endpoint)["properties"].items()
-                if name not in WindowParams.model_json_schema()["properties"]
-            ),
-        )
-        for endpoint in READS
-    ]
-    return table(("command", "parameters besides `from` and `to`"), rows)
 
 
 def flat_schema(endpoint: Endpoint[Any, Any]) -> dict[str, Any]:

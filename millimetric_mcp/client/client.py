@@ -227,11 +227,23 @@ class MillimetricClient:
         """Return single events, newest first."""
         return await self.get(endpoints.QUERY, params)
 
+    async def funnel(self, params: reads.FunnelParams) -> reads.FunnelResult:
+        """Return how many people took the steps, in their order."""
+        return await self.get(endpoints.FUNNEL, params)
+
+    async def retention(self, params: reads.RetentionParams) -> reads.RetentionResult:
+        """Return how many people came back, by when they came first."""
+        return await self.get(endpoints.RETENTION, params)
+
+    async def schema(self, params: reads.SchemaParams) -> reads.SchemaResult:
+        """Return names of events, their properties, and the columns in use."""
+        return await self.get(endpoints.SCHEMA, params)
+
     async def get(self, endpoint: Endpoint[ParamsT, ResultT], params: ParamsT) -> ResultT:
         """Return the result of a read. ``params`` that are None or empty are not sent.
 
         Raises:
-            UpstreamError: the API does not know an extension that ``params`` use.
+            UnknownExtension: the API does not know an extension that ``params`` use.
         """
         values = params.model_dump(mode="json", by_alias=True, exclude_none=True)
         filters = values.pop("filters", {})

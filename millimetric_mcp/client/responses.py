@@ -18,9 +18,16 @@ from millimetric_mcp.contract.codes import ErrorCode
 from millimetric_mcp.contract.columns import NULLABLE_COLUMNS
 from millimetric_mcp.contract.endpoints import Endpoint
 from millimetric_mcp.contract.events import BatchRequest, TrackEvent
-from millimetric_mcp.contract.filters import is_property
+from millimetric_mcp.contract.filters import is_property, split_name
 from millimetric_mcp.contract.imports import ImportedEvent, ImportRequest
-from millimetric_mcp.errors import ApiError, CallError, NextStep, UncertainWrite, UpstreamError
+from millimetric_mcp.errors import (
+    ApiError,
+    CallError,
+    NextStep,
+    UncertainWrite,
+    UnknownExtension,
+    UpstreamError,
+)
 
 if TYPE_CHECKING:
     import httpx
@@ -200,18 +207,15 @@ def check_applied(result: BaseModel, extensions: Mapping[str, Any] | None, *, ap
     An API without extensions ignores them, so its numbers would answer another question.
 
     Raises:
-        UpstreamError: it does not.
+        UnknownExtension: it does not.
     """
     applied = getattr(result, "applied", None)
     if extensions is None or applied == extensions:
         return
-    unknown = sorted(
-        name for name, value in extensions.items() if (applied or {}).get(name) != value
-    )
-    raise UpstreamError(
-        f"The API at {api_url} doesn't know {', '.join(unknown) or 'this question'}. "
-        "Ask without it, or use the API of millimetric-mcp.",
-        next_step=NextStep.FIX_ARGUMENTS,
+    echoed = applied or {}
+    raise UnknownExtension(
+        sorted(name for name, value in extensions.items() if echoed.get(name) != value),
+        api_url=api_url,
     )
 
 
@@ -318,7 +322,10 @@ def _known_field(model: type[BaseModel], name: str) -> str | None:
     """Return the part of a field's name that ``model`` knows: ``from``, ``events[3].url``."""
     parts: list[str] = re.findall(r"[^.\[\]]+", name[:200])
     head, *rest = parts or [""]
-    if head not in {field.alias or own_name for own_name, field in model.model_fields.items()}:
+    fields = model.model_fields
+    if "filters" in fields and split_name(name):
+        return name[:200]
+    if head not in {field.alias or own_name for own_name, field in fields.items()}:
         return None
     if model not in _EVENTS or not rest or not re.fullmatch(r"\d{1,4}", rest[0], re.ASCII):
         return head

@@ -364,10 +364,11 @@ def read_duration(text: str) -> timedelta:
     return int(text[:-1]) * _UNITS[text[-1]]
 
 
-Duration = Annotated[str, AfterValidator(_check_duration)]
+Duration = Annotated[str, Field(min_length=2, max_length=7), AfterValidator(_check_duration)]
 
 
-def _check_one_column(columns: tuple[str, ...]) -> tuple[str, ...]:
+def check_one_column(columns: tuple[str, ...]) -> tuple[str, ...]:
+    """Return ``columns``; raise if there are several."""
     if len(columns) > 1:
         raise PydanticCustomError("group_by", "must name one column")
     return columns
@@ -378,7 +379,7 @@ class FunnelParams(AttributedParams):
 
     steps: Steps = Field(description='JSON list of 2 to 10 {"event": name, filters}.')
     within: Duration = Field("7d", description="Time from the first step to the last: 1m to 90d.")
-    group_by: Annotated[GroupBy, AfterValidator(_check_one_column)] = Field(
+    group_by: Annotated[GroupBy, AfterValidator(check_one_column)] = Field(
         (), description="One column of the first step's event."
     )
     limit: Limit = Field(50, ge=1, le=MAX_SOURCES_LIMIT, description="Most groups to answer with.")
@@ -491,7 +492,7 @@ class StatsRow(ResponseBody):
     user_id: str | None = None
     hour_of_day: Annotated[int | None, Field(ge=0, le=23)] = None
     weekday: Annotated[int | None, Field(ge=1, le=7, description="1 is Monday.")] = None
-    value: Number | None
+    value: Number | None = None
 
 
 class StatsResult(AttributedResult):
@@ -519,9 +520,9 @@ class FunnelRow(ResponseBody):
     step: Annotated[int, Field(ge=1)]
     event: str
     people: Annotated[int, Field(ge=0)]
-    from_first: Annotated[float, Field(ge=0, le=1)] | None
-    from_previous: Annotated[float, Field(ge=0, le=1)] | None
-    median_s: Annotated[float, Field(ge=0)] | None
+    from_first: Annotated[float, Field(ge=0, le=1)] | None = None
+    from_previous: Annotated[float, Field(ge=0, le=1)] | None = None
+    median_s: Annotated[float, Field(ge=0)] | None = None
 
 
 class FunnelResult(AttributedResult):

@@ -30,8 +30,7 @@ class Tally:
 
     @property
     def paid_share(self) -> float:
-        share = self.paid / self.events if self.events else 0.0
-        return float(f"{share:.15g}")  # the API writes 15 digits
+        return self.paid / self.events if self.events else 0.0
 
 
 class ExpectedCounts:

@@ -106,6 +106,50 @@ PROMPTS: tuple[Prompt, ...] = (
         "and the absolute window that the answer states.",
     ),
     Prompt(
+        name="revenue_by_channel",
+        title="Revenue by channel",
+        description="What brought the revenue, by last and by first touch.",
+        arguments=(
+            PromptArgument("event", "The event of a sale", "purchase", _complete_event),
+            PromptArgument("property", "The property with the amount", "amount"),
+            PromptArgument("from", "Start, such as this_month or 30d", "this_month"),
+            _ZONE,
+        ),
+        text='What brought our revenue? Call stats with metric "sum", property {property}, event '
+        '{event}, group_by ["channel"], attribution "last_touch", from {from}{timezone}, then '
+        'again with attribution "first_touch". If every amount is skipped, call describe_data to '
+        "find the property. Show both in one table. Say what share had no touch, how many events "
+        "were skipped, and the absolute window.",
+    ),
+    Prompt(
+        name="where_people_drop_out",
+        title="Where people drop out",
+        description="A funnel of two or more events.",
+        arguments=(
+            PromptArgument("first", "The first event", "$pageview", _complete_event),
+            PromptArgument("last", "The last event", "purchase", _complete_event),
+            PromptArgument("from", "Start, such as 30d", "30d"),
+            _ZONE,
+        ),
+        text="Where do people drop out between {first} and {last}? See in describe_data "
+        "which events lie between. Call funnel with these steps in order, from {from}{timezone}, "
+        'and again with group_by ["channel"] and attribution "last_touch". Name the step that '
+        "loses most, the shares, and the absolute window.",
+    ),
+    Prompt(
+        name="do_they_come_back",
+        title="Do they come back",
+        description="Weekly retention after an event.",
+        arguments=(
+            PromptArgument("event", "The event that begins", "signup", _complete_event),
+            PromptArgument("from", "Start, such as 84d", "84d"),
+            _ZONE,
+        ),
+        text="Do people come back after their first {event}? Call retention with event {event}, "
+        'return "$pageview", interval "week", from {from}{timezone}. Compare the weeks after the '
+        "first one between early and late cohorts. Leave out intervals that are still running.",
+    ),
+    Prompt(
         name="daily_uniques_by_country",
         title="Daily uniques by country",
         description="Unique visitors of an event per day and country.",

@@ -17,7 +17,14 @@ from millimetric_mcp.contract.columns import SHOWN_COLUMNS
 from millimetric_mcp.contract.endpoints import Endpoint
 from millimetric_mcp.contract.events import ForgetRequest, IdentifyRequest, TrackEvent
 from millimetric_mcp.contract.imports import ImportRequest, ImportUndoRequest
-from millimetric_mcp.contract.reads import QueryParams, SourcesParams, StatsParams
+from millimetric_mcp.contract.reads import (
+    FunnelParams,
+    QueryParams,
+    RetentionParams,
+    SchemaParams,
+    SourcesParams,
+    StatsParams,
+)
 
 WRITE_KEY = "sk_live_AAAAAAAA_" + "w" * 32
 READ_KEY = "rk_live_BBBBBBBB_" + "r" * 32
@@ -98,6 +105,45 @@ CALLS = (
         endpoints.QUERY,
         lambda client: client.query(QueryParams(from_=FROM, to=TO)),
         {"rows": [EVENT_ROW]},
+    ),
+    Call(
+        "funnel",
+        endpoints.FUNNEL,
+        lambda client: client.funnel(
+            FunnelParams(from_=FROM, to=TO, steps=[{"event": "signup"}, {"event": "purchase"}])
+        ),
+        {
+            "applied": {"steps": '[{"event": "signup"}, {"event": "purchase"}]'},
+            "within": "7d",
+            "rows": [
+                {
+                    "step": 1,
+                    "event": "signup",
+                    "people": 0,
+                    "from_first": None,
+                    "from_previous": None,
+                    "median_s": None,
+                }
+            ],
+        },
+    ),
+    Call(
+        "retention",
+        endpoints.RETENTION,
+        lambda client: client.retention(RetentionParams(from_=FROM, to=TO, event="signup")),
+        {
+            "applied": {"event": "signup", "return": "signup"},
+            "event": "signup",
+            "return": "signup",
+            "interval": "week",
+            "rows": [],
+        },
+    ),
+    Call(
+        "schema",
+        endpoints.SCHEMA,
+        lambda client: client.schema(SchemaParams(from_=FROM, to=TO)),
+        {"applied": {}, "columns": [], "sampled_events": 1000, "rows": []},
     ),
     Call(
         "import_part",

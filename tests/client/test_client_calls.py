@@ -50,7 +50,7 @@ async def test_a_call_goes_to_its_endpoint_and_returns_its_result(call, connect)
         result = await call.run(client)
     assert (api.request.method, api.request.url.path) == (call.endpoint.method, call.endpoint.path)
     assert isinstance(result, call.endpoint.result)
-    assert result.model_dump(mode="json", exclude_unset=True) == call.answer
+    assert result.model_dump(mode="json", by_alias=True, exclude_unset=True) == call.answer
 
 
 async def test_a_call_carries_the_key_of_its_kind_and_never_the_other(call, connect):

@@ -15,6 +15,8 @@ from mcp import Client
 
 from millimetric_mcp.client.client import MillimetricClient, RetryTiming
 from millimetric_mcp.contract.columns import SHOWN_COLUMNS
+from millimetric_mcp.contract.extensions import list_extensions
+from millimetric_mcp.contract.reads import FunnelParams, RetentionParams
 from millimetric_mcp.mcp.server import Caller, build_server
 from millimetric_mcp.settings import AnswerSettings
 
@@ -102,6 +104,45 @@ class FakeApi:
             rows = self._by_source()
         rows.sort(key=lambda row: -row["events"])
         return respond({"breakdown": params["breakdown"], "rows": rows[: int(params["limit"])]})
+
+    def funnel_(self, request: httpx.Request) -> httpx.Response:
+        asked = FunnelParams.model_validate(dict(request.url.params))
+        rows = [
+            {
+                "step": number,
+                "event": step.event,
+                "people": 2,
+                "from_first": 1.0,
+                "from_previous": None if number == 1 else 1.0,
+                "median_s": None if number == 1 else 60.0,
+            }
+            for number, step in enumerate(asked.steps, 1)
+        ]
+        return respond({"applied": list_extensions(asked), "within": asked.within, "rows": rows})
+
+    def retention_(self, request: httpx.Request) -> httpx.Response:
+        asked = RetentionParams.model_validate(dict(request.url.params))
+        cohort = {
+            "cohort": "2026-05-11T00:00:00.000Z",
+            "people": 2,
+            "returned": [2, 1],
+            "is_running": True,
+        }
+        repeated = {"event": asked.event, "return": asked.return_, "interval": asked.interval}
+        return respond({"applied": list_extensions(asked), **repeated, "rows": [cohort]})
+
+    def schema_(self, _request: httpx.Request) -> httpx.Response:
+        name = {
+            "event_name": "signup",
+            "events": 2,
+            "first_seen": "2026-05-11T00:00:00.000Z",
+            "last_seen": "2026-05-12T00:00:00.000Z",
+            "properties": [
+                {"key": "plan", "types": ["string"], "share": 1.0, "top_values": ["free"]}
+            ],
+        }
+        described = {"columns": ["timestamp"], "sampled_events": 1000, "rows": [name]}
+        return respond({"applied": {}, **described})
 
     def _by_source(self) -> list[dict[str, Any]]:
         rows = []
@@ -249,7 +290,8 @@ def fill_in(schema: dict[str, Any]) -> Any:
 def minimal():
     """Makes the least arguments of a tool."""
     # Its schema can't say that it takes one of two ids.
-    more = {"forget": {"user_id": "a", "confirm": True}}
+    steps = [{"event": "a"}, {"event": "b"}]
+    more = {"forget": {"user_id": "a", "confirm": True}, "funnel": {"steps": steps}}
     return lambda tool: fill_in(tool.input_schema) | more.get(tool.name, {})
 
 

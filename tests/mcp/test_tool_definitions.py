@@ -15,7 +15,7 @@ from millimetric_mcp.mcp.server import INSTRUCTIONS, publish_tool
 from millimetric_mcp.mcp.tools import TOOLS
 
 UPDATE = "MILLIMETRIC_UPDATE_SNAPSHOTS"
-MAX_TOKENS_OF_TOOLS = 2050
+MAX_TOKENS_OF_TOOLS = 3200
 # Every conversation pays for the list of tools, used or not. Shorten descriptions first. Whoever
 # adds a tool or an argument may raise the ceiling, by what it costs, and says so in the commit.
 each_tool = pytest.mark.parametrize("tool", TOOLS, ids=lambda tool: tool.name)

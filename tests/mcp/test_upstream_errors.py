@@ -13,7 +13,7 @@ import pytest
 
 from millimetric_mcp.contract.codes import ErrorCode
 from millimetric_mcp.contract.keys import Scope
-from millimetric_mcp.errors import ApiError, CallError, KeyMissing, UncertainWrite
+from millimetric_mcp.errors import ApiError, CallError, KeyMissing, UncertainWrite, UnknownExtension
 from millimetric_mcp.mcp.error_messages import EXPLANATIONS, write_error
 from millimetric_mcp.mcp.tools import TOOLS
 
@@ -215,6 +215,7 @@ def test_every_call_error_has_a_text():
         ApiError: ApiError(ErrorCode.RATE_LIMITED, status=429, retry_after_s=2.2),
         KeyMissing: KeyMissing("MILLIMETRIC_RK"),
         UncertainWrite: UncertainWrite("it may have been stored", event_id="e"),
+        UnknownExtension: UnknownExtension(["bots"], api_url="http://api.test"),
     }
     others = set(list_concrete(CallError)) - set(examples)
     assert {kind.__name__ for kind in others} == {"UpstreamError"}

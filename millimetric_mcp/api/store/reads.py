@@ -45,7 +45,7 @@ def read_answer(
         whole = {"columns": [], "sampled_events": SAMPLED_EVENTS, **whole}
     else:
         shown = [_show_row(row, statement) for row in rows]
-    answer = {name: _show_number(value) for name, value in whole.items()} | {"rows": shown}
+    answer: dict[str, Any] = {**whole, "rows": shown}
     if statement.cursor is None:
         return answer | ({"truncated": True} if is_cut else {})
     return answer | ({"next": _make_cursor(rows, statement.cursor)} if is_cut else {})
@@ -53,19 +53,18 @@ def read_answer(
 
 def _show_row(row: Mapping[str, Any], statement: Statement) -> dict[str, Any]:
     hidden = {*statement.whole, *PLACE_COLUMNS}
-    return {
-        name: _show_bucket(value, statement.timezone) if name == "bucket" else _show(name, value)
-        for name, value in row.items()
-        if name not in hidden
-    }
+    shown = {name: _show(name, value) for name, value in row.items() if name not in hidden}
+    if "bucket" in shown:
+        shown["bucket"] = _show_bucket(row["bucket"], statement.timezone)
+    if "value" in shown:
+        shown["value"] = _show_value(row["value"])
+    return shown
 
 
 def _show(name: str, value: object) -> object:
     if isinstance(value, datetime):
         return format_timestamp(value)
-    if value == "" and name in NULLABLE_COLUMNS:
-        return None
-    return _show_number(value)
+    return None if value == "" and name in NULLABLE_COLUMNS else value
 
 
 def _show_number(value: object) -> object:
@@ -73,6 +72,14 @@ def _show_number(value: object) -> object:
     if isinstance(value, float):
         return float(f"{value:.15g}") if math.isfinite(value) else None
     return value
+
+
+def _show_value(value: object) -> object:
+    """Return a number of stats; a whole one without a decimal point."""
+    shown = _show_number(value)
+    if isinstance(shown, float) and shown.is_integer() and abs(shown) < 1e15:
+        return int(shown)
+    return shown
 
 
 def _show_bucket(value: date | datetime, timezone: str | None) -> str:

@@ -67,6 +67,6 @@ def present(row: BaseModel, *, max_cell_chars: int = MAX_CELL_CHARS) -> dict[str
     given = row.model_fields_set
     return {
         name: clean(value, max_chars=max_cell_chars) if isinstance(value, str) else value
-        for name, value in vars(row).items()
+        for name, value in (vars(row) | (row.model_extra or {})).items()
         if name in given
     }

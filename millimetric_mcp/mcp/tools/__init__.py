@@ -4,9 +4,12 @@ from typing import Any
 
 from millimetric_mcp.mcp.tools import (
     batch,
+    describe_data,
     forget,
+    funnel,
     identify,
     raw_events,
+    retention,
     stats,
     top_sources,
     track_event,
@@ -23,6 +26,9 @@ TOOLS: tuple[Tool[Any, Any], ...] = (
     top_sources.TOOL,
     stats.TOOL,
     raw_events.TOOL,
+    funnel.TOOL,
+    retention.TOOL,
+    describe_data.TOOL,
 )
 
 

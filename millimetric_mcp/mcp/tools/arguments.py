@@ -5,13 +5,25 @@ from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    WithJsonSchema,
+)
 
+from millimetric_mcp.contract.attribution import AttributionModel
+from millimetric_mcp.contract.filters import Filters
 from millimetric_mcp.contract.json_text import mend_json
+from millimetric_mcp.contract.reads import Bots
 from millimetric_mcp.contract.validation import FieldError, list_field_errors
 from millimetric_mcp.errors import InvalidArguments
+from millimetric_mcp.mcp.render.table import percent
 from millimetric_mcp.mcp.render.untrusted import clean
 from millimetric_mcp.mcp.tools.tool import DataT, ParamsT, Tool
+from millimetric_mcp.mcp.window import Window
 
 MAX_LISTED_ERRORS = 20
 MAX_FIELD_CHARS = 80
@@ -43,6 +55,79 @@ class WindowArguments(Arguments):
         "period's end.",
     )
     timezone: str | None = Field(None, description="IANA zone of dates, days and weeks.")
+
+
+FILTERS_HINT = (
+    'E.g. {"country": "DE", "path[prefix]": "/blog", "properties.plan": ["pro", "team"], '
+    '"properties.amount[gte]": 10}: columns (event, source, medium, campaign, channel, country, '
+    "device_type, browser, os, path, host, user_id, anonymous_id, key_kind) and properties.KEY; "
+    "[not], [prefix], [contains], [exists], [gt], [gte], [lt], [lte]."
+)
+
+
+ATTRIBUTION_HINT = (
+    "Source that an event counts for: its own, its session's first, or its person's first or last "
+    "within lookback_days (server events have none of their own)."
+)
+
+
+class QuestionArguments(WindowArguments):
+    """A window, and which of its events to look at."""
+
+    filters: Annotated[Filters, WithJsonSchema({"type": "object"})] = Field(
+        default_factory=dict, description="Only matching events; see stats."
+    )
+    bots: Bots = Field(Bots.INCLUDE, description="Automated clients.")
+
+    def ask(self, window: Window) -> dict[str, Any]:
+        """Return the parameters of the API that these arguments share."""
+        return {
+            "from_": window.start_utc,
+            "to": window.end_utc,
+            "filters": self.filters,
+            "bots": self.bots,
+        }
+
+
+class AttributedArguments(QuestionArguments):
+    """Arguments of a question that can count events for the touch that brought their person."""
+
+    attribution: AttributionModel = Field(
+        AttributionModel.EVENT,
+        description="Which source an event counts for; see stats.",
+    )
+    lookback_days: int = Field(30, strict=True, ge=1, le=365, description="Oldest source.")
+
+    def ask(self, window: Window) -> dict[str, Any]:
+        """Return the parameters of the API that these arguments share."""
+        return super().ask(window) | {
+            "attribution": self.attribution,
+            "lookback_days": self.lookback_days,
+        }
+
+    def describe_attribution(self, no_touch_share: float | None) -> list[str]:
+        """Return a sentence about the model, the look-back and the share without a touch."""
+        model = _MODELS.get(self.attribution)
+        if model is None:
+            return []
+        days = f" (looking back {self.lookback_days} days)"
+        share = "" if no_touch_share is None else f"; {percent(no_touch_share)} had none: direct"
+        return [f"Each event counts for {model}{days}{share}."]
+
+
+_MODELS = {
+    AttributionModel.SESSION: "the first outside source of its session",
+    AttributionModel.FIRST_TOUCH: "the first source that brought its person",
+    AttributionModel.LAST_TOUCH: "the last source that brought its person before it",
+}
+
+
+class BriefWindow(WindowArguments):
+    """A window like that of stats, whose list of forms is not repeated for each tool."""
+
+    from_: str | None = Field(None, alias="from", description="As in stats; default 30d.")
+    to: str | None = Field(None, description="As in stats.")
+    timezone: str | None = Field(None, description="IANA zone.")
 
 
 def parse_arguments(tool: Tool[ParamsT, DataT], given: Mapping[str, Any]) -> ParamsT:
@@ -103,7 +188,7 @@ def _read_json(value: str, kind: str | None) -> object:
 def _describe(error: FieldError, schema: Mapping[str, Any]) -> str:
     field = clean(error.field, max_chars=MAX_FIELD_CHARS)
     if error.kind != "extra_forbidden":
-        return f"{field}: {error.message}"
+        return f"{field}: {error.message}" if field else error.message
     *parents, name = error.field.split(".")
     for parent in parents:
         inner = schema["properties"].get(parent.partition("[")[0], schema)

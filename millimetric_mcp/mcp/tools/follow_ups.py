@@ -1,9 +1,9 @@
 """Further questions to the API, whose answers explain a result or complete an argument."""
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import anyio
 
@@ -49,21 +49,23 @@ async def list_sources(context: ToolContext, start: datetime, end: datetime) -> 
     return [row.source for row in (await context.client.sources(params)).rows]
 
 
-async def count_events(context: ToolContext, start: datetime, end: datetime) -> int:
-    """Return how many events a window has."""
-    rows = (await context.client.stats(reads.StatsParams(from_=start, to=end, limit=1))).rows
+async def count_events(context: ToolContext, asked: Mapping[str, Any]) -> int:
+    """Return how many events match the parameters that a tool's question has."""
+    rows = (await context.client.stats(reads.StatsParams(**asked, limit=1))).rows
     return int(rows[0].value or 0) if rows else 0
 
 
 async def count_by_rule(
-    context: ToolContext, start: datetime, end: datetime, *, source: str, medium: str
+    context: ToolContext, asked: Mapping[str, Any], *, source: str, medium: str
 ) -> dict[str, int]:
-    """Return a source's events of one medium by rule; empty if the API doesn't know rules."""
+    """Return a source's events of one medium by rule; empty if the API doesn't know rules.
+
+    ``asked`` are the parameters that a tool's question has.
+    """
+    filters = {**asked["filters"], "source": (source,), "medium": (medium,)}
     params = reads.StatsParams(
-        from_=start,
-        to=end,
+        **{**asked, "filters": filters},
         group_by=(reads.GroupColumn.SOURCE_RULE_ID,),
-        filters={"source": (source,), "medium": (medium,)},
         limit=reads.MAX_STATS_LIMIT,
     )
     try:

@@ -15,7 +15,7 @@ from millimetric_mcp.contract.validation import format_timestamp, parse_timestam
 from millimetric_mcp.mcp.render import events as render
 from millimetric_mcp.mcp.render.untrusted import MAX_CELL_CHARS
 from millimetric_mcp.mcp.tools import read_tool
-from millimetric_mcp.mcp.tools.arguments import SourceName, WindowArguments
+from millimetric_mcp.mcp.tools.arguments import QuestionArguments, SourceName
 from millimetric_mcp.mcp.tools.tool import READ_HINTS, Tool, ToolContext, ToolData
 from millimetric_mcp.mcp.tools.wording import count
 from millimetric_mcp.mcp.window import Window
@@ -34,7 +34,7 @@ def _check_columns(names: tuple[str, ...]) -> tuple[str, ...]:
 _COLUMNS_SCHEMA = {"type": "array", "items": {"type": "string", "enum": list(render.EVENT_COLUMNS)}}
 
 
-class RawEventsArguments(WindowArguments):
+class RawEventsArguments(QuestionArguments):
     """A window, and which events and columns of it."""
 
     event: EventName | None = Field(None, description="Only this event name.")
@@ -77,12 +77,7 @@ class RawEventsData(read_tool.ReadData):
 async def _find(
     context: ToolContext, params: RawEventsArguments, window: Window
 ) -> read_tool.Report[RawEventsData]:
-    question = QueryParams(
-        from_=window.start_utc,
-        to=window.end_utc,
-        limit=params.limit,
-        **read_tool.list_filters(params),
-    )
+    question = QueryParams(**read_tool.ask(params, window), limit=params.limit)
     answer = await context.client.query(question)
     events, notes = answer.rows, read_tool.list_api_notes(answer)
     columns = params.fields or render.DEFAULT_EVENT_COLUMNS

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import anyio
 from pydantic import BaseModel, Field
@@ -19,7 +19,7 @@ from millimetric_mcp.contract.validation import format_timestamp
 from millimetric_mcp.errors import NextStep, UpstreamError
 from millimetric_mcp.mcp.render.table import Table, write_table
 from millimetric_mcp.mcp.render.untrusted import MAX_MARK_CHARS, shorten
-from millimetric_mcp.mcp.tools.arguments import WindowArguments
+from millimetric_mcp.mcp.tools.arguments import QuestionArguments, WindowArguments
 from millimetric_mcp.mcp.tools.empty_results import explain_empty_result
 from millimetric_mcp.mcp.tools.tool import ToolContext, ToolData, ToolResult
 from millimetric_mcp.mcp.tools.wording import quote
@@ -115,6 +115,11 @@ def list_filters(params: WindowArguments) -> dict[str, str]:
 def list_api_notes(result: ReadResult) -> list[str]:
     """Return what the API says that a person has to see to."""
     return [f"The API says: {quote(note, max_chars=300)}" for note in result.notes or ()]
+
+
+def ask(params: QuestionArguments, window: Window) -> dict[str, Any]:
+    """Return the parameters of the API that read tools share, the named filters among them."""
+    return params.ask(window) | {"filters": {**params.filters, **list_filters(params)}}
 
 
 def _fit(context: ToolContext, report: Report[DataT], notes: Sequence[str]) -> ToolResult[DataT]:

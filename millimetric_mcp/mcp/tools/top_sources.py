@@ -6,6 +6,7 @@ from enum import StrEnum
 
 from pydantic import Field
 
+from millimetric_mcp.contract.attribution import AttributionModel
 from millimetric_mcp.contract.endpoints import SOURCES
 from millimetric_mcp.contract.reads import (
     MAX_SOURCES_LIMIT,
@@ -18,7 +19,7 @@ from millimetric_mcp.mcp.render import sources as render
 from millimetric_mcp.mcp.render.table import divide
 from millimetric_mcp.mcp.render.untrusted import present
 from millimetric_mcp.mcp.tools import read_tool
-from millimetric_mcp.mcp.tools.arguments import SourceName, WindowArguments
+from millimetric_mcp.mcp.tools.arguments import AttributedArguments, SourceName
 from millimetric_mcp.mcp.tools.follow_ups import UNANSWERED, attempt, count_by_rule, count_events
 from millimetric_mcp.mcp.tools.tool import READ_HINTS, Tool, ToolContext
 from millimetric_mcp.mcp.tools.wording import count, quote
@@ -38,7 +39,7 @@ class Comparison(StrEnum):
     PREVIOUS_PERIOD = "previous_period"
 
 
-class TopSourcesArguments(WindowArguments):
+class TopSourcesArguments(AttributedArguments):
     """A window, and how to look at its sources."""
 
     breakdown: Breakdown = Field(
@@ -59,6 +60,7 @@ class TopSourcesData(read_tool.ReadData):
     rows: list[render.SourceChange]
     splits: list[str] | None = Field(None, description="Paid against other media, in a sentence.")
     previous_window: read_tool.WindowData | None = None
+    no_touch_share: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +73,7 @@ class _Sources:
     rows: list[SourceRow]
     is_complete: bool
     found_events: int
+    no_touch_share: float | None
     notes: list[str]
 
 
@@ -81,7 +84,7 @@ async def _find(
         sources = await _fetch(context, params, window)
         previous = await _fetch(context, params, window.previous()) if params.compare else None
     splits = await _describe_splits(context, params, window, sources)
-    total = await _count_all(context, window, sources)
+    total = await _count_all(context, params, window, sources)
     notes = list(sources.notes)
     if not sources.is_complete and (params.source or params.compare):
         notes.append(f"Only the {MAX_SOURCES_LIMIT} largest rows were searched.")
@@ -105,6 +108,7 @@ async def _find(
     receipt = [f"{count(len(shown), 'row')} by {by}{of_total}. {window.describe()}"]
     if previous:
         receipt.append(f"Compared with: {window.previous().describe()}")
+    receipt += params.describe_attribution(sources.no_touch_share)
     return read_tool.Report(
         data=TopSourcesData(
             window=read_tool.WindowData.of(window),
@@ -112,6 +116,7 @@ async def _find(
             total=total,
             rows=[],
             splits=splits or None,
+            no_touch_share=sources.no_touch_share,
             previous_window=read_tool.WindowData.of(window.previous()) if previous else None,
         ),
         rows=[render.SourceChange.model_validate(present(row)) for row in shown],
@@ -123,12 +128,13 @@ async def _find(
     )
 
 
-async def _count_all(context: ToolContext, window: Window, sources: _Sources) -> int | None:
+async def _count_all(
+    context: ToolContext, params: TopSourcesArguments, window: Window, sources: _Sources
+) -> int | None:
     """Return how many events the window has; None if the API does not answer."""
     if sources.is_complete:
         return sources.found_events
-    question = count_events(context, window.start_utc, window.end_utc)
-    return await attempt(context, question)
+    return await attempt(context, count_events(context, params.ask(window)))
 
 
 def _show(rows: Sequence[SourceRow], *, total: int | None) -> list[render.SourceShare]:
@@ -147,23 +153,29 @@ def _show(rows: Sequence[SourceRow], *, total: int | None) -> list[render.Source
 async def _fetch(context: ToolContext, params: TopSourcesArguments, window: Window) -> _Sources:
     """Return the window's rows. A filter or a comparison needs as many as the API gives."""
     limit = MAX_SOURCES_LIMIT if params.source or params.compare else params.limit
-    answer = await _ask(context, window, breakdown=params.breakdown, limit=limit)
-    wanted = [row for row in answer.rows if params.source in {None, row.source}]
+    answer = await _ask(context, params, window, breakdown=params.breakdown, limit=limit)
+    rows = answer.rows
+    wanted = [row for row in rows if params.source in {None, row.source}]
+    found_events = sum(row.events for row in rows)
     return _Sources(
         wanted,
-        is_complete=len(answer.rows) < limit,
-        found_events=sum(row.events for row in answer.rows),
+        is_complete=len(rows) < limit,
+        found_events=found_events,
+        no_touch_share=answer.no_touch_share,
         notes=read_tool.list_api_notes(answer),
     )
 
 
 async def _ask(
-    context: ToolContext, window: Window, *, breakdown: Breakdown, limit: int
+    context: ToolContext,
+    params: TopSourcesArguments,
+    window: Window,
+    *,
+    breakdown: Breakdown,
+    limit: int,
 ) -> SourcesResult:
-    params = SourcesParams(
-        from_=window.start_utc, to=window.end_utc, breakdown=breakdown, limit=limit
-    )
-    return await context.client.sources(params)
+    question = SourcesParams(**params.ask(window), breakdown=breakdown, limit=limit)
+    return await context.client.sources(question)
 
 
 async def _describe_splits(
@@ -176,16 +188,23 @@ async def _describe_splits(
     if not sources.rows or (is_absent and params.source):
         return []
     if not sources.is_complete or (params.breakdown is Breakdown.SOURCE and not is_absent):
-        question = _ask(context, window, breakdown=Breakdown.SOURCE_MEDIUM, limit=MAX_SOURCES_LIMIT)
+        question = _ask(
+            context,
+            params,
+            window,
+            breakdown=Breakdown.SOURCE_MEDIUM,
+            limit=MAX_SOURCES_LIMIT,
+        )
         answer = await attempt(context, question)
         rows = answer.rows if answer else None
     if rows is None:
         return [f"How much of {quote(name)} is paid is unknown: {UNANSWERED}."]
     depth = f", by the {MAX_SOURCES_LIMIT} largest rows" if len(rows) == MAX_SOURCES_LIMIT else ""
     splits = [read_tool.shorten_note(context, render.describe_split(name, rows) + depth)]
-    if name == FACEBOOK and any((row.source, row.medium) == (name, render.PAID) for row in rows):
-        span = (window.start_utc, window.end_utc)
-        counting = count_by_rule(context, *span, source=name, medium=render.PAID)
+    is_own = params.attribution is AttributionModel.EVENT
+    has_paid = any((row.source, row.medium) == (name, render.PAID) for row in rows)
+    if name == FACEBOOK and is_own and has_paid:
+        counting = count_by_rule(context, params.ask(window), source=name, medium=render.PAID)
         by_rule = await attempt(context, counting)
         if by_rule is None:
             splits.append(f"What proves these paid events is unknown: {UNANSWERED}.")
