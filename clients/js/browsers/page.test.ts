@@ -2,7 +2,9 @@
 
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
+import { readFileSync } from "node:fs";
 import { after, before, test } from "node:test";
+import puppeteer from "puppeteer-core";
 import { LAUNCH, until, type Browser, type Tab, type Visitor } from "./drivers.ts";
 import { Api } from "./world.ts";
 
@@ -124,6 +126,39 @@ test("the curl command of each panel gives an answer of the API", async () => {
     assert.ok(JSON.parse(answer).rows, `${command}\n${answer}`);
   }
   assert.ok(commands.length >= 12);
+});
+
+for (const colors of ["light", "dark"]) {
+  test(`axe finds nothing wrong before and after the sign-in, with all details open, in ${colors} colors`, async (t) => {
+    const axe = readFileSync(new URL(import.meta.resolve("axe-core/axe.min.js")), "utf8");
+    const chromium = await puppeteer.launch({ executablePath: process.env.CHROMIUM, args: ["--no-sandbox"] });
+    t.after(() => chromium.close());
+    const page = await chromium.newPage();
+    const check = async () => (await page.evaluate("axe.run()") as { violations: { id: string; nodes: { html: string }[] }[] }).violations.map(({ id, nodes }) => [id, nodes[0].html]);
+    await page.emulateMediaFeatures([{ name: "prefers-color-scheme", value: colors }, { name: "prefers-reduced-motion", value: "reduce" }]);
+    await page.goto(`${api.url}/?device_type=desktop`);
+    await page.evaluate(axe);
+    assert.deepEqual(await check(), []);
+    await page.type("#key", readKey);
+    await page.keyboard.press("Enter");
+    await page.waitForFunction(`document.getElementById("goal") && !document.querySelector("[aria-busy]")`);
+    await page.evaluate(`document.querySelectorAll("details").forEach((one) => { one.open = true; })`);
+    assert.deepEqual(await check(), []);
+  });
+}
+
+test("the arrow keys read the values of the chart", async () => {
+  const press = (name: string) =>
+    tab.run<string>(`const chart = document.querySelector(".chart"); chart.focus();
+      chart.dispatchEvent(new KeyboardEvent("keydown", { key: "${name}" })); return chart.getAttribute("aria-valuetext")`);
+  const rows = await tab.run<string[][]>(
+    `return [...document.querySelectorAll(".chart + details tbody tr")].map((row) => [...row.cells].map((cell) => cell.textContent))`,
+  );
+  const say = ([label, visitors, views]: string[]) => `${label}: ${visitors} visitors, ${views} page views`;
+  assert.equal(rows.length, 30);
+  assert.equal(await press("End"), say(rows[29]));
+  assert.equal(await press("ArrowLeft"), say(rows[28]));
+  assert.equal(await press("Home"), say(rows[0]));
 });
 
 test("an empty project gets the tag to paste", async () => {

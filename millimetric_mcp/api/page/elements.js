@@ -29,8 +29,8 @@ export const nameOf = (text) => el("bdi", { class: "name", dir: "auto", title: t
 export function pickable(filter, value, pick) {
   if (!value) return el("span", { class: "quiet" }, "not known");
   if (value.length > 2048) return nameOf(value);
-  const label = `Only ${filter.replace("_", " ")} ${value.slice(0, 80)}`;
-  return el("button", { type: "button", class: "pick", "aria-label": label, onclick: () => pick(filter, value) }, nameOf(value));
+  const effect = `Shows only this ${filter.replace("_", " ")}`;
+  return el("button", { type: "button", class: "pick", "aria-description": effect, onclick: () => pick(filter, value) }, nameOf(value));
 }
 
 /** Return a labelled field. */
@@ -58,5 +58,5 @@ export function table(caption, heads, rows, { bars = [], texts = [0] } = {}) {
       el("th", { scope: "row" }, first, bars[index] === undefined ? null : bar(bars[index])),
       ...rest.map((cell, place) => el("td", { class: classOf(place + 1) }, cell))));
   const made = el("table", {}, el("caption", {}, caption), el("thead", {}, head), el("tbody", {}, ...body));
-  return el("div", { class: "scroll", role: "region", tabindex: "0", "aria-label": caption }, made);
+  return el("div", { class: "scroll", role: "group", tabindex: "0", "aria-label": caption }, made);
 }

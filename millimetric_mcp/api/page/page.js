@@ -144,8 +144,7 @@ function drawFilters() {
       set({ filters: state.filters.filter(([other]) => other !== name) });
       (byId("filters").querySelector("button") ?? byId("main")).focus();
     };
-    const label = `Remove the filter ${name.replace("_", " ")} ${value.slice(0, 80)}`;
-    return el("button", { type: "button", class: "chip", id: `filter-${name}`, "aria-label": label, onclick: remove },
+    return el("button", { type: "button", class: "chip", id: `filter-${name}`, "aria-description": "Removes this filter", onclick: remove },
       `${name.replace("_", " ")}: `, nameOf(value), el("span", { "aria-hidden": "true" }, "×"));
   }));
 }
