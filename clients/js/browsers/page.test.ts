@@ -128,6 +128,20 @@ test("the curl command of each panel gives an answer of the API", async () => {
   assert.ok(commands.length >= 12);
 });
 
+test("the tool call of each panel gives an answer of the MCP server", async () => {
+  const calls = await explained("{");
+  for (const call of new Set(calls)) {
+    const response = await fetch(`${api.url}/mcp`, {
+      method: "POST",
+      headers: { Authorization: `Bearer ${readKey}`, "Content-Type": "application/json" },
+      body: JSON.stringify({ jsonrpc: "2.0", id: 1, method: "tools/call", params: JSON.parse(call) }),
+    });
+    const { result } = (await response.json()) as { result: { isError?: boolean } };
+    assert.ok(!result.isError, `${call}\n${JSON.stringify(result)}`);
+  }
+  assert.ok(calls.length >= 12);
+});
+
 for (const colors of ["light", "dark"]) {
   test(`axe finds nothing wrong before and after the sign-in, with all details open, in ${colors} colors`, async (t) => {
     const axe = readFileSync(new URL(import.meta.resolve("axe-core/axe.min.js")), "utf8");

@@ -2,7 +2,7 @@
 
 import { choice, el, field, nameOf } from "./elements.js";
 import { offer, PANELS } from "./panels.js";
-import { addressOf, ask, MODELS, RANGES, readState, writeCurl, writeState } from "./questions.js";
+import { addressOf, ask, MODELS, RANGES, readState, writeCurl, writeState, writeToolCall } from "./questions.js";
 import { isZone, windowOf, writeDay, dayOf } from "./times.js";
 
 const STORED = "millimetric_rk";
@@ -170,6 +170,8 @@ function explain(questions) {
   return questions.flatMap((question) => [
     el("p", {}, "With curl:"),
     el("pre", { tabindex: "0", dir: "ltr" }, writeCurl(question)),
+    el("p", {}, "As a call of the MCP server's tool:"),
+    el("pre", { tabindex: "0", dir: "ltr" }, writeToolCall(question)),
   ]);
 }
 

@@ -10,6 +10,7 @@ export const MODELS = {
   first_touch: "First source of the person",
   last_touch: "Last source of the person",
 };
+const TOOLS = { sources: "top_sources", query: "raw_events" };
 
 /** Return the state that a query string describes; what it leaves out has its default. */
 export function readState(search) {
@@ -71,4 +72,15 @@ export function writeCurl({ endpoint, params }) {
   const address = new URL(`v1/${endpoint}`, location.href.split("?")[0]);
   const lines = Object.entries(params).map(([name, value]) => `  --data-urlencode ${quote(`${name}=${value}`)}`);
   return [`curl -G ${quote(address.href)}`, '  -H "Authorization: Bearer $MILLIMETRIC_RK"', ...lines].join(" \\\n");
+}
+
+/** Return the call of an MCP tool that asks the same, as JSON. */
+export function writeToolCall({ endpoint, params }) {
+  const filters = Object.fromEntries(Object.entries(params).filter(([name]) => FILTERS.includes(name)));
+  const given = Object.fromEntries(Object.entries(params).filter(([name]) => !FILTERS.includes(name)));
+  if (given.group_by) given.group_by = given.group_by.split(",");
+  if (given.steps) given.steps = JSON.parse(given.steps);
+  if (given.limit) given.limit = Number(given.limit);
+  if (Object.keys(filters).length) given.filters = filters;
+  return JSON.stringify({ name: TOOLS[endpoint] ?? endpoint, arguments: given }, null, 2);
 }
