@@ -33,10 +33,11 @@ export function dayOf(ms, zone) {
   return Math.floor(wallOf(ms, zone) / DAY_MS) * DAY_MS;
 }
 
-/** Return the moment at which a day of `dayOf` begins in the zone. */
+/** Return the moment at which a day of `dayOf` begins in the zone: later if clocks skip midnight. */
 export function startOf(day, zone) {
   const guess = day - (wallOf(day, zone) - day);
-  return guess - (wallOf(guess, zone) - day);
+  const start = guess - (wallOf(guess, zone) - day);
+  return start + Math.max(0, day - wallOf(start, zone));
 }
 
 /** Return the day that `YYYY-MM-DD` names; NaN if it names none. */
