@@ -116,7 +116,7 @@ def _read_values(name: object, values: object) -> tuple[str, ...]:
 
 def _read_value(name: object, operator: Operator, value: object) -> str:
     text = _write_text(value)
-    if text is None or text == "" or len(text) > 2048:
+    if text is None or text == "":
         raise PydanticCustomError(
             "filters", "{name} needs a text, a number or a boolean", _about(name)
         )

@@ -15,8 +15,10 @@ from pydantic import (
     ConfigDict,
     Field,
     PlainSerializer,
+    ValidationInfo,
     WithJsonSchema,
     create_model,
+    field_validator,
     model_validator,
 )
 from pydantic_core import PydanticCustomError
@@ -245,12 +247,24 @@ class SourcesParams(AttributedParams):
     limit: Limit = Field(50, ge=1, le=MAX_SOURCES_LIMIT, description="Most rows to answer with.")
 
 
+def check_property(key: str | None, metric: Metric | None) -> None:
+    """Raise unless ``key`` is given for the metrics that need one, and for no other."""
+    if metric is not None and (metric in PROPERTY_METRICS) != (key is not None):
+        metrics = ", ".join(metric for metric in Metric if metric in PROPERTY_METRICS)
+        raise PydanticCustomError(
+            "property",
+            "goes with one of the metrics {metrics}, which need it",
+            {"metrics": metrics},
+        )
+
+
 class StatsParams(AttributedParams):
     """One metric, by columns and buckets of time."""
 
     metric: Metric = Field(Metric.COUNT, description="What is counted.")
     property_: PropertyKey | None = Field(
         None,
+        validate_default=True,
         alias="property",
         description="The property whose numbers the metric is about.",
         examples=["amount"],
@@ -264,16 +278,11 @@ class StatsParams(AttributedParams):
     )
     limit: Limit = Field(100, ge=1, le=MAX_STATS_LIMIT, description="Most rows to answer with.")
 
-    @model_validator(mode="after")
-    def _check_property(self) -> Self:
-        if (self.metric in PROPERTY_METRICS) != (self.property_ is not None):
-            metrics = ", ".join(metric for metric in Metric if metric in PROPERTY_METRICS)
-            raise PydanticCustomError(
-                "property",
-                "property and one of the metrics {metrics} need each other",
-                {"metrics": metrics},
-            )
-        return self
+    @field_validator("property_")
+    @classmethod
+    def _check_property(cls, key: str | None, info: ValidationInfo) -> str | None:
+        check_property(key, info.data.get("metric"))
+        return key
 
 
 class QueryParams(FilteredParams):

@@ -1,9 +1,9 @@
 """``stats``: one metric by columns and buckets of time."""
 
 from dataclasses import dataclass
-from typing import Annotated, Any, Self
+from typing import Annotated, Any
 
-from pydantic import Field, ValidationInfo, WithJsonSchema, field_validator, model_validator
+from pydantic import Field, ValidationInfo, WithJsonSchema, field_validator
 
 from millimetric_mcp.contract import reads
 from millimetric_mcp.contract.attribution import AttributionModel
@@ -29,7 +29,10 @@ class StatsArguments(AttributedArguments):
         "are of the property's numbers.",
     )
     property_: reads.PropertyKey | None = Field(
-        None, alias="property", description="For sum, avg, min, max, median, p95: e.g. amount."
+        None,
+        validate_default=True,
+        alias="property",
+        description="For sum, avg, min, max, median, p95: e.g. amount.",
     )
     filters: Annotated[Filters, WithJsonSchema({"type": "object"})] = Field(
         default_factory=dict, description=FILTERS_HINT
@@ -47,11 +50,11 @@ class StatsArguments(AttributedArguments):
     fill_empty: bool = Field(default=False, strict=True, description="Add zeros for empty buckets.")
     limit: int = Field(100, strict=True, ge=1, le=reads.MAX_STATS_LIMIT, description="Most rows.")
 
-    @model_validator(mode="after")
-    def _check_property(self) -> Self:
-        if (self.metric in reads.PROPERTY_METRICS) != (self.property_ is not None):
-            raise ValueError("property and a metric of its numbers, such as sum, need each other")
-        return self
+    @field_validator("property_")
+    @classmethod
+    def _check_property(cls, key: str | None, info: ValidationInfo) -> str | None:
+        reads.check_property(key, info.data.get("metric"))
+        return key
 
     @field_validator("fill_empty")
     @classmethod

@@ -53,7 +53,10 @@ def test_the_error_names_a_server_that_is_down(command, call_command, unused_por
 
     assert code == 1
     sentence = f"the event store at 127.0.0.1:{unused_port} can't be reached"
-    assert errors == f"millimetric-mcp: {sentence}\n"
+    assert errors == (
+        f"millimetric-mcp: {sentence} (Connection refused). Check that it runs, and --store / "
+        "MILLIMETRIC_STORE\n"
+    )
 
 
 @pytest.mark.parametrize("command", STARTS)
