@@ -11,6 +11,7 @@ from rich.console import Console
 from millimetric_mcp.demo.processes import end_on_sigterm_as_on_ctrl_c
 from millimetric_mcp.demo.walkthrough import run_demo
 from millimetric_mcp.errors import SettingsError
+from millimetric_mcp.installation import EXTRAS, write_install_command
 
 __all__ = ["run"]
 
@@ -45,7 +46,8 @@ def _check_extra() -> None:
     """Raise if the extra of the API is missing, before the API starts as a child process."""
     absent = [name for name in API_MODULES if find_spec(name) is None]
     if absent:
-        missing = f"{', '.join(absent)} not installed"
-        raise SettingsError(
-            [f"'demo' needs the api extra ({missing}): pip install 'millimetric-mcp[api]'"]
+        missing = (
+            f"'demo' needs the api extra ({', '.join(absent)} not installed; it takes "
+            f"{EXTRAS['api'][1]}). Install it with: {write_install_command('api')}"
         )
+        raise SettingsError([missing])

@@ -147,7 +147,7 @@ def _field_name(location: Iterable[int | str]) -> str:
     name = ""
     for part in location:
         name += f"[{part}]" if isinstance(part, int) else f".{part}" if name else part
-    return name
+    return name.removesuffix("_")  # of fields such as property_, named so because of a built-in
 
 
 def error_details(errors: Sequence[FieldError]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import signal
 import subprocess
 import sys
 
@@ -107,7 +108,9 @@ def test_ctrl_c_ends_every_command_without_a_traceback(command, after_s, environ
     )
     done = run(["-c", code], environ, tmp_path, stdout=subprocess.PIPE)
 
-    assert done.returncode in {0, 1, 2, 3, 130}, done.stderr
+    # The alarm may come when Python has ended the command, and its own handlers are gone.
+    late = -signal.SIGALRM
+    assert done.returncode in {0, 1, 2, 3, 130, late}, done.stderr
     assert "Traceback" not in done.stderr
 
 

@@ -215,7 +215,7 @@ def test_demo_says_what_to_install_without_the_api_extra(absent: str) -> None:
     assert found.returncode == 2
     assert found.stdout == ""
     assert re.fullmatch(
-        rf"millimetric-mcp: 'demo' needs the api extra \({absent}\S* is not installed; it takes about "
-        r"1 GB\). Install it with: pip install '.*\[api\]'\n",
+        rf"millimetric-mcp: 'demo' needs the api extra \({absent}\S* (is )?not installed; it "
+        r"takes about 1 GB\). Install it with: pip install '.*\[api\]'\n",
         found.stderr,
     )
