@@ -96,34 +96,33 @@ def _read_filters(value: object) -> object:
         raise PydanticCustomError("filters", "must be an object of filters and their values")
     if len(value) > MAX_FILTERS:
         raise PydanticCustomError("filters", "must not be more than {n}", {"n": MAX_FILTERS})
-    return {name: _read_values(name, values) for name, values in value.items()}
+    return {name: (name, values) for name, values in value.items()}
 
 
-def _read_values(name: object, values: object) -> tuple[str, ...]:
+def _read_values(named: tuple[object, object]) -> tuple[str, ...]:
+    name, values = named
     split = split_name(name) if isinstance(name, str) else None
     if split is None:
         raise PydanticCustomError(
             "filters",
-            "{name} is no filter; known: {known}, properties.KEY, each with [not], [prefix] or "
+            "is no filter; known: {known}, properties.KEY, each with [not], [prefix] or "
             "[contains]; properties also with [exists], [gt], [gte], [lt] or [lte]",
-            {"name": str(name)[:MAX_KEY_CHARS], "known": ", ".join(FILTERS)},
+            {"known": ", ".join(FILTERS)},
         )
     many = values if isinstance(values, list | tuple) else (values,)
     if not many or len(many) > MAX_VALUES:
-        raise PydanticCustomError("filters", "{name} needs 1 to {n} values", _about(name))
-    return tuple(_read_value(name, split[1], one) for one in many)
+        raise PydanticCustomError("filters", "needs 1 to {n} values", {"n": MAX_VALUES})
+    return tuple(_read_value(split[1], one) for one in many)
 
 
-def _read_value(name: object, operator: Operator, value: object) -> str:
+def _read_value(operator: Operator, value: object) -> str:
     text = _write_text(value)
     if text is None or text == "":
-        raise PydanticCustomError(
-            "filters", "{name} needs a text, a number or a boolean", _about(name)
-        )
+        raise PydanticCustomError("filters", "needs a text, a number or a boolean, not empty")
     if operator is Operator.EXISTS and text not in {"true", "false"}:
-        raise PydanticCustomError("filters", "{name} must be true or false", _about(name))
+        raise PydanticCustomError("filters", "must be true or false")
     if operator in NUMERIC and not _is_number(text):
-        raise PydanticCustomError("filters", "{name} must be a number", _about(name))
+        raise PydanticCustomError("filters", "must be a number")
     return text
 
 
@@ -140,10 +139,6 @@ def _is_number(text: str) -> bool:
         return False
 
 
-def _about(name: object) -> dict[str, object]:
-    return {"name": str(name), "n": MAX_VALUES}
-
-
 def take_filters(pairs: Iterable[tuple[str, str]]) -> dict[str, tuple[str, ...]]:
     """Return the filters among a query string's names and values."""
     found: dict[str, tuple[str, ...]] = {}
@@ -154,7 +149,7 @@ def take_filters(pairs: Iterable[tuple[str, str]]) -> dict[str, tuple[str, ...]]
 
 
 Filters = Annotated[
-    Mapping[str, tuple[str, ...]],
+    Mapping[str, Annotated[tuple[str, ...], BeforeValidator(_read_values)]],
     BeforeValidator(_read_filters),
     WithJsonSchema(
         {

@@ -750,7 +750,7 @@ QUERIES = [
     ("/v1/query", "to=9999999999", ["to"]),
     ("/v1/query", "from=", ["from"]),
     ("/v1/sources", "limit=&breakdown=", ["breakdown", "limit"]),
-    ("/v1/stats", "metric=&interval=&event=&limit=", ["metric", "interval", "event", "limit"]),
+    ("/v1/stats", "metric=&interval=&event=&limit=", ["event", "metric", "interval", "limit"]),
     ("/v1/query", "event=&source=&medium=", ["event", "source", "medium"]),
     ("/v1/query", "country=&user_id=&anonymous_id", ["country", "user_id", "anonymous_id"]),
     ("/v1/query", "from=2026-06-01T00:00:00.001Z", ["*"]),

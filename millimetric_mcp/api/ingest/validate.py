@@ -3,6 +3,7 @@
 import re
 from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import datetime
 from itertools import islice
 from typing import TypeVar
@@ -113,7 +114,10 @@ def read_params(model: type[ModelT], pairs: Sequence[tuple[str, str]]) -> ModelT
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        errors = validation.list_field_errors(error)
+        errors = tuple(
+            replace(wrong, field=wrong.field.removeprefix("filters."))
+            for wrong in validation.list_field_errors(error)
+        )
         if any(wrong.kind == "group_by" for wrong in errors):
             details = validation.error_details(errors) | {"allowed": list(GroupColumn)}
             raise RequestError(ErrorCode.INVALID_GROUP_BY, details=details) from None
