@@ -104,7 +104,9 @@ def read_params(model: type[ModelT], pairs: Sequence[tuple[str, str]]) -> ModelT
     Raises:
         RequestError: invalid_group_by, else invalid_params.
     """
-    values: dict[str, object] = dict(reversed(pairs))
+    values: dict[str, object] = {}
+    for name, value in pairs:
+        values.setdefault(name, value)
     values.pop("filters", None)
     filters = take_filters(pairs)
     values |= {name: given for name, given in filters.items() if name not in _list_names(model)}
