@@ -60,9 +60,7 @@ class ImportRequest(RequestBody):
     """One part of an import: 1 to 5000 events, all stored or none, and once however often sent."""
 
     import_id: ImportId
-    chunk: Annotated[
-        int, Field(strict=True, ge=0, le=MAX_CHUNK, description="The number of this part.")
-    ]
+    chunk: Annotated[int, Field(ge=0, le=MAX_CHUNK, description="The number of this part.")]
     events: Annotated[
         tuple[ImportedEvent, ...],
         BeforeValidator(_count_imported),

@@ -356,14 +356,17 @@ Steps = Annotated[
     WithJsonSchema({"type": "string", "contentMediaType": "application/json"}),
 ]
 
-_DURATION = re.compile(r"([1-9][0-9]{0,5})([mhd])")
+_DURATION = (
+    "^(?:[1-9]|[1-8][0-9]|90)d$"
+    "|^(?:[1-9][0-9]{0,2}|1[0-9]{3}|20[0-9]{2}|21[0-5][0-9]|2160)h$"
+    "|^(?:[1-9][0-9]{0,4}|1[01][0-9]{4}|12[0-8][0-9]{3}|129[0-5][0-9]{2}|129600)m$"
+)
+"""A minute to 90 days."""
 _UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
-MAX_WITHIN = timedelta(days=90)
 
 
 def _check_duration(text: str) -> str:
-    found = _DURATION.fullmatch(text)
-    if found is None or int(found[1]) * _UNITS[found[2]] > MAX_WITHIN:
+    if not re.fullmatch(_DURATION, text):
         raise PydanticCustomError("duration", "must be 1m to 90d, such as 30m, 12h or 7d")
     return text
 
@@ -373,7 +376,9 @@ def read_duration(text: str) -> timedelta:
     return int(text[:-1]) * _UNITS[text[-1]]
 
 
-Duration = Annotated[str, Field(min_length=2, max_length=7), AfterValidator(_check_duration)]
+Duration = Annotated[
+    str, AfterValidator(_check_duration), WithJsonSchema({"type": "string", "pattern": _DURATION})
+]
 
 
 def check_one_column(columns: tuple[str, ...]) -> tuple[str, ...]:
@@ -401,7 +406,9 @@ class RetentionParams(FilteredParams):
     return_: EventName | None = Field(
         None, alias="return", description="The event that counts as coming back; absent: the same."
     )
-    interval: Interval = Field(Interval.WEEK, description="day, week or month.")
+    interval: Annotated[
+        Interval, WithJsonSchema({"type": "string", "enum": ["day", "week", "month"]})
+    ] = Field(Interval.WEEK, description="Width of a cohort.")
     timezone: TimezoneName | None = Field(
         None, description="IANA zone in which days begin; absent: UTC."
     )

@@ -53,7 +53,8 @@ function answerQuestions(client, kind, asked) {
 
 async function exercise(client) {
   const { tools } = await client.listTools();
-  assert.equal(tools.length, 7);
+  const names = tools.map((tool) => tool.name);
+  assert.ok(["track_event", "forget", "top_sources"].every((name) => names.includes(name)));
 
   const call = (name, args) => client.callTool({ name, arguments: args });
   const tracked = await call("track_event", { event: "interop", event_id: "interop-1" });

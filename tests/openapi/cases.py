@@ -17,13 +17,30 @@ def map_query(context: schemathesis.HookContext, query: Any) -> Any:
         return query
     start, end = (_read_time(query.get(name)) for name in _TIMES)
     if start and end and start > end:
-        return {**query, "from": query["to"], "to": query["from"]}
-    return query
+        query = {**query, "from": query["to"], "to": query["from"]}
+    return _mend_combinations(query)
+
+
+def _mend_combinations(query: dict[str, Any]) -> dict[str, Any]:
+    """A property with a metric that needs it, and one cursor with its order."""
+    mended = dict(query)
+    if "property" in mended:
+        mended["metric"] = "sum"
+    elif mended.get("metric") not in {None, "count", "uniques", "sessions"}:
+        mended["metric"] = "count"
+    if "after" in mended:
+        mended.pop("before", None)
+        mended["order"] = "oldest"
+    elif "before" in mended:
+        mended["order"] = "newest"
+    return mended
 
 
 @schemathesis.hook
 def map_body(context: schemathesis.HookContext, body: Any) -> Any:
-    """Events of times that the API stores."""
+    """Events of times that the API stores, and ``linked`` only with a user."""
+    if isinstance(body, dict) and "anonymous_id" in body and "event" not in body:
+        body.pop("linked", None)
     for event in _list_events(body):
         time = _read_time(event.get("timestamp"))
         if time and time.year not in _STORABLE_YEARS:
