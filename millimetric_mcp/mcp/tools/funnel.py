@@ -25,7 +25,11 @@ class FunnelArguments(BriefWindow, AttributedArguments):
         WithJsonSchema({"type": "array", "items": _STEP, "minItems": 2, "maxItems": 10}),
         Field(description='E.g. [{"event": "signup"}, {"event": "purchase", "country": "DE"}].'),
     ]
-    within: reads.Duration = Field("7d", description="First step to last, at most: 1m to 90d.")
+    within: Annotated[
+        reads.Duration,
+        WithJsonSchema({"type": "string", "minLength": 2}),
+        Field(description="First step to last, at most: 1m to 90d."),
+    ] = "7d"
     group_by: Annotated[
         reads.GroupBy,
         AfterValidator(reads.check_one_column),
