@@ -7,7 +7,7 @@ file is out of date.
 import argparse
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -78,7 +78,11 @@ def render_all() -> Iterator[tuple[str, str]]:
             "referrer-rules": lambda: render_rules("ref_facebook", "ref_other"),
         },
         "skills/millimetric-query/references/columns.md": {"event-columns": render_columns},
-        "skills/millimetric-query/references/parameters.md": {"parameters": render_parameters},
+        "skills/millimetric-query/references/parameters.md": {
+            "parameters-of-several": partial(render_parameters, is_shared),
+            "parameters": partial(render_parameters, is_of_hosted),
+            "parameters-of-people": partial(render_parameters, is_own),
+        },
         "skills/millimetric-track/SKILL.md": {"event-fields": render_names_of_event_fields},
         "skills/millimetric-track/references/fields.md": {"event-fields": render_event_fields},
     }
@@ -171,7 +175,8 @@ def render_names_of_event_fields() -> str:
     return f"Required: {in_code(required)}. Optional: {in_code(optional)}."
 
 
-def render_parameters() -> str:
+def render_parameters(which: Callable[[Sequence[str]], bool] = bool) -> str:
+    """Return the parameters of the reads whose endpoints' paths ``which`` accepts."""
     endpoints: dict[tuple[str, str, str], list[str]] = {}
     for endpoint in READS:
         schema = flat_schema(endpoint)
@@ -186,8 +191,24 @@ def render_parameters() -> str:
     rows = [
         (name, "all" if len(paths) == len(READS) else in_code(paths), value, meaning)
         for (name, value, meaning), paths in endpoints.items()
+        if which(paths)
     ]
     return table(("parameter", "endpoint", "value", "meaning"), rows)
+
+
+def is_shared(paths: Sequence[str]) -> bool:
+    return len(paths) > 2
+
+
+def is_of_hosted(paths: Sequence[str]) -> bool:
+    return not is_shared(paths) and paths[0] in HOSTED_READS
+
+
+def is_own(paths: Sequence[str]) -> bool:
+    return not is_shared(paths) and paths[0] not in HOSTED_READS
+
+
+HOSTED_READS = ("/v1/sources", "/v1/stats", "/v1/query")
 
 
 def flat_schema(endpoint: Endpoint[Any, Any]) -> dict[str, Any]:
