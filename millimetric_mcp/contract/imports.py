@@ -56,11 +56,20 @@ def _count_imported(value: object) -> object:
     return check_count(value, limit=MAX_IMPORT_EVENTS)
 
 
+def _read_whole(value: object) -> object:
+    """Return a whole number that JSON wrote with a decimal point as an integer."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 class ImportRequest(RequestBody):
     """One part of an import: 1 to 5000 events, all stored or none, and once however often sent."""
 
     import_id: ImportId
-    chunk: Annotated[int, Field(ge=0, le=MAX_CHUNK, description="The number of this part.")]
+    chunk: Annotated[
+        int,
+        BeforeValidator(_read_whole),
+        Field(strict=True, ge=0, le=MAX_CHUNK, description="The number of this part."),
+    ]
     events: Annotated[
         tuple[ImportedEvent, ...],
         BeforeValidator(_count_imported),

@@ -35,6 +35,8 @@ def read_answer(
     found = pool.query(statement.text, statement.values, settings=settings)
     rows = [dict(zip(statement.columns, row, strict=True)) for row in found[: statement.max_rows]]
     whole = {name: rows[0][name] for name in statement.columns if rows and name in statement.whole}
+    # Of no events there is no share.
+    whole = {name: value for name, value in whole.items() if _show_number(value) is not None}
     is_cut = len(found) > len(rows)
     if isinstance(params, reads.FunnelParams):
         shown = [step for row in rows for step in _show_steps(row, params)]
