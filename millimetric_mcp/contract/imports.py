@@ -67,8 +67,8 @@ class ImportRequest(RequestBody):
     import_id: ImportId
     chunk: Annotated[
         int,
-        BeforeValidator(_read_whole),
         Field(strict=True, ge=0, le=MAX_CHUNK, description="The number of this part."),
+        BeforeValidator(_read_whole),
     ]
     events: Annotated[
         tuple[ImportedEvent, ...],
