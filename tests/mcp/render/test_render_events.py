@@ -399,7 +399,13 @@ def test_brief_list_without_long_values_has_no_note(event):
 
 hostile = st.text(st.characters(), max_size=12)
 names = st.sampled_from(["a", "b", "plan", "c d", "#1", "x"])
-scalars = st.one_of(hostile, st.integers(), st.booleans(), st.none(), st.floats(allow_nan=False))
+scalars = st.one_of(
+    hostile,
+    st.integers(),
+    st.booleans(),
+    st.none(),
+    st.floats(allow_nan=False, allow_infinity=False),
+)
 objects = st.dictionaries(names, st.one_of(scalars, st.lists(scalars, max_size=2)), max_size=4)
 ids = st.one_of(st.sampled_from([VISITOR, OTHER, "#1", f"#2={VISITOR}", "user:x"]), hostile)
 events = st.lists(
