@@ -87,7 +87,7 @@ class Crashes:
         """Starts and kills the API ``cycles`` times, each step in turn and random moments."""
         chance = random.Random(self.seed)
         for number in range(cycles):
-            # Every other kill is at a step of its own, the others at random moments.
+            # Every second kill is at a chosen step, the others at random moments.
             step = ALL_STEPS[number // 2 % len(ALL_STEPS)] if number % 2 else None
             asyncio.run(self._cycle(number, step, chance))
             self.counts.cycles += 1
@@ -238,7 +238,7 @@ class Crashes:
             self.counts.lost += sent.is_stored is True and not found
             self.counts.refused_but_stored += sent.is_stored is False and found > 0
             self.counts.erased_but_stored += sent.is_erased and found > 0
-        self.counts.doubled += len(stored)  # nobody sent them
+        self.counts.doubled += len(stored)  # they were never sent
 
 
 def count_stored(directory: Path) -> dict[str, int]:

@@ -35,6 +35,14 @@ def write_install_command(extra: str) -> str:
     return f"pip install {shlex.quote(f'{source}[{extra}]')}"
 
 
+def describe_missing_extra(what: str, extra: str, *, missing: str) -> str:
+    """Return what ``what`` needs, how much room it takes, and how to install it."""
+    return (
+        f"{what} needs the {extra} extra ({missing}; it takes {EXTRAS[extra][1]}). "
+        f"Install it with: {write_install_command(extra)}"
+    )
+
+
 def _find_source() -> str | None:
     """Return the local path that the package was installed from, or None."""
     try:

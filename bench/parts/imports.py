@@ -47,7 +47,7 @@ class ImportRun:
 
 
 def measure(workspace: Workspace) -> Findings:
-    """Both in turn against one API: full batches, then the command on a log of its own."""
+    """Both in turn against one API: full batches, then the command on another log."""
     scale = workspace.scale
     batches: list[LoadResult] = []
     batch_cpu_s: list[float] = []

@@ -17,7 +17,7 @@ from typing import TextIO
 
 from millimetric_mcp import __version__
 from millimetric_mcp.errors import MillimetricError, SettingsError
-from millimetric_mcp.installation import EXTRAS, write_install_command
+from millimetric_mcp.installation import describe_missing_extra
 
 __all__ = ["main"]
 
@@ -124,11 +124,9 @@ def _load(command: str) -> Run:
             raise
         if sys.platform == "win32" or error.name == "fcntl":
             raise SettingsError([_UNSUPPORTED]) from None
-        missing = (
-            f"'{command}' needs the api extra ({error.name} is not installed; it takes "
-            f"{EXTRAS['api'][1]}). Install it with: {write_install_command('api')}"
-        )
-        raise SettingsError([missing]) from None
+        missing = f"{error.name} is not installed"
+        sentence = describe_missing_extra(f"'{command}'", "api", missing=missing)
+        raise SettingsError([sentence]) from None
     finally:
         gc.freeze()
         gc.enable()

@@ -11,7 +11,7 @@ from rich.console import Console
 from millimetric_mcp.demo.processes import end_on_sigterm_as_on_ctrl_c
 from millimetric_mcp.demo.walkthrough import run_demo
 from millimetric_mcp.errors import SettingsError
-from millimetric_mcp.installation import EXTRAS, write_install_command
+from millimetric_mcp.installation import describe_missing_extra
 
 __all__ = ["run"]
 
@@ -46,8 +46,5 @@ def _check_extra() -> None:
     """Raise if the extra of the API is missing, before the API starts as a child process."""
     absent = [name for name in API_MODULES if find_spec(name) is None]
     if absent:
-        missing = (
-            f"'demo' needs the api extra ({', '.join(absent)} not installed; it takes "
-            f"{EXTRAS['api'][1]}). Install it with: {write_install_command('api')}"
-        )
-        raise SettingsError([missing])
+        missing = f"{', '.join(absent)} not installed"
+        raise SettingsError([describe_missing_extra("'demo'", "api", missing=missing)])

@@ -20,6 +20,7 @@ from millimetric_mcp.contract.endpoints import Endpoint
 from millimetric_mcp.contract.events import BatchRequest, TrackEvent
 from millimetric_mcp.contract.filters import is_property, split_name
 from millimetric_mcp.contract.imports import ImportedEvent, ImportRequest
+from millimetric_mcp.contract.validation import list_names
 from millimetric_mcp.errors import (
     ApiError,
     CallError,
@@ -322,10 +323,9 @@ def _known_field(model: type[BaseModel], name: str) -> str | None:
     """Return the part of a field's name that ``model`` knows: ``from``, ``events[3].url``."""
     parts: list[str] = re.findall(r"[^.\[\]]+", name[:200])
     head, *rest = parts or [""]
-    fields = model.model_fields
-    if "filters" in fields and split_name(name):
+    if "filters" in model.model_fields and split_name(name):
         return name[:200]
-    if head not in {field.alias or own_name for own_name, field in fields.items()}:
+    if head not in list_names(model):
         return None
     if model not in _EVENTS or not rest or not re.fullmatch(r"\d{1,4}", rest[0], re.ASCII):
         return head

@@ -33,7 +33,7 @@ from millimetric_mcp.contract.filters import (
     is_property,
     split_name,
 )
-from millimetric_mcp.contract.validation import is_zone_name
+from millimetric_mcp.contract.validation import is_zone_name, list_names
 
 MAX_SOURCES_LIMIT = 200
 MAX_STATS_LIMIT = 1000
@@ -211,7 +211,7 @@ class FilteredParams(WindowParams):
         """Move filters that are given by their names into ``filters``."""
         if not isinstance(values, Mapping):
             return values
-        fields = {field.alias or name for name, field in cls.model_fields.items()}
+        fields = list_names(cls)
         named = {
             name: value
             for name, value in values.items()

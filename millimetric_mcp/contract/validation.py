@@ -10,7 +10,7 @@ from itertools import islice
 from typing import Any
 from urllib.parse import urlsplit
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from pydantic_core import PydanticCustomError
 
 from millimetric_mcp.contract.json_text import replace_surrogates
@@ -148,6 +148,11 @@ def _field_name(location: Iterable[int | str]) -> str:
     for part in location:
         name += f"[{part}]" if isinstance(part, int) else f".{part}" if name else part
     return name.removesuffix("_")  # of fields such as property_, named so because of a built-in
+
+
+def list_names(model: type[BaseModel]) -> set[str]:
+    """Return the names that a request has for a model's fields."""
+    return {field.alias or name for name, field in model.model_fields.items()}
 
 
 def error_details(errors: Sequence[FieldError]) -> dict[str, Any]:

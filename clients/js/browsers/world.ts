@@ -24,7 +24,7 @@ export interface Row {
 
 const COMMAND = process.env.MILLIMETRIC_COMMAND ?? "millimetric-mcp";
 
-/** The real API as a process of its own. */
+/** The real API in its own process. */
 export class Api {
   private readonly directory = mkdtempSync(join(tmpdir(), "millimetric-browsers-"));
   private process!: ChildProcess;

@@ -9,7 +9,7 @@ export interface Options {
   key: string;
   /** The API's address; default `https://api.millimetric.ai`. */
   host?: string;
-  /** Send at so many queued events; default 1. At 1 each event is a request of its own. */
+  /** Send at so many queued events; default 1. At 1 each event is its own request. */
   flushAt?: number;
   /** Send what is queued after so many milliseconds; default 2000. */
   flushIntervalMs?: number;

@@ -223,7 +223,7 @@ test("an event is what it was when it was tracked", async () => {
   assert.deepEqual(requests[0].events[0].properties, { plan: "free" });
 });
 
-test("errors of a client that nobody flushes reach onError and end nothing", async () => {
+test("errors of a client that is not flushed reach onError and end nothing", async () => {
   answer = () => ({ status: 400, body: { error: "invalid_payload" } });
   const { promise, resolve } = Promise.withResolvers<MillimetricError>();
   newClient({ onError: resolve }).track({ event: "" });

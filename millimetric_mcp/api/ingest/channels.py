@@ -52,14 +52,5 @@ def list_channel_rules() -> tuple[ChannelRule, ...]:
     )
 
 
-def find_channel(source: str, medium: str) -> Channel:
-    """Return the channel of a stored source and medium."""
-    for rule in list_channel_rules():
-        is_source = rule.sources is None or source in rule.sources
-        if is_source and (rule.mediums is None or medium in rule.mediums):
-            return rule.channel
-    return Channel.OTHER
-
-
 def _with_aliases(sources: frozenset[str]) -> frozenset[str]:
     return sources | {alias for alias, source in SOURCE_ALIASES.items() if source in sources}

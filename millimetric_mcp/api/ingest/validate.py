@@ -62,17 +62,13 @@ def list_unknown_fields(body: BaseModel) -> list[str]:
 
 def list_unknown_params(model: type[BaseModel], names: Iterable[str]) -> list[str]:
     """Return the first 20 of a query string's names that are no parameters of the model."""
-    known = _list_names(model) - {"filters"}
+    known = validation.list_names(model) - {"filters"}
     has_filters = "filters" in model.model_fields
     return _cut_names(
         name
         for name in dict.fromkeys(names)
         if name not in known and not (has_filters and split_name(name))
     )
-
-
-def _list_names(model: type[BaseModel]) -> set[str]:
-    return {field.alias or name for name, field in model.model_fields.items()}
 
 
 def _cut_names(names: Iterable[str]) -> list[str]:
@@ -109,7 +105,9 @@ def read_params(model: type[ModelT], pairs: Sequence[tuple[str, str]]) -> ModelT
         values.setdefault(name, value)
     values.pop("filters", None)
     filters = take_filters(pairs)
-    values |= {name: given for name, given in filters.items() if name not in _list_names(model)}
+    values |= {
+        name: given for name, given in filters.items() if name not in validation.list_names(model)
+    }
     for name in ("from", "to"):
         if name in values:
             values[name] = _LOST_PLUS.sub("+", str(values[name]))

@@ -37,7 +37,7 @@ _NUMBER_TYPES = "('Int64', 'UInt64', 'Double')"
 
 @dataclass(slots=True)
 class Binding:
-    """Values bound to a statement, each under a name of its own."""
+    """Values bound to a statement, each under its own name."""
 
     values: dict[str, Any] = field(default_factory=dict)
 

@@ -96,7 +96,7 @@ class Handover:
         }
 
     async def remove_damaged(self) -> None:
-        """Delete the damaged files that were kept: nobody can say whose events they hold."""
+        """Delete the damaged files that were kept: it is unknown whose events they hold."""
         removed = await run(self.executor, self._journal.remove_damaged)
         if removed:
             _log.warning("store: %d damaged files of the journal were deleted", removed)

@@ -20,6 +20,7 @@ from millimetric_mcp.api.store.relations import (
     select_persons,
     write_conditions,
 )
+from millimetric_mcp.contract.attribution import NO_TOUCH_RULE
 from millimetric_mcp.contract.columns import SHOWN_COLUMNS
 from millimetric_mcp.contract.filters import Condition, Operator, read_conditions
 from millimetric_mcp.contract.reads import (
@@ -130,7 +131,8 @@ def _select_first(
     others = ", ".join(f"0 AS step_{number}" for number in flags if number > 1)
     return (
         f"SELECT person, own_at, ifNull(toString({value}), '') AS step_group,"
-        f" source_rule_id = 'no_touch' AS is_no_touch, 1 AS step_1, {others}\nFROM\n(\n{rows}\n)"
+        f" source_rule_id = '{NO_TOUCH_RULE}' AS is_no_touch, 1 AS step_1, {others}"
+        f"\nFROM\n(\n{rows}\n)"
     )
 
 

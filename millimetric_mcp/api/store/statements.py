@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import cache
-from importlib import resources
 from string import Template
 from typing import Any, NamedTuple, TypeAlias
 
@@ -19,12 +18,14 @@ from millimetric_mcp.api.store.dimensions import (
 from millimetric_mcp.api.store.dsn import EVENTS, StoreTarget
 from millimetric_mcp.api.store.relations import (
     Selection,
+    read_template,
     select_events,
     to_ms,
     write_bots,
     write_conditions,
 )
 from millimetric_mcp.contract import reads
+from millimetric_mcp.contract.attribution import NO_TOUCH_RULE
 from millimetric_mcp.contract.columns import SHOWN_COLUMNS
 from millimetric_mcp.contract.filters import FILTERS, is_property, read_conditions
 from millimetric_mcp.contract.reads import Interval, Metric, WindowParams
@@ -61,7 +62,7 @@ _LOCAL_BUCKETS = {
 }
 _EVENTS_MEASURE = "count() AS part_events"
 _VISITORS_MEASURE = "uniqCombinedState(14)(anonymous_id) AS part_visitors"
-_NO_TOUCH_MEASURE = "countIf(source_rule_id = 'no_touch') AS part_no_touch"
+_NO_TOUCH_MEASURE = f"countIf(source_rule_id = '{NO_TOUCH_RULE}') AS part_no_touch"
 _NO_TOUCH_SHARE = "sum(sum(part_no_touch)) OVER () / sum(sum(part_events)) OVER ()"
 _NUMBERS = {
     Metric.SUM: "ifNull(sumKahan(number), 0)",
@@ -132,7 +133,7 @@ def _compose_sources(asked: Asked) -> Statement:
         selection, columns=("source", "medium"), measures=(_EVENTS_MEASURE, _VISITORS_MEASURE)
     )
     share = f",\n    {_NO_TOUCH_SHARE} AS no_touch_share" if selection.is_attributed else ""
-    text = _read("sources").substitute(
+    text = read_template("sources").substitute(
         selected=join_list(columns),
         columns=", ".join(columns),
         visitors=_compose_visitors(),
@@ -172,7 +173,7 @@ def _compose_stats(asked: Asked) -> Statement:
     }
     answers = [f"{value} AS value", *(f"{found} AS {name}" for name, found in whole.items())]
     ordered = [*(["bucket"] if interval else []), "value DESC", *names[bool(interval) :]]
-    text = _read("stats").substitute(
+    text = read_template("stats").substitute(
         selected=join_list([*names, *answers]),
         groups=f"GROUP BY {', '.join(names)}\n" if names else "",
         parts=parts.text,
@@ -215,7 +216,7 @@ def _compose_query(asked: Asked) -> Statement:
     # A cursor needs a total order; computing one for every question would be slow.
     is_paged = order is not None or cursor is not None
     places = [f"{expression} AS {name}" for name, expression in _PLACE.items()]
-    text = _read("query").substitute(
+    text = read_template("query").substitute(
         events=EVENTS,
         columns=", ".join(names),
         place="".join(f",\n    {place}" for place in places) if is_paged else "",
@@ -362,7 +363,7 @@ def _compose_days(
     binding = Binding()
     conditions = [*write_bots(selection.bots), *express_conditions(selection.conditions, binding)]
     bucket = [f"{_BUCKETS[interval]} AS bucket"] if interval else []
-    text = _read("parts").substitute(
+    text = read_template("parts").substitute(
         events=EVENTS,
         selected=join_list([*bucket, *columns, *measures], indent=8),
         filters="".join(f"\n        AND {condition}" for condition in conditions),
@@ -403,7 +404,7 @@ def _compose_rows(
         buckets = _LOCAL_BUCKETS if timezone else _BUCKETS
         dimensions.insert(0, f"{buckets[interval].replace('{zone}', zone)} AS bucket")
     number = f",\n{express_number(key, binding)} AS number" if key else ""
-    text = _read("rows").substitute(
+    text = read_template("rows").substitute(
         selected=join_list([*dimensions, *measures]), number=number, rows=rows
     )
     return _Parts(text, binding.values, is_heavy=True)
@@ -414,7 +415,7 @@ def _alias(name: str) -> str:
 
 
 def _compose_visitors() -> str:
-    return _read("visitors").substitute().replace("\n", "\n    ")
+    return read_template("visitors").substitute().replace("\n", "\n    ")
 
 
 def split_window(start: datetime, end: datetime) -> dict[str, Any]:
@@ -442,13 +443,13 @@ def split_window(start: datetime, end: datetime) -> dict[str, Any]:
 @cache
 def compose_insert_rows(columns: tuple[str, ...]) -> str:
     """Return the statement in front of events that are written as rows of text."""
-    return _read("insert_rows").substitute(events=EVENTS, columns=", ".join(columns)) + "\n"
+    return read_template("insert_rows").substitute(events=EVENTS, columns=", ".join(columns)) + "\n"
 
 
 def compose_for(name: str, target: StoreTarget) -> str:
     """Return a maintenance statement for the tables of ``target`` that hold the rows."""
     cluster = target.cluster
-    return _read(name).substitute(
+    return read_template(name).substitute(
         events=EVENTS,
         database=target.database,
         local=target.local_table,
@@ -460,10 +461,5 @@ def compose_for(name: str, target: StoreTarget) -> str:
 
 def compose_people(name: str, column: str, target: StoreTarget) -> str:
     """Return a maintenance statement about the ids of ``column``: users or visitors."""
-    people = _read("people").substitute(column=column).replace("\n", "\n    ")
+    people = read_template("people").substitute(column=column).replace("\n", "\n    ")
     return Template(compose_for(name, target)).substitute(people=people)
-
-
-@cache
-def _read(name: str) -> Template:
-    return Template((resources.files(__package__) / "sql" / f"{name}.sql").read_text().rstrip())
