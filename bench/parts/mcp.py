@@ -22,7 +22,7 @@ from bench.report import Bar, Chart, Check, Findings, Table
 from bench.stdio_client import StdioServer, spawn_server
 from bench.tokens import count_tokens
 from bench.workspace import READ_TIMEOUT_S, Deployment, Workspace
-from millimetric_mcp.installation import own_command
+from millimetric_mcp.cli.installation import own_command
 
 TITLE = "The MCP server"
 EVENTS = 20_000

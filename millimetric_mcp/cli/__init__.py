@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import TextIO
 
 from millimetric_mcp import __version__
+from millimetric_mcp.cli.installation import describe_missing_extra
 from millimetric_mcp.errors import MillimetricError, SettingsError
-from millimetric_mcp.installation import describe_missing_extra
 
 __all__ = ["main"]
 

@@ -21,8 +21,8 @@ from millimetric_mcp.cli.clients import (
     Places,
     build_input,
 )
+from millimetric_mcp.cli.installation import own_command
 from millimetric_mcp.errors import SettingsError
-from millimetric_mcp.installation import own_command
 from millimetric_mcp.settings import DEFAULT_HOST, LOCAL, ServeSettings, read_settings
 
 _PRIVATE = 0o600

@@ -8,10 +8,10 @@ from importlib.util import find_spec
 
 from rich.console import Console
 
+from millimetric_mcp.cli.installation import describe_missing_extra
 from millimetric_mcp.demo.processes import end_on_sigterm_as_on_ctrl_c
 from millimetric_mcp.demo.walkthrough import run_demo
 from millimetric_mcp.errors import SettingsError
-from millimetric_mcp.installation import describe_missing_extra
 
 __all__ = ["run"]
 

@@ -8,9 +8,9 @@ from typing import TextIO
 from urllib.parse import urlsplit, urlunsplit
 
 from millimetric_mcp.api.control import Control, NewKey
+from millimetric_mcp.cli.installation import own_command
 from millimetric_mcp.cli.key_files import hand_out, quote_options
 from millimetric_mcp.contract.keys import KeyKind
-from millimetric_mcp.installation import own_command
 
 _STEPS = """
 Next steps

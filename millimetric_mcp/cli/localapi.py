@@ -18,9 +18,9 @@ from urllib.parse import urlsplit
 
 from platformdirs import user_config_path, user_data_path
 
+from millimetric_mcp.cli.installation import EXTRAS, has_extra, own_command, write_install_command
 from millimetric_mcp.cli.running import RunningApi, find_running_api
 from millimetric_mcp.errors import LocalApiFailed, SettingsError
-from millimetric_mcp.installation import EXTRAS, has_extra, own_command, write_install_command
 from millimetric_mcp.settings import LOCAL_HOST
 
 LOG_FILE = "api.log"

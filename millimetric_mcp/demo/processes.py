@@ -4,6 +4,7 @@ import json
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
@@ -16,9 +17,10 @@ from mcp.client import ClientRequestContext
 from mcp_types import ElicitRequestParams, ElicitResult
 
 from millimetric_mcp.errors import DemoFailed
-from millimetric_mcp.installation import own_command
 
 HOST = "127.0.0.1"
+COMMAND = (sys.executable, "-m", "millimetric_mcp")
+"""The command that starts this package, whatever PATH holds."""
 API_LOG, MCP_LOG = "api.log", "mcp.log"
 TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 8.0
@@ -79,7 +81,7 @@ def run_api(
     began = time.monotonic()
     with log.open("wb") as errors:
         process = subprocess.Popen(  # noqa: S603 - our own command
-            [*own_command(), "api", *place, "--rate-limits", "off", *options],
+            [*COMMAND, "api", *place, "--rate-limits", "off", *options],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=errors,
@@ -133,7 +135,7 @@ def create_keys(api: Api, *, environ: Mapping[str, str]) -> Keys:
     for kind in ("sk", "rk"):
         options = ["--json", "--kind", kind, "--data-dir", str(api.data_dir)]
         ended = subprocess.run(  # noqa: S603 - our own command
-            [*own_command(), "keys", "create", *options],
+            [*COMMAND, "keys", "create", *options],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             env=clean_environment(environ),
@@ -168,7 +170,7 @@ async def connect_agent(
         on_question(params.message)
         return ElicitResult(action="accept", content={})
 
-    command, *arguments = own_command()
+    command, *arguments = COMMAND
     server = StdioServerParameters(
         command=command,
         args=arguments,

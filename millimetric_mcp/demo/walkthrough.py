@@ -20,12 +20,11 @@ from millimetric_mcp.demo import processes
 from millimetric_mcp.demo.batches import cut_batches, send_batches, write_event
 from millimetric_mcp.demo.checks import Checks, ExpectedCounts
 from millimetric_mcp.demo.generator import SIGNUP, GeneratedEvent, generate
-from millimetric_mcp.demo.processes import Api, Keys
+from millimetric_mcp.demo.processes import COMMAND, Api, Keys
 from millimetric_mcp.demo.questions import Questions
 from millimetric_mcp.demo.report import Report
 from millimetric_mcp.demo.shop import load_shop
 from millimetric_mcp.errors import DemoFailed
-from millimetric_mcp.installation import own_command
 from millimetric_mcp.settings import LOCAL_HOST
 
 SEED = 20_260_516
@@ -212,7 +211,7 @@ def _show_next_steps(report: Report, api: Api, keys: Keys, *, keep: bool) -> Non
             "To start your own API, run 'millimetric-mcp api'. It shows you your keys.",
             "Put the keys into this text, and the text into your agent's mcp.json:",
         ]
-    command, *arguments = own_command()
+    command, *arguments = COMMAND
     server = {"command": command, "args": arguments, "env": settings}
     config = json.dumps({"mcpServers": {"millimetric": server}}, indent=2)
     for line in [*lines, "", config]:

@@ -1,6 +1,7 @@
 """The server's entry in the files of MCP clients."""
 
 import json
+import subprocess
 import sys
 import tomllib
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 
 from millimetric_mcp.cli import jsonc, main
 from millimetric_mcp.cli.clients import CLIENTS
-from millimetric_mcp.installation import own_command
+from millimetric_mcp.cli.installation import own_command
 
 READ_KEY = f"rk_live_abcdefgh_{'s' * 32}"
 WITH_REFERENCES = [name for name, client in CLIENTS.items() if client.reference]
@@ -223,3 +224,10 @@ def test_the_command_is_this_installation(configure):
     _, facts = configure("cursor", "--local")
 
     assert Path(facts["entry"]["command"]).parent == Path(sys.executable).parent
+
+
+def test_own_command_runs_in_any_directory(tmp_path):
+    done = subprocess.run(
+        [*own_command(), "--version"], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.startswith("millimetric-mcp ")

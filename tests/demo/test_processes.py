@@ -20,19 +20,11 @@ from millimetric_mcp.demo.processes import (
     wait_for_end,
 )
 from millimetric_mcp.errors import DemoFailed
-from millimetric_mcp.installation import own_command
 
 
 def test_clean_environment_has_none_of_the_users_settings() -> None:
     environ = {"PATH": "/bin", "MILLIMETRIC_STORE": "clickhouse://theirs", "MILLIMETRIC_KEY": "sk"}
     assert clean_environment(environ) == {"PATH": "/bin"}
-
-
-def test_own_command_runs_in_any_directory(tmp_path: Path) -> None:
-    found = subprocess.run(
-        [*own_command(), "--version"], cwd=tmp_path, capture_output=True, text=True, check=True
-    )
-    assert found.stdout.startswith("millimetric-mcp ")
 
 
 def test_api_runs_with_its_keys_and_waiting_fails_when_it_dies(tmp_path: Path) -> None:

@@ -19,6 +19,13 @@ CHANNELS = (
     ("https://shop.example{path}?utm_source=newsletter&utm_medium=email&utm_campaign=May", None,
      "newsletter", "email", "May", "utm_explicit", "high"),
 )  # fmt: skip
+CHANNEL_NAMES = {
+    ("facebook", "paid"): "paid_social",
+    ("facebook", "social"): "social",
+    ("google", "organic"): "organic_search",
+    ("newsletter", "email"): "email",
+}
+LOOK_BACK = timedelta(days=30)
 NAMES = ("$pageview", "signup", "purchase", "$pageview")
 PLACES = {"US": "8.8.8.8", "DE": "5.9.0.1", "": "192.168.1.1"}
 CHROME = (
@@ -65,7 +72,7 @@ def make_event(number: int, *, now: datetime, age_s: float) -> Sent:
     if visitor == "u_abc" and age_s < BEFORE_USER_42_S:
         body["user_id"] = "user_42"
     if name == "purchase":
-        body["properties"] = {"amount_cents": 100 + number}
+        body["properties"] = {"amount_cents": 100 + number, "amount": 1 + number / 4}
     device_type, browser = list(DEVICES)[number % len(DEVICES)]
     columns = {
         "event_name": name, "anonymous_id": visitor, "user_id": body.get("user_id"),
@@ -236,6 +243,17 @@ def revenue(sent, now):
     return sorted(rows, key=lambda row: -row["cents"])
 
 
+def revenue_by_channel(sent, now):
+    totals: Counter[str] = Counter()
+    for event in since(sent, month(now), event_name="purchase"):
+        visits = since(sent, event.at - LOOK_BACK, anonymous_id=event["anonymous_id"])
+        touches = [each for each in visits if each.at <= event.at and each["source"] != "direct"]
+        newest = max(touches, key=lambda each: each.at, default=None)
+        channel = CHANNEL_NAMES[newest["source"], newest["medium"]] if newest else "direct"
+        totals[channel] += event.body["properties"].get("amount", 0)
+    return [{"channel": channel, "value": value} for channel, value in totals.most_common()]
+
+
 def first_touch(sent, now):
     visits = since(sent, now - timedelta(days=90), anonymous_id="u_abc")
     columns = ("timestamp", "event_name", "source", "medium", "campaign", "url", "source_rule_id")
@@ -251,6 +269,7 @@ def why(sent, now):
 SHARE = "query/SKILL: What share of our Facebook traffic is paid this month?"
 EVENT_NAMES = "query/recipes: Which events are there?"
 REVENUE = "query/recipes: Revenue by source this month"
+CHANNEL = "query/SKILL: Which channel brought the revenue?"
 FIRST_TOUCH = "query/recipes: Where did user_42 first come from?"
 ARRIVED = "query/recipes: Did my event arrive?"
 ANSWERS = {
@@ -266,6 +285,7 @@ ANSWERS = {
     "query/recipes: Devices and browsers, last 7 days": devices,
     EVENT_NAMES: event_names,
     REVENUE: revenue,
+    CHANNEL: revenue_by_channel,
     FIRST_TOUCH: first_touch,
     "query/recipes: Why does an event have this source?": why,
 }

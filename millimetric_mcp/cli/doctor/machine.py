@@ -11,9 +11,9 @@ from typing import Any
 from millimetric_mcp.cli import jsonc
 from millimetric_mcp.cli.clients import CLIENTS, KEY_VARIABLES, SERVER_NAME, Client, Places
 from millimetric_mcp.cli.doctor.finding import Finding, broken, note, ok
+from millimetric_mcp.cli.installation import EXTRAS, has_extra, write_install_command
 from millimetric_mcp.cli.resources import find_free_disk, find_free_memory, list_shortages
 from millimetric_mcp.contract.keys import parse_api_key
-from millimetric_mcp.installation import EXTRAS, has_extra, write_install_command
 
 _OTHERS_MAY_READ = stat.S_IRGRP | stat.S_IROTH
 _LOSSES = {
