@@ -83,6 +83,7 @@ def build_app(
         store=store,
         deletions=control.deletions,
         imports=Imports(log=control.imports, store=store, clock=clock),
+        links=control.links,
         find_key=keys.find,
         note_use=use.note,
         pepper=secrets.pepper,

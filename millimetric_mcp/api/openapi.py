@@ -63,8 +63,9 @@ def build_openapi() -> Json:
         for endpoint in ENDPOINTS
     }
     for methods in document["paths"].values():
-        failure = _describe_failure(500, [ErrorCode.INTERNAL_ERROR])
-        methods["get"]["responses"]["500"] = failure
+        for operation in methods.values():
+            failure = _describe_failure(500, [ErrorCode.INTERNAL_ERROR])
+            operation["responses"]["500"] = failure
     document["paths"] = operations | document["paths"]
     schemas |= document["components"]["schemas"] | _describe_errors()
     document["components"]["schemas"] = dict(sorted(schemas.items()))

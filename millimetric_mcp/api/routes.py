@@ -15,7 +15,7 @@ from starlette.routing import Route
 
 from millimetric_mcp.api.auth import FindKey, authenticate, authorise, check_origin
 from millimetric_mcp.api.bodies import BEACON_TYPES, JSON_TYPES, BodyReader
-from millimetric_mcp.api.control import DeletionKind, DeletionLog
+from millimetric_mcp.api.control import DeletionKind, DeletionLog, Links
 from millimetric_mcp.api.health import Health
 from millimetric_mcp.api.imports import Imports
 from millimetric_mcp.api.ingest import pipeline
@@ -37,9 +37,11 @@ from millimetric_mcp.contract.columns import StoredEvent
 from millimetric_mcp.contract.extensions import list_extensions
 from millimetric_mcp.contract.imports import ImportListRequest, ImportRequest, ImportUndoRequest
 from millimetric_mcp.contract.keys import KeyRecord
+from millimetric_mcp.contract.links import LINK_LIFETIME_S, LinkRequest
 from millimetric_mcp.contract.reads import WindowParams
 from millimetric_mcp.errors import RequestError, StoreError
 from millimetric_mcp.web.app import Answer
+from millimetric_mcp.web.headers import read_bearer
 
 AnyEndpoint: TypeAlias = endpoints.Endpoint[Any, Any]
 
@@ -76,6 +78,7 @@ class Endpoints:
     store: Store
     deletions: DeletionLog
     imports: Imports
+    links: Links
     find_key: FindKey
     note_use: Callable[[str], None]
     pepper: bytes
@@ -99,6 +102,7 @@ class Endpoints:
             endpoints.IMPORT: self._import,
             endpoints.IMPORT_UNDO: self._undo_import,
             endpoints.IMPORT_LIST: self._list_imports,
+            endpoints.LINK: self._create_link,
         }
         routes = [
             Route(
@@ -108,10 +112,11 @@ class Endpoints:
                 ),
                 methods=[endpoint.method],
             )
-            for endpoint in endpoints.ENDPOINTS
+            for endpoint in (*endpoints.ENDPOINTS, endpoints.LINK)
         ]
         return [
             *routes,
+            Route(endpoints.SIGN_IN_PATH, self._sign_in, methods=["POST"]),
             Route(endpoints.HEALTH_PATH, _answer_alive, methods=["GET"]),
             Route(endpoints.READINESS_PATH, self._answer_ready, methods=["GET"]),
         ]
@@ -239,6 +244,21 @@ class Endpoints:
 
     async def _list_imports(self, _: ImportListRequest, admission: Admission) -> Body:
         return await self.imports.list(admission.record.project_id)
+
+    async def _create_link(self, _: LinkRequest, admission: Admission) -> Body:
+        key = read_bearer(admission.headers.get("authorization"))
+        code = await asyncio.to_thread(self.links.create, key, now=self.clock())
+        return {"ok": True, "code": code, "expires_in_s": LINK_LIFETIME_S}
+
+    async def _sign_in(self, request: Request) -> Response:
+        """Answer with the read key of a one-time code, which is the bearer token."""
+        code = read_bearer(request.headers.get("authorization"))
+        key = await asyncio.to_thread(self.links.redeem, code, now=self.clock())
+        if key is None:
+            raise RequestError(ErrorCode.INVALID_API_KEY)
+        response = _json({"key": key}, 200)
+        response.headers["Cache-Control"] = "no-store"
+        return response
 
     async def _read(
         self, endpoint: AnyEndpoint, params: WindowParams, admission: Admission

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from millimetric_mcp.client import MillimetricClient
+from millimetric_mcp.errors import SettingsError
 from millimetric_mcp.settings import LOCAL, ConnectionSettings
 
 
@@ -29,3 +30,20 @@ def open_client(
         write_key=keys[0],
         read_key=keys[1],
     )
+
+
+def open_reader(settings: ConnectionSettings, environ: Mapping[str, str]) -> MillimetricClient:
+    """Return a client that can read.
+
+    Raises:
+        SettingsError: there is no read key, or the api extra is missing.
+        LocalApiFailed: the API did not start.
+    """
+    client = open_client(settings, environ)
+    if not client.can_read:
+        sentence = (
+            "MILLIMETRIC_RK is not set. Set it to a read key (rk_…) of your API, or add --local "
+            "to use the API of this machine."
+        )
+        raise SettingsError([sentence])
+    return client

@@ -94,6 +94,14 @@ the files of MCP clients. With --site it also fetches a page of your website and
 checks its script tag. The exit code is 1 if something is broken.
 
   millimetric-mcp doctor --site https://shop.example""",
+    "open": """\
+Open the API's page in your browser, signed in. The link that it opens works
+once, within 60 seconds, and holds no key. On a machine without a screen, or with
+--print, the link is printed. Other users of this machine can see the arguments
+of a browser: use --print where you don't trust them.
+
+  millimetric-mcp open --local
+  MILLIMETRIC_HOST=http://localhost:8787 millimetric-mcp open --print""",
     "keys": """\
 Create, list, rotate and revoke API keys of the API on this machine. The API may
 be running or not; use the same --data-dir or --control.
@@ -435,6 +443,13 @@ def _add_doctor(parser: argparse.ArgumentParser) -> None:
     _add_json(parser)
 
 
+def _add_open(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--print", action="store_true", help="print the link; open nothing")
+    _add_json(parser)
+    _add_local_option(parser)
+    _add_settings(parser, ConnectionSettings)
+
+
 def _add_local(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="local_command", metavar="ACTION", required=True)
     for name, summary in (
@@ -572,6 +587,7 @@ _COMMANDS: tuple[tuple[str, str, Callable[[argparse.ArgumentParser], None]], ...
     ("local", "show or stop the API that --local starts", _add_local),
     ("config", "connect an MCP client with this server", _add_config),
     ("doctor", "find out why data or tools are missing", _add_doctor),
+    ("open", "open the page on your data in a browser", _add_open),
     ("keys", "create, list, rotate and revoke API keys", _add_keys),
     ("projects", "list, create, rename, change and delete projects", _add_projects),
     ("migrate", "bring the event store's schema up to date", _add_migrate),

@@ -28,7 +28,7 @@ from pydantic import BaseModel
 from millimetric_mcp import __version__
 from millimetric_mcp.client import responses
 from millimetric_mcp.client.responses import ApiResponse, Failure, WriteEffect
-from millimetric_mcp.contract import endpoints, events, imports, reads
+from millimetric_mcp.contract import endpoints, events, imports, links, reads
 from millimetric_mcp.contract.codes import ErrorCode
 from millimetric_mcp.contract.endpoints import Endpoint
 from millimetric_mcp.contract.extensions import list_extensions
@@ -129,6 +129,11 @@ class MillimetricClient:
         return other
 
     @property
+    def api_url(self) -> str:
+        """The base URL of the API."""
+        return self._api_url
+
+    @property
     def timeout_s(self) -> float:
         """The longest time that one call takes, in seconds."""
         return self._timeout_s
@@ -214,6 +219,11 @@ class MillimetricClient:
         """Return the project's imports, oldest first, with the parts that are stored."""
         effect = WriteEffect("nothing was changed")
         return await self.post(endpoints.IMPORT_LIST, imports.ImportListRequest(), effect)
+
+    async def create_link(self) -> links.LinkResult:
+        """Return a code that signs a browser in at the API's page, with the read key, once."""
+        effect = WriteEffect("a link may have been created, which expires unused")
+        return await self.post(endpoints.LINK, links.LinkRequest(), effect)
 
     async def sources(self, params: reads.SourcesParams) -> reads.SourcesResult:
         """Return events, visitors and paid share by source, most events first."""

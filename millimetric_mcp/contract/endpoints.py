@@ -6,7 +6,7 @@ from typing import Any, Generic, Literal, TypeVar
 
 from pydantic import BaseModel
 
-from millimetric_mcp.contract import events, imports, reads
+from millimetric_mcp.contract import events, imports, links, reads
 from millimetric_mcp.contract.codes import ErrorCode
 from millimetric_mcp.contract.columns import SHOWN_COLUMNS
 from millimetric_mcp.contract.keys import Scope
@@ -318,6 +318,19 @@ SCHEMA = Endpoint(
     },
 )
 
+LINK = Endpoint(
+    method="POST",
+    path="/page/link",
+    scope=Scope.READ,
+    request=links.LinkRequest,
+    result=links.LinkResult,
+    summary="Create a one-time link to the page.",
+    errors=_WRITE_ERRORS,
+    request_example={},
+    response_example={"ok": True, "code": "…", "expires_in_s": 60},
+)
+"""Between this package's command and page: not one of `ENDPOINTS`, which anyone may call."""
+
 HEALTH_PATH = "/health"
 READINESS_PATH = "/health/ready"
 OPENAPI_PATH = "/openapi.json"
@@ -325,6 +338,8 @@ METRICS_PATH = "/metrics"
 SCRIPT_PATH = "/v1/a.js"
 PAGE_PATH = "/"
 PAGE_FILES_PATH = "/page/"
+SIGN_IN_PATH = "/page/sign-in"
+"""Takes the code of a link as bearer token."""
 PAGE_FILES = (
     "page.css",
     "page.js",

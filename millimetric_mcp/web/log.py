@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from millimetric_mcp.contract.endpoints import (
     ENDPOINTS,
     HEALTH_PATH,
+    LINK,
     METRICS_PATH,
     OPENAPI_PATH,
     PAGE_FILES,
@@ -24,6 +25,7 @@ from millimetric_mcp.contract.endpoints import (
     PAGE_PATH,
     READINESS_PATH,
     SCRIPT_PATH,
+    SIGN_IN_PATH,
 )
 from millimetric_mcp.errors import describe_exception
 from millimetric_mcp.settings import LogFormat, LogLevel
@@ -34,6 +36,7 @@ UNKNOWN_PATH = "(unknown)"
 KNOWN_PATHS = frozenset(
     {endpoint.path for endpoint in ENDPOINTS}
     | {HEALTH_PATH, READINESS_PATH, METRICS_PATH, OPENAPI_PATH, SCRIPT_PATH, PAGE_PATH}
+    | {LINK.path, SIGN_IN_PATH}
     | {PAGE_FILES_PATH + name for name in PAGE_FILES}
     | {"/mcp", "/sse", "/messages/"}
 )

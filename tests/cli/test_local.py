@@ -257,3 +257,14 @@ def test_local_names_the_extra_its_command_and_its_size_when_it_is_missing(machi
     assert done.returncode == 2
     assert "--local needs the api extra (about 1 GB). Install it with: pip install " in done.stderr
     assert "[api]" in done.stderr
+
+
+def test_open_starts_the_api_and_links_to_its_page(machine):
+    done = machine.run("open", "--local", "--print")
+    page, _, code = done.stdout.strip().partition("#code=")
+    headers = {"Authorization": f"Bearer {code}"}
+
+    assert done.returncode == 0, done.stderr
+    assert page == machine.local("status")["url"] + "/"
+    key = httpx.post(f"{page}page/sign-in", headers=headers).json()["key"]
+    assert key == machine.keys()["MILLIMETRIC_RK"]

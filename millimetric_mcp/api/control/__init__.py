@@ -13,6 +13,7 @@ from millimetric_mcp.api.control.database import (
 from millimetric_mcp.api.control.datadir import Secrets
 from millimetric_mcp.api.control.deletions import Deletion, DeletionLog
 from millimetric_mcp.api.control.imports import Claim, ClaimedPart, ImportLog, Writer
+from millimetric_mcp.api.control.links import Links
 from millimetric_mcp.api.control.projects import Project, Projects
 from millimetric_mcp.api.control.schema import TEST_SUFFIX, DeletionKind
 from millimetric_mcp.api.control.use import KeyUse
@@ -31,6 +32,7 @@ __all__ = [
     "KeyCache",
     "KeySummary",
     "KeyUse",
+    "Links",
     "NewKey",
     "Project",
     "Projects",

@@ -15,6 +15,7 @@ from sqlalchemy import URL, ColumnElement, Connection, RowMapping, func, insert,
 from millimetric_mcp.api.control.deletions import DeletionLog
 from millimetric_mcp.api.control.engine import Database, open_database, parse_dsn
 from millimetric_mcp.api.control.imports import ImportLog
+from millimetric_mcp.api.control.links import Links
 from millimetric_mcp.api.control.projects import Projects, find_or_create_project
 from millimetric_mcp.api.control.schema import (
     TEST_SUFFIX,
@@ -120,7 +121,7 @@ class Revocation(Enum):
 
 
 class Control:
-    """The projects and keys of a deployment, and its logs of deletions and imports.
+    """The projects and keys of a deployment, its logs of deletions and imports, and one-time links.
 
     Every method raises StoreUnavailable if the database fails.
     """
@@ -129,6 +130,7 @@ class Control:
         self.deletions = DeletionLog(database, pepper=pepper)
         self.projects = Projects(database, clock=clock)
         self.imports = ImportLog(database)
+        self.links = Links(database)
         self._database = database
         self._pepper = pepper
         self._clock = clock

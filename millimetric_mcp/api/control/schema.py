@@ -133,6 +133,13 @@ import_parts = sa.Table(
     sa.Column("claimed_by", sa.String(32)),
     sa.Column("claimed_until", Time),
 )
+links = sa.Table(
+    "millimetric_links",
+    _metadata,
+    sa.Column("code_hash", sa.LargeBinary(32), primary_key=True),
+    sa.Column("sealed_key", sa.LargeBinary, nullable=False),
+    sa.Column("expires_at", Time, nullable=False),
+)
 _is_pending = deletions.c.completed_at.is_(None)
 sa.Index(
     "millimetric_forgets_pending",
@@ -193,6 +200,10 @@ def _add_imports(connection: sa.Connection) -> None:
         table.create(connection, checkfirst=True)
 
 
+def _add_links(connection: sa.Connection) -> None:
+    links.create(connection, checkfirst=True)
+
+
 def new_project_id() -> int:
     """Return a random id: a project of another deployment has another one."""
     return 1 + secrets.randbelow(2**53 - 1)  # exact as a double too
@@ -205,6 +216,7 @@ _MIGRATIONS: tuple[Callable[[sa.Connection], None], ...] = (
     _add_settings_of_projects_and_keys,
     _add_kind_to_deletions,
     _add_imports,
+    _add_links,
 )
 
 

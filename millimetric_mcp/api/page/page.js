@@ -65,6 +65,29 @@ async function signIn(event) {
   byId("main").focus();
 }
 
+/** Exchange the code of a one-time link for a key. It leaves the address and the history first. */
+async function signInByLink(code) {
+  history.replaceState(null, "", location.pathname + location.search);
+  try {
+    const response = await fetch("page/sign-in", { method: "POST", headers: { Authorization: `Bearer ${code}` } });
+    const body = await response.json().catch(() => ({}));
+    if (!response.ok) throw new ApiError(response.status, body);
+    key = body.key;
+    start();
+  } catch (error) {
+    signOut(error.status === 401
+      ? "This link was used, or is older than a minute. Run millimetric-mcp open again, or paste a read key."
+      : say(error));
+  }
+}
+
+/** Sign in by the link in the address; return whether there is one. */
+function openLink() {
+  const code = new URLSearchParams(location.hash.slice(1)).get("code");
+  if (code) signInByLink(code);
+  return Boolean(code);
+}
+
 function signOut(message = "") {
   loading.abort();
   key = "";
@@ -251,6 +274,10 @@ addEventListener("popstate", () => {
 });
 setInterval(refresh, LIVE_EVERY_MS);
 
+addEventListener("hashchange", openLink);
+
 key = sessionStorage.getItem(STORED) ?? "";
-if (key) start();
-else show(false);
+if (!openLink()) {
+  if (key) start();
+  else show(false);
+}

@@ -1,0 +1,62 @@
+"""``millimetric-mcp open``: the API's page in a browser, signed in by a one-time link."""
+
+import asyncio
+import json
+import sys
+import webbrowser
+from argparse import Namespace
+from collections.abc import Mapping
+
+from millimetric_mcp.cli.connections import open_reader
+from millimetric_mcp.client import MillimetricClient
+from millimetric_mcp.contract.codes import ErrorCode
+from millimetric_mcp.contract.endpoints import PAGE_PATH
+from millimetric_mcp.contract.links import LinkResult
+from millimetric_mcp.errors import ApiError, SettingsError
+from millimetric_mcp.settings import ConnectionSettings, read_settings
+
+_NO_PAGE = frozenset({ErrorCode.NOT_FOUND, ErrorCode.METHOD_NOT_ALLOWED})
+_DISPLAYS = ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER")
+
+
+def run(options: Namespace, environ: Mapping[str, str]) -> int:
+    """Open the page, or print its link where no browser can be opened; return 0.
+
+    Raises:
+        SettingsError: a setting is wrong, or the API has no page.
+        CallError: the API did not answer, or does not know the key.
+    """
+    settings = read_settings(ConnectionSettings, environ=environ, options=vars(options))
+    client = open_reader(settings, environ)
+    link = asyncio.run(_create_link(client))
+    # The fragment stays in the browser: it is in no request, and in no log.
+    url = f"{client.api_url}{PAGE_PATH}#code={link.code}"
+    opened = not options.print and _has_display(environ) and webbrowser.open(url)
+    if options.json:
+        facts = {"url": url, "expires_in_s": link.expires_in_s, "opened": opened}
+        sys.stdout.write(json.dumps(facts) + "\n")
+    elif opened:
+        sys.stdout.write(f"Opened {client.api_url}{PAGE_PATH} in your browser.\n")
+    else:
+        sys.stdout.write(f"{url}\n")
+        sys.stderr.write(f"The link works once, within {link.expires_in_s} seconds.\n")
+    return 0
+
+
+async def _create_link(client: MillimetricClient) -> LinkResult:
+    async with client:
+        try:
+            return await client.create_link()
+        except ApiError as error:
+            if error.code in _NO_PAGE:
+                sentence = (
+                    f"The API at {client.api_url} has no page, or an older version. Set "
+                    "MILLIMETRIC_HOST to an API of millimetric-mcp, or add --local."
+                )
+                raise SettingsError([sentence]) from None
+            raise
+
+
+def _has_display(environ: Mapping[str, str]) -> bool:
+    """Return whether a window can open: browsers that run in a terminal have no JavaScript."""
+    return sys.platform != "linux" or any(environ.get(name) for name in _DISPLAYS)
