@@ -194,6 +194,7 @@ def _parse_rate_limits(value: object) -> object:
 
 
 LongSecret = Annotated[SecretStr, Field(min_length=MIN_SECRET_LENGTH)] | None
+ZoneName = Annotated[str, AfterValidator(_check_timezone)]
 CommaList = Annotated[tuple[str, ...], BeforeValidator(_split)]
 WriteKey = Annotated[SecretStr | None, AfterValidator(partial(_check_key, kind=KeyKind.SK))]
 ReadKey = Annotated[SecretStr | None, AfterValidator(partial(_check_key, kind=KeyKind.RK))]
@@ -216,6 +217,11 @@ class Settings(BaseModel):
 # The formatter would give each argument its own line.
 # fmt: off
 
+def _timezone() -> Any:  # noqa: ANN401 - the value of a field, for the type checker
+    return _setting("MILLIMETRIC_TIMEZONE", "--timezone", "an IANA name such as Europe/Berlin",
+        "Time zone used for words like today and for dates without a time.", default="UTC")
+
+
 class LogSettings(Settings):
     """What the servers log."""
 
@@ -233,9 +239,7 @@ class AnswerSettings(LogSettings):
 
     read_only: bool = _setting("MILLIMETRIC_READ_ONLY", "--read-only", "",
         "List only the tools that read data, whatever the keys allow.", default=False)
-    timezone: Annotated[str, AfterValidator(_check_timezone)] = _setting(
-        "MILLIMETRIC_TIMEZONE", "--timezone", "an IANA name such as Europe/Berlin",
-        "Time zone used for words like today and for dates without a time.", default="UTC")
+    timezone: ZoneName = _timezone()
     max_result_chars: int = _setting(
         "MILLIMETRIC_MAX_RESULT_CHARS", "--max-result-chars", "1000 to 1000000 characters",
         "Maximum length of a tool's text, and of its structured content.",
@@ -279,6 +283,12 @@ class ConnectionSettings(Settings):
                 f"itself. Remove {given}, or remove --local to use the API of those keys."
             )
         return self
+
+
+class ReportSettings(ConnectionSettings):
+    """Settings of ``millimetric-mcp report``."""
+
+    timezone: ZoneName = _timezone()
 
 
 class ServeSettings(AnswerSettings, ConnectionSettings):

@@ -39,6 +39,7 @@ _API_COMMANDS = frozenset(
         "classify",
         "demo",
         "import",
+        "report",
     }
 )
 _KEYWORDS = {"import": "imports"}

@@ -1,9 +1,11 @@
 """A client of the API that the settings name, for commands that call it."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 from millimetric_mcp.client import MillimetricClient
-from millimetric_mcp.errors import SettingsError
+from millimetric_mcp.contract.codes import ErrorCode
+from millimetric_mcp.errors import ApiError, SettingsError, UnknownExtension
 from millimetric_mcp.settings import LOCAL, ConnectionSettings
 
 
@@ -47,3 +49,23 @@ def open_reader(settings: ConnectionSettings, environ: Mapping[str, str]) -> Mil
         )
         raise SettingsError([sentence])
     return client
+
+
+@contextmanager
+def needing_own_api(api_url: str, what: str) -> Iterator[None]:
+    """Name the API if it turns out to be the hosted one, or an older one, which has no ``what``.
+
+    Raises:
+        SettingsError: it is.
+    """
+    try:
+        yield
+    except (ApiError, UnknownExtension) as error:
+        code = error.code if isinstance(error, ApiError) else ErrorCode.NOT_FOUND
+        if code not in {ErrorCode.NOT_FOUND, ErrorCode.METHOD_NOT_ALLOWED}:
+            raise
+        sentence = (
+            f"The API at {api_url} has no {what}, or an older version. Set MILLIMETRIC_HOST to "
+            "an API of millimetric-mcp, or add --local."
+        )
+        raise SettingsError([sentence]) from None

@@ -7,15 +7,12 @@ import webbrowser
 from argparse import Namespace
 from collections.abc import Mapping
 
-from millimetric_mcp.cli.connections import open_reader
+from millimetric_mcp.cli.connections import needing_own_api, open_reader
 from millimetric_mcp.client import MillimetricClient
-from millimetric_mcp.contract.codes import ErrorCode
 from millimetric_mcp.contract.endpoints import PAGE_PATH
 from millimetric_mcp.contract.links import LinkResult
-from millimetric_mcp.errors import ApiError, SettingsError
 from millimetric_mcp.settings import ConnectionSettings, read_settings
 
-_NO_PAGE = frozenset({ErrorCode.NOT_FOUND, ErrorCode.METHOD_NOT_ALLOWED})
 _DISPLAYS = ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER")
 
 
@@ -28,7 +25,8 @@ def run(options: Namespace, environ: Mapping[str, str]) -> int:
     """
     settings = read_settings(ConnectionSettings, environ=environ, options=vars(options))
     client = open_reader(settings, environ)
-    link = asyncio.run(_create_link(client))
+    with needing_own_api(client.api_url, "page"):
+        link = asyncio.run(_create_link(client))
     # The fragment stays in the browser: it is in no request, and in no log.
     url = f"{client.api_url}{PAGE_PATH}#code={link.code}"
     opened = not options.print and _has_display(environ) and webbrowser.open(url)
@@ -45,16 +43,7 @@ def run(options: Namespace, environ: Mapping[str, str]) -> int:
 
 async def _create_link(client: MillimetricClient) -> LinkResult:
     async with client:
-        try:
-            return await client.create_link()
-        except ApiError as error:
-            if error.code in _NO_PAGE:
-                sentence = (
-                    f"The API at {client.api_url} has no page, or an older version. Set "
-                    "MILLIMETRIC_HOST to an API of millimetric-mcp, or add --local."
-                )
-                raise SettingsError([sentence]) from None
-            raise
+        return await client.create_link()
 
 
 def _has_display(environ: Mapping[str, str]) -> bool:

@@ -10,6 +10,7 @@ from shutil import get_terminal_size
 from typing import Any, NoReturn
 
 from millimetric_mcp.cli.clients import CLIENTS
+from millimetric_mcp.contract.attribution import AttributionModel
 from millimetric_mcp.errors import SettingsError
 from millimetric_mcp.settings import (
     LOCAL,
@@ -18,6 +19,7 @@ from millimetric_mcp.settings import (
     ConnectionSettings,
     ControlSettings,
     DeploymentSettings,
+    ReportSettings,
     ServeSettings,
     Setting,
     Settings,
@@ -102,6 +104,15 @@ of a browser: use --print where you don't trust them.
 
   millimetric-mcp open --local
   MILLIMETRIC_HOST=http://localhost:8787 millimetric-mcp open --print""",
+    "report": """\
+Print the page's numbers: visitors, page views, one event and revenue against
+the time before, sources with their paid share, channels, pages, campaigns,
+countries, devices, a funnel, and who comes back. Bots are left out. Without
+options, the event, the revenue and the funnel are chosen from the data.
+
+  millimetric-mcp report --local
+  millimetric-mcp report --range 7d --event signup --model last_touch
+  millimetric-mcp report --first-day 2026-05-01 --last-day 2026-05-31 --json""",
     "keys": """\
 Create, list, rotate and revoke API keys of the API on this machine. The API may
 be running or not; use the same --data-dir or --control.
@@ -450,6 +461,34 @@ def _add_open(parser: argparse.ArgumentParser) -> None:
     _add_settings(parser, ConnectionSettings)
 
 
+def _add_report(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--range",
+        choices=["today", "7d", "30d", "90d"],
+        default="30d",
+        help="so many days, today included [default: 30d]",
+    )
+    parser.add_argument("--first-day", metavar="DAY", help="in place of --range, as 2026-05-01")
+    parser.add_argument("--last-day", metavar="DAY", help="included [default: today]")
+    parser.add_argument(
+        "--model",
+        choices=list(AttributionModel),
+        default=AttributionModel.EVENT.value,
+        help="which source an event counts for: its own, or the first of its session, or the "
+        "first or last of its person [default: event]",
+    )
+    parser.add_argument("--event", metavar="NAME", help="event to count beside page views")
+    parser.add_argument(
+        "--revenue", metavar="EVENT:PROPERTY", help="numbers to sum up, as purchase:amount"
+    )
+    parser.add_argument(
+        "--step", action="append", metavar="EVENT", help="step of the funnel (repeat for more)"
+    )
+    _add_json(parser)
+    _add_local_option(parser)
+    _add_settings(parser, ReportSettings)
+
+
 def _add_local(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="local_command", metavar="ACTION", required=True)
     for name, summary in (
@@ -588,6 +627,7 @@ _COMMANDS: tuple[tuple[str, str, Callable[[argparse.ArgumentParser], None]], ...
     ("config", "connect an MCP client with this server", _add_config),
     ("doctor", "find out why data or tools are missing", _add_doctor),
     ("open", "open the page on your data in a browser", _add_open),
+    ("report", "print the page's numbers", _add_report),
     ("keys", "create, list, rotate and revoke API keys", _add_keys),
     ("projects", "list, create, rename, change and delete projects", _add_projects),
     ("migrate", "bring the event store's schema up to date", _add_migrate),

@@ -8,6 +8,10 @@ import { bucketsOf, intervalOf, windowOf } from "./times.js";
 const MOST_ROWS = 10;
 const LIVE_MS = 30 * 60_000;
 const numeric = /int|float|double|number|decimal/i;
+const sale = /purchase|order|payment|paid|sale|checkout|invoice/i;
+const amount = /revenue|amount|total|value|price/i;
+
+const likeness = ([name, key]) => 2 * sale.test(name) + amount.test(key);
 
 /** Return what the schema's rows offer to choose from, and the default choices. */
 export function offer({ rows }) {
@@ -15,7 +19,9 @@ export function offer({ rows }) {
   const own = names.filter((name) => !name.startsWith("$"));
   const values = rows.flatMap(({ event_name, properties }) =>
     properties.filter(({ key, types }) => !key.startsWith("$") && types.some((type) => numeric.test(type)))
-      .map(({ key }) => [event_name, key]));
+      .map(({ key }) => [event_name, key]))
+    // What reads most like a sale and its amount comes first.
+    .sort((one, other) => likeness(other) - likeness(one));
   const goal = own[0] ?? names[0] ?? "$pageview";
   return { names, values, goal };
 }
