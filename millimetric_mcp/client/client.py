@@ -16,7 +16,7 @@ import ssl
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -33,7 +33,14 @@ from millimetric_mcp.contract.codes import ErrorCode
 from millimetric_mcp.contract.endpoints import Endpoint
 from millimetric_mcp.contract.extensions import list_extensions
 from millimetric_mcp.contract.keys import Scope
-from millimetric_mcp.errors import ApiError, CallError, KeyMissing, NextStep, UpstreamError
+from millimetric_mcp.errors import (
+    ApiError,
+    CallError,
+    KeyMissing,
+    NextStep,
+    UnknownExtension,
+    UpstreamError,
+)
 
 if TYPE_CHECKING:
     import httpx
@@ -80,9 +87,13 @@ REAL_TIME = RetryTiming()
 
 @dataclass(slots=True)
 class _Connections:
-    """The connections of a client and its copies; the first call opens them."""
+    """What a client and its copies share.
+
+    The first call opens the connections. ``unknown`` are the extensions that the API ignored.
+    """
 
     http: "httpx.AsyncClient | None" = None
+    unknown: set[str] = field(default_factory=set)
 
 
 class MillimetricClient:
@@ -147,6 +158,11 @@ class MillimetricClient:
     def can_read(self) -> bool:
         """Whether there is a key for reads: sources, stats and query."""
         return self._read_key is not None
+
+    @property
+    def unknown_extensions(self) -> frozenset[str]:
+        """The parameters that the API ignored in earlier reads."""
+        return frozenset(self._connections.unknown)
 
     async def track(self, event: events.TrackEvent) -> events.TrackResult:
         """Store one event. The API does not remove duplicates of an ``event_id``."""
@@ -267,7 +283,11 @@ class MillimetricClient:
         }
         sent = {name: text for name, text in texts.items() if text} | filters
         result = await self._call(endpoint, {"params": sent})
-        responses.check_applied(result, extensions, api_url=self._api_url)
+        try:
+            responses.check_applied(result, extensions, api_url=self._api_url)
+        except UnknownExtension as error:
+            self._connections.unknown.update(error.names)
+            raise
         return result
 
     async def post(

@@ -455,8 +455,10 @@ Number = int | float
 class ReadResult(Result):
     """What read results share.
 
-    ``applied`` echoes the parameters beyond the hosted API's, as they were understood. ``notes``
-    say what a person has to see to; they are absent without any.
+    ``applied`` echoes the parameters beyond the hosted API's, as they were understood.
+    ``bots_left_out`` counts the events of automated clients that ``bots=exclude`` left out; it is
+    absent with another ``bots``. ``notes`` say what a person has to see to; they are absent without
+    any.
     """
 
     notes: Annotated[
@@ -464,6 +466,7 @@ class ReadResult(Result):
     ] = None
 
     applied: dict[str, Any] | None = None
+    bots_left_out: Annotated[int | None, WithJsonSchema({"type": "integer", "minimum": 0})] = None
 
 
 class AttributedResult(ReadResult):

@@ -259,6 +259,36 @@ async def test_filters_given_together_must_all_match(filled_api):
     assert await filled_api.rows("/v1/query", {"event": "purchase", "medium": "paid"}) == []
 
 
+STEPS_OF_SIGNUPS = {"steps": '[{"event":"signup"},{"event":"signup"}]'}
+LEFT_OUT = {
+    "sources": ("/v1/sources", {}, 1),
+    "a source by session": ("/v1/sources", {"source": "direct", "attribution": "session"}, 1),
+    "another source": ("/v1/sources", {"source": "facebook", "attribution": "last_touch"}, 0),
+    "stats": ("/v1/stats", {"event": "signup"}, 1),
+    "another visitor": ("/v1/stats", {"anonymous_id": "visitor-1"}, 0),
+    "events": ("/v1/query", {"limit": 1}, 1),
+    "another event": ("/v1/query", {"event": "purchase"}, 0),
+    "steps": ("/v1/funnel", STEPS_OF_SIGNUPS, 1),
+    "other steps": ("/v1/funnel", {"steps": STEPS.replace("signup", "view")}, 0),
+    "an event that begins": ("/v1/retention", {"event": "signup", "return": "purchase"}, 1),
+    "an event that returns": ("/v1/retention", {"event": "purchase", "return": "signup"}, 1),
+    "other events": ("/v1/retention", {"event": "purchase"}, 0),
+    "names": ("/v1/schema", {}, 1),
+}
+
+
+@pytest.mark.parametrize("question", LEFT_OUT)
+async def test_an_answer_counts_the_events_of_bots_that_it_leaves_out(filled_api, question):
+    path, params, expected = LEFT_OUT[question]
+    window = {"from": "2026-05-01T00:00:00Z", "to": "2026-06-01T00:00:00Z"}
+
+    found = (await filled_api.get(path, window | params | {"bots": "exclude"})).json()
+    whole = (await filled_api.get(path, window | params)).json()
+
+    assert found["bots_left_out"] == expected
+    assert "bots_left_out" not in whole
+
+
 def test_a_statement_that_does_not_use_a_parameter_is_not_run():
     class MoreParams(StatsParams):
         colour: str | None = None

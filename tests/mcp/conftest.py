@@ -16,7 +16,16 @@ from mcp import Client
 from millimetric_mcp.client.client import MillimetricClient, RetryTiming
 from millimetric_mcp.contract.columns import SHOWN_COLUMNS
 from millimetric_mcp.contract.extensions import list_extensions
-from millimetric_mcp.contract.reads import FunnelParams, RetentionParams
+from millimetric_mcp.contract.reads import (
+    Bots,
+    FunnelParams,
+    QueryParams,
+    RetentionParams,
+    SchemaParams,
+    SourcesParams,
+    StatsParams,
+    WindowParams,
+)
 from millimetric_mcp.mcp.server import Caller, build_server
 from millimetric_mcp.settings import AnswerSettings
 
@@ -79,6 +88,10 @@ class FakeApi:
     stats: Callable[[dict[str, str]], list[dict[str, Any]]] = lambda _params: []
     rules: dict[str, Answer] = field(default_factory=dict)
     requests: list[httpx.Request] = field(default_factory=list)
+    is_hosted: bool = False
+    """Whether it ignores the parameters beyond the hosted API's, as that does."""
+    bots: int = 0
+    """The events of automated clients that every question leaves out."""
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
         self.requests.append(request)
@@ -103,7 +116,8 @@ class FakeApi:
         if params["breakdown"] == "source":
             rows = self._by_source()
         rows.sort(key=lambda row: -row["events"])
-        return respond({"breakdown": params["breakdown"], "rows": rows[: int(params["limit"])]})
+        body = {"breakdown": params["breakdown"], "rows": rows[: int(params["limit"])]}
+        return self.respond(SourcesParams, request, body)
 
     def funnel_(self, request: httpx.Request) -> httpx.Response:
         asked = FunnelParams.model_validate(dict(request.url.params))
@@ -118,7 +132,7 @@ class FakeApi:
             }
             for number, step in enumerate(asked.steps, 1)
         ]
-        return respond({"applied": list_extensions(asked), "within": asked.within, "rows": rows})
+        return self.respond(FunnelParams, request, {"within": asked.within, "rows": rows})
 
     def retention_(self, request: httpx.Request) -> httpx.Response:
         asked = RetentionParams.model_validate(dict(request.url.params))
@@ -129,9 +143,9 @@ class FakeApi:
             "is_running": True,
         }
         repeated = {"event": asked.event, "return": asked.return_, "interval": asked.interval}
-        return respond({"applied": list_extensions(asked), **repeated, "rows": [cohort]})
+        return self.respond(RetentionParams, request, {**repeated, "rows": [cohort]})
 
-    def schema_(self, _request: httpx.Request) -> httpx.Response:
+    def schema_(self, request: httpx.Request) -> httpx.Response:
         name = {
             "event_name": "signup",
             "events": 2,
@@ -142,7 +156,22 @@ class FakeApi:
             ],
         }
         described = {"columns": ["timestamp"], "sampled_events": 1000, "rows": [name]}
-        return respond({"applied": {}, **described})
+        return self.respond(SchemaParams, request, described)
+
+    def respond(
+        self, model: type[WindowParams], request: httpx.Request, body: dict[str, Any]
+    ) -> httpx.Response:
+        """The body with what the API adds to answers that use its extensions."""
+        asked = model.model_validate(dict(request.url.params))
+        applied = None if self.is_hosted else list_extensions(asked)
+        left_out = applied and asked.bots is Bots.EXCLUDE
+        return respond(
+            {
+                **({} if applied is None else {"applied": applied}),
+                **({"bots_left_out": self.bots} if left_out else {}),
+                **body,
+            }
+        )
 
     def _by_source(self) -> list[dict[str, Any]]:
         rows = []
@@ -159,7 +188,7 @@ class FakeApi:
     def stats_(self, request: httpx.Request) -> httpx.Response:
         params = dict(request.url.params)
         rows = self.stats(params)[: int(params["limit"])]
-        return respond({"metric": params["metric"], "rows": rows})
+        return self.respond(StatsParams, request, {"metric": params["metric"], "rows": rows})
 
     def query_(self, request: httpx.Request) -> httpx.Response:
         params = dict(request.url.params)
@@ -173,7 +202,7 @@ class FakeApi:
             if params["from"] <= event["timestamp"] < params["to"]
             and all(value is None or event[name] == value for name, value in wanted.items())
         ]
-        return respond({"rows": rows[: int(params["limit"])]})
+        return self.respond(QueryParams, request, {"rows": rows[: int(params["limit"])]})
 
     def asked(self, path: str) -> list[dict[str, str]]:
         """The query parameters of every request for ``path``."""
@@ -273,6 +302,11 @@ class Outcome:
     @property
     def lines(self) -> list[str]:
         return self.text.split("\n")
+
+    @property
+    def notes(self) -> list[str]:
+        """The notes, but for the one about automated clients."""
+        return [note for note in self.data["notes"] if "automated clients" not in note]
 
 
 def fill_in(schema: dict[str, Any]) -> Any:

@@ -7,6 +7,8 @@ import httpx
 import pytest
 from mcp_types import PromptReference
 
+from millimetric_mcp.contract.reads import SourcesParams
+
 UNANSWERED = "the API did not answer a follow-up question"
 TIMEOUT_S = 0.6
 SLACK_S = 0.5
@@ -75,9 +77,8 @@ def known(api, source, event_row):
 
     def sources(request):
         if request.url.params["to"] < "2026-05-01":
-            return httpx.Response(
-                200, json={"breakdown": request.url.params["breakdown"], "rows": []}
-            )
+            body = {"breakdown": request.url.params["breakdown"], "rows": []}
+            return api.respond(SourcesParams, request, body)
         return api.sources_(request)
 
     api.rules["/v1/sources"] = sources

@@ -5,6 +5,8 @@ import re
 
 import pytest
 
+from millimetric_mcp.contract.reads import SourcesParams
+
 FACEBOOK_SENTENCE = "facebook: 67 % paid (6 of 9 events), 33 % social"
 
 
@@ -37,6 +39,67 @@ async def test_what_the_api_notes_is_quoted(tool, api, call, answer):
     assert 'The API says: "files are\\nbroken"' in outcome.data["notes"]
 
 
+BOTS = {
+    "top_sources": {},
+    "stats": {},
+    "raw_events": {},
+    "funnel": {"steps": [{"event": "signup"}, {"event": "purchase"}]},
+    "retention": {"event": "signup"},
+}
+INCLUDED = "Events of automated clients are included: this API can't leave them out."
+
+
+@pytest.mark.parametrize("tool", BOTS)
+async def test_automated_clients_are_left_out_and_counted(tool, api, call):
+    api.bots = 12
+
+    outcome = await call(tool, BOTS[tool])
+
+    assert api.requests[0].url.params["bots"] == "exclude"
+    assert "12 events of automated clients left out." in outcome.lines
+    assert "12 events of automated clients left out." in outcome.data["notes"]
+
+
+@pytest.mark.parametrize("tool", BOTS)
+async def test_automated_clients_are_included_if_asked_for(tool, api, call):
+    api.bots = 12
+
+    outcome = await call(tool, BOTS[tool] | {"bots": "include"})
+
+    assert all("bots" not in request.url.params for request in api.requests)
+    assert "automated" not in outcome.text
+
+
+@pytest.mark.parametrize("tool", ["top_sources", "stats", "raw_events"])
+async def test_the_hosted_api_is_asked_once_more_and_its_bots_are_noted(
+    tool, api, source, event_row, connect
+):
+    api.is_hosted, api.stats = True, lambda _params: [{"value": 7}]
+    api.sources, api.events = [source("google", "organic", 7)], [event_row()]
+    async with connect() as client:
+        first = await client.call_tool(tool, {"from": "7d"})
+        assert ["bots" in request.url.params for request in api.requests] == [True, False]
+        second = await client.call_tool(tool, {"from": "7d"})
+
+    assert ["bots" in request.url.params for request in api.requests] == [True, False, False]
+    for result in (first, second):
+        assert not result.is_error
+        assert result.structured_content["rows"]
+        assert INCLUDED in result.structured_content["notes"]
+
+
+async def test_the_hosted_api_is_never_asked_for_bots_by_name(api, call):
+    api.is_hosted = True
+
+    named = await call("stats", {"bots": "exclude"})
+    with_touch = await call("stats", {"attribution": "last_touch"})
+
+    assert named.is_error
+    assert "doesn't know bots." in named.text
+    assert with_touch.is_error
+    assert "doesn't know attribution, lookback_days." in with_touch.text
+
+
 class TestTopSources:
     async def test_text_and_structure_hold_the_same_rows(self, facebook, call):
         outcome = await call("top_sources", {})
@@ -62,6 +125,7 @@ class TestTopSources:
             params = dict(request.url.params)
             assert (params["source"], params["medium"]) == ("facebook", "paid")
             applied = {
+                "bots": "exclude",
                 "group_by": ["source_rule_id"],
                 "filters": {"source": ["facebook"], "medium": ["paid"]},
             }
@@ -77,7 +141,7 @@ class TestTopSources:
     async def test_an_api_that_does_not_know_the_question_is_not_quoted_on_proof(
         self, facebook, call
     ):
-        facebook.stats = lambda params: [{"value": 6}]
+        facebook.is_hosted, facebook.stats = True, lambda params: [{"value": 6}]
         outcome = await call("top_sources", {})
         assert outcome.data["splits"] == [FACEBOOK_SENTENCE]
         assert "fbclid" not in outcome.text
@@ -115,7 +179,7 @@ class TestTopSources:
         outcome = await call("top_sources", arguments)
         assert outcome.data["rows"][-1]["source"] == "internal"
         assert outcome.lines[-1].startswith("internal,direct,50,1,62.5%")
-        assert outcome.data["notes"][0].startswith("internal: clicks from one page of the site")
+        assert outcome.notes[0].startswith("internal: clicks from one page of the site")
 
     async def test_the_receipt_states_window_zone_and_running_day(self, facebook, call):
         outcome = await call("top_sources", {"from": "7d", "timezone": "Europe/Berlin"})
@@ -191,7 +255,7 @@ class TestTopSources:
         api.sources = [source(f"site{index}.test", "referral", 500 - index) for index in range(210)]
         outcome = await call("top_sources", {"source": "site7.test"})
         assert "Only the 200 largest rows were searched." in outcome.lines
-        assert outcome.data["notes"] == ["Only the 200 largest rows were searched."]
+        assert outcome.notes == ["Only the 200 largest rows were searched."]
 
     async def test_without_a_filter_the_limit_asked_for_is_asked_of_the_api(self, facebook, call):
         await call("top_sources", {"limit": 7})
@@ -237,18 +301,20 @@ class TestTopSources:
         ],
         ids=["every source", "one source"],
     )
-    async def test_an_empty_window_before_is_noted(self, filters, said, api, source, answer, call):
+    async def test_an_empty_window_before_is_noted(self, filters, said, api, source, call):
         rows = [source("google", "organic", 30).row()]
-        api.rules["/v1/sources"] = lambda request: answer(
+        api.rules["/v1/sources"] = lambda request: api.respond(
+            SourcesParams,
+            request,
             {
                 "breakdown": "source_medium",
                 "rows": rows if request.url.params["to"] > "2026-05-12" else [],
-            }
+            },
         )
         arguments = {"from": "2026-05-11", "compare": "previous_period", **filters}
         outcome = await call("top_sources", arguments)
         assert "google,organic,30,+30 (new),1,+1 (new),100%" in outcome.lines
-        assert outcome.data["notes"] == [said]
+        assert outcome.notes == [said]
         assert said in outcome.lines
 
     async def test_a_result_keeps_to_its_limit_in_whole_rows(self, api, source, call):
@@ -270,7 +336,10 @@ class TestTopSources:
         pytest.param("raw_events", {}, False, id="events"),
     ],
 )
-async def test_a_result_with_buckets_says_that_they_are_utc(tool, arguments, is_said, call):
+async def test_a_hosted_result_with_buckets_says_that_they_are_utc(
+    tool, arguments, is_said, api, call
+):
+    api.is_hosted = True
     outcome = await call(tool, arguments | {"timezone": "Europe/Berlin"})
     assert ("buckets are UTC" in outcome.text) == is_said
 
@@ -418,7 +487,7 @@ class TestStats:
         ]
         one = await call("stats", {"group_by": ["country"]})
         assert "An empty country means: events without one." in one.lines
-        assert one.data["notes"] == ["An empty country means: events without one."]
+        assert one.notes == ["An empty country means: events without one."]
         more = await call("stats", {"group_by": ["os", "path"]})
         assert "An empty os or path means: events without one." in more.lines
 
@@ -529,7 +598,7 @@ class TestRawEvents:
     ):
         api.events = [event_row()] * 1001
         outcome = await call("raw_events", {"limit": limit, "fields": ["event_name"]})
-        (note,) = outcome.data["notes"]
+        (note,) = outcome.notes
         assert note.endswith(advice)
         assert "to=" not in outcome.text
 
@@ -604,7 +673,7 @@ class TestRawEvents:
         ]
         outcome = await call("raw_events", {"from": "7d"}, max_result_chars=1000)
         assert outcome.data["rows"] == []
-        (_, note) = outcome.data["notes"]
+        (_, note) = outcome.notes
         (advised,) = re.findall(
             r"leave out that millisecond's rows: pass from=(\S+) to=(\S+)\.$", note
         )
@@ -787,7 +856,7 @@ class TestNothingFound:
         outcome = await call("stats", {"event": "sign_up"})
         assert not outcome.is_error
         assert outcome.data["total"] == 0
-        (note,) = outcome.data["notes"]
+        (note,) = outcome.notes
         assert note == 'There is no event "sign_up"; nearest: "signup".'
         assert note in outcome.lines
 
@@ -819,7 +888,7 @@ class TestNothingFound:
         ]
         outcome = await call("raw_events", {"country": "DE"})
         assert "No event in the window has a country." in outcome.text
-        assert "the geo extra" in outcome.data["notes"][0]
+        assert "the geo extra" in outcome.notes[0]
 
     async def test_the_event_is_named_with_the_other_filters(self, known, call):
         outcome = await call("raw_events", {"event": "signup", "source": "google"})
@@ -830,7 +899,7 @@ class TestNothingFound:
     ):
         known.events = [event_row(event_name="trial", timestamp="2026-02-03T10:00:00.000Z")]
         outcome = await call("stats", {"event": "trial", "from": "7d"})
-        (note,) = outcome.data["notes"]
+        (note,) = outcome.notes
         assert note.startswith('Event "trial" exists, but not in this window')
         assert "2026-02-03T10:00:00.000Z" in note
 

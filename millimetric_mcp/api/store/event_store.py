@@ -35,7 +35,7 @@ from millimetric_mcp.api.store.reads import (
     read_identity,
     stop_query,
 )
-from millimetric_mcp.api.store.statements import compose
+from millimetric_mcp.api.store.statements import compose, compose_left_out
 from millimetric_mcp.api.store.threads import end, run
 from millimetric_mcp.api.store.upgrade import open_upgraded
 from millimetric_mcp.api.store.writers import Writer, open_writer
@@ -114,13 +114,17 @@ class EventStore:
         await self._writer.flush()
 
     async def read(self, project_id: int, params: WindowParams) -> Mapping[str, Any]:
-        statement = compose(project_id, params)
+        statement, left_out = compose(project_id, params), compose_left_out(project_id, params)
         await self.flush()
         readers = self._heavy_readers if statement.is_heavy else self._readers
 
         def answer(mark: str) -> Mapping[str, Any]:
             settings = {"log_comment": mark, "max_execution_time": READ_TIMEOUT_S}
-            return read_answer(self.pool, statement, params, settings=settings)
+            found = read_answer(self.pool, statement, params, settings=settings)
+            if left_out is None:
+                return found
+            counted = self.pool.query(left_out.text, left_out.values, settings=settings)
+            return {"bots_left_out": counted[0][0], **found}
 
         try:
             return await readers.run(project_id, answer)

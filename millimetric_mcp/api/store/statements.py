@@ -113,6 +113,30 @@ def compose(project_id: int, params: WindowParams) -> Statement:
     return statement._replace(values={"project_id": project_id, **statement.values})
 
 
+def compose_left_out(project_id: int, params: WindowParams) -> Statement | None:
+    """Return the statement that counts the events that ``bots=exclude`` leaves out; else None.
+
+    They are those that the question would be about with ``bots=include``.
+    """
+    asked = dict(params)
+    if asked.get("bots") is not reads.Bots.EXCLUDE:
+        return None
+    filters = dict(asked.get("filters", {}))
+    if isinstance(params, reads.FunnelParams):
+        filters.setdefault("event", tuple(dict.fromkeys(step.event for step in params.steps)))
+    if isinstance(params, reads.RetentionParams):
+        filters.setdefault("event", tuple(dict.fromkeys((params.event, params.return_))))
+    names = ("attribution", "lookback_days") if filters else ()
+    counted = reads.StatsParams(
+        from_=params.from_,
+        to=params.to,
+        filters=filters,
+        bots=reads.Bots.ONLY,
+        **{name: asked[name] for name in names if name in asked},
+    )
+    return compose(project_id, counted)
+
+
 def _take_selection(asked: Asked) -> Selection:
     """Return the events that a question is about."""
     return Selection(

@@ -77,7 +77,7 @@ class QuestionArguments(WindowArguments):
     filters: Annotated[Filters, WithJsonSchema({"type": "object"})] = Field(
         default_factory=dict, description="Only matching events; see stats."
     )
-    bots: Bots = Field(Bots.INCLUDE, description="Automated clients.")
+    bots: Bots = Field(Bots.EXCLUDE, description="Automated clients.")
 
     def ask(self, window: Window) -> dict[str, Any]:
         """Return the parameters of the API that these arguments share."""

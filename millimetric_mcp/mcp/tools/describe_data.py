@@ -27,7 +27,9 @@ async def _find(
     context: ToolContext, params: BriefWindow, window: Window
 ) -> read_tool.Report[DescribeDataData]:
     del params
-    question = reads.SchemaParams(from_=window.start_utc, to=window.end_utc)
+    question = reads.SchemaParams(
+        from_=window.start_utc, to=window.end_utc, bots=reads.Bots.EXCLUDE
+    )
     answer = await context.client.schema(question)
     rows = [reads.SchemaRow.model_validate(_clean(row)) for row in answer.rows]
     return read_tool.Report(

@@ -22,8 +22,11 @@ from mcp.client.streamable_http import streamable_http_client
 DEADLINE_S = 20
 ANSWERS = {
     "/v1/track": (202, {"ok": True, "event_id": "evt"}),
-    "/v1/stats": (200, {"metric": "count", "rows": [{"value": 7}]}),
-    "/v1/sources": (200, {"breakdown": "source_medium", "rows": []}),
+    "/v1/stats": (200, {"applied": {"bots": "exclude"}, "metric": "count", "rows": [{"value": 7}]}),
+    "/v1/sources": (
+        200,
+        {"applied": {"bots": "exclude"}, "breakdown": "source_medium", "rows": []},
+    ),
 }
 
 
