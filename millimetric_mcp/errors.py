@@ -24,6 +24,7 @@ MillimetricError
 
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
+from secrets import token_hex
 from typing import Any
 
 from millimetric_mcp.contract.codes import ErrorCode
@@ -52,8 +53,12 @@ __all__ = [
     "UncertainWrite",
     "UpstreamError",
     "describe_exception",
+    "describe_failure",
     "trace_exception",
 ]
+
+MAX_TRACE = 20
+"""The innermost calls of a traceback; the log has so many."""
 
 
 class MillimetricError(Exception):
@@ -195,8 +200,8 @@ _NEXT_STEPS: Mapping[int, NextStep] = {
 class ApiError(CallError):
     """The API refused the call with a code of the contract.
 
-    ``fields`` are the field names in the response that our own models know too. Other text of
-    the response is dropped.
+    ``fields`` are the field names in the response that our own models know too. ``reference``
+    finds the error in the API's log. Other text of the response is dropped.
     """
 
     def __init__(
@@ -206,12 +211,14 @@ class ApiError(CallError):
         status: int,
         fields: Sequence[str] = (),
         retry_after_s: float | None = None,
+        reference: str | None = None,
     ) -> None:
         super().__init__(code.meaning)
         self.code = code
         self.status = status
         self.fields = tuple(fields)
         self.retry_after_s = retry_after_s
+        self.reference = reference
         self.next_step = _NEXT_STEPS.get(code.statuses[0], NextStep.CONFIGURE)
 
 
@@ -275,3 +282,16 @@ def describe_exception(error: BaseException) -> str:
     """Return an exception's type and place for a log; its text may quote what callers sent."""
     places = trace_exception(error)
     return type(error).__name__ + (f" at {places[-1]}" if places else "")
+
+
+def describe_failure(error: BaseException) -> dict[str, Any]:
+    """Return the fields of a failure for a log; the answer to it carries the same reference.
+
+    The place and the traceback have neither values nor texts. An expected error of the store has
+    no traceback.
+    """
+    cause = error.__cause__ if isinstance(error, RequestError) and error.__cause__ else error
+    fields: dict[str, Any] = {"reference": token_hex(4), "error": describe_exception(cause)}
+    if not isinstance(cause, MillimetricError):
+        fields["trace"] = trace_exception(cause)[-MAX_TRACE:]
+    return fields

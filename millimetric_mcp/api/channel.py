@@ -15,7 +15,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from millimetric_mcp.errors import MillimetricError, StoreUnavailable, describe_exception
+from millimetric_mcp.errors import MillimetricError, StoreUnavailable
+from millimetric_mcp.web.log import log_failure
 
 SOCKET_FILE = "api.sock"
 MAX_PATH_BYTES = 100
@@ -63,8 +64,8 @@ async def _serve_one(
     except MillimetricError as error:
         result = {"error": str(error)}
     except Exception as error:  # noqa: BLE001 - the command needs an answer
-        _log.error("channel: %s", describe_exception(error))
-        result = {"error": f"the API failed ({type(error).__name__}); its log says where"}
+        reference = log_failure(_log, "a command's request failed", error)
+        result = {"error": f"the API failed. Its log says why; look for reference {reference}"}
     with suppress(ConnectionError):  # the command may have ended
         writer.write(json.dumps(result).encode() + b"\n")
         await writer.drain()

@@ -6,7 +6,8 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
-from millimetric_mcp.errors import StoreError, describe_exception
+from millimetric_mcp.errors import StoreError
+from millimetric_mcp.web.log import log_failure
 
 CHECK_TIMEOUT_S = 2.0
 MAX_AGE_S = 1.0
@@ -61,7 +62,7 @@ class Health:
         except StoreError as error:
             _log.error("health: %s: %s", name, error)
         except Exception as error:  # noqa: BLE001 - the other checks count too
-            _log.error("health: %s: %s", name, describe_exception(error))
+            log_failure(_log, f"health: {name}", error)
         else:
             return True
         return False

@@ -9,7 +9,8 @@ from datetime import datetime, timedelta
 
 from millimetric_mcp.api.control import Control, Deletion, DeletionKind
 from millimetric_mcp.api.store import Store
-from millimetric_mcp.errors import StoreError, StoreRefused, describe_exception
+from millimetric_mcp.errors import StoreError, StoreRefused
+from millimetric_mcp.web.log import log_failure
 
 LINKED = DeletionKind.LINKED
 
@@ -232,7 +233,7 @@ def _logged(consequence: str) -> Iterator[None]:
     except StoreError as error:
         _log.error("maintenance: %s: %s", consequence, error)
     except Exception as error:  # noqa: BLE001 - the loop must go on
-        _log.error("maintenance: %s: %s", consequence, describe_exception(error))
+        log_failure(_log, f"maintenance: {consequence}", error)
 
 
 def _find_cutoffs(

@@ -28,6 +28,7 @@ _DETAILS_AND_ALLOWED: Json = {
     "required": ["allowed"],
 }
 _RETRY_AFTER: Json = {"type": "integer", "minimum": 1, "description": "Seconds to wait."}
+_REFERENCE: Json = {"type": "string", "description": "The line in the log has the same one."}
 _EXTRAS: Mapping[ErrorCode, Json] = {
     ErrorCode.INVALID_PAYLOAD: {"details": {"$ref": f"{_SCHEMAS}ErrorDetails"}},
     ErrorCode.INVALID_PARAMS: {"details": {"$ref": f"{_SCHEMAS}ErrorDetails"}},
@@ -185,9 +186,12 @@ def _describe_failure(status: int, codes: Sequence[ErrorCode]) -> Json:
 def _describe_errors() -> Json:
     described: Json = {}
     for code in ErrorCode:
-        extras = _EXTRAS.get(code, {})
+        extras = dict(_EXTRAS.get(code, {}))
         # 503 says how long to wait, 502 does not.
         certain = [name for name in extras if code is not ErrorCode.UPSTREAM_FAILED]
+        if code.statuses[0] >= 500:
+            extras["reference"] = _REFERENCE
+            certain.append("reference")
         described[_error_name(code)] = {
             "type": "object",
             "description": code.meaning,

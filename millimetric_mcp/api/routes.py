@@ -219,8 +219,8 @@ class Endpoints:
                 cutoff=cutoff,
                 requested_at=self.clock(),
             )
-        except StoreError:
-            raise RequestError(ErrorCode.FORGET_FAILED) from None
+        except StoreError as error:
+            raise RequestError(ErrorCode.FORGET_FAILED) from error
         self.wake_maintenance()
         done = {"ok": True, "queued": True}
         return {**done, "applied": {"linked": True}} if body.linked else done

@@ -1,7 +1,8 @@
 """What an HTTP response of the API means: a result, or a failure and whether to try again.
 
 Of an unexpected response only its status is kept. Of an error body only the error code, known
-field names and a number of seconds are kept, so text from the API never reaches a model.
+field names, a number of seconds and a reference in hex digits are kept, so text from the API never
+reaches a model.
 """
 
 import re
@@ -45,6 +46,7 @@ _EVENTS: Mapping[type[BaseModel], type[BaseModel]] = {
 }
 """The events of the requests that hold several."""
 _SOURCE_VALUES = ("events", "uniques", "paid_share")
+_REFERENCE = re.compile("[0-9a-f]{8}")
 
 ResultT = TypeVar("ResultT", bound=BaseModel)
 RowT = TypeVar("RowT", bound=BaseModel)
@@ -273,7 +275,13 @@ def _read_failure(
     if body:
         known = (_known_field(endpoint.request, name) for name in body.fields)
         fields = list(dict.fromkeys(name for name in known if name))[:MAX_NAMED_FIELDS]
-        error = ApiError(body.error, status=status, fields=fields, retry_after_s=wait_s)
+        error = ApiError(
+            body.error,
+            status=status,
+            fields=fields,
+            retry_after_s=wait_s,
+            reference=body.known_reference,
+        )
     else:
         next_step = _next_step(status)
         advice = "; check MILLIMETRIC_HOST, and any proxy before it"
@@ -298,6 +306,13 @@ class _ErrorBody(BaseModel):
     error: ErrorCode
     details: Any = None
     retry_after_s: Any = None
+    reference: Any = None
+
+    @property
+    def known_reference(self) -> str | None:
+        reference = self.reference
+        is_known = isinstance(reference, str) and _REFERENCE.fullmatch(reference)
+        return reference if is_known else None
 
     @property
     def fields(self) -> list[str]:

@@ -1,6 +1,7 @@
 """The text of a failed call: what happened, and what to do next.
 
-Nothing from the API is repeated except known error codes, known field names and seconds.
+Nothing from the API is repeated except known error codes, known field names, seconds and the
+reference of a line in its log.
 """
 
 import math
@@ -51,8 +52,14 @@ EXPLANATIONS: Mapping[ErrorCode, str] = {
 """A sentence for every error code."""
 
 
-def write_error(error: errors.MillimetricError | None, *, over_http: bool) -> str:
-    """Return what happened and what to do next. None is an unexpected error of this server.
+def write_unexpected(reference: str) -> str:
+    """Return the text of an unexpected error of this server; its log has the reference."""
+    opening = _open(NextStep.CONFIGURE)
+    return f"{opening}: this server failed unexpectedly. Its log says why: reference {reference}."
+
+
+def write_error(error: errors.CallError | errors.ToolRefusal, *, over_http: bool) -> str:
+    """Return what happened and what to do next.
 
     ``over_http``: the caller sends its keys with each request.
     """
@@ -60,18 +67,19 @@ def write_error(error: errors.MillimetricError | None, *, over_http: bool) -> st
         case errors.InvalidArguments():
             lines = "\n".join(f"- {line}" for line in error.errors)
             return f"{_open(NextStep.FIX_ARGUMENTS)}:\n{lines}"
-        case errors.NotAllowed():
-            return f"{_open(NextStep.CONFIGURE)}: {error}."
         case errors.KeyMissing():
             return f"{_open(error.next_step)}: {_advise_key(error.variable, over_http=over_http)}"
         case errors.ApiError():
             named = f" (fields: {', '.join(error.fields)})" if error.fields else ""
             opening = _open(error.next_step, error.retry_after_s)
-            return f"{opening}: {EXPLANATIONS[error.code]}{named}. Code: {error.code}."
+            look = (
+                f" The API's log says why: reference {error.reference}." if error.reference else ""
+            )
+            return f"{opening}: {EXPLANATIONS[error.code]}{named}. Code: {error.code}.{look}"
         case errors.CallError():
             return f"{_open(error.next_step, error.retry_after_s)}: {str(error).rstrip('.')}."
         case _:
-            return f"{_open(NextStep.CONFIGURE)}: this server failed unexpectedly; see its log."
+            return f"{_open(NextStep.CONFIGURE)}: {error}."
 
 
 def _open(next_step: NextStep, retry_after_s: float | None = None) -> str:

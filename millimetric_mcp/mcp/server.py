@@ -20,13 +20,14 @@ from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
 from mcp.server.lowlevel import Server
 from mcp.server.request_state import RequestStateBoundary, RequestStateSecurity
 from mcp.shared.exceptions import MCPError
+from pydantic import ValidationError
 
 from millimetric_mcp import __version__
 from millimetric_mcp.contract.json_text import mend_json
 from millimetric_mcp.contract.keys import Scope
-from millimetric_mcp.errors import MillimetricError, NotAllowed, describe_exception
+from millimetric_mcp.errors import CallError, NotAllowed, ToolRefusal
 from millimetric_mcp.mcp.elicitation import QuestionPending, find_ask
-from millimetric_mcp.mcp.error_messages import write_error
+from millimetric_mcp.mcp.error_messages import write_error, write_unexpected
 from millimetric_mcp.mcp.prompts import MAX_COMPLETIONS, PROMPTS, Prompt, choose_completions
 from millimetric_mcp.mcp.render.untrusted import escape_invisible
 from millimetric_mcp.mcp.resources import RESOURCES
@@ -34,6 +35,7 @@ from millimetric_mcp.mcp.tools import TOOLS, find_tool
 from millimetric_mcp.mcp.tools.arguments import parse_arguments
 from millimetric_mcp.mcp.tools.tool import Tool, ToolContext
 from millimetric_mcp.settings import AnswerSettings
+from millimetric_mcp.web.log import log_failure
 
 if TYPE_CHECKING:
     from millimetric_mcp.client.client import MillimetricClient
@@ -119,6 +121,7 @@ def build_server(
         on_get_prompt=_get_prompt,
         on_completion=handlers.complete,
     )
+    server.middleware.append(_answer_unexpected)
     server.middleware.append(_read_arguments)
     server.middleware.append(RequestStateBoundary(_seal_with(secret), default_audience=SERVER_NAME))
     return server
@@ -134,6 +137,17 @@ def _seal_with(secret: bytes | None) -> RequestStateSecurity:
 def _find_input_schema(name: str) -> Mapping[str, Any] | None:
     tool = find_tool(name)
     return tool.input_schema if tool else None
+
+
+async def _answer_unexpected(ctx: Context, call_next: CallNext) -> HandlerResult:
+    """Answer an unexpected error of any request with the reference of its line in the log."""
+    try:
+        return await call_next(ctx)
+    except (MCPError, ValidationError):  # what the SDK answers as a wrong request
+        raise
+    except Exception as error:  # noqa: BLE001 - it is in the log
+        reference = log_failure(logger, "a request failed", error)
+        raise MCPError(types.INTERNAL_ERROR, write_unexpected(reference)) from None
 
 
 async def _read_arguments(ctx: Context, call_next: CallNext) -> HandlerResult:
@@ -229,7 +243,7 @@ class _Handlers:
         caller = self.find_caller(ctx.request)
         try:
             text = await resource.read(self._make_context(ctx, caller))
-        except MillimetricError as error:
+        except (CallError, ToolRefusal) as error:
             message = write_error(error, over_http=caller.over_http)
             raise MCPError(types.INTERNAL_ERROR, message) from None
         contents = types.TextResourceContents(
@@ -278,11 +292,10 @@ async def _parse(tool: Tool[Any, Any], given: Mapping[str, Any]) -> Any:  # noqa
 
 
 def _explain_failure(error: Exception, tool: Tool[Any, Any], caller: Caller) -> str:
-    if isinstance(error, MillimetricError):
+    if isinstance(error, CallError | ToolRefusal):
         return write_error(error, over_http=caller.over_http)
-    logger.error("tool %s failed: %s", tool.name, describe_exception(error))
     outcome = "" if tool.scope is Scope.READ else f" {UNKNOWN_OUTCOME}"
-    return write_error(None, over_http=caller.over_http) + outcome
+    return write_unexpected(log_failure(logger, f"tool {tool.name} failed", error)) + outcome
 
 
 async def _list_resource_templates(

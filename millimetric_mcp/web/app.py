@@ -41,8 +41,8 @@ def build_web_app(
     return app
 
 
-async def _handle(_request: Request, error: Exception) -> Response:
-    return respond(error)
+async def _handle(request: Request, error: Exception) -> Response:
+    return respond(error, request.scope)
 
 
 class Shortcuts:
@@ -71,5 +71,5 @@ class Shortcuts:
         try:
             response = await self._answers[scope["path"]](Request(scope, receive))
         except EXPECTED_ERRORS as error:
-            response = respond(error)
+            response = respond(error, scope)
         await response(scope, receive, send)

@@ -32,5 +32,5 @@ class Cors(CORSMiddleware):
         if response.status_code < 400:
             return response
         if not self.is_allowed_origin(request_headers["origin"]):
-            return respond(RequestError(ErrorCode.ORIGIN_NOT_ALLOWED))
-        return respond(RequestError(ErrorCode.METHOD_NOT_ALLOWED), self.preflight_headers)
+            return respond(RequestError(ErrorCode.ORIGIN_NOT_ALLOWED), {})
+        return respond(RequestError(ErrorCode.METHOD_NOT_ALLOWED), {}, self.preflight_headers)

@@ -1,8 +1,8 @@
-"""Error responses: ``{"error": code}``, and a reference where the error was unexpected."""
+"""Error responses: ``{"error": code}``, and with a 5xx the reference of its line in the log."""
 
 import asyncio
-from collections.abc import Mapping
-from secrets import token_hex
+from collections.abc import Mapping, MutableMapping
+from typing import Any
 
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
@@ -14,43 +14,59 @@ from millimetric_mcp.errors import (
     RequestError,
     StoreUnavailable,
     StoreUncertain,
-    describe_exception,
-    trace_exception,
+    describe_failure,
 )
-
-MAX_TRACE = 20
-"""The innermost calls of a traceback; the log has so many."""
 
 _HTTP_CODES = {404: ErrorCode.NOT_FOUND, 405: ErrorCode.METHOD_NOT_ALLOWED}
 
 
 EXPECTED_ERRORS = (HTTPException, RequestError, StoreUnavailable, StoreUncertain)
-"""They are answered by `respond`."""
+"""They are answered where Starlette would answer them itself; `CatchAll` answers the others."""
 
 
-def respond(error: Exception, headers: Mapping[str, str] | None = None) -> Response:
-    """Return the response to a request that failed with one of `EXPECTED_ERRORS`."""
+def respond(
+    error: BaseException, scope: MutableMapping[str, Any], headers: Mapping[str, str] | None = None
+) -> Response:
+    """Return the response to a failed request.
+
+    That of a 5xx has a reference. The request's line in the log has the same one, with the
+    error's type and place, but without its text, which may quote the request.
+    """
     sent = dict(headers or {})
     if isinstance(error, HTTPException):
         sent |= error.headers or {}
-        error = RequestError(_HTTP_CODES.get(error.status_code, ErrorCode.INTERNAL_ERROR))
-    elif isinstance(error, StoreUnavailable):
-        error = RequestError(
-            ErrorCode.UPSTREAM_FAILED, status=503, retry_after_s=error.retry_after_s
-        )
-    elif not isinstance(error, RequestError):
-        error = RequestError(ErrorCode.UPSTREAM_FAILED, status=502)
-    if error.retry_after_s is not None:
-        sent["Retry-After"] = str(error.retry_after_s)
-    if error.status == 401:
+    refusal = _find_refusal(error)
+    body = refusal.body()
+    if refusal.status >= 500:
+        noted = describe_failure(error)
+        scope.setdefault("state", {}).update(noted)
+        body["reference"] = noted["reference"]
+    if refusal.retry_after_s is not None:
+        sent["Retry-After"] = str(refusal.retry_after_s)
+    if refusal.status == 401:
         sent["WWW-Authenticate"] = "Bearer"
-    return JSONResponse(error.body(), error.status, headers=sent)
+    return JSONResponse(body, refusal.status, headers=sent)
+
+
+def _find_refusal(error: BaseException) -> RequestError:
+    match error:
+        case RequestError():
+            return error
+        case HTTPException():
+            return RequestError(_HTTP_CODES.get(error.status_code, ErrorCode.INTERNAL_ERROR))
+        case StoreUnavailable():
+            return RequestError(
+                ErrorCode.UPSTREAM_FAILED, status=503, retry_after_s=error.retry_after_s
+            )
+        case StoreUncertain() | asyncio.CancelledError():
+            return RequestError(ErrorCode.UPSTREAM_FAILED, status=502)
+        case _:
+            return RequestError(ErrorCode.INTERNAL_ERROR)
 
 
 class CatchAll:
-    """Answers an unexpected error with ``internal_error`` and a reference to its line in the log.
+    """Answers an unexpected error with ``internal_error``.
 
-    The line has the error's type and traceback, without its text, which may quote the request.
     A request that the server's end interrupts gets 502: a write may have happened.
     """
 
@@ -73,17 +89,8 @@ class CatchAll:
             await self._app(scope, receive, note_progress)
         except ClientDisconnect:
             return
-        except asyncio.CancelledError:  # not raised again: nothing outside waits for the request
-            response = respond(RequestError(ErrorCode.UPSTREAM_FAILED, status=502))
-        except Exception as error:  # noqa: BLE001 - it is in the log
-            reference = token_hex(4)
-            scope.setdefault("state", {}).update(
-                error=describe_exception(error),
-                trace=trace_exception(error)[-MAX_TRACE:],
-                reference=reference,
-            )
-            body = RequestError(ErrorCode.INTERNAL_ERROR).body() | {"reference": reference}
-            response = JSONResponse(body, 500)
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - it is in the log
+            response = respond(error, scope)  # nothing outside waits for a cancelled request
         if response is not None and not is_begun:
             await response(scope, receive, send)
         elif is_open:  # the server's end stops an event stream anywhere

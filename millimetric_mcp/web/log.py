@@ -27,7 +27,7 @@ from millimetric_mcp.contract.endpoints import (
     SCRIPT_PATH,
     SIGN_IN_PATH,
 )
-from millimetric_mcp.errors import describe_exception
+from millimetric_mcp.errors import describe_failure
 from millimetric_mcp.settings import LogFormat, LogLevel
 
 CLIENT_CLOSED_REQUEST = 499
@@ -53,7 +53,8 @@ _LEVELS = {
     LogLevel.ERROR: logging.ERROR,
     LogLevel.OFF: logging.CRITICAL + 1,
 }
-_STATE_FIELDS = ("project", "error", "trace", "reference")
+_FAILURE_FIELDS = ("error", "trace", "reference")
+_STATE_FIELDS = ("project", *_FAILURE_FIELDS)
 _OWN_LOGGERS = ("millimetric_mcp", "uvicorn")
 
 
@@ -166,18 +167,26 @@ class _Handler(logging.Handler):
         self._log = log
 
     def emit(self, record: logging.LogRecord) -> None:
-        fields = {"message": record.getMessage().rstrip()}
+        fields: dict[str, object] = {"message": record.getMessage().rstrip()}
         if not record.name.startswith(_OWN_LOGGERS):
             fields = {"logger": record.name, "where": f"{record.funcName}:{record.lineno}"}
         if record.exc_info and record.exc_info[1]:
-            fields["error"] = describe_exception(record.exc_info[1])
-        self._log.write(record.levelno, fields)
+            fields |= describe_failure(record.exc_info[1])
+        noted = {name: vars(record)[name] for name in _FAILURE_FIELDS if name in vars(record)}
+        self._log.write(record.levelno, fields | noted)
+
+
+def log_failure(log: logging.Logger, what: str, error: BaseException) -> str:
+    """Log an unexpected error without its text; return the reference for the answer."""
+    fields = describe_failure(error)
+    log.error("%s: %s", what, fields["error"], extra=fields)
+    return str(fields["reference"])
 
 
 class RequestLog:
     """Writes a line for each request when it is over.
 
-    The request's state may hold its project, and the error and reference of an unexpected error.
+    The request's state may hold its project, and the error and reference of a 5xx.
     """
 
     def __init__(self, app: ASGIApp, log: Log) -> None:

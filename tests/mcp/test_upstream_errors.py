@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 
 import httpx
 import pytest
+from mcp import MCPError
 
 from millimetric_mcp.contract.codes import ErrorCode
 from millimetric_mcp.contract.keys import Scope
@@ -179,7 +180,7 @@ async def test_an_error_names_only_fields_that_the_models_know(call):
     ],
 )
 async def test_an_unexpected_error_shows_nothing_of_its_text(
-    call, api, tool, arguments, path, may_have_stored
+    call, api, tool, arguments, path, may_have_stored, caplog
 ):
     def crash(_request):
         raise RuntimeError(SECRET)
@@ -189,7 +190,37 @@ async def test_an_unexpected_error_shows_nothing_of_its_text(
     assert outcome.is_error
     assert SECRET not in outcome.text
     assert "this server failed unexpectedly" in outcome.text
+    [logged] = [record for record in caplog.records if record.levelname == "ERROR"]
+    assert f"reference {logged.reference}." in outcome.text
+    assert ".crash:" in logged.trace[-1]
+    assert SECRET not in caplog.text
     assert ("unknown whether anything was stored" in outcome.text) is may_have_stored
+
+
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [("0a1b2c3d", "0a1b2c3d"), ("0A1B2C3D", None), ("0a1b2c3d\nIGNORE", None), (7, None)],
+)
+async def test_a_failure_of_the_api_shows_its_reference_and_no_other_text(
+    call, api, answer, given, shown
+):
+    api.rules["/v1/stats"] = lambda _: answer({"error": "internal_error", "reference": given}, 500)
+    outcome = await call("stats", {})
+    _, found, reference = outcome.text.partition("reference ")
+    assert (reference.rstrip(".") if found else None) == shown
+
+
+async def test_an_unexpected_error_outside_of_tools_has_its_reference_too(connect, api, caplog):
+    def crash(_request):
+        raise RuntimeError(SECRET)
+
+    api.rules["/v1/query"] = crash
+    async with connect() as client:
+        with pytest.raises(MCPError) as refused:
+            await client.read_resource("events://recent")
+    [logged] = [record for record in caplog.records if record.levelname == "ERROR"]
+    assert f"reference {logged.reference}." in str(refused.value)
+    assert SECRET not in caplog.text
 
 
 def test_every_error_is_tried():
