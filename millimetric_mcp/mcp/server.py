@@ -26,6 +26,7 @@ from millimetric_mcp import __version__
 from millimetric_mcp.contract.json_text import mend_json
 from millimetric_mcp.contract.keys import Scope
 from millimetric_mcp.errors import CallError, NotAllowed, ToolRefusal
+from millimetric_mcp.mcp import app
 from millimetric_mcp.mcp.elicitation import QuestionPending, find_ask
 from millimetric_mcp.mcp.error_messages import write_error, write_unexpected
 from millimetric_mcp.mcp.prompts import MAX_COMPLETIONS, PROMPTS, Prompt, choose_completions
@@ -192,7 +193,10 @@ class _Handlers:
         self, ctx: Context, _params: types.PaginatedRequestParams | None
     ) -> types.ListToolsResult:
         allowed = list_allowed(self.find_caller(ctx.request), read_only=self.settings.read_only)
-        return types.ListToolsResult(tools=[publish_tool(tool) for tool in allowed])
+        with_view = app.is_shown_by(ctx.session.client_capabilities)
+        return types.ListToolsResult(
+            tools=[publish_tool(tool, with_view=with_view) for tool in allowed]
+        )
 
     async def call_tool(
         self, ctx: Context, params: types.CallToolRequestParams
@@ -232,11 +236,14 @@ class _Handlers:
                 for resource in RESOURCES
                 if can_read or not resource.needs_read_key
             ]
+            + ([app.PUBLISHED] if app.is_shown_by(ctx.session.client_capabilities) else [])
         )
 
     async def read_resource(
         self, ctx: Context, params: types.ReadResourceRequestParams
     ) -> types.ReadResourceResult:
+        if params.uri == app.URI:
+            return types.ReadResourceResult(contents=[app.read_view()])
         resource = next((item for item in RESOURCES if item.published.uri == params.uri), None)
         if resource is None:
             raise MCPError(types.INVALID_PARAMS, "There is no such resource.", {"uri": params.uri})
@@ -328,8 +335,8 @@ def _find_prompt(name: str) -> Prompt:
     return prompt
 
 
-def publish_tool(tool: Tool[Any, Any]) -> types.Tool:
-    """Return the tool as clients see it."""
+def publish_tool(tool: Tool[Any, Any], *, with_view: bool = False) -> types.Tool:
+    """Return the tool as clients see it; ``with_view`` those that show views."""
     return types.Tool(
         name=tool.name,
         title=tool.title,
@@ -337,6 +344,7 @@ def publish_tool(tool: Tool[Any, Any]) -> types.Tool:
         input_schema=tool.input_schema,
         output_schema=tool.output_schema,
         annotations=tool.hints.model_copy(update={"title": tool.title}),
+        _meta=dict(app.TOOL_META) if with_view and tool.has_view else None,
     )
 
 

@@ -248,6 +248,7 @@ def connect(api):
         read_key: str | None = READ_KEY,
         mode: str = "auto",
         elicitation=None,
+        extensions=None,
         transport=None,
         timeout_s: float = 30.0,
         **options: Any,
@@ -273,7 +274,9 @@ def connect(api):
                 new_id=lambda: f"id-{next(numbers)}",
                 sleep=sleep,
             )
-            async with Client(server, mode=mode, elicitation_callback=elicitation) as connected:
+            async with Client(
+                server, mode=mode, elicitation_callback=elicitation, extensions=extensions
+            ) as connected:
                 connected.waits = waits
                 yield connected
 

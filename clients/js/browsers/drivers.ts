@@ -10,6 +10,8 @@ export interface Tab {
   open(url: string): Promise<void>;
   /** Run a function's body in the page, and return its JSON result. */
   run<T>(body: string): Promise<T>;
+  /** As `run`, in the page's only frame. */
+  runInFrame<T>(body: string): Promise<T>;
   /** Take the page off the network; WebKit is only told so. */
   setOffline(isOffline: boolean): Promise<void>;
   close(): Promise<void>;
@@ -45,6 +47,11 @@ class PuppeteerTab implements Tab {
 
   async run<T>(body: string): Promise<T> {
     return (await this.page.evaluate(`(async () => { ${body} })()`)) as T;
+  }
+
+  async runInFrame<T>(body: string): Promise<T> {
+    const frame = this.page.frames().find((one) => one !== this.page.mainFrame())!;
+    return (await frame.evaluate(`(async () => { ${body} })()`)) as T;
   }
 
   async setOffline(isOffline: boolean): Promise<void> {
@@ -116,6 +123,10 @@ class WebKitTab implements Tab {
     await this.select();
     const script = `const done = arguments[0]; (async () => { ${body} })().then(done, (error) => done(String(error)))`;
     return this.session.send("POST", "/execute/async", { script, args: [] });
+  }
+
+  async runInFrame<T>(): Promise<T> {
+    throw new Error("WebKit's frames are not read here.");
   }
 
   async setOffline(isOffline: boolean): Promise<void> {

@@ -125,13 +125,14 @@ export class Gate {
   }
 }
 
-/** A web site: every path is a page that holds `head`. */
+/** A web site: every path is a page that holds `head`, or is `page`. */
 export class Site {
   private readonly server: Server;
   readonly scripts: Record<string, string>;
   private readonly host: string;
   url!: string;
   head = "";
+  page = "";
   headers: Record<string, string> = {};
   /** The paths of the pages that were asked for. */
   requested: string[] = [];
@@ -151,7 +152,7 @@ export class Site {
     }
     this.requested.push(pathname);
     outgoing.writeHead(200, { "Content-Type": "text/html; charset=utf-8", ...this.headers });
-    outgoing.end(`<!doctype html><html lang="en"><title>${pathname}</title>${this.head}<body><div id="root"></div>`);
+    outgoing.end(this.page || `<!doctype html><html lang="en"><title>${pathname}</title>${this.head}<body><div id="root"></div>`);
   }
 
   async start(): Promise<void> {

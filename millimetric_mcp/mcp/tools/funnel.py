@@ -116,4 +116,5 @@ TOOL = Tool(
     endpoints=(FUNNEL,),
     hints=READ_HINTS,
     run=read_tool.run_read(_find),
+    has_view=True,
 )

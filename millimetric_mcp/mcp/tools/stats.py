@@ -232,5 +232,6 @@ TOOL = Tool(
     endpoints=(STATS,),
     hints=READ_HINTS,
     run=read_tool.run_read(_find),
+    has_view=True,
     hosted_name="get_stats",
 )

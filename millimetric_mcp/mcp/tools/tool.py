@@ -85,6 +85,7 @@ class Tool(Generic[ParamsT, DataT]):
 
     A caller sees the tool if the keys allow the scope of the first endpoint. ``hosted_name`` is
     the name of the same tool on the hosted server; calls by that name are answered too.
+    ``has_view``: clients with MCP Apps show the result in a view.
     """
 
     name: str
@@ -96,6 +97,7 @@ class Tool(Generic[ParamsT, DataT]):
     hints: ToolAnnotations
     run: Callable[[ToolContext, ParamsT], Awaitable[ToolResult[DataT]]]
     hosted_name: str | None = None
+    has_view: bool = False
 
     @property
     def scope(self) -> Scope:

@@ -235,4 +235,5 @@ TOOL = Tool(
     endpoints=(SOURCES,),
     hints=READ_HINTS,
     run=read_tool.run_read(_find),
+    has_view=True,
 )
