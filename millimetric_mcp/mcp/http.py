@@ -172,7 +172,8 @@ class _ReadBody:
             await self._app(scope, receive, send)
             return
         request = Request(scope, receive)
-        async with self._buffer.read(request, request.headers, max_bytes=MAX_BODY_BYTES) as body:
+        body = await self._buffer.read(request, request.headers, max_bytes=MAX_BODY_BYTES)
+        try:
             if count_json_values(body) > MAX_JSON_VALUES:
                 raise RequestError(ErrorCode.PAYLOAD_TOO_LARGE)
             if len(body) > LARGE_BODY_BYTES:
@@ -181,6 +182,8 @@ class _ReadBody:
                     raise RequestError(ErrorCode.INVALID_PAYLOAD)
             else:
                 text, method = _read(body)
+        finally:
+            self._buffer.release(body)
         sent = body if text is None else text
         messages: list[Message] = [{"type": "http.request", "body": sent, "more_body": False}]
 

@@ -1,17 +1,18 @@
 """A Starlette application with the log, CORS and error responses of both servers."""
 
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from millimetric_mcp.web.errors import EXPECTED_ERRORS, CatchAll, respond
-from millimetric_mcp.web.log import Log, RequestLog
+from millimetric_mcp.web.errors import ANY_ERROR, EXPECTED_ERRORS, CatchAll, respond
+from millimetric_mcp.web.log import CLIENT_CLOSED_REQUEST, Log, RequestLog
 
 Answer = Callable[[Request], Awaitable[Response]]
 
@@ -37,7 +38,9 @@ def build_web_app(
     )
     app.router.redirect_slashes = False  # another path is another path: 404, not 307
     if shortcuts:
-        app.middleware_stack = Shortcuts(app.build_middleware_stack(), shortcuts, middleware)
+        app.middleware_stack = Shortcuts(
+            app.build_middleware_stack(), shortcuts, log=log, cors=cors
+        )
     return app
 
 
@@ -46,20 +49,19 @@ async def _handle(request: Request, error: Exception) -> Response:
 
 
 class Shortcuts:
-    """Answers POST requests to some paths without Starlette's own layers and routing.
+    """Answers POST requests to some paths in one layer, before those of ``app`` and its routing.
 
-    These take a quarter of the time of a small request. The log, CORS and error responses are
-    the same.
+    Those take half of the time of a small request. What the layers do is done here by the same
+    functions: the line of the log, CORS, and the responses to errors.
     """
 
     def __init__(
-        self, app: ASGIApp, answers: Mapping[str, Answer], middleware: Sequence[Middleware]
+        self, app: ASGIApp, answers: Mapping[str, Answer], *, log: Log, cors: Middleware
     ) -> None:
         self._app = app
         self._answers = answers
-        self._shortcut: ASGIApp = self._answer
-        for layer in reversed(middleware):
-            self._shortcut = layer.cls(self._shortcut, *layer.args, **layer.kwargs)
+        self._log = log
+        self._shortcut: ASGIApp = cors.cls(self._answer, *cors.args, **cors.kwargs)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         is_short = (
@@ -68,8 +70,18 @@ class Shortcuts:
         await (self._shortcut if is_short else self._app)(scope, receive, send)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started_s = time.perf_counter()
+        status = CLIENT_CLOSED_REQUEST
         try:
-            response = await self._answers[scope["path"]](Request(scope, receive))
-        except EXPECTED_ERRORS as error:
-            response = respond(error, scope)
-        await response(scope, receive, send)
+            try:
+                response = await self._answers[scope["path"]](Request(scope, receive))
+            except ClientDisconnect:
+                return
+            except ANY_ERROR as error:
+                response = respond(error, scope)
+            status = response.status_code
+            await response(scope, receive, send)
+        except ANY_ERROR as error:
+            respond(error, scope)  # a response has begun, so the error is only in the log
+        finally:
+            self._log.write_request(scope, status=status, started_s=started_s)

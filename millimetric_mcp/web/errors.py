@@ -22,6 +22,8 @@ _HTTP_CODES = {404: ErrorCode.NOT_FOUND, 405: ErrorCode.METHOD_NOT_ALLOWED}
 
 EXPECTED_ERRORS = (HTTPException, RequestError, StoreUnavailable, StoreUncertain)
 """They are answered where Starlette would answer them itself; `CatchAll` answers the others."""
+ANY_ERROR = (Exception, asyncio.CancelledError)
+"""What a request may raise. Nothing outside waits for a cancelled one."""
 
 
 def respond(
@@ -89,8 +91,8 @@ class CatchAll:
             await self._app(scope, receive, note_progress)
         except ClientDisconnect:
             return
-        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - it is in the log
-            response = respond(error, scope)  # nothing outside waits for a cancelled request
+        except ANY_ERROR as error:
+            response = respond(error, scope)
         if response is not None and not is_begun:
             await response(scope, receive, send)
         elif is_open:  # the server's end stops an event stream anywhere

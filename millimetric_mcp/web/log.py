@@ -124,13 +124,34 @@ class Log:
     def write(self, level: int, fields: Mapping[str, object]) -> None:
         if level < self._level:
             return
-        record = {
-            "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
-            "level": logging.getLevelName(level).lower(),
-        }
-        is_text = self._form is LogFormat.TEXT
-        line = _write_text(**record, fields=fields) if is_text else to_json(record | dict(fields))
+        written_at = datetime.now(UTC).isoformat(timespec="milliseconds")
+        name = logging.getLevelName(level).lower()
+        if self._form is LogFormat.TEXT:
+            line = _write_text(time=written_at, level=name, fields=fields)
+        else:
+            line = to_json({"time": written_at, "level": name, **fields})
         self._write(line.decode() + "\n")
+
+    def write_request(self, scope: Scope, *, status: int, started_s: float) -> None:
+        """Write the line of a request that is over; ``started_s`` is by `time.perf_counter`.
+
+        The request's state may hold its project, and the error and reference of a 5xx.
+        """
+        state = scope.get("state", {})
+        duration_s = time.perf_counter() - started_s
+        path = scope["path"] if scope["path"] in KNOWN_PATHS else UNKNOWN_PATH
+        self.observe(path, status, duration_s)
+        fields = {
+            "method": scope["method"],
+            "path": path,
+            "status": status,
+            "duration_ms": round(duration_s * 1000, 2),
+        }
+        for name in _STATE_FIELDS:
+            if name in state:
+                fields[name] = state[name]
+        has_failed = status >= 500 or "error" in state
+        self.write(logging.ERROR if has_failed else logging.INFO, fields)
 
 
 def _write_text(*, time: str, level: str, fields: Mapping[str, object]) -> bytes:
@@ -184,10 +205,7 @@ def log_failure(log: logging.Logger, what: str, error: BaseException) -> str:
 
 
 class RequestLog:
-    """Writes a line for each request when it is over.
-
-    The request's state may hold its project, and the error and reference of a 5xx.
-    """
+    """Writes a line for each request when it is over: see `Log.write_request`."""
 
     def __init__(self, app: ASGIApp, log: Log) -> None:
         self._app = app
@@ -209,16 +227,4 @@ class RequestLog:
         try:
             await self._app(scope, receive, note_status)
         finally:
-            state = scope.get("state", {})
-            duration_s = time.perf_counter() - started_s
-            path = scope["path"] if scope["path"] in KNOWN_PATHS else UNKNOWN_PATH
-            self._log.observe(path, status, duration_s)
-            fields = {
-                "method": scope["method"],
-                "path": path,
-                "status": status,
-                "duration_ms": round(duration_s * 1000, 2),
-                **{name: state[name] for name in _STATE_FIELDS if name in state},
-            }
-            has_failed = status >= 500 or "error" in state
-            self._log.write(logging.ERROR if has_failed else logging.INFO, fields)
+            self._log.write_request(scope, status=status, started_s=started_s)

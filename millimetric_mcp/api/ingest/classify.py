@@ -96,18 +96,35 @@ NO_ADDRESS = Address("", "", "")
 
 def read_facts(url: str | None, referrer: str | None, request_host: str | None) -> Facts:
     """Parse what the rules look at; aliases are resolved."""
-    parameters = read_parameters(url, _PARAMETERS) if url else {}
-    address = _read_referrer(referrer) if referrer else NO_ADDRESS
-    listing = find_listing(address) if address.host else None
+    address, listing = _read_referrer(referrer) if referrer else _NO_REFERRER
+    tags = _read_tags(url) if url else _NO_TAGS
+    return Facts(tags.parameters, address, listing, request_host, *tags[1:])
+
+
+class _Tags(NamedTuple):
+    """What the rules look at in a URL; the names are those of `Facts`."""
+
+    parameters: Mapping[str, str]
+    utm_source: str | None = None
+    utm_medium: str | None = None
+    utm_campaign: str | None = None
+    utm_paid: bool = False
+
+
+_NO_TAGS = _Tags({})
+_NO_REFERRER: tuple[Address, Listing | None] = (NO_ADDRESS, None)
+
+
+# Most events are of a few pages, and come from a few. An entry has up to 4 KB of text.
+@lru_cache(maxsize=4096)
+def _read_tags(url: str) -> _Tags:
+    parameters = read_parameters(url, _PARAMETERS)
     if not parameters:
-        return Facts(parameters, address, listing, request_host)
+        return _NO_TAGS
     source = parameters.get("utm_source")
     medium = parameters.get("utm_medium")
-    return Facts(
+    return _Tags(
         parameters,
-        address,
-        listing,
-        request_host,
         utm_source=_resolve_source(source.lower()) if source else None,
         utm_medium=medium.lower() if medium else None,
         utm_campaign=parameters.get("utm_campaign"),
@@ -115,9 +132,12 @@ def read_facts(url: str | None, referrer: str | None, request_host: str | None) 
     )
 
 
-def _read_referrer(referrer: str) -> Address:
+@lru_cache(maxsize=4096)
+def _read_referrer(referrer: str) -> tuple[Address, Listing | None]:
     address = read_address(referrer)
-    return address if address and address.scheme in _REFERRER_SCHEMES else NO_ADDRESS
+    if address is None or address.scheme not in _REFERRER_SCHEMES:
+        return _NO_REFERRER
+    return address, find_listing(address)
 
 
 @lru_cache(maxsize=1024)

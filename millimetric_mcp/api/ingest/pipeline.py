@@ -17,7 +17,7 @@ from millimetric_mcp.api.ingest.enrich import (
     make_visitor_id,
     parse_user_agent,
 )
-from millimetric_mcp.contract.attribution import Attribution, FbclidMeaning
+from millimetric_mcp.contract.attribution import FbclidMeaning
 from millimetric_mcp.contract.columns import StoredEvent
 from millimetric_mcp.contract.events import IDENTIFY_EVENT, IdentifyRequest, TrackEvent
 from millimetric_mcp.contract.imports import ImportedEvent
@@ -76,24 +76,22 @@ def read_request_facts(
 
 
 class _Page(NamedTuple):
-    """What an event's url and referrer say; ``path`` is the url's."""
+    """Where a url points; ``host`` is None if it has no valid one."""
 
-    attribution: Attribution
+    host: str | None
     path: str
 
 
-# Most events are of a few pages, and come from a few. An entry has up to 4 KB of text.
-@lru_cache(maxsize=4096)
-def _read_page(
-    url: str | None, referrer: str | None, origin_host: str | None, fbclid: FbclidMeaning
-) -> _Page:
-    address = read_address(url) if url else None
-    request_host = address.host if address else origin_host
-    has_path = address is not None and address.scheme and address.path.startswith("/")
-    return _Page(
-        classify(url, referrer, request_host, fbclid=fbclid),
-        address.path if address and has_path else path_of(url),
-    )
+_NO_PAGE = _Page(None, "")
+
+
+@lru_cache(maxsize=4096)  # most events are of a few pages
+def _read_page(url: str) -> _Page:
+    address = read_address(url)
+    if address is None:
+        return _Page(None, path_of(url))
+    has_path = address.scheme and address.path.startswith("/")
+    return _Page(address.host, address.path if has_path else path_of(url))
 
 
 def build_event(
@@ -105,8 +103,8 @@ def build_event(
 ) -> StoredEvent:
     """Return the event as it is stored: classified and enriched."""
     url, referrer, device = event.url, event.referrer, request.device
-    page = _read_page(url, referrer, request.origin_host, fbclid)
-    attribution = page.attribution
+    page = _read_page(url) if url else _NO_PAGE
+    attribution = classify(url, referrer, page.host or request.origin_host, fbclid=fbclid)
     return StoredEvent(
         project_id=request.project_id,
         timestamp_ms=to_ms(event.timestamp or request.received_at),

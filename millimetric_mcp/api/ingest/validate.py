@@ -55,8 +55,10 @@ def read_body(model: type[ModelT], body: bytes) -> ModelT:
 def list_unknown_fields(body: BaseModel) -> list[str]:
     """Return the names of a body's first 20 unknown fields, such as ``events[3].userId``."""
     names = list(body.model_extra or ())
-    for index, event in enumerate(getattr(body, "events", ())):
-        names += [f"events[{index}].{name}" for name in event.model_extra or ()]
+    events: Sequence[BaseModel] = vars(body).get("events", ())
+    for index, event in enumerate(events):
+        if event.model_extra:
+            names += [f"events[{index}].{name}" for name in event.model_extra]
     return _cut_names(names)
 
 

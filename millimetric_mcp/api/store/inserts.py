@@ -38,11 +38,13 @@ class Rows:
 
 def encode_rows(events: Sequence[StoredEvent], *, received_us: int) -> Rows:
     """Return the events of one request as text."""
-    received_at = f"{received_us // 1_000_000:010}.{received_us % 1_000_000:06}"
+    seconds, fraction = divmod(received_us, 1_000_000)
+    received_at = f"{seconds:010}.{fraction:06}"
     rows = []
     for event in events:
         row: list[Any] = [*event, received_at]
-        row[_TIMESTAMP] = f"{event.timestamp_ms // 1000:010}.{event.timestamp_ms % 1000:03}"
+        seconds, fraction = divmod(event.timestamp_ms, 1000)
+        row[_TIMESTAMP] = f"{seconds:010}.{fraction:03}"
         row[_IP_HASH] = int.from_bytes(event.ip_hash)
         rows.append(row)
     return Rows(received_us, len(rows), to_json(rows)[1:-1])
