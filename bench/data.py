@@ -12,7 +12,7 @@ from importlib import resources
 from itertools import islice
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 from bench.http_load import encode_request
 from millimetric_mcp.api.control.datadir import STORE_DIR
@@ -66,7 +66,7 @@ def store_event(event: GeneratedEvent, *, project_id: int) -> StoredEvent:
         timestamp_ms=event.timestamp_ms,
         event_name=event.event,
         event_id=event.event_id or "",
-        anonymous_id=event.anonymous_id,
+        anonymous_id=event.anonymous_id or event.event_id or "",
         user_id=event.user_id or "",
         session_id="",
         source=source,
@@ -76,7 +76,7 @@ def store_event(event: GeneratedEvent, *, project_id: int) -> StoredEvent:
         source_rule_id=rule_id,
         referrer=event.referrer or "",
         url=event.url,
-        path="/" + event.url.partition("?")[0].split("/", 3)[3],
+        path=urlsplit(event.url).path,
         country=event.country,
         device_type=event.device.device_type,
         browser=event.device.browser,

@@ -81,7 +81,7 @@ def write_log(path: Path, *, size_mb: float, number: int) -> int:
 
     Each of the generator's visitors has an address, and another one in every file.
     """
-    lines = cycle(map(write_line, tuple(make_events(DISTINCT_LINES))))
+    lines = cycle(write_line(event) for event in tuple(make_events(DISTINCT_LINES)) if event.url)
     count, size, limit = 0, 0, size_mb * 1_000_000
     with path.open("w", encoding="utf-8") as file:
         while size < limit:

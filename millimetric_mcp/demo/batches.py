@@ -61,7 +61,7 @@ def write_event(event: GeneratedEvent) -> str:
         "url": event.url,
         "referrer": event.referrer,
     }
-    present = {name: value for name, value in fields.items() if value is not None}
+    present = {name: value for name, value in fields.items() if value}
     return f'{_encode(present)[:-1]},"properties":{event.properties}}}'
 
 

@@ -5,7 +5,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from millimetric_mcp.demo.batches import write_time
-from millimetric_mcp.demo.generator import PURCHASE, SIGNUP, GeneratedEvent
+from millimetric_mcp.demo.generator import (
+    ADD_TO_CART,
+    PAGEVIEW,
+    SIGNUP,
+    GeneratedEvent,
+)
+from millimetric_mcp.demo.people import People
 
 Values = Mapping[str, object]
 """Values of an answer by a key such as ``facebook / paid`` or ``2026-05-16``."""
@@ -22,7 +28,8 @@ class Tally:
     def add(self, event: GeneratedEvent) -> None:
         self.events += 1
         self.paid += event.attribution.medium == "paid"
-        self.visitors.add(event.anonymous_id)
+        # The API makes a visitor up for an event without one.
+        self.visitors.add(event.anonymous_id or f"of {event.event_id}")
 
     @property
     def uniques(self) -> int:
@@ -38,6 +45,7 @@ class ExpectedCounts:
 
     def __init__(self) -> None:
         self.events_by_user: Counter[str] = Counter()
+        self.people = People()
         self._tallies: dict[tuple[str, str], Tally] = defaultdict(Tally)
 
     def add(self, event: GeneratedEvent) -> None:
@@ -45,6 +53,7 @@ class ExpectedCounts:
             self._tallies[group].add(event)
         if event.user_id is not None:
             self.events_by_user[event.user_id] += 1
+        self.people.add(event)
 
     def get(self, group: str, column: str) -> dict[str, object]:
         """Return a group's ``events``, ``uniques`` or ``paid_share`` by key, as in answers."""
@@ -67,15 +76,28 @@ def _list_groups(event: GeneratedEvent) -> Iterator[tuple[str, str]]:
     day = write_time(event.timestamp_ms)[:10]
     yield "events", "total"
     yield "events by source and medium", f"{source} / {medium}"
-    yield "events by day", day
+    if event.event == PAGEVIEW:
+        yield "page views", "total"
+        yield "page views by source and medium", f"{source} / {medium}"
+        yield "page views by day", day
     if source == "facebook":
         yield "facebook", source
+        if medium == "paid":
+            yield "facebook's paid events by proof", _PROOFS[event.attribution.rule_id]
     if event.event == SIGNUP:
         yield "sign-ups", "total"
         yield "sign-ups by day", day
-        yield "sign-ups by source and medium", f"{source} / {medium}"
-    if event.event == PURCHASE:
-        yield "purchases by device", event.device.device_type
+    if event.event == ADD_TO_CART:
+        yield "carts by device", event.device.device_type
+
+
+PROVEN, UNPROVEN, TAGGED = "a paid utm_medium", "fbclid alone", "fbclid and utm_source"
+_PROOFS = {
+    "utm_paid_facebook": PROVEN,
+    "fb_ad_redirect": UNPROVEN,
+    "fbclid_only": UNPROVEN,
+    "fbclid_utm": TAGGED,
+}
 
 
 @dataclass(slots=True)

@@ -2,13 +2,14 @@
 
 Memory is bounded: an hour of events and a fixed number of visitors are kept.
 
-A page view carries its own URL and referrer. A sign-up and a purchase carry those of the
-visitor's last landing that was not direct, as an SDK with a cookie sends them.
+The script on the pages sends page views, carts and sign-ups, each with the page's URL and referrer:
+those of a visit's first page say where the visitor comes from. The shop's server sends purchases,
+with the user's id and without a page. Who buys has an account.
 """
 
 import math
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import accumulate
@@ -23,6 +24,9 @@ from millimetric_mcp.demo.shop import Channel, Device, Landing, Market, Page, Sh
 
 PAGEVIEW, ADD_TO_CART, SIGNUP, PURCHASE = "$pageview", "add_to_cart", "signup", "purchase"
 INTERNAL = Attribution("internal", "direct", None, Confidence.HIGH, "ref_internal")
+DIRECT = Attribution("direct", "direct", None, Confidence.HIGH, "direct")
+SERVER = Device(user_agent="node")
+"""The shop's server."""
 
 HOUR_MS = 3_600_000
 SESSION_GAP_MS = 30 * 60_000
@@ -35,22 +39,23 @@ READING_MS = tuple(int(3_000 - 42_000 * math.log(1 - (step + 0.5) / 128)) for st
 class GeneratedEvent(NamedTuple):
     """One event as it is sent, and what only the generator knows about it.
 
-    ``timestamp_ms`` is milliseconds since 1970 UTC; ``properties`` is compact JSON text.
-    Never sent: ``device`` (but for its User-Agent), ``country``, and ``attribution``, the
-    one that the API must find.
+    ``timestamp_ms`` is milliseconds since 1970 UTC; ``properties`` is compact JSON text. Empty
+    texts are not sent. Never sent: ``device`` (but for its User-Agent), ``country``, and
+    ``attribution`` and ``channel``, which the API must find.
     """
 
     timestamp_ms: int
     event: str
-    anonymous_id: str
-    url: str
-    attribution: Attribution
+    anonymous_id: str = ""
+    url: str = ""
+    attribution: Attribution = DIRECT
     event_id: str | None = None
     user_id: str | None = None
     referrer: str | None = None
     properties: str = "{}"
     device: Device = Device()
     country: str = ""
+    channel: str = "direct"
 
 
 @dataclass(slots=True)
@@ -58,8 +63,6 @@ class _Visitor:
     anonymous_id: str
     device: Device
     market: Market
-    last_touch: Landing
-    """The last landing that was not direct, or the first of all."""
     user_id: str | None = None
     seen_until_ms: int = 0
 
@@ -120,9 +123,7 @@ class _Visits:
         channel = self._channels[visitor is not None, hour.weekday()].pick(rng)
         landing = channel.land(rng, hour.date())
         if visitor is None:
-            visitor = self._add_visitor(channel, landing)
-        elif landing.attribution.source != "direct":
-            visitor.last_touch = landing
+            visitor = self._add_visitor(channel)
         visit = _Visit(rng, self._shop, visitor, now_ms=starts_ms, current=landing)
         visit.open(landing)
         self._continue(visit, channel)
@@ -135,11 +136,11 @@ class _Visits:
         visitor = self._visitors[int(self._rng.random() * len(self._visitors))]
         return visitor if visitor.seen_until_ms + SESSION_GAP_MS < now_ms else None
 
-    def _add_visitor(self, channel: Channel, landing: Landing) -> _Visitor:
+    def _add_visitor(self, channel: Channel) -> _Visitor:
         rng = self._rng
         device, market = channel.devices.pick(rng), self._shop.markets.pick(rng)
         anonymous_id = str(UUID(int=rng.getrandbits(128), version=4))
-        visitor = _Visitor(anonymous_id, device, market, landing)
+        visitor = _Visitor(anonymous_id, device, market)
         if len(self._visitors) < MAX_VISITORS:
             self._visitors.append(visitor)
         else:
@@ -151,12 +152,21 @@ class _Visits:
         for _ in range(self._shop.pages_per_visit.pick(rng) - 1):
             visit.view(self._shop.next_pages.pick(rng))
         if visitor.user_id is None and rng.random() < channel.signup_rate:
-            self._users += 1
-            visit.sign_up(f"user_{1000 + self._users}")
-        rate = "user_purchase_rate" if visitor.user_id else "guest_purchase_rate"
-        if rng.random() < self._shop.traffic[rate]:
+            self._sign_up(visit)
+        traffic = self._shop.traffic
+        rate = "user_cart_rate" if visitor.user_id else "guest_cart_rate"
+        if rng.random() >= traffic[rate]:
+            return
+        prices_cents = visit.fill_cart()
+        if rng.random() < traffic["checkout_rate"]:
+            if visitor.user_id is None:
+                self._sign_up(visit)
             self._orders += 1
-            visit.buy(f"R-{100_000 + self._orders}")
+            visit.buy(prices_cents, f"R-{100_000 + self._orders}")
+
+    def _sign_up(self, visit: "_Visit") -> None:
+        self._users += 1
+        visit.sign_up(f"user_{1000 + self._users}")
 
 
 @dataclass(slots=True)
@@ -173,38 +183,48 @@ class _Visit:
 
     def view(self, page: Page) -> None:
         self._wait()
-        self.open(Landing(page, page.url, self.current.url, INTERNAL))
+        self.open(Landing(page, page.url, self.current.url, INTERNAL, "internal"))
 
     def sign_up(self, user_id: str) -> None:
         self.view(self.shop.pages["register"])
         self._wait()
         self.visitor.user_id = user_id
         properties = f'{{"method":"{self.shop.signup_methods.pick(self.rng)}"}}'
-        self._add(
-            SIGNUP, self.visitor.last_touch, properties=properties, event_id=f"signup-{user_id}"
-        )
+        self._add(SIGNUP, properties=properties, event_id=f"signup-{user_id}")
 
-    def buy(self, order_id: str) -> None:
-        items, currency = self.shop.items_in_cart.pick(self.rng), self.shop.currency
-        amount_cents = 0
-        for _ in range(items):
+    def fill_cart(self) -> list[int]:
+        """Return the prices of the products, in cents."""
+        prices_cents = []
+        for _ in range(self.shop.items_in_cart.pick(self.rng)):
             product = self.shop.bestsellers.pick(self.rng)
             self.view(product.page)
             self._wait()
-            amount_cents += product.price_cents
+            prices_cents.append(product.price_cents)
             properties = (
                 f'{{"product_id":"{product.product_id}","price_cents":{product.price_cents},'
-                f'"currency":"{currency}"}}'
+                f'"currency":"{self.shop.currency}"}}'
             )
-            self._add(ADD_TO_CART, self.current, properties=properties)
+            self._add(ADD_TO_CART, properties=properties)
         self.view(self.shop.pages["cart"])
+        return prices_cents
+
+    def buy(self, prices_cents: Sequence[int], order_id: str) -> None:
         self.view(self.shop.pages["checkout"])
         self._wait()
         properties = (
-            f'{{"order_id":"{order_id}","amount_cents":{amount_cents},'
-            f'"currency":"{currency}","items":{items}}}'
+            f'{{"order_id":"{order_id}","amount_cents":{sum(prices_cents)},'
+            f'"currency":"{self.shop.currency}","items":{len(prices_cents)}}}'
         )
-        self._add(PURCHASE, self.visitor.last_touch, properties=properties, event_id=order_id)
+        self.events.append(
+            GeneratedEvent(
+                timestamp_ms=self.now_ms,
+                event=PURCHASE,
+                event_id=order_id,
+                user_id=self.visitor.user_id,
+                properties=properties,
+                device=SERVER,
+            )
+        )
         self.view(self.shop.pages["thanks"])
 
     def open(self, landing: Landing) -> None:
@@ -212,15 +232,14 @@ class _Visit:
         self.current = landing
         language, screen = self.visitor.market.language, self.visitor.device.screen
         properties = f'{landing.page.properties},"lang":"{language}","screen":"{screen}"}}'
-        self._add(PAGEVIEW, landing, properties=properties)
+        self._add(PAGEVIEW, properties=properties)
 
     def _wait(self) -> None:
         self.now_ms += READING_MS[self.rng.getrandbits(7)] + self.rng.getrandbits(10)
 
-    def _add(
-        self, event: str, landing: Landing, *, properties: str, event_id: str | None = None
-    ) -> None:
-        visitor = self.visitor
+    def _add(self, event: str, *, properties: str, event_id: str | None = None) -> None:
+        """Add an event of the page that the visitor is on."""
+        visitor, landing = self.visitor, self.current
         self.events.append(
             GeneratedEvent(
                 timestamp_ms=self.now_ms,
@@ -234,5 +253,6 @@ class _Visit:
                 device=visitor.device,
                 country=visitor.market.country,
                 attribution=landing.attribution,
+                channel=landing.channel,
             )
         )

@@ -82,6 +82,8 @@ class Landing(NamedTuple):
     url: str
     referrer: str | None
     attribution: Attribution
+    channel: str
+    """The API's word for the attribution's source and medium."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +94,7 @@ class Channel:
     """
 
     attribution: Attribution
+    channel: str
     landing_pages: Weighted[Page]
     devices: Weighted[Device]
     new: float
@@ -114,6 +117,7 @@ class Channel:
             f"{page.url}?{query}" if query else page.url,
             self.referrer and fill(self.referrer),
             self.attribution._replace(campaign=campaign),
+            self.channel,
         )
 
 

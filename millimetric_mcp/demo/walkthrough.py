@@ -19,7 +19,7 @@ from millimetric_mcp.contract.events import IDENTIFY_EVENT
 from millimetric_mcp.demo import processes
 from millimetric_mcp.demo.batches import cut_batches, send_batches, write_event
 from millimetric_mcp.demo.checks import Checks, ExpectedCounts
-from millimetric_mcp.demo.generator import SIGNUP, GeneratedEvent, generate
+from millimetric_mcp.demo.generator import PAGEVIEW, SIGNUP, GeneratedEvent, generate
 from millimetric_mcp.demo.processes import COMMAND, Api, Keys
 from millimetric_mcp.demo.questions import Questions
 from millimetric_mcp.demo.report import Report
@@ -128,9 +128,14 @@ async def ask_everything(
     report.write_title("How many people sign up each day?")
     await questions.ask_days("sign-ups", group="sign-ups", column="events", event=SIGNUP)
     report.write_title("How many visitors come each day?")
-    await questions.ask_days("visitors", group="events", column="uniques", metric="uniques")
+    await questions.ask_days(
+        "visitors", group="page views", column="uniques", metric="uniques", event=PAGEVIEW
+    )
     await questions.ask_facebook_signups()
     await questions.ask_devices()
+    await questions.ask_revenue()
+    await questions.ask_funnel()
+    await questions.ask_retention()
     users = questions.expected.events_by_user
     user_id = min(users, key=lambda user: (abs(users[user] - DELETED_USER_EVENTS), user))
     deleted: list[GeneratedEvent] = []
@@ -166,9 +171,14 @@ async def _write_events(questions: Questions, *, now: datetime) -> list[Generate
         url=landing.url,
         referrer=landing.referrer,
         attribution=landing.attribution,
+        channel=landing.channel,
     )
-    direct = channels["direct"].attribution
-    identify = signup._replace(event=IDENTIFY_EVENT, url="", referrer=None, attribution=direct)
+    identify = GeneratedEvent(
+        timestamp_ms=signup.timestamp_ms,
+        event=IDENTIFY_EVENT,
+        anonymous_id=signup.anonymous_id,
+        user_id=signup.user_id,
+    )
     tracked = await questions.ask("track_event", json.loads(write_event(signup)))
     who = {"anonymous_id": signup.anonymous_id, "user_id": signup.user_id}
     identified = await questions.ask("identify", {**who, "traits": {"name": "Ada"}})

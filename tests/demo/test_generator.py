@@ -4,7 +4,7 @@ import gc
 import hashlib
 import json
 import tracemalloc
-from collections import Counter
+from collections import Counter, defaultdict
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from uuid import UUID
@@ -19,6 +19,7 @@ from millimetric_mcp.demo.generator import (
     MAX_VISITORS,
     PAGEVIEW,
     PURCHASE,
+    SERVER,
     SIGNUP,
     GeneratedEvent,
     generate,
@@ -28,7 +29,7 @@ from millimetric_mcp.demo.shop import load_shop
 END = datetime(2026, 5, 16, 14, 37, 12, 345000, tzinfo=UTC)
 END_MS = int(END.timestamp() * 1000)
 DAY_MS = 86_400_000
-GOLDEN = "9afdda692a336ca505ad25af55bbd324c82d13c396c6d439222ba44f39a30991"
+GOLDEN = "d875b7e5a814f1638689c6a04f554fc5104397dec3321e2980f00ac2800f20db"
 
 
 @pytest.fixture(scope="module")
@@ -123,7 +124,7 @@ def test_events_send_no_attribution_and_no_device(month: list[GeneratedEvent]) -
 
 
 def test_visitors_have_uuids_and_return(month: list[GeneratedEvent]) -> None:
-    visitors = Counter(event.anonymous_id for event in month)
+    visitors = Counter(event.anonymous_id for event in month if event.event != PURCHASE)
     assert all(UUID(visitor).version == 4 for visitor in visitors)
     days = {
         visitor: len(
@@ -138,6 +139,9 @@ def test_visitors_have_uuids_and_return(month: list[GeneratedEvent]) -> None:
 def test_visitor_keeps_one_device_and_one_country(month: list[GeneratedEvent]) -> None:
     traits: dict[str, set[tuple[object, str]]] = {}
     for event in month:
+        if event.event == PURCHASE:
+            assert (event.device, event.country) == (SERVER, "")
+            continue
         traits.setdefault(event.anonymous_id, set()).add((event.device, event.country))
     assert all(len(found) == 1 for found in traits.values())
 
@@ -151,7 +155,10 @@ def test_events_have_a_user_id_from_the_sign_up_on(
             assert event.anonymous_id not in signed_up
             assert event.user_id is not None
             signed_up[event.anonymous_id] = event.user_id
-        assert event.user_id == signed_up.get(event.anonymous_id)
+        if event.event == PURCHASE:
+            assert event.user_id in signed_up.values()
+        else:
+            assert event.user_id == signed_up.get(event.anonymous_id)
     assert len(set(signed_up.values())) == len(signed_up) > 100
 
 
@@ -170,50 +177,57 @@ def test_pages_within_a_visit_have_the_page_before_as_referrer(
     assert internal > len(month) / 2
 
 
-def test_conversions_carry_the_last_landing_that_was_not_direct(
+def test_carts_and_sign_ups_are_sent_from_the_page_that_the_visitor_is_on(
     month: list[GeneratedEvent],
 ) -> None:
-    touch: dict[str, tuple[str, str | None]] = {}
-    conversions = Counter[str]()
+    pages: dict[str, tuple[str, str | None]] = {}
+    sent = Counter[str]()
     for event in month:
         arrival = (event.url, event.referrer)
-        if event.event in {SIGNUP, PURCHASE}:
-            assert arrival == touch[event.anonymous_id]
-            conversions[event.event] += 1
-        elif event.attribution.source not in {"internal", "direct"}:
-            touch[event.anonymous_id] = arrival
-        elif event.attribution.source == "direct":
-            touch.setdefault(event.anonymous_id, arrival)
-    assert conversions[SIGNUP] > 100
-    assert conversions[PURCHASE] > 100
+        if event.event in {ADD_TO_CART, SIGNUP}:
+            assert arrival == pages[event.anonymous_id]
+            assert event.attribution.source == "internal"
+            sent[event.event] += 1
+        elif event.event == PAGEVIEW:
+            pages[event.anonymous_id] = arrival
+    assert min(sent[ADD_TO_CART], sent[SIGNUP]) > 100
+
+
+def test_purchases_come_from_the_server_with_a_user_and_without_a_page(
+    month: list[GeneratedEvent],
+) -> None:
+    purchases = [json.loads(write_event(event)) for event in month if event.event == PURCHASE]
+    assert len(purchases) > 100
+    for purchase in purchases:
+        assert purchase.keys() == {"event", "event_id", "timestamp", "user_id", "properties"}
 
 
 def test_purchases_are_the_sum_of_the_cart(month: list[GeneratedEvent]) -> None:
-    carts: Counter[str] = Counter()
+    carts: defaultdict[str | None, list[int]] = defaultdict(list)
+    visitors: dict[str | None, str] = {}
     for event in month:
         properties = json.loads(event.properties)
+        if event.event == SIGNUP:
+            visitors[event.user_id] = event.anonymous_id
         if event.event == ADD_TO_CART:
-            carts[event.anonymous_id] += properties["price_cents"]
+            carts[event.anonymous_id].append(properties["price_cents"])
         if event.event == PURCHASE:
-            assert properties["amount_cents"] == carts.pop(event.anonymous_id)
+            cart = carts[visitors[event.user_id]][-properties["items"] :]
+            assert properties["amount_cents"] == sum(cart)
             assert properties["currency"] == "eur"
             assert event.event_id == properties["order_id"]
 
 
-def test_facebook_has_more_paid_page_views_but_posts_convert_better(
+def test_most_facebook_clicks_carry_fbclid_also_those_of_posts(
     month: list[GeneratedEvent],
 ) -> None:
-    facebook = Counter(
-        (event.event, event.attribution.medium)
-        for event in month
-        if event.attribution.source == "facebook"
-    )
-    views, signups = (
-        facebook[name, "paid"] / (facebook[name, "paid"] + facebook[name, "social"])
-        for name in (PAGEVIEW, SIGNUP)
-    )
-    assert 0.6 < views < 0.8
-    assert 0.3 < signups < views - 0.05
+    landed = [event for event in month if event.attribution.source == "facebook"]
+    with_fbclid = [event for event in landed if "fbclid=" in event.url]
+    untagged = [event for event in with_fbclid if "utm_" not in event.url]
+    posts = [event for event in untagged if "/journal" in event.url]
+    assert all(event.event == PAGEVIEW for event in landed)
+    assert len(with_fbclid) > 0.7 * len(landed)
+    assert 0.15 * len(landed) < len(posts) < len(untagged)
 
 
 def test_nights_have_far_fewer_events_than_evenings(month: list[GeneratedEvent]) -> None:
@@ -255,8 +269,13 @@ def test_expected_counts_are_exact(month: list[GeneratedEvent]) -> None:
     counts = ExpectedCounts()
     assert list(counts.watch(month)) == month
     assert counts.get("events", "events") == {"total": len(month)}
-    visitors = {event.anonymous_id for event in month}
-    assert counts.get("events", "uniques") == {"total": len(visitors)}
+    views = [event for event in month if event.event == PAGEVIEW]
+    assert counts.get("page views", "uniques") == {
+        "total": len({event.anonymous_id for event in views})
+    }
+    assert counts.get("events", "uniques") == {
+        "total": len({event.anonymous_id or event.event_id for event in month})
+    }
     sources = Counter(f"{event.attribution.source} / {event.attribution.medium}" for event in month)
     assert counts.get("events by source and medium", "events") == sources
     facebook = [event for event in month if event.attribution.source == "facebook"]

@@ -20,11 +20,12 @@ from millimetric_mcp.api.ingest.classify import classify
 from millimetric_mcp.contract.validation import parse_timestamp
 from millimetric_mcp.demo.batches import write_time
 from millimetric_mcp.demo.checks import Checks, ExpectedCounts
-from millimetric_mcp.demo.generator import GeneratedEvent, generate
+from millimetric_mcp.demo.generator import DIRECT, GeneratedEvent, generate
 from millimetric_mcp.demo.questions import Questions
 from millimetric_mcp.demo.report import Report
 from millimetric_mcp.demo.walkthrough import ask_everything, choose_window
 from millimetric_mcp.errors import DemoFailed
+from millimetric_mcp.mcp.render.sources import describe_proof
 
 END = datetime(2026, 5, 16, 14, 37, 12, tzinfo=UTC)
 EVENTS = list(generate(seed=5, end=END, events=1_500, days=30))
@@ -77,6 +78,7 @@ class FakeClient:
                 timestamp_ms=int(at.timestamp() * 1000),
                 event=event,
                 anonymous_id=fields["anonymous_id"],
+                channel="paid_social" if url else "direct",
                 user_id=fields["user_id"],
                 url=url,
                 referrer=referrer,
@@ -89,7 +91,11 @@ class FakeClient:
         groups: dict[tuple[str, ...], list[GeneratedEvent]] = {}
         for event in self._within(arguments):
             key = event.attribution[: 1 + with_medium]
-            if arguments.get("source") in {None, event.attribution.source}:
+            wanted = arguments.get("filters", {}).get("event")
+            if arguments.get("source") in {None, event.attribution.source} and wanted in {
+                None,
+                event.event,
+            }:
                 groups.setdefault(key, []).append(event)
         rows = [
             dict(zip(("source", "medium"), key, strict=False))
@@ -100,7 +106,15 @@ class FakeClient:
             }
             for key, events in groups.items()
         ]
-        return {"rows": sorted(rows, key=lambda row: -row["events"])}
+        rules = Counter(
+            event.attribution.rule_id
+            for event in self._within(arguments)
+            if event.attribution[:2] == ("facebook", "paid")
+        )
+        return {
+            "rows": sorted(rows, key=lambda row: -row["events"]),
+            "splits": ["facebook: …", describe_proof(rules)],
+        }
 
     def stats(self, **arguments: Any) -> Result:
         wanted = [
@@ -108,12 +122,86 @@ class FakeClient:
             for event in self._within(arguments)
             if arguments.get("event") in {None, event.event}
         ]
+        if "attribution" in arguments:
+            wanted = [self._touch(event) for event in wanted]
         groups: dict[tuple[tuple[str, str], ...], list[GeneratedEvent]] = {}
         for event in wanted:
             groups.setdefault(group(event, arguments), []).append(event)
-        measure = count_visitors if arguments.get("metric") == "uniques" else len
+        measure = MEASURES.get(arguments.get("metric"), len)
         rows = [dict(key) | {"value": measure(found)} for key, found in sorted(groups.items())]
         return {"rows": rows, "total": measure(wanted)}
+
+    def _visitor(self, event: GeneratedEvent) -> str:
+        (visitor,) = {event.anonymous_id} - {""} or {
+            one.anonymous_id for one in self.events if one.user_id == event.user_id
+        } - {""}
+        return visitor
+
+    def _touch(self, event: GeneratedEvent) -> GeneratedEvent:
+        """The event with the attribution of its person's last touch."""
+        visitor = self._visitor(event)
+        touches = [
+            one
+            for one in self.events
+            if one.anonymous_id == visitor
+            and one.timestamp_ms <= event.timestamp_ms
+            and one.attribution.source not in {"direct", "internal"}
+        ]
+        if not touches:
+            return event._replace(attribution=DIRECT, channel="direct")
+        touch = max(touches, key=lambda one: one.timestamp_ms)
+        return event._replace(attribution=touch.attribution, channel=touch.channel)
+
+    def funnel(self, steps: list[Mapping[str, str]], **arguments: Any) -> Result:
+        week_ms = 7 * 86_400_000
+        wanted = self._within(arguments)
+        people: Counter[int] = Counter()
+        for visitor in {event.anonymous_id for event in wanted} - {""}:
+            own = [event for event in wanted if self._is_of(event, visitor)]
+            best = 0
+            for first in (event for event in own if matches(event, steps[0])):
+                level, at = 1, first.timestamp_ms
+                for step in steps[1:]:
+                    times = [event.timestamp_ms for event in own if matches(event, step)]
+                    at = min(
+                        (t for t in times if at <= t <= first.timestamp_ms + week_ms), default=0
+                    )
+                    if not at:
+                        break
+                    level += 1
+                best = max(best, level)
+            people.update(range(1, best + 1))
+        return {
+            "rows": [
+                {"step": number, "event": step["event"], "people": people[number]}
+                for number, step in enumerate(steps, 1)
+            ]
+        }
+
+    def _is_of(self, event: GeneratedEvent, visitor: str) -> bool:
+        return event.anonymous_id == visitor or (
+            not event.anonymous_id and self._visitor(event) == visitor
+        )
+
+    def retention(self, event: str, **arguments: Any) -> Result:
+        weeks: dict[str, set[str]] = {}
+        for one in self._within(arguments):
+            if one.event == event:
+                day = datetime.fromtimestamp(one.timestamp_ms / 1000, UTC).date()
+                monday = day - timedelta(days=day.weekday())
+                weeks.setdefault(one.anonymous_id, set()).add(monday.isoformat())
+        mondays = sorted(set().union(*weeks.values()))
+        cohorts = {m: [own for own in weeks.values() if min(own) == m] for m in mondays}
+        return {
+            "rows": [
+                {
+                    "cohort": f"{monday}T00:00:00.000Z",
+                    "people": len(people),
+                    "returned": [sum(later in own for own in people) for later in mondays[number:]],
+                }
+                for number, (monday, people) in enumerate(cohorts.items())
+            ]
+        }
 
     def raw_events(self, user_id: str, limit: int, **arguments: Any) -> Result:
         found = [event for event in self._within(arguments) if event.user_id == user_id]
@@ -140,6 +228,7 @@ def group(event: GeneratedEvent, arguments: Mapping[str, Any]) -> tuple[tuple[st
         "source": event.attribution.source,
         "medium": event.attribution.medium,
         "device_type": event.device.device_type,
+        "channel": event.channel,
     }
     bucket = write_time(event.timestamp_ms // 86_400_000 * 86_400_000)
     buckets = [("bucket", bucket)] if arguments.get("interval") == "day" else []
@@ -151,7 +240,19 @@ def count_paid(events: list[GeneratedEvent]) -> int:
 
 
 def count_visitors(events: list[GeneratedEvent]) -> int:
-    return len({event.anonymous_id for event in events})
+    return len({event.anonymous_id or event.event_id for event in events})
+
+
+def sum_amounts(events: list[GeneratedEvent]) -> int:
+    return sum(json.loads(event.properties)["amount_cents"] for event in events)
+
+
+MEASURES = {"uniques": count_visitors, "sum": sum_amounts}
+
+
+def matches(event: GeneratedEvent, step: Mapping[str, str]) -> bool:
+    path = urlsplit(event.url).path
+    return event.event == step["event"] and path.startswith(step.get("path[prefix]", ""))
 
 
 def describe(event: GeneratedEvent) -> Result:
@@ -184,6 +285,7 @@ async def test_questions_find_no_mismatch_in_right_results() -> None:
     assert checks.correct > 200
     assert set(client.calls) == {
         *("track_event", "identify", "top_sources", "stats", "raw_events", "forget"),
+        *("funnel", "retention"),
     }
     facebook = [event for event in client.events if event.attribution.source == "facebook"]
     share = count_paid(facebook) / len(facebook)
@@ -267,9 +369,29 @@ ERRORS = {
         change_row("stats", "medium", lambda _: "elsewhere", group_by=["source", "medium"]),
         " / elsewhere): got",
     ),
-    "purchases on another device": (
-        change_row("stats", "device_type", lambda _: "", event="purchase"),
-        "purchases (): got",
+    "carts on another device": (
+        change_row("stats", "device_type", lambda _: "", event="add_to_cart"),
+        "products in carts (): got",
+    ),
+    "a cent too much": (
+        change_row("stats", "value", lambda value: value + 1, metric="sum"),
+        "revenue in cents (",
+    ),
+    "revenue of another channel": (
+        change_row("stats", "channel", lambda _: "internal", metric="sum"),
+        "revenue in cents (internal): got",
+    ),
+    "one person too many": (
+        change_row("funnel", "people", lambda value: value + 1),
+        "people (step 1): got",
+    ),
+    "one person did not come back": (
+        change_row("retention", "returned", lambda found: [found[0], found[1] - 1, *found[2:]]),
+        "people who came back (2026-04-13, week 1): got",
+    ),
+    "an ad that is proven": (
+        change("top_sources", "splits", lambda splits: [splits[0], "1 of 2 of 3"]),
+        "proof of an ad (a paid utm_medium): got",
     ),
     "an event of ada is missing": (
         drop_last_row("raw_events", user_id="ada"),

@@ -7,10 +7,11 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from millimetric_mcp.api.ingest.channels import list_channel_rules
 from millimetric_mcp.api.ingest.classify import classify
 from millimetric_mcp.api.ingest.enrich import parse_user_agent
 from millimetric_mcp.contract.rules import RULES
-from millimetric_mcp.demo.generator import generate
+from millimetric_mcp.demo.generator import SERVER, generate
 from millimetric_mcp.demo.shop import Channel, Device, Weighted, load_shop, make_token
 
 END = datetime(2026, 5, 16, 14, 37, tzinfo=UTC)
@@ -19,6 +20,13 @@ DEVICES = sorted(
     {device for channel in CHANNELS for device in channel.devices.values},
     key=lambda device: device.user_agent,
 )
+
+
+def find_channel(source: str, medium: str) -> str:
+    for rule in list_channel_rules():
+        if source in (rule.sources or {source}) and medium in (rule.mediums or {medium}):
+            return rule.channel
+    return "other"
 
 
 @pytest.mark.parametrize(
@@ -32,12 +40,14 @@ def test_classifier_finds_the_attribution_of_every_channel(channel: Channel) -> 
         landing = channel.land(rng, date(2026, 5, 12))
         found = classify(landing.url, landing.referrer, urlsplit(landing.url).hostname)
         assert found == landing.attribution
+        assert find_channel(found.source, found.medium) == landing.channel
 
 
 def test_classifier_finds_the_attribution_of_every_event_of_a_month() -> None:
     for event in generate(seed=11, end=END, events=20_000):
         found = classify(event.url, event.referrer, urlsplit(event.url).hostname)
         assert found == event.attribution, (event.url, event.referrer)
+        assert find_channel(found.source, found.medium) == event.channel
 
 
 def test_channels_use_most_rules_of_the_classifier() -> None:
@@ -50,6 +60,10 @@ def test_channels_use_most_rules_of_the_classifier() -> None:
 def test_user_agent_parser_finds_every_device(device: Device) -> None:
     found = parse_user_agent(device.user_agent)
     assert found == (device.device_type, device.browser, device.os, False)
+
+
+def test_the_shop_s_server_is_no_bot() -> None:
+    assert parse_user_agent(SERVER.user_agent) == ("", "", "", False)
 
 
 def test_channels_reach_thirteen_devices() -> None:
