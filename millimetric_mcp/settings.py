@@ -132,6 +132,10 @@ def check_url(value: str) -> str:
     parts = urlsplit(value)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise ValueError("Use a URL that begins with http:// or https://.")
+    try:
+        _ = parts.port
+    except ValueError:
+        raise ValueError("Use a port up to 65535.") from None
     if parts.username or parts.password or parts.query or parts.fragment:
         raise ValueError("Remove the user name, password, query and fragment from the URL.")
     return value.rstrip("/")

@@ -51,7 +51,7 @@ MAX_ATTEMPTS = 3
 MAX_WAIT_S = 2.0
 """The longest time that one call waits between its attempts, all waits together."""
 FIRST_BACKOFF_S = 0.25
-_CERTIFICATES = ("SSL_CERT_FILE",)
+_CERTIFICATES = ("SSL_CERT_FILE", "SSLKEYLOGFILE")
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
 """What httpx reads from the environment; the proxies in lower case too."""
 
@@ -424,14 +424,17 @@ class MillimetricClient:
         import httpx  # noqa: PLC0415
 
         if self._connections.http is None:
+            trust_env = not _is_local(self._api_url)
             try:
+                if trust_env:
+                    _check_proxy_ports()
                 self._connections.http = httpx.AsyncClient(
                     transport=self._transport,
                     follow_redirects=False,
                     # Callers with other keys share the connections, and must not share cookies.
                     cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
                     # A proxy from the environment would connect to its own loopback address.
-                    trust_env=not _is_local(self._api_url),
+                    trust_env=trust_env,
                     headers={
                         "Accept": "application/json",
                         # A small compressed response could unpack to any size.
@@ -466,6 +469,15 @@ class MillimetricClient:
 def _shift_index(name: str, by: int) -> str:
     """Return ``events[3].url`` as ``events[1003].url`` for 1000."""
     return re.sub(r"^events\[(\d+)\]", lambda found: f"events[{int(found[1]) + by}]", name)
+
+
+def _check_proxy_ports() -> None:
+    """Raise ValueError for a port above 65535, which httpx takes."""
+    from urllib.request import getproxies  # noqa: PLC0415 - slow
+
+    for scheme, url in getproxies().items():
+        if scheme in {"http", "https", "all"}:
+            _ = urlsplit(url if "://" in url else f"//{url}").port
 
 
 def _environment_error(variables: Sequence[str], things: str) -> UpstreamError:

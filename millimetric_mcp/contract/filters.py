@@ -4,9 +4,11 @@
 of its values. Filters with different names must all match.
 """
 
+import json
 import math
 import re
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from enum import StrEnum
 from typing import Annotated, NamedTuple
 
@@ -96,7 +98,11 @@ def _read_filters(value: object) -> object:
         raise PydanticCustomError("filters", "must be an object of filters and their values")
     if len(value) > MAX_FILTERS:
         raise PydanticCustomError("filters", "must not be more than {n}", {"n": MAX_FILTERS})
-    return {name: (name, values) for name, values in value.items()}
+    return {
+        name: (name, values)
+        for name, values in value.items()
+        if values is not None or not (isinstance(name, str) and split_name(name))
+    }
 
 
 def _read_values(named: tuple[object, object]) -> tuple[str, ...]:
@@ -109,6 +115,9 @@ def _read_values(named: tuple[object, object]) -> tuple[str, ...]:
             "[contains]; properties also with [exists], [gt], [gte], [lt] or [lte]",
             {"known": ", ".join(FILTERS)},
         )
+    if isinstance(values, str) and values.startswith("[") and not is_property(split[0]):
+        with suppress(ValueError, RecursionError):
+            values = json.loads(values)  # as some clients write a list
     many = values if isinstance(values, list | tuple) else (values,)
     if not many or len(many) > MAX_VALUES:
         raise PydanticCustomError("filters", "needs 1 to {n} values", {"n": MAX_VALUES})

@@ -330,7 +330,10 @@ class FunnelStep(BaseModel):
             return values
         own = {name: values[name] for name in ("event", "filters") if name in values}
         named = {name: value for name, value in values.items() if name not in own}
-        return {**own, "filters": {**own.get("filters", {}), **named}}
+        filters = own.get("filters") or {}
+        if isinstance(filters, Mapping):
+            own["filters"] = {**filters, **named}
+        return own
 
 
 def _parse_steps(value: object) -> object:

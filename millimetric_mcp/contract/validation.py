@@ -153,14 +153,19 @@ class FieldError:
 
 def list_field_errors(error: ValidationError) -> tuple[FieldError, ...]:
     """Return every error of a failed validation; the input is not quoted."""
+    items = error.errors(include_url=False, include_input=False)
+    # A list is short too once its invalid items are left out.
+    within = {item["loc"][0] for item in items if len(item["loc"]) > 1}
     return tuple(
-        FieldError(
-            _field_name(item["loc"]),
-            _PLAIN_SENTENCES.get(item["type"], item["msg"].removeprefix("Value error, ")),
-            item["type"],
-        )
-        for item in error.errors(include_url=False, include_input=False)
+        FieldError(_field_name(item["loc"]), _describe(item["type"], item["msg"]), item["type"])
+        for item in items
+        if not (item["type"] == "too_short" and item["loc"] and item["loc"][0] in within)
     )
+
+
+def _describe(kind: str, message: str) -> str:
+    sentence = _PLAIN_SENTENCES.get(kind, message.removeprefix("Value error, "))
+    return sentence.replace("Tuple should", "List should").replace(" after validation", "")
 
 
 def _field_name(location: Iterable[int | str]) -> str:

@@ -100,6 +100,9 @@ async def test_a_call_in_process_stays_in_the_process(call, peer, connect, liste
         ("ALL_PROXY", f"socks4://user:{PASSWORD}@127.0.0.1:9"),
         ("all_proxy", f"ftp://user:{PASSWORD}@127.0.0.1:9"),
         ("HTTP_PROXY", f"http://user:{PASSWORD}@127.0.0.1:port"),
+        ("HTTP_PROXY", f"http://user:{PASSWORD}@127.0.0.1:99999"),
+        ("https_proxy", "127.0.0.1:65536"),
+        ("SSLKEYLOGFILE", "/nonexistent/keys.log"),
         ("NO_PROXY", "localhost,[::1]"),
         ("no_proxy", "fe80::/10"),
         ("SSL_CERT_FILE", "/nonexistent/certificates.pem"),
@@ -112,6 +115,7 @@ async def test_an_unusable_variable_is_named_and_nothing_is_sent(
 ):
     for name in (*PROXIES, "NO_PROXY", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.delenv("SSL_CERT_FILE", raising=False)
     monkeypatch.setenv(variable, value)
     async with connect(api_url="http://api.example.test") as client:
         for call in all_calls:
@@ -245,4 +249,10 @@ async def test_credentials_in_an_unchecked_url_are_not_shown(call, peer, connect
 def test_white_space_around_the_api_s_url_is_refused(url):
     environ = {"MILLIMETRIC_HOST": url.format("http://127.0.0.1:8787")}
     with pytest.raises(SettingsError, match=r"MILLIMETRIC_HOST: .*white space"):
+        read_settings(ServeSettings, environ=environ, options={})
+
+
+def test_a_port_of_the_api_s_url_that_can_t_exist_is_refused():
+    environ = {"MILLIMETRIC_HOST": "http://127.0.0.1:99999"}
+    with pytest.raises(SettingsError, match=r"MILLIMETRIC_HOST: Use a port up to 65535"):
         read_settings(ServeSettings, environ=environ, options={})

@@ -207,6 +207,21 @@ async def test_many_errors_are_cut_and_the_rest_is_counted(call):
     assert len(outcome.text) < 2500
 
 
+async def test_many_unknown_arguments_are_counted_and_not_named(call):
+    outcome = await call("track_event", {f"x{i}": {} for i in range(200)})
+    assert outcome.lines[1].startswith("- 200 arguments are too many; valid: event, ")
+
+
+async def test_the_events_after_many_wrong_ones_are_not_checked(call):
+    outcome = await call("batch", {"events": [{}] * 4000})
+    assert outcome.lines[1] == "- events: events after events[3499] are not checked yet"
+
+
+async def test_wrong_steps_are_named_and_not_counted_as_missing(call):
+    outcome = await call("funnel", {"steps": ["a", "b"]})
+    assert outcome.lines[1:] == [f"- steps[{i}]: Input should be a valid object" for i in (0, 1)]
+
+
 async def test_an_unknown_argument_is_named_without_control_characters(call):
     outcome = await call("stats", {"a\x1b[2J\u202e\n- b": 1})
     assert len(outcome.lines) == 2
@@ -313,6 +328,36 @@ class TestForgiveness:
     async def test_the_word_null_for_one_of_several_values_means_absent(self, tool, name, call):
         given = await call(tool, {name: "null"})
         assert given.text == (await call(tool, {})).text
+
+    @pytest.mark.parametrize(
+        ("tool", "arguments"),
+        [
+            ("track_event", {"event": "a", "properties": []}),
+            ("identify", {"anonymous_id": "a", "user_id": "u", "traits": "[]"}),
+            ("batch", {"events": [{"event": "a", "properties": []}]}),
+            ("stats", {"filters": []}),
+        ],
+    )
+    async def test_an_empty_list_is_an_empty_object(self, tool, arguments, call):
+        assert not (await call(tool, arguments)).is_error
+
+    async def test_an_item_of_a_list_may_hold_several_names(self, call, api):
+        await call("stats", {"group_by": ["source, medium"]})
+        assert api.requests[0].url.params["group_by"] == "source,medium"
+
+    async def test_null_for_a_filter_means_absent(self, call, api):
+        await call("stats", {"filters": {"source": None, "medium": "paid"}})
+        assert "source" not in api.requests[0].url.params
+        assert api.requests[0].url.params["medium"] == "paid"
+
+    async def test_null_for_the_filters_of_a_step_means_absent(self, call, api):
+        steps = [{"event": "a", "filters": None, "source": None}, {"event": "b"}]
+        assert not (await call("funnel", {"steps": steps})).is_error
+        assert json.loads(api.requests[0].url.params["steps"]) == [{"event": "a"}, {"event": "b"}]
+
+    async def test_json_text_of_a_list_is_read_in_a_filter_of_a_column(self, call, api):
+        await call("stats", {"filters": {"source": '["google", "bing"]'}})
+        assert api.requests[0].url.params.get_list("source") == ["google", "bing"]
 
     async def test_half_an_emoji_in_json_text_is_replaced(self, call, api):
         await call("track_event", {"event": "a", "properties": r'{"t": "\ud83d"}'})

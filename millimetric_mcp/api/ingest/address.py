@@ -32,8 +32,12 @@ _BARE = re.compile(r"[\x00-\x20]*([^/\\?#@:\s]++)(?::\d+)?(?=[/\\?#]|\s*\Z)([^?#
 _ASCII_HOST = re.compile(r"[a-z0-9_-]+(?:\.[a-z0-9_-]+)*")
 # & written for HTML, once or twice: &amp; &#038; &amp;amp;
 _ESCAPED_AMPERSAND = re.compile(r"([?&])(?:(?:amp|#0*38|#x0*26)(?:;|%3B))+", re.IGNORECASE)
-# What an ad network did not replace: {{campaign.name}}, {keyword}_{device}, __CAMPAIGN_ID__
-_MACROS = re.compile(r"\$?(?:\{++[^{}]*+\}++[^{}a-z0-9]*+)++|__[\w.:|-]+__", re.IGNORECASE)
+# What an ad network or mail tool did not replace: {{campaign.name}}, {keyword}_{device},
+# __CAMPAIGN_ID__, %%SITE%%, *|CAMPAIGN|*
+_MACROS = re.compile(
+    r"\$?(?:\{++[^{}]*+\}++[^{}a-z0-9]*+)++|__[\w.:|-]+__|\*\|[^|]+\|\*", re.IGNORECASE
+)
+_MACRO_ENDS = ("}", "__", "|*")
 _UNSTORABLE = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 
@@ -119,8 +123,8 @@ def _read_pairs(query: str, names: frozenset[str]) -> dict[str, str]:
     pairs = query.split("&") if "?" not in query else _separator(names).split(query)
     for pair in pairs:
         name, _, value = pair.partition("=")
-        if "%" in name:
-            name = unquote(name)
+        if "%" in name or "+" in name:
+            name = unquote_plus(name).strip()
         name = name.lower()
         if value and name in names and name not in found and (value := _readable(value)):
             found[name] = value
@@ -134,12 +138,14 @@ def _separator(names: frozenset[str]) -> re.Pattern[str]:
 
 
 def _readable(value: str) -> str:
+    if len(value) > 4 and value.startswith("%%") and value.endswith("%%"):
+        return ""  # a macro too, whose name would be decoded
     if "%" in value or "+" in value:
         value = unquote_plus(value)
     if not value.isprintable():
         value = _SURROGATE.sub("\ufffd", _UNSTORABLE.sub("", value))
     value = value.strip()
-    return "" if value.endswith(("}", "__")) and _MACROS.fullmatch(value) else value
+    return "" if value.endswith(_MACRO_ENDS) and _MACROS.fullmatch(value) else value
 
 
 @lru_cache(maxsize=8192)

@@ -31,6 +31,7 @@ CLICK_ID_SOURCES: Mapping[str, str] = {
     # What Google's ads add where gclid may not travel: support.google.com/analytics/answer/16479993
     "gad_source": "google",
     "gad_campaignid": "google",
+    "gclsrc": "google",
     "twclid": "twitter",
     "rdt_cid": "reddit",
     "ScCid": "snapchat",
@@ -50,7 +51,10 @@ PAID_MEDIUMS = frozenset(f"{_PRICES} {_PAID_MEDIUMS}".split())
 
 # One word of several is enough: social_cpc, display_ads. GA4 asks for "cp" anywhere; that would
 # find mcp and cpanel too.
-_PAID_WORDS = frozenset(f"{_PRICES} ads sem".split())
+_PAID_WORDS = frozenset(
+    f"{_PRICES} paid ads sem sea display banner retargeting remarketing adwords pmax".split()
+)
+_DENIALS = frozenset({"non", "not", "no"})  # non-paid
 
 # Besides fb and ig, Meta's {{site_source_name}} and {{placement}} write an (Audience Network),
 # msg (Messenger) and th (Threads).
@@ -156,7 +160,8 @@ def _is_paid(utm_medium: str) -> bool:
     medium = utm_medium.translate(_UNDERSCORED)
     if medium.startswith("paid") or medium in PAID_MEDIUMS:
         return True
-    return not _PAID_WORDS.isdisjoint(_WORDS.findall(medium))
+    words = _WORDS.findall(medium)
+    return not _PAID_WORDS.isdisjoint(words) and _DENIALS.isdisjoint(words)
 
 
 _WORDS = re.compile(r"[a-z]+")

@@ -114,6 +114,8 @@ def _browser(family: str, lowered: str) -> str:
     if _ANOTHER_BROWSER.search(lowered):
         return ""
     named = _BROWSER_BY_FAMILY.get(family)
+    if named == "safari" and "version/" not in lowered:
+        return ""  # an app that shows pages: Safari itself names its version
     return named or _BROWSER_BY_FIRST_WORD.get(family.partition(" ")[0], "")
 
 

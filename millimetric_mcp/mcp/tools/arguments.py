@@ -27,6 +27,7 @@ from millimetric_mcp.mcp.window import Window
 
 MAX_LISTED_ERRORS = 20
 MAX_FIELD_CHARS = 80
+MAX_UNKNOWN = 100
 
 SourceName = Annotated[
     str, StringConstraints(strip_whitespace=True, to_lower=True, min_length=1, max_length=2048)
@@ -134,7 +135,8 @@ def parse_arguments(tool: Tool[ParamsT, DataT], given: Mapping[str, Any]) -> Par
     """Return the arguments of a call as the tool's model.
 
     Null, an empty text that can't be a value, and a missing argument are the same. If an argument
-    is not a text, JSON text is read as its value, and a comma list as a list.
+    is not a text, JSON text is read as its value, and a comma list as a list. An empty list is an
+    empty object, as PHP writes it.
 
     Raises:
         InvalidArguments: it names every wrong argument.
@@ -150,7 +152,13 @@ def parse_arguments(tool: Tool[ParamsT, DataT], given: Mapping[str, Any]) -> Par
 
 
 def _read_fields(given: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, object]:
-    """Return the values that are present; unknown ones as they are."""
+    """Return the values that are present; unknown ones as they are.
+
+    Raises:
+        InvalidArguments: there are so many unknown ones that naming each takes long.
+    """
+    if len(given) - len(known) > MAX_UNKNOWN:
+        raise InvalidArguments([f"{len(given)} arguments are too many; valid: {', '.join(known)}"])
     read = {
         name: _read(value, known[name]) if name in known else value for name, value in given.items()
     }
@@ -163,11 +171,22 @@ def _read(value: object, schema: Mapping[str, Any]) -> object:
         value = _read_string(value, schema) if kind == "string" else _read_json(value, kind)
     if kind == "integer" and isinstance(value, float) and value.is_integer():
         return int(value)
+    if kind == "object" and value == []:
+        return {}
     if kind == "object" and "properties" in schema and isinstance(value, dict):
         return _read_fields(value, schema["properties"])
-    if kind == "array" and "properties" in schema["items"] and isinstance(value, list):
-        return [_read(item, schema["items"]) for item in value]
+    if kind == "array" and isinstance(value, list):
+        return _read_list(value, schema["items"])
     return value
+
+
+def _read_list(values: list[object], schema: Mapping[str, Any]) -> list[object]:
+    if "properties" in schema:
+        return [_read(item, schema) for item in values]
+    if schema.get("type") != "string":
+        return values
+    parts = [item.split(",") if isinstance(item, str) else [item] for item in values]
+    return [part.strip() if isinstance(part, str) else part for item in parts for part in item]
 
 
 def _read_string(value: str, schema: Mapping[str, Any]) -> str | None:

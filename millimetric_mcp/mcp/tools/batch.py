@@ -16,6 +16,7 @@ from millimetric_mcp.mcp.tools.tool import WRITE_HINTS, Tool, ToolContext, ToolD
 from millimetric_mcp.mcp.tools.wording import quote
 
 MAX_EVENTS = 100_000
+MAX_ERRORS = 3000
 MAX_ID_CHARS = 128
 """The longest id and event name: what a person has to look for is never cut."""
 MAX_REQUEST_EVENTS = 500
@@ -57,6 +58,12 @@ def _validate_in_parts(
             valid.extend(handler(value[start : start + MAX_REQUEST_EVENTS]))
         except ValidationError as failure:
             errors.extend(_shift_errors(failure, start))
+        if len(errors) > MAX_ERRORS:  # to describe each takes long
+            checked = f"events after events[{start + MAX_REQUEST_EVENTS - 1}] are not checked yet"
+            errors.insert(
+                0, InitErrorDetails(type=PydanticCustomError("many", checked), input=None)
+            )
+            break
     if errors:
         raise ValidationError.from_exception_data("events", errors)
     return tuple(valid)

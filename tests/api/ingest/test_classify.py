@@ -108,6 +108,7 @@ PAID_MEDIUMS = [
     *("banner", "retargeting", "remarketing"),
     *("cpl", "cpcv", "cpe", "cpi", "vcpm", "sem", "ads", "interstitial"),
     *("paid_media", "paid_video", "paidmedia", "paid_other", "social_cpc", "display_ads"),
+    *("social_paid", "display_banner", "sea", "adwords", "google_pmax"),
 ]
 
 
@@ -123,6 +124,12 @@ PAID_MEDIUMS = [
 def test_paid_mediums_are_recognised_in_any_case_and_spacing(medium, written):
     query = f"utm_source=x&utm_medium={written(medium).replace(' ', '%20')}"
     assert rule_of(query) == "utm_paid"
+
+
+@pytest.mark.parametrize("medium", ["unpaid", "non-paid", "not_paid", "prepaid", "loads", "search"])
+def test_a_medium_that_only_contains_a_paid_word_is_kept(medium):
+    found = classify(f"{HOME}?utm_source=x&utm_medium={medium}", None, SITE)
+    assert (found.medium, found.rule_id) == (medium, "utm_explicit")
 
 
 @pytest.mark.parametrize("medium", ["paid social", "PAID+SOCIAL", "paid%20search", "Paid-Search"])
@@ -235,6 +242,7 @@ def test_fbclid_counts_as_social_unless_the_medium_says_otherwise_when_set_so(
     [
         *("{{site_source_name}}", "{{ campaign.name }}", "{gclid}", "{}", "${X}", "__CAMPAIGN__"),
         *("__aid__", "{keyword}_{device}", "{{a}}-{{b}}", "%7B%7Bad.id%7D%7D", "+%7Bx%7D+"),
+        *("%%SITE%%", "%%DEVICE%%", "*|CAMPAIGN|*", "*%7CMC:SUBJECT%7C*"),
     ],
 )
 def test_an_unreplaced_macro_is_an_absent_parameter(macro):
@@ -249,7 +257,8 @@ def test_an_unreplaced_macro_is_an_absent_parameter(macro):
 
 
 @pytest.mark.parametrize(
-    "campaign", ["spring_{{ad.name}}", "{sale", "sale}", "__x", "x__", "_x_", "a{b}c", "{a} and b"]
+    "campaign",
+    ["spring_{{ad.name}}", "{sale", "sale}", "__x", "x__", "_x_", "a{b}c", "{a} and b", "|*"],
 )
 def test_a_value_that_only_contains_a_macro_is_kept(campaign):
     found = classify(f"{HOME}?utm_source=x&utm_campaign={campaign}", None, SITE)

@@ -33,7 +33,7 @@ def test_the_text_names_the_rule_its_input_and_the_rules_before_it():
             "  site         shop.example",
             "Rules before it that did not apply",
             "  gclid, msclkid, ttclid, li_fat_id, gbraid, wbraid, dclid, gad_source,",
-            "  gad_campaignid, twclid, rdt_cid, ScCid, yclid, fb_ad_redirect",
+            "  gad_campaignid, gclsrc, twclid, rdt_cid, ScCid, yclid, fb_ad_redirect",
         ]
     )
 
@@ -58,7 +58,7 @@ def test_the_json_has_the_same_content():
             "listed_entry": "facebook.com",
             "request_host": "shop.example",
         },
-        "not_fired": [rule.rule_id for rule in RULES[:14]],
+        "not_fired": [rule.rule_id for rule in RULES[:15]],
     }
 
 
