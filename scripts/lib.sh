@@ -10,6 +10,16 @@ VENV=${MILLIMETRIC_VENV:-.venv}
 # shellcheck disable=SC2034 # used by the scripts
 IN_PARALLEL=(-n auto --maxprocesses 4 --dist loadfile)
 
+# run_tests OPTION...: run pytest in parallel, and with MEASURE_COVERAGE keep what the tests cover.
+run_tests() {
+  local tests=(pytest "${IN_PARALLEL[@]}" --durations 10 "$@")
+  if [ -n "${MEASURE_COVERAGE:-}" ]; then
+    "$VENV/bin/coverage" run -m "${tests[@]}"
+  else
+    "$VENV/bin/python" -m "${tests[@]}"
+  fi
+}
+
 # show_help "$@": with --help, print the comment at the top of the script, and stop.
 show_help() {
   case "${1:-}" in

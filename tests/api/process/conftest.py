@@ -21,7 +21,7 @@ if sys.version_info >= (3, 14):
 else:
     from backports import zstd
 
-START_TIMEOUT_S = 30
+START_TIMEOUT_S = 60
 STOP_TIMEOUT_S = 10
 ZSTD_FRAME = b"\x28\xb5\x2f\xfd"
 LZ4_HEADER = re.compile(rb"\x82(.{4})(.{4})", re.DOTALL)

@@ -173,6 +173,7 @@ async def test_the_log_names_errors_and_quotes_nothing(api, front, database, cap
     assert not any(marker in record.getMessage() or record.exc_info for record in said)
 
 
+@pytest.mark.slow
 class TestAServerThatIsDown:
     """Its own server, for the test to stop."""
 
