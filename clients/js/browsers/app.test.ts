@@ -102,7 +102,7 @@ test("the sources of a chat's answer are shown as a table with the paid share", 
   await show("top_sources", { from: "7d" });
   const text = await textOf();
 
-  assert.match(text, /\d+\s?% of these events are paid/);
+  assert.match(text, /Clicks within your site aside, 38\s?% of these events are paid/);
   assert.match(text, /google\s+cpc|google\s+paid/);
   assert.match(text, /facebook/);
   assert.equal(await inView("return document.querySelectorAll('tbody tr').length > 2"), true);

@@ -12,6 +12,8 @@ export interface Tab {
   run<T>(body: string): Promise<T>;
   /** As `run`, in the page's only frame. */
   runInFrame<T>(body: string): Promise<T>;
+  /** Set the width of the window's content, in pixels. */
+  setWidth(width: number): Promise<void>;
   /** Take the page off the network; WebKit is only told so. */
   setOffline(isOffline: boolean): Promise<void>;
   close(): Promise<void>;
@@ -47,6 +49,10 @@ class PuppeteerTab implements Tab {
 
   async run<T>(body: string): Promise<T> {
     return (await this.page.evaluate(`(async () => { ${body} })()`)) as T;
+  }
+
+  async setWidth(width: number): Promise<void> {
+    await this.page.setViewport({ width, height: 900 });
   }
 
   async runInFrame<T>(body: string): Promise<T> {
@@ -123,6 +129,12 @@ class WebKitTab implements Tab {
     await this.select();
     const script = `const done = arguments[0]; (async () => { ${body} })().then(done, (error) => done(String(error)))`;
     return this.session.send("POST", "/execute/async", { script, args: [] });
+  }
+
+  async setWidth(width: number): Promise<void> {
+    await this.select();
+    await this.session.send("POST", "/window/rect", { width, height: 900 });
+    await until(() => this.run<boolean>(`return innerWidth <= ${width}`), 2);
   }
 
   async runInFrame<T>(): Promise<T> {

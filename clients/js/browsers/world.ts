@@ -46,9 +46,24 @@ export class Api {
   }
 
   createKey(kind: string, ...origins: string[]): string {
+    return this.createKeyOf("default", kind, ...origins);
+  }
+
+  /** Create a key of a project, and the project if there is none. */
+  createKeyOf(project: string, kind: string, ...origins: string[]): string {
     const options = origins.flatMap((origin) => ["--origin", origin]);
-    const args = ["keys", "create", "--json", "--kind", kind, "--project", "default", "--data-dir", this.directory];
+    const args = ["keys", "create", "--json", "--yes", "--kind", kind, "--project", project, "--data-dir", this.directory];
     return JSON.parse(execFileSync(COMMAND, [...args, ...options], { encoding: "utf8" })).key;
+  }
+
+  revoke(key: string): void {
+    execFileSync(COMMAND, ["keys", "revoke", key.split("_")[2], "--data-dir", this.directory]);
+  }
+
+  /** Return a one-time link to the page. */
+  createLink(readKey: string): string {
+    const env = { ...process.env, MILLIMETRIC_HOST: this.url, MILLIMETRIC_RK: readKey };
+    return execFileSync(COMMAND, ["open", "--print"], { encoding: "utf8", env, stdio: ["ignore", "pipe", "ignore"] }).trim();
   }
 
   /** Return the script tag that creating a browser key prints. */

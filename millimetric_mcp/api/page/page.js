@@ -182,9 +182,10 @@ function refill(element, children) {
 // Panels
 
 function makeSection(panel, index) {
-  const parts = { choices: el("div", { class: "choices", hidden: true }), body: el("div"), how: el("div") };
+  const title = el("h2", { id: `panel-${index}` }, typeof panel.title === "string" ? panel.title : "");
+  const parts = { title, choices: el("div", { class: "choices", hidden: true }), body: el("div"), how: el("div") };
   const section = el("section", { class: panel.isWide ? "panel wide" : "panel", "aria-labelledby": `panel-${index}` },
-    el("h2", { id: `panel-${index}` }, panel.title), parts.choices, parts.body,
+    title, parts.choices, parts.body,
     el("details", {}, el("summary", {}, "How was this asked?"), parts.how));
   return { panel, section, ...parts };
 }
@@ -198,9 +199,10 @@ function explain(questions) {
   ]);
 }
 
-async function fill({ panel, section, choices, body, how }, names, signal) {
+async function fill({ panel, section, title, choices, body, how }, names, signal) {
   section.hidden = panel.isShown ? !panel.isShown(view) : false;
   if (section.hidden) return;
+  if (typeof panel.title === "function") title.textContent = panel.title(view);
   if (!panel.isLive) section.setAttribute("aria-busy", "true");
   try {
     if (panel.needsNames) await names;

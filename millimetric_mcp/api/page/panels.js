@@ -76,8 +76,18 @@ const today = {
   draw: (view, answers) => [drawFigures(view, answers)],
 };
 
+const DAY_MS = 86_400_000;
+
+function nameRange({ state, window: { from, to } }) {
+  if (state.range === "today") return today.title;
+  const days = { "7d": 7, "30d": 30, "90d": 90 }[state.range] ?? Math.max(1, Math.round((to - from) / DAY_MS));
+  const format = new Intl.DateTimeFormat(undefined, { timeZone: state.zone, dateStyle: "medium" });
+  const name = state.range === "custom" ? `${format.format(from)} to ${format.format(to - 1)}` : `The last ${days} days`;
+  return `${name}, against ${days === 1 ? "the day" : `the ${days} days`} before`;
+}
+
 const range = {
-  title: "The range, against the same length before",
+  title: nameRange,
   isWide: true,
   needsNames: true,
   questions: (view) => [
@@ -129,8 +139,21 @@ const overTime = {
 };
 
 const isFacebook = ({ source }) => source === "facebook";
+const isInternal = (row) => row.source === "internal" || row.channel === "internal";
 const sum = (rows) => rows.reduce((count, row) => count + row.events, 0);
 const paidOf = (rows) => rows.reduce((count, row) => count + Math.round(row.events * row.paid_share), 0);
+
+/** Return the largest rows; internal clicks, which no campaign brought, come last. */
+function internalLast(rows) {
+  const shown = rows.slice(0, MOST_ROWS);
+  return [...shown.filter((row) => !isInternal(row)), ...shown.filter(isInternal)];
+}
+
+/** Return the lengths of the rows' bars, from 0 to 1; internal clicks have none. */
+function barsOf(rows, valueOf) {
+  const most = Math.max(1, ...rows.filter((row) => !isInternal(row)).map(valueOf));
+  return rows.map((row) => (isInternal(row) ? 0 : valueOf(row) / most));
+}
 
 function sayFacebook(rows, rules) {
   const all = sum(rows.filter(isFacebook));
@@ -151,20 +174,21 @@ const sources = {
   ],
   draw(view, [{ rows }, rules]) {
     if (!rows.length) return null;
-    const all = sum(rows);
-    const paid = paidOf(rows);
-    const shown = rows.slice(0, MOST_ROWS);
+    const outer = rows.filter((row) => !isInternal(row));
+    const all = sum(outer) || 1;
+    const paid = paidOf(outer);
+    const shown = internalLast(rows);
     const cells = shown.map((row) => [
       pickable("source", row.source, view.pick), pickable("medium", row.medium, view.pick),
       number(row.uniques), number(row.events), share(row.paid_share),
     ]);
     return [
-      el("p", {}, `${share(paid / all)} of the events are paid, ${share(1 - paid / all)} are not.`),
+      el("p", {}, `Clicks within your site aside, ${share(paid / all)} of the events are paid, the others are not.`),
       bar(paid / all, "split"),
       sayFacebook(rows, rules),
       table(`The first ${shown.length} of ${rows.length === 200 ? "at least 200" : rows.length}, by events`,
         ["Source", "Medium", "Visitors", "Events", "Paid"], cells,
-        { bars: shown.map((row) => row.events / rows[0].events), texts: [0, 1] }),
+        { bars: barsOf(shown, (row) => row.events), texts: [0, 1] }),
     ];
   },
 };
@@ -179,10 +203,10 @@ function list(title, one, column, { metric = "uniques", event, unit = "Visitors"
     draw(view, [{ rows }]) {
       const known = rows.filter((row) => column !== "campaign" || row.campaign !== null);
       if (!known.length) return null;
-      const shown = known.slice(0, MOST_ROWS);
+      const shown = internalLast(known);
       const cells = shown.map((row) => [pickable(column, row[column], view.pick), number(row.value)]);
       const caption = `The first ${shown.length} of ${rows.length === 200 ? "at least 200" : known.length}`;
-      return [table(caption, [one, unit], cells, { bars: shown.map((row) => row.value / known[0].value) })];
+      return [table(caption, [one, unit], cells, { bars: barsOf(shown, (row) => row.value) })];
     },
   };
 }

@@ -23,6 +23,8 @@ LISTS = {
 }
 """Each list of the report, and its column."""
 WITHIN = "7d"
+INTERNAL = "internal"
+"""The source and the channel of clicks within the site."""
 PROVEN_RULE = "utm_paid_facebook"
 """The classifier's rule for events of Facebook that a paid utm_medium proves."""
 
@@ -75,7 +77,10 @@ class Bucket:
 
 @dataclass(frozen=True, slots=True)
 class Numbers:
-    """Everything that a report shows. Lists are the largest first, at most ten rows."""
+    """Everything that a report shows. Lists are the largest first, at most ten rows.
+
+    Internal clicks come last, and ``paid_share`` leaves them out; it is None without other events.
+    """
 
     range: Range
     choices: Choices
@@ -181,7 +186,9 @@ class _Asker:
         )
         is_named = column is GroupColumn.CAMPAIGN
         found = [(getattr(row, column), row.value or 0) for row in rows]
-        return [(name or "", value) for name, value in found if name or not is_named][:_MOST_ROWS]
+        shown = [(name or "", value) for name, value in found if name or not is_named][:_MOST_ROWS]
+        is_channel = column is GroupColumn.CHANNEL
+        return sorted(shown, key=lambda row: is_channel and row[0] == INTERNAL)
 
     async def buckets(self, shown: Range) -> list[Bucket]:
         asked: dict[str, Any] = {"interval": shown.interval, "timezone": self.zone, "limit": 1000}
@@ -257,7 +264,7 @@ async def ask_all(client: MillimetricClient, shown: Range, choices: Choices) -> 
     asked = (today, figures, bots, buckets, found, proven, funnel, retention, *lists.values())
     await asyncio.gather(*asked)
     sources = found.result()
-    events, paid = _count(sources)
+    events, paid = _count([row for row in sources if row.source != INTERNAL])
     of_facebook = _count([row for row in sources if row.source == "facebook"])
     return Numbers(
         range=shown,
@@ -268,7 +275,7 @@ async def ask_all(client: MillimetricClient, shown: Range, choices: Choices) -> 
         buckets=buckets.result(),
         paid_share=paid / events if events else None,
         facebook=Facebook(*of_facebook, proven=int(proven.result())),
-        sources=sources[:_MOST_ROWS],
+        sources=sorted(sources[:_MOST_ROWS], key=lambda row: row.source == INTERNAL),
         lists={name: task.result() for name, task in lists.items()},
         funnel=funnel.result(),
         retention=retention.result(),

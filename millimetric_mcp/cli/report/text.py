@@ -97,10 +97,12 @@ def _write_buckets(report: Report, numbers: Numbers) -> None:
 
 
 def _write_sources(report: Report, numbers: Numbers) -> None:
-    if numbers.paid_share is None:
+    if not numbers.sources:
         report.write(_NOTHING)
         return
-    report.write_split(numbers.paid_share, first="paid", second="not paid")
+    if numbers.paid_share is not None:
+        report.write_split(numbers.paid_share, first="paid", second="not paid")
+        report.write("Clicks within the site are left out of this bar.")
     for sentence in _describe_facebook(numbers.facebook):
         report.write(sentence)
     report.write_table(

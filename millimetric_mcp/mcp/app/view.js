@@ -31,18 +31,20 @@ const when = ({ from, to, timezone }) => {
 const shareOrNone = (value) => (value == null ? "–" : share(value));
 
 function drawSources({ rows, splits }) {
-  const all = rows.reduce((count, row) => count + row.events, 0);
-  const paid = rows.reduce((count, row) => count + row.events * row.paid_share, 0);
+  const outer = rows.filter(({ source }) => source !== "internal"); // which the tool puts last
+  const all = outer.reduce((count, row) => count + row.events, 0) || 1;
+  const paid = outer.reduce((count, row) => count + row.events * row.paid_share, 0);
+  const most = Math.max(1, ...outer.map(({ events }) => events));
   const withMedium = rows.some((row) => row.medium !== undefined);
   const heads = ["Source", ...(withMedium ? ["Medium"] : []), "Visitors", "Events", "Paid"];
   const cells = rows.slice(0, MOST_ROWS).map((row) => [
     nameOf(row.source), ...(withMedium ? [nameOf(row.medium)] : []), number(row.uniques), number(row.events), share(row.paid_share),
   ]);
   return [
-    el("p", {}, `${share(paid / all)} of these events are paid, ${share(1 - paid / all)} are not.`),
+    el("p", {}, `Clicks within your site aside, ${share(paid / all)} of these events are paid, the others are not.`),
     bar(paid / all, "split"),
     ...(splits ?? []).map((sentence) => el("p", {}, sentence)),
-    table("By events", heads, cells, { bars: rows.map((row) => row.events / rows[0].events), texts: withMedium ? [0, 1] : [0] }),
+    table("By events", heads, cells, { bars: rows.map((row) => (row.source === "internal" ? 0 : row.events / most)), texts: withMedium ? [0, 1] : [0] }),
   ];
 }
 

@@ -1,0 +1,3 @@
+import { testPageIn } from "./page.ts";
+
+testPageIn("WebKit");
