@@ -299,7 +299,14 @@ def classify(
     fbclid: FbclidMeaning = FbclidMeaning.PAID,
 ) -> Attribution:
     """Return where an event came from, by the first rule that applies."""
-    return decide(read_facts(url, referrer, request_host), fbclid=fbclid)
+    if url and _read_tags(url).parameters:
+        return decide(read_facts(url, referrer, request_host), fbclid=fbclid)
+    return _classify_referrer(referrer, request_host)
+
+
+@lru_cache(maxsize=4096)  # three of four events: most pages are opened from another one
+def _classify_referrer(referrer: str | None, request_host: str | None) -> Attribution:
+    return decide(read_facts(None, referrer, request_host), fbclid=FbclidMeaning.PAID)
 
 
 def decide(facts: Facts, *, fbclid: FbclidMeaning) -> Attribution:
