@@ -199,13 +199,18 @@ function explain(questions) {
   ]);
 }
 
-async function fill({ panel, section, title, choices, body, how }, names, signal) {
+/** Make a panel ready for another load. */
+function prepare({ panel, section, title }) {
   section.hidden = panel.isShown ? !panel.isShown(view) : false;
-  if (section.hidden) return;
   if (typeof panel.title === "function") title.textContent = panel.title(view);
-  if (!panel.isLive) section.setAttribute("aria-busy", "true");
+  if (!section.hidden && !panel.isLive) section.setAttribute("aria-busy", "true");
+}
+
+/** Show a panel's answers. `known` has those that this load got before, by their addresses. */
+async function fill({ panel, section, choices, body, how }, turn, { names, known, signal }) {
+  if (section.hidden || signal.aborted) return;
   try {
-    if (panel.needsNames) await names;
+    if (turn > 0) await names;
     if (signal.aborted) return;
     if (panel.choices) {
       choices.hidden = false;
@@ -213,14 +218,19 @@ async function fill({ panel, section, title, choices, body, how }, names, signal
     }
     const questions = panel.questions(view);
     if (!how.parentElement.open || !panel.isLive) how.replaceChildren(...explain(questions));
-    const answers = await Promise.all(questions.map((question) => get(question, signal)));
-    if (!signal.aborted) refill(body, panel.draw(view, answers) ?? [el("p", { class: "quiet" }, "Nothing in this range.")]);
+    const answers = await Promise.all(questions.map((question) => {
+      const address = addressOf(question);
+      if (!known.has(address)) known.set(address, get(question, signal));
+      return known.get(address);
+    }));
+    if (signal.aborted) return;
+    refill(body, panel.draw(view, answers) ?? [el("p", { class: "quiet" }, "Nothing in this range.")]);
   } catch (error) {
     if (signal.aborted) return;
     if (error.status === 401) return signOut("The API no longer knows this key. Paste another read key.");
     refill(body, [el("p", { class: "error", role: "alert" }, say(error))]);
   }
-  section.removeAttribute("aria-busy");
+  if (turn === panel.turns.at(-1)) section.removeAttribute("aria-busy");
 }
 
 let sections = [];
@@ -252,12 +262,21 @@ function load() {
     drawControls(view.offered);
     if (!schema.rows.length) sayEmpty();
   });
-  for (const section of sections) fill(section, names, signal);
+  names.catch(() => {}); // each panel that waits for them says so
+  fillInTurns({ names, known: new Map(), signal });
+}
+
+async function fillInTurns(asked) {
+  for (const section of sections) prepare(section);
+  for (const turn of [0, 1, 2, 3]) {
+    await Promise.all(sections.filter(({ panel }) => panel.turns.includes(turn)).map((section) => fill(section, turn, asked)));
+  }
 }
 
 function refresh() {
   if (!view || document.hidden || byId("panels").hidden) return;
-  for (const section of sections) if (section.panel.isLive) fill(section, null, loading.signal);
+  const asked = { names: null, known: new Map(), signal: loading.signal };
+  for (const section of sections) if (section.panel.isLive) fill(section, 3, asked);
 }
 
 function start() {

@@ -1,4 +1,5 @@
-// The panels: what each asks, and how it shows the answers.
+// The panels: what each asks, and how it shows the answers. `turns` says when a panel asks: what
+// the reader sees first has the first turn. Names of events are known after turn 0.
 
 import { bar, lineChart } from "./chart.js";
 import { choice, compact, el, field, nameOf, number, pickable, share, table } from "./elements.js";
@@ -31,11 +32,12 @@ const valueOf = ({ state, offered }) => state.value ?? offered.values[0] ?? null
 const stepsOf = ({ state, offered }) => (state.steps.length > 1 ? state.steps : ["$pageview", offered.goal]);
 
 function figures(view, window) {
-  const value = valueOf(view);
   const stats = (params) => ask("stats", view.state, window, params);
+  const unnamed = [stats({ metric: "uniques" }), stats({ metric: "count", event: "$pageview" })];
+  if (!view.offered) return unnamed;
+  const value = valueOf(view);
   return [
-    stats({ metric: "uniques" }),
-    stats({ metric: "count", event: "$pageview" }),
+    ...unnamed,
     stats({ metric: "count", event: goalOf(view) }),
     ...(value ? [stats({ metric: "sum", property: value[1], event: value[0] })] : []),
   ];
@@ -54,8 +56,9 @@ function change(now, before) {
 }
 
 function drawFigures(view, answers) {
-  const value = valueOf(view);
-  const labels = ["Visitors", "Page views", goalOf(view), ...(value ? [`Sum of ${value[1]} of ${value[0]}`] : [])];
+  const value = view.offered && valueOf(view);
+  const named = view.offered ? [goalOf(view), ...(value ? [`Sum of ${value[1]} of ${value[0]}`] : [])] : [];
+  const labels = ["Visitors", "Page views", ...named];
   const half = labels.length;
   return el("dl", { class: "cards" }, ...labels.map((label, index) =>
     el("div", {},
@@ -67,7 +70,7 @@ function drawFigures(view, answers) {
 const today = {
   title: "Today, against yesterday until this time",
   isWide: true,
-  needsNames: true,
+  turns: [0, 1],
   isShown: ({ state }) => state.range !== "today",
   questions(view) {
     const window = windowOf({ ...view.state, range: "today" }, view.now);
@@ -89,13 +92,14 @@ function nameRange({ state, window: { from, to } }) {
 const range = {
   title: nameRange,
   isWide: true,
-  needsNames: true,
+  turns: [0, 1],
   questions: (view) => [
     ...figures(view, view.window),
     ...figures(view, view.window.before),
-    ask("stats", view.state, view.window, { metric: "count", bots: "only" }),
+    ...(view.offered ? [ask("stats", view.state, view.window, { metric: "count", bots: "only" })] : []),
   ],
   draw(view, answers) {
+    if (!view.offered) return [drawFigures(view, answers)];
     const left = total(answers.at(-1));
     const bots = `${number(left)} events of automated clients are left out, here and below.`;
     return [drawFigures(view, answers), el("p", { class: "quiet" }, bots)];
@@ -105,6 +109,7 @@ const range = {
 const overTime = {
   title: "Over time",
   isWide: true,
+  turns: [0],
   questions(view) {
     const interval = intervalOf(view.window);
     const common = { interval, timezone: view.state.zone, limit: "1000" };
@@ -168,6 +173,7 @@ function sayFacebook(rows, rules) {
 const sources = {
   title: "Sources",
   isWide: true,
+  turns: [1],
   questions: (view) => [
     ask("sources", view.state, view.window, { breakdown: "source_medium", limit: "200" }),
     ask("stats", view.state, view.window, { metric: "count", group_by: "source_rule_id", source: "facebook" }),
@@ -197,6 +203,7 @@ const sources = {
 function list(title, one, column, { metric = "uniques", event, unit = "Visitors" } = {}) {
   return {
     title,
+    turns: [2],
     questions: (view) => [
       ask("stats", view.state, view.window, { metric, group_by: column, limit: "200", ...(event ? { event } : {}) }),
     ],
@@ -215,6 +222,7 @@ const live = {
   title: "Live: the last 30 minutes",
   isWide: true,
   isLive: true,
+  turns: [3],
   questions: (view) => [ask("query", view.state, { from: Date.now() - LIVE_MS, to: Date.now() + 1000 }, { limit: "20" })],
   draw(view, [{ rows }]) {
     if (!rows.length) return [el("p", { class: "quiet" }, "No events. New ones appear by themselves.")];
@@ -232,7 +240,7 @@ const options = ({ offered }, chosen) =>
 
 const funnel = {
   title: "Funnel",
-  needsNames: true,
+  turns: [3],
   questions: (view) => [
     ask("funnel", view.state, view.window, { steps: JSON.stringify(stepsOf(view).map((event) => ({ event }))), within: "7d" }),
   ],
@@ -264,7 +272,7 @@ const againOf = (view) => view.state.again ?? firstOf(view);
 const retention = {
   title: "Who comes back",
   isWide: true,
-  needsNames: true,
+  turns: [3],
   questions: (view) => [
     ask("retention", view.state, view.window,
       { event: firstOf(view), return: againOf(view), interval: "week", timezone: view.state.zone }),
