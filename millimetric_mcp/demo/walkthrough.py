@@ -205,6 +205,7 @@ def _show_next_steps(report: Report, api: Api, keys: Keys, *, keep: bool) -> Non
         report.write_title("The API runs until you press Ctrl-C")
         settings = keys.to_settings(api.url)
         lines = [
+            f"Page     {api.url}/   (your numbers in a browser; sign in with the rk_ key)",
             f"API      {api.url}",
             f"OpenAPI  {api.url}/openapi.json",
             f"MCP      {api.url}/mcp   (Streamable HTTP; a key as bearer token)",
