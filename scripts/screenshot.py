@@ -27,7 +27,7 @@ from millimetric_mcp.demo.walkthrough import SEED  # noqa: E402
 PICTURE = ROOT / "docs" / "page.png"
 EVENTS, DAYS = 60_000, 61
 """30 days, and the 30 before."""
-SIZE = {"width": 1200, "height": 1060}
+SIZE = {"width": 1100, "height": 1600}
 
 
 def main() -> int:
@@ -60,6 +60,7 @@ def take_picture(command: str, profile: Path, url: str) -> bytes:
     """Return the top of the page as a PNG, in English and in UTC."""
     with run_browser(command, profile) as browser, browser.open() as tab:
         tab.send("Emulation.setDeviceMetricsOverride", deviceScaleFactor=1, mobile=False, **SIZE)
+        tab.send("Emulation.setScrollbarsHidden", hidden=True)
         tab.send("Emulation.setTimezoneOverride", timezoneId="UTC")
         tab.send("Emulation.setLocaleOverride", locale="en-US")
         tab.send("Page.navigate", url=url)

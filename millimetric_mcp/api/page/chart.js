@@ -22,10 +22,10 @@ export function bar(share, className = "") {
   return element;
 }
 
-/** Return the least of 1, 2, 5, 10, … that is not below the number. */
+/** Return a number with at most two digits that is not much above, and not below, the number. */
 function roundUp(number) {
   const power = 10 ** Math.floor(Math.log10(Math.max(number, 1)));
-  return [1, 2, 5, 10].map((factor) => factor * power).find((step) => step >= number);
+  return [1, 1.2, 1.6, 2, 3, 4, 5, 6, 8, 10].map((factor) => factor * power).find((step) => step >= number);
 }
 
 /**

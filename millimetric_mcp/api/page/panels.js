@@ -10,6 +10,7 @@ const MOST_ROWS = 10;
 const LIVE_MS = 30 * 60_000;
 const numeric = /int|float|double|number|decimal/i;
 const sale = /purchase|order|payment|paid|sale|checkout|invoice/i;
+const signUp = /sign.?up|regist|subscri|trial|lead/i;
 const amount = /revenue|amount|total|value|price/i;
 
 const likeness = ([name, key]) => 2 * sale.test(name) + amount.test(key);
@@ -23,7 +24,7 @@ export function offer({ rows }) {
       .map(({ key }) => [event_name, key]))
     // What reads most like a sale and its amount comes first.
     .sort((one, other) => likeness(other) - likeness(one));
-  const goal = own[0] ?? names[0] ?? "$pageview";
+  const goal = own.find((name) => signUp.test(name)) ?? own.find((name) => sale.test(name)) ?? own[0] ?? names[0] ?? "$pageview";
   return { names, values, goal };
 }
 

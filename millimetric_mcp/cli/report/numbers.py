@@ -29,6 +29,7 @@ PROVEN_RULE = "utm_paid_facebook"
 """The classifier's rule for events of Facebook that a paid utm_medium proves."""
 
 _NUMERIC = re.compile("int|float|double|number|decimal", re.IGNORECASE)
+_SIGN_UP = re.compile("sign.?up|regist|subscri|trial|lead", re.IGNORECASE)
 _SALE = re.compile("purchase|order|payment|paid|sale|checkout|invoice", re.IGNORECASE)
 _AMOUNT = re.compile("revenue|amount|total|value|price", re.IGNORECASE)
 _MOST_ROWS = 10
@@ -287,9 +288,11 @@ async def _nothing() -> list[Figure]:
 
 
 def _choose_goal(rows: Sequence[reads.SchemaRow]) -> str:
-    """Return the most frequent event that has no reserved name, if there is one."""
+    """Return the event that reads most like a sign-up, then a sale, then the most frequent."""
     names = [row.event_name for row in rows]
-    return next((name for name in names if not name.startswith("$")), (names or [PAGEVIEW])[0])
+    own = [name for name in names if not name.startswith("$")]
+    likely = (name for like in (_SIGN_UP, _SALE) for name in own if like.search(name))
+    return next(likely, (own or names or [PAGEVIEW])[0])
 
 
 def _choose_revenue(rows: Sequence[reads.SchemaRow]) -> tuple[str, str] | None:
