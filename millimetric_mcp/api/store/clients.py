@@ -18,6 +18,7 @@ from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionErro
 
 from millimetric_mcp.api.store import clickhouse_errors
 from millimetric_mcp.api.store.dsn import StoreTarget
+from millimetric_mcp.api.store.memory import import_engine
 from millimetric_mcp.errors import StoreUnavailable
 
 CONNECT_TIMEOUT_S = 5
@@ -45,10 +46,11 @@ class ClientPool:
         self._lock = threading.Lock()
         for name in _DRIVERS:  # their warnings quote URLs, which hold what callers sent
             logging.getLogger(name).setLevel(logging.CRITICAL)
-        # Only to see that events are no data frames, the client would import pandas, a tenth of
-        # the process's memory.
-        options.pd = options.pd_time_test = None
+        # Only to see that events are no data frames and arrays, the client would import pandas and
+        # numpy, a tenth of the process's memory.
+        options.pd = options.pd_time_test = options.np = None
         if target.embedded:
+            import_engine()
             # The engine reads its zone from TZ, and does not start with one that it does not know.
             os.environ["TZ"] = "UTC"
             # For embedded.xml. The limit of a user's statements together is no use: the engine's

@@ -27,6 +27,7 @@ from millimetric_mcp.api.store.deletions import (
 from millimetric_mcp.api.store.directory import check_writable
 from millimetric_mcp.api.store.dsn import StoreTarget
 from millimetric_mcp.api.store.inspection import inspect, measure
+from millimetric_mcp.api.store.memory import release_code
 from millimetric_mcp.api.store.readers import Readers
 from millimetric_mcp.api.store.reads import (
     count_shards,
@@ -228,4 +229,6 @@ def open_event_store(target: StoreTarget, *, max_queued_events: int) -> EventSto
     """
     pool, _ = open_upgraded(target)
     writer = open_writer(pool, shards=count_shards(pool), max_queued_events=max_queued_events)
+    if target.embedded:
+        release_code()
     return EventStore(pool, writer, identity=read_identity(pool))
