@@ -59,7 +59,7 @@ def main() -> int:
             failed = _measure(options, results)
         except KeyboardInterrupt:
             return INTERRUPTED
-    reports = _read_all(results)
+    reports = read_reports(results)
     _write_documents(reports, results)
     asked = [name for name in options.only or PARTS if name not in failed]
     measured = [report for report in reports if report.part in asked]
@@ -128,9 +128,18 @@ def _measure_part(name: str, workspace: Workspace) -> Report:
     )
 
 
-def _read_all(results: Path) -> list[Report]:
-    files = [results / f"{name}.json" for name in PARTS]
+def read_reports(results: Path) -> list[Report]:
+    """What was measured, the results of ``scripts/torture`` last."""
+    files = [results / f"{name}.json" for name in (*PARTS, "torture")]
     return [read_report(file) for file in files if file.exists()]
+
+
+def render_documents() -> None:
+    """Fills the tables of the documents from the results."""
+    reports = read_reports(RESULTS)
+    for document, (name, render) in DOCUMENTS.items():
+        text = document.read_text(encoding="utf-8")
+        document.write_text(fill_document(text, name, render(reports)), encoding="utf-8")
 
 
 def _write_documents(reports: Sequence[Report], results: Path) -> None:
@@ -138,10 +147,7 @@ def _write_documents(reports: Sequence[Report], results: Path) -> None:
         for chart in report.findings.charts:
             (results / f"{chart.name}.svg").write_text(draw_chart(chart), encoding="utf-8")
     if results == RESULTS:
-        for document, (name, render) in DOCUMENTS.items():
-            text = document.read_text(encoding="utf-8")
-            filled = fill_document(text, name, render(reports))
-            document.write_text(filled, encoding="utf-8")
+        render_documents()
     else:
         text = render_results(reports, plots=".") + "\n"
         (results / "benchmarks.md").write_text(text, encoding="utf-8")

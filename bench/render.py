@@ -5,7 +5,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from bench.figures import write_number
 from bench.report import Check, Report
 
-RELIABILITY_PARTS = ("crash", "restore", "isolation", "fairness")
+RELIABILITY_COMMANDS = {
+    "torture": "scripts/torture",
+    **{part: f"scripts/bench --only {part}" for part in ("restore", "isolation", "fairness")},
+}
 _MEASURED_EVENTS = 10_000_000
 QUICK_WARNING = "**A quick run: it shows that everything works; its figures mean nothing.**"
 
@@ -97,10 +100,10 @@ def render_promises(reports: Sequence[Report]) -> str:
             write_value(check).strip(),
             _write_bound(check).strip(),
             "yes" if check.holds else "**no**",
-            f"`scripts/bench --only {report.part}`",
+            f"`{RELIABILITY_COMMANDS[report.part]}`",
         )
         for report in reports
-        if report.part in RELIABILITY_PARTS
+        if report.part in RELIABILITY_COMMANDS
         for check in report.findings.checks
     ]
     return render_table(("promise", "measured", "target", "holds", "measure it"), rows)

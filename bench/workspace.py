@@ -14,7 +14,7 @@ import httpx
 
 from bench.data import Loading, find_loading, fingerprint_schema, load_store, mark_loaded
 from bench.processes import start_worker
-from millimetric_mcp.api.control import FIRST_PROJECT, datadir, open_control
+from millimetric_mcp.api.control import FIRST_PROJECT, NewKey, datadir, open_control
 from millimetric_mcp.contract.keys import KeyEnv, KeyKind
 from millimetric_mcp.demo.processes import Keys, run_api
 from millimetric_mcp.settings import ControlSettings
@@ -43,7 +43,6 @@ class Scale:
     starts: int
     spawns: int
     calls: int
-    crashes: int
 
 
 FULL = Scale(
@@ -63,7 +62,6 @@ FULL = Scale(
     starts=5,
     spawns=15,
     calls=200,
-    crashes=200,
 )
 QUICK = Scale(
     quick=True,
@@ -82,7 +80,6 @@ QUICK = Scale(
     starts=1,
     spawns=2,
     calls=10,
-    crashes=2,
 )
 
 
@@ -175,6 +172,14 @@ class Workspace:
 
 def make_keys(data_dir: Path) -> tuple[Keys, int]:
     """New keys of the first project, and its id."""
+    write, read = (create_key(data_dir, kind) for kind in (KeyKind.SK, KeyKind.RK))
+    return Keys(write.key.reveal(), read.key.reveal()), write.record.project_id
+
+
+def create_key(
+    data_dir: Path, kind: KeyKind, *, project: str = FIRST_PROJECT, origins: Sequence[str] = ()
+) -> NewKey:
+    """A new key of a project, which is made if there is none; the API may run or not."""
     settings = ControlSettings(data_dir=data_dir)
     datadir.prepare_data_dir(settings)
     control = open_control(
@@ -183,10 +188,6 @@ def make_keys(data_dir: Path) -> tuple[Keys, int]:
         ip_salt=None,
     )
     try:
-        write, read = (
-            control.create_key(kind=kind, env=KeyEnv.LIVE, project=FIRST_PROJECT)
-            for kind in (KeyKind.SK, KeyKind.RK)
-        )
+        return control.create_key(kind=kind, env=KeyEnv.LIVE, project=project, origins=origins)
     finally:
         control.close()
-    return Keys(write.key.reveal(), read.key.reveal()), write.record.project_id

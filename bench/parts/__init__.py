@@ -6,7 +6,6 @@ from bench.parts import (
     batch,
     classifier,
     codecs,
-    crash,
     fairness,
     imports,
     inserts,
@@ -40,7 +39,6 @@ PARTS: Mapping[str, tuple[str, Callable[[Workspace], Findings]]] = {
         mcp,
         page,
         classifier,
-        crash,
         restore,
     )
 }

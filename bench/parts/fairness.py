@@ -3,7 +3,6 @@
 import json
 import time
 from collections.abc import Callable
-from pathlib import Path
 from statistics import median
 
 from bench.data import make_batch_requests
@@ -12,11 +11,9 @@ from bench.http_load import Load, LoadResult, drive, encode_request
 from bench.parts.batch import prepare_batches
 from bench.processes import settle, start_worker
 from bench.report import Check, Findings, Table
-from bench.workspace import Workspace
-from millimetric_mcp.api.control import datadir, open_control
+from bench.workspace import Workspace, create_key
 from millimetric_mcp.contract.endpoints import TRACK
-from millimetric_mcp.contract.keys import KeyEnv, KeyKind
-from millimetric_mcp.settings import ControlSettings
+from millimetric_mcp.contract.keys import KeyKind
 
 TITLE = "Large bodies of another project"
 ORIGIN = "https://shop.example"
@@ -41,7 +38,8 @@ def measure(workspace: Workspace) -> Findings:
     alone: list[float] = []
     beside: dict[str, list[float]] = {kind: [] for kind in KINDS}
     with workspace.deploy() as api, start_worker() as measuring, start_worker() as other:
-        browser_key = _create_browser_key(api.data_dir)
+        created = create_key(api.data_dir, KeyKind.PK, project="flood", origins=[ORIGIN])
+        browser_key = created.key.reveal()
         measuring.run(prepare_batches, api.keys.write, 1)
         for kind, times_ms in beside.items():
             for _ in range(rounds):
@@ -52,19 +50,6 @@ def measure(workspace: Workspace) -> Findings:
                 flood.result()
                 settle(api.process_id)
     return _report(alone, beside)
-
-
-def _create_browser_key(data_dir: Path) -> str:
-    settings = ControlSettings(data_dir=data_dir)
-    pepper = datadir.resolve_secrets(settings, data_dir).pepper
-    control = open_control(datadir.control_dsn(settings, data_dir), pepper=pepper, ip_salt=None)
-    try:
-        created = control.create_key(
-            kind=KeyKind.PK, env=KeyEnv.LIVE, project="flood", origins=[ORIGIN]
-        )
-    finally:
-        control.close()
-    return created.key.reveal()
 
 
 def drive_one_batch(port: int, *, key: str) -> LoadResult:

@@ -1,5 +1,7 @@
 """Unknown fields and parameters are ignored, and named in the response."""
 
+import pytest
+
 
 async def test_an_unknown_field_of_an_event_is_named(quick_api):
     answer = await quick_api.post("/v1/track", {"event": "signup", "userId": "42", "source": "x"})
@@ -38,3 +40,10 @@ async def test_at_most_twenty_names_are_given_and_long_ones_are_cut(quick_api):
 
     assert len(ignored) == 20
     assert ignored[0] == "00" + "x" * 126
+
+
+@pytest.mark.parametrize("value", ["text", [1], None, {"a": 1}])
+async def test_an_event_may_have_an_unknown_field_with_the_name_of_a_batchs(quick_api, value):
+    answer = await quick_api.post("/v1/track", {"event": "x", "events": value})
+
+    assert answer.json() == {"ok": True, "event_id": None, "ignored": ["events"]}

@@ -15,6 +15,7 @@ from zlib import crc32
 import pytest
 
 from millimetric_mcp.api.store import ClientPool, EventStore, embedded_target, open_event_store
+from millimetric_mcp.api.store.directory import check_writable
 from millimetric_mcp.api.store.handover import Handover, take_over
 from millimetric_mcp.api.store.inserts import ROW_COLUMNS, Rows, encode_rows, insert_rows
 from millimetric_mcp.api.store.journal import Journal, read_segment
@@ -361,3 +362,9 @@ def test_the_journal_of_an_embedded_store_is_in_its_directory(tmp_path):
 
     assert target.journal
     assert Path(target.address, JOURNAL_DIR, target.database) == tmp_path / "journal/millimetric"
+
+
+def test_a_disk_with_too_little_room_is_not_ready_for_events(tmp_path):
+    check_writable(tmp_path)
+    with pytest.raises(StoreUnavailable, match="the disk is full"):
+        check_writable(tmp_path, min_free_bytes=2**62)

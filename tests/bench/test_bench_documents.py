@@ -5,11 +5,10 @@ from xml.etree import ElementTree
 
 import pytest
 
-from bench.__main__ import DOCUMENTS, RESULTS
-from bench.parts import PARTS
+from bench.__main__ import DOCUMENTS, RESULTS, read_reports
 from bench.plots import draw_chart
 from bench.render import fill_document, render_results, render_table
-from bench.report import Bar, Chart, Check, Findings, Report, read_report
+from bench.report import Bar, Chart, Check, Findings, Report
 
 SVG = "{http://www.w3.org/2000/svg}"
 MACHINE = {
@@ -107,8 +106,7 @@ def test_a_cell_cannot_end_its_column():
 
 
 def read_committed():
-    files = [RESULTS / f"{name}.json" for name in PARTS]
-    return [read_report(file) for file in files if file.exists()]
+    return read_reports(RESULTS)
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: document.name)

@@ -8,6 +8,7 @@ from pathlib import Path
 from tempfile import NamedTemporaryFile
 
 from millimetric_mcp.api.store.dsn import StoreTarget
+from millimetric_mcp.api.store.journal import MIN_FREE_BYTES, check_space
 from millimetric_mcp.errors import DataDirectoryInUse, SettingsError, StoreUnavailable
 
 LOCK_FILE = "lock"
@@ -38,13 +39,14 @@ def hold_directories(data_dir: Path, target: StoreTarget) -> Iterator[None]:
         yield
 
 
-def check_writable(directory: Path) -> None:
-    """Return if a file can be written in ``directory``.
+def check_writable(directory: Path, *, min_free_bytes: int = MIN_FREE_BYTES) -> None:
+    """Return if events can be written in ``directory``.
 
     Raises:
         StoreUnavailable: it can't.
     """
     try:
+        check_space(directory, min_free_bytes=min_free_bytes)
         with NamedTemporaryFile(dir=directory, prefix="probe-") as file:
             file.write(bytes(PROBE_BYTES))
             file.flush()

@@ -42,6 +42,21 @@ class Segment:
     damaged_lines: int = 0
 
 
+def check_space(directory: Path, *, min_free_bytes: int = MIN_FREE_BYTES) -> None:
+    """Return if the directory's disk has so many bytes free.
+
+    Raises:
+        StoreUnavailable: it has not.
+        OSError: it can't be asked.
+    """
+    disk = os.statvfs(directory)
+    if disk.f_bavail * disk.f_frsize < min_free_bytes:
+        raise StoreUnavailable(
+            f"the disk is full: less than {min_free_bytes // 1024**2} MiB are free",
+            retry_after_s=RETRY_AFTER_S,
+        )
+
+
 class Journal:
     """The files of one store. `append` and `seal` are for one thread; all others raise OSError.
 
@@ -66,7 +81,7 @@ class Journal:
             StoreUncertain: it is unknown whether they are.
         """
         try:
-            self._check_space()
+            check_space(self._directory, min_free_bytes=self._min_free_bytes)
             descriptor = self._descriptor
             if descriptor is None:
                 descriptor = self._open(requests[0].received_us)
@@ -107,15 +122,6 @@ class Journal:
         for path in damaged:
             path.unlink()
         return len(damaged)
-
-    def _check_space(self) -> None:
-        disk = os.statvfs(self._directory)
-        if disk.f_bavail * disk.f_frsize < self._min_free_bytes:
-            free_mib = self._min_free_bytes // 1024**2
-            raise StoreUnavailable(
-                f"the disk is full: less than {free_mib} MiB are free",
-                retry_after_s=RETRY_AFTER_S,
-            )
 
     def _open(self, received_us: int) -> int:
         path = self._directory / f"{received_us:016}{SUFFIX}"

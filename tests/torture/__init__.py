@@ -1,0 +1,1 @@
+"""What tries to break the product: ``scripts/torture``; a scenario is a module with a `run`."""

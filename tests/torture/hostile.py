@@ -1,0 +1,104 @@
+"""Hostile inputs that keep the structure of requests: no unexpected error, no slow answer."""
+
+import socket
+import time
+from collections import Counter
+from contextlib import ExitStack
+
+from bench.processes import start_worker
+from tests.torture.harness import at_least, at_most, none, run_api
+from tests.torture.hostile_inputs import make_http_request, make_mcp_request, make_random
+
+CALLERS = (("http", 0.3), ("http", 0.3), ("http", 0.3), ("mcp", 0.1))
+"""What each caller sends, and its share of the inputs."""
+MAX_S = 2400
+TIMEOUT_S = 30
+
+
+class Caller:
+    """One keep-alive connection that sends inputs and reads the answers."""
+
+    def __init__(self, port):
+        self._port = port
+        self._connect()
+
+    def _connect(self):
+        self._socket = socket.create_connection(("127.0.0.1", self._port), timeout=TIMEOUT_S)
+        self._answers = self._socket.makefile("rb")
+
+    def ask(self, request):
+        """Return the status of the answer; 0 if the connection ends without one."""
+        try:
+            self._socket.sendall(request)
+            line = self._answers.readline()
+            if not line:
+                raise ConnectionError
+            length, is_closing = 0, False
+            while (header := self._answers.readline().lower()) not in {b"\r\n", b""}:
+                if header.startswith(b"content-length:"):
+                    length = int(header.split(b":")[1])
+                is_closing |= header == b"connection: close\r\n"
+            self._answers.read(length)
+        except OSError:
+            self._connect()
+            return 0
+        if is_closing:
+            self._connect()
+        return int(line.split()[1])
+
+
+def send_inputs(port, keys, kind, seed, count, *, slow_s):
+    """Send so many inputs one after the other; return their statuses and the slow ones."""
+    make = make_mcp_request if kind == "mcp" else make_http_request
+    chance, caller = make_random(seed), Caller(port)
+    statuses, slowest_s, slow = Counter(), 0.0, 0
+    ends_s = time.monotonic() + MAX_S
+    for _ in range(count):
+        if time.monotonic() > ends_s:
+            break
+        request = make(chance, keys)
+        began_s = time.perf_counter()
+        statuses[caller.ask(request)] += 1
+        took_s = time.perf_counter() - began_s
+        slowest_s, slow = max(slowest_s, took_s), slow + (took_s > slow_s)
+    return statuses, slowest_s, slow
+
+
+def run(scale, directory):
+    slow_s = scale.pick(1, 10)
+    target = int(scale.pick(1_000_000, 2_000))
+    statuses, slowest_s, slow = Counter(), 0.0, 0
+    with run_api(directory / "data") as api, ExitStack() as stack:
+        works = [
+            stack.enter_context(start_worker()).start(
+                send_inputs, api.port, api.keys, kind, seed, int(target * share), slow_s=slow_s
+            )
+            for seed, (kind, share) in enumerate(CALLERS)
+        ]
+        for work in works:
+            found, longest_s, late = work.result()
+            statuses += found
+            slowest_s, slow = max(slowest_s, longest_s), slow + late
+        alive = api.ask("GET", "/health").is_success and api.track("after") == 202
+        unexpected = api.count_unexpected()
+        project_of_another = api.ask(
+            "GET",
+            "/v1/query",
+            key="other rk",
+            params={"from": "1970-01-02T00:00:00Z", "to": "2100-01-01T00:00:00Z"},
+        ).json()["rows"]
+    total = sum(statuses.values())
+    what = f"of {total:,} hostile inputs over HTTP and MCP"
+    return [
+        at_least("hostile inputs over HTTP and MCP", total, target),
+        none(
+            f"answers with 5xx {what}",
+            sum(count for status, count in statuses.items() if status >= 500),
+        ),
+        none(f"without an answer {what}", statuses[0]),
+        none(f"unexpected errors {what}", unexpected),
+        none(f"answers over {slow_s:.0f} s {what}", slow),
+        at_most("slowest of their answers", slowest_s, slow_s, "s"),
+        none(f"events in another project {what}", len(project_of_another)),
+        none(f"APIs that don't serve after {what}", int(not alive)),
+    ]
