@@ -22,8 +22,13 @@ export const number = (value) => whole.format(value ?? 0);
 export const compact = (value) => short.format(value);
 export const share = (value) => percent.format(value);
 
-/** Return a name as a visitor sent it, at most two lines of it. */
-export const nameOf = (text) => el("bdi", { class: "name", dir: "auto", title: text }, text);
+const direction = /[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/g;
+
+/** Return a name as a visitor sent it, at most two lines of it. What turns the order of letters shows as "�". */
+export function nameOf(text) {
+  const shown = text.replace(direction, "\ufffd");
+  return el("bdi", { class: "name", dir: "auto", title: shown }, shown);
+}
 
 /** Return a name; a click on it filters by it. An unknown one can't be filtered by. */
 export function pickable(filter, value, pick) {

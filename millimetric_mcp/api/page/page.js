@@ -7,6 +7,7 @@ import { isZone, windowOf, writeDay, dayOf } from "./times.js";
 
 const STORED = "millimetric_rk";
 const LIVE_EVERY_MS = 5000;
+const NAMES_MS = 7 * 86_400_000;
 const byId = (id) => document.getElementById(id);
 
 let key = "";
@@ -242,6 +243,13 @@ function sayEmpty() {
     el("pre", { tabindex: "0" }, tag));
 }
 
+/** Return the schema of the window's last days; of the whole window, which takes longer, if they have no events. */
+async function findNames(window, signal) {
+  const last = { from: Math.max(window.from, window.to - NAMES_MS), to: window.to };
+  const found = await get(ask("schema", state, last, {}), signal);
+  return found.rows.length || last.from === window.from ? found : get(ask("schema", state, window, {}), signal);
+}
+
 /** Ask everything anew, for the state as it is now. */
 function load() {
   loading.abort();
@@ -256,7 +264,7 @@ function load() {
   if (!window) return;
   const previous = view?.offered;
   view = { state, now, window, offered: previous, set, pick, width: () => byId("panels").clientWidth - 36 };
-  const names = get(ask("schema", state, window, {}), signal).then((schema) => {
+  const names = findNames(window, signal).then((schema) => {
     if (signal.aborted) return;
     view.offered = offer(schema);
     drawControls(view.offered);

@@ -4,6 +4,7 @@ import asyncio
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from datetime import timedelta
 from typing import Any
 
 from millimetric_mcp.cli.report.windows import Range, Window
@@ -32,6 +33,7 @@ _NUMERIC = re.compile("int|float|double|number|decimal", re.IGNORECASE)
 _SIGN_UP = re.compile("sign.?up|regist|subscri|trial|lead", re.IGNORECASE)
 _SALE = re.compile("purchase|order|payment|paid|sale|checkout|invoice", re.IGNORECASE)
 _AMOUNT = re.compile("revenue|amount|total|value|price", re.IGNORECASE)
+_NAMES = timedelta(days=7)
 _MOST_ROWS = 10
 
 
@@ -129,6 +131,15 @@ class _Asker:
     client: MillimetricClient
     choices: Choices
     zone: str
+
+    async def schema(self, window: Window) -> reads.SchemaResult:
+        """Return that of the last days; of the whole window, if they have no events."""
+        for start in dict.fromkeys((max(window.start, window.end - _NAMES), window.start)):
+            ends = {"from": start, "to": window.end, "bots": Bots.EXCLUDE}
+            found = await self.client.schema(reads.SchemaParams.model_validate(ends))
+            if found.rows:
+                break
+        return found
 
     async def stats(
         self,
@@ -247,9 +258,7 @@ class _Asker:
 async def ask_all(client: MillimetricClient, shown: Range, choices: Choices) -> Numbers:
     """Return the numbers of a range; the questions are asked at the same time."""
     asker, window = _Asker(client, choices, shown.zone.key), shown.window
-    schema = await client.schema(
-        reads.SchemaParams.model_validate({**_ends(window), "bots": Bots.EXCLUDE})
-    )
+    schema = await asker.schema(window)
     goal = choices.goal or _choose_goal(schema.rows)
     revenue = choices.revenue or _choose_revenue(schema.rows)
     start = asyncio.create_task
