@@ -119,6 +119,7 @@ def build_app(
     if settings.metrics:
         metrics = Metrics()
         log.observe = metrics.observe_request
+        store.observe_groups(metrics.observe_group)
         routes.append(_route_metrics(metrics, settings, backends, clock))
     app = build_web_app(
         routes, lifespan=lifespan, log=log, cors=CORS, shortcuts=endpoints.list_shortcuts()

@@ -45,6 +45,7 @@ COUNTERS: Mapping[str, str] = {
     "journal_handed_over_events_total": "Events that were handed over from the journal.",
 }
 DURATION_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+GROUP_BUCKETS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000)
 _PROXY_HEADERS = frozenset({"forwarded", "via", "x-forwarded-for", "x-real-ip"})
 
 
@@ -66,6 +67,13 @@ class Metrics:
             buckets=DURATION_BUCKETS_S,
             registry=self._registry,
         )
+        self._groups = Histogram(
+            f"{PREFIX}write_group_events",
+            "Events that are written and acknowledged together.",
+            buckets=GROUP_BUCKETS,
+            registry=self._registry,
+        )
+        self.observe_group = self._groups.observe
         self._gauges = {
             name: Gauge(PREFIX + name, text, registry=self._registry)
             for name, text in GAUGES.items()

@@ -186,6 +186,9 @@ class StoreDouble:
         if self.error is not None:
             raise self.error
 
+    def observe_groups(self, observe) -> None:
+        """Its writes are in no groups."""
+
     async def measure(self) -> Mapping[str, float]:
         await self.ping()
         return {}

@@ -69,6 +69,9 @@ async def test_the_store_is_measured(api):
 
     assert samples[("millimetric_store_up",)] == 1
     assert samples[("millimetric_store_events",)] == 1
+    assert samples[("millimetric_write_group_events_count",)] == 1
+    assert samples[("millimetric_write_group_events_sum",)] == 1
+    assert samples[("millimetric_journal_bytes",)] == 0
     assert samples[("millimetric_journal_events",)] == 0
     assert samples[("millimetric_journal_handovers_total",)] == 1
     assert samples[("millimetric_journal_handed_over_events_total",)] == 1
@@ -155,3 +158,15 @@ async def test_every_query_of_the_dashboard_names_metrics_that_exist(api):
         asked = set(re.findall(r"\b(?:millimetric|process)_\w+", query))
         assert asked, query
         assert asked <= names, query
+
+
+async def test_every_metric_of_ours_is_on_the_dashboard(api):
+    await api.post("/v1/track", {"event": "x"})
+    names = {name for name, *_ in await read_samples(api) if name.startswith("millimetric_")}
+
+    queries = DASHBOARD.read_text()
+    # A histogram has three metrics, and a counter the time of its start.
+    derived = re.compile(r"_(count|sum|created)$|^millimetric_build_info$")
+    assert [
+        name for name in sorted(names) if not derived.search(name) and name not in queries
+    ] == []

@@ -39,13 +39,19 @@ class GroupCommitter(Generic[EventsT]):
     """Gathers requests from a bounded queue, and gives each group of them to ``write``.
 
     ``max_queued_events`` limits the events that wait or are being written. A request that exceeds
-    it is refused; an empty queue takes a request of any size.
+    it is refused; an empty queue takes a request of any size. ``observe_group`` gets the number of
+    events of each group.
     """
 
     def __init__(
-        self, write: Callable[[Sequence[EventsT]], Awaitable[None]], *, max_queued_events: int
+        self,
+        write: Callable[[Sequence[EventsT]], Awaitable[None]],
+        *,
+        max_queued_events: int,
+        observe_group: Callable[[int], None] = lambda _: None,
     ) -> None:
         self._write_group = write
+        self._observe_group = observe_group
         self._max_queued_events = max_queued_events
         self._queue: deque[_Request[EventsT]] = deque()
         self._queued_events = 0
@@ -93,6 +99,7 @@ class GroupCommitter(Generic[EventsT]):
                 await self._wake.wait()
                 continue
             group = self._take_group()
+            self._observe_group(sum(len(request.events) for request in group))
             await self._write(group)
             if len(group) > 1:
                 await self._gather(len(group))

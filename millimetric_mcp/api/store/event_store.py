@@ -98,6 +98,9 @@ class EventStore:
     def start(self) -> None:
         self._writer.start()
 
+    def observe_groups(self, observe: Callable[[int], None]) -> None:
+        self._writer.observe_group = observe
+
     async def append(self, events: Sequence[StoredEvent]) -> None:
         await self._writer.append(events)
 

@@ -25,6 +25,9 @@ class Store(Protocol):
     def start(self) -> None:
         """Begin to accept writes; needs a running event loop."""
 
+    def observe_groups(self, observe: Callable[[int], None]) -> None:
+        """Call ``observe`` with the number of events of each group that is written at once."""
+
     async def close(self) -> None:
         """Write what is queued, then release everything."""
 

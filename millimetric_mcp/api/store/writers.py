@@ -27,6 +27,7 @@ class Writer(Protocol):
     """What `EventStore` needs for its writes; the methods are those of `Store`."""
 
     executors: Sequence[ThreadPoolExecutor]
+    observe_group: Callable[[int], None]
 
     def start(self) -> None: ...
     async def append(self, events: Sequence[StoredEvent]) -> None: ...
@@ -47,11 +48,16 @@ class ServerWriter:
 
     def __init__(self, pool: ClientPool, *, shards: int, max_queued_events: int) -> None:
         self._pool = pool
+        self.observe_group: Callable[[int], None] = lambda _: None
         self._inserts = ThreadPoolExecutor(shards, "store-write")
         self._clock = ThreadPoolExecutor(1, "store-clock")
         self.executors: Sequence[ThreadPoolExecutor] = (self._inserts, self._clock)
         self._lanes: list[GroupCommitter[Sequence[StoredEvent]]] = [
-            GroupCommitter(partial(self._insert, shard), max_queued_events=max_queued_events)
+            GroupCommitter(
+                partial(self._insert, shard),
+                max_queued_events=max_queued_events,
+                observe_group=lambda events: self.observe_group(events),  # noqa: PLW0108 - set later
+            )
             for shard in (range(1, shards + 1) if pool.target.cluster else [0])
         ]
 
@@ -97,6 +103,7 @@ class EmbeddedWriter:
 
     def __init__(self, pool: ClientPool, *, arrivals: ArrivalClock, max_queued_events: int) -> None:
         self._pool = pool
+        self.observe_group: Callable[[int], None] = lambda _: None
         self._arrivals = arrivals
         self._inserts = ThreadPoolExecutor(1, "store-write")
         journal = _open_journal(pool)
@@ -106,6 +113,7 @@ class EmbeddedWriter:
         self._committer: GroupCommitter[Rows] = GroupCommitter(
             self._handover.write if has_journal else self._insert,
             max_queued_events=max_queued_events,
+            observe_group=lambda events: self.observe_group(events),  # noqa: PLW0108 - set later
         )
 
     async def _insert(self, requests: Sequence[Rows]) -> None:
