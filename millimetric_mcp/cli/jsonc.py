@@ -111,7 +111,7 @@ def _insert(text: str, parent: _Node, value: object, *, name: str | None = None)
 
 
 def _render(text: str, value: object, indent: str) -> str:
-    lines = json.dumps(value, indent=_unit(text), ensure_ascii=False).splitlines()
+    lines = json.dumps(value, indent=_unit(text), ensure_ascii=False).split("\n")
     return ("\r\n" if "\r\n" in text else "\n").join([lines[0], *(indent + x for x in lines[1:])])
 
 

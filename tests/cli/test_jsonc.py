@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from millimetric_mcp.cli import jsonc
@@ -101,6 +101,7 @@ VALUES = st.recursive(
 )
 
 
+@example({}, 2, ["", "\u2028"])
 @given(
     st.dictionaries(st.text(max_size=4), VALUES, max_size=4),
     st.sampled_from([None, 1, 2, 4, "\t"]),
