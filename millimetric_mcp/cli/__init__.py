@@ -7,6 +7,7 @@ and the MCP server loads nothing of the embedded API.
 import argparse
 import gc
 import os
+import select
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -25,6 +26,8 @@ Run = Callable[[argparse.Namespace, Mapping[str, str]], int]
 
 EXIT_FAILURE = 1
 EXIT_USAGE = 2
+EXIT_NO_READER = 141
+"""What a shell calls a command that SIGPIPE ended."""
 
 _API_COMMANDS = frozenset(
     {
@@ -64,7 +67,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"millimetric-mcp: {error}", file=sys.stderr)
         return EXIT_FAILURE
     except OSError as error:
+        has_reader = _has_reader(sys.stdout)
         _discard(sys.stdout)
+        if not has_reader:
+            return EXIT_NO_READER
         what = f"{error.filename}: " if error.filename else "reading or writing failed: "
         print(f"millimetric-mcp: {what}{error.strerror or type(error).__name__}", file=sys.stderr)
         return EXIT_FAILURE
@@ -103,6 +109,15 @@ def _check_output(command: str | None) -> None:
         raise SettingsError(["keys: standard output is closed. Open it: the keys go there."])
     if sys.stdout is None and command == "api":
         sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - to the end
+
+
+def _has_reader(stream: TextIO) -> bool:
+    """Return False if what reads the output has ended, as ``head`` does when it has enough."""
+    with suppress(ValueError, AttributeError, OSError):  # it is closed, or there is none
+        poll = select.poll()  # not on Windows
+        poll.register(stream, 0)
+        return not any(events & select.POLLERR for _, events in poll.poll(0))
+    return True
 
 
 def _discard(stream: TextIO) -> None:

@@ -43,12 +43,31 @@ def open_reader(settings: ConnectionSettings, environ: Mapping[str, str]) -> Mil
     """
     client = open_client(settings, environ)
     if not client.can_read:
-        sentence = (
-            "MILLIMETRIC_RK is not set. Set it to a read key (rk_…) of your API, or add --local "
-            "to use the API of this machine."
-        )
-        raise SettingsError([sentence])
+        raise _missing_key("MILLIMETRIC_RK", "a read key (rk_…)")
     return client
+
+
+def open_writer(
+    settings: ConnectionSettings, environ: Mapping[str, str], *, timeout_s: float | None = None
+) -> MillimetricClient:
+    """Return a client that can write.
+
+    Raises:
+        SettingsError: there is no server key, or the api extra is missing.
+        LocalApiFailed: the API did not start.
+    """
+    client = open_client(settings, environ, timeout_s=timeout_s)
+    if not client.can_write:
+        raise _missing_key("MILLIMETRIC_KEY", "a server key (sk_…)")
+    return client
+
+
+def _missing_key(variable: str, kind: str) -> SettingsError:
+    sentence = (
+        f"{variable} is not set. Set it to {kind} of your API, or add --local to use the API of "
+        "this machine."
+    )
+    return SettingsError([sentence])
 
 
 @contextmanager

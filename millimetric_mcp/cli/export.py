@@ -14,7 +14,7 @@ from typing import Any, TextIO
 
 from pydantic import ValidationError
 
-from millimetric_mcp.cli.connections import open_client
+from millimetric_mcp.cli.connections import open_reader
 from millimetric_mcp.client import MillimetricClient
 from millimetric_mcp.contract.columns import SHOWN_COLUMNS
 from millimetric_mcp.contract.filters import FILTERS, split_name
@@ -43,10 +43,13 @@ def run(options: Namespace, environ: Mapping[str, str]) -> int:
     settings = read_settings(ConnectionSettings, environ=environ, options=vars(options))
     params = _read_params(options)
     written = _choose_format(options)
-    client = open_client(settings, environ)
+    client = open_reader(settings, environ)
     with written as write:
         count = asyncio.run(_export(client, params, write))
-    print(f"{count} events", file=sys.stderr)
+    text = f"{count} events"
+    if options.json:
+        text = json.dumps({"events": count, "output": options.output})
+    print(text, file=sys.stdout if options.json and options.output else sys.stderr)
     return 0
 
 

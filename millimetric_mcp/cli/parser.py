@@ -46,8 +46,8 @@ Without a command, it runs the MCP server on stdio."""
 
 _EPILOG = """\
 The MCP server reads its API keys from the environment: MILLIMETRIC_KEY (sk_…)
-sends data, MILLIMETRIC_RK (rk_…) reads data. MILLIMETRIC_HOST is the URL of the
-API (default: https://api.millimetric.ai).
+sends data, MILLIMETRIC_RK (rk_…) reads data. MILLIMETRIC_HOST is the API's URL
+(default: https://api.millimetric.ai).
 
   millimetric-mcp demo                  see it work; nothing to set up
   millimetric-mcp --local               use the API of this machine; start it if needed
@@ -59,6 +59,7 @@ Exit codes:
   1     failure: the message says what to do
   2     a wrong command, option or setting; nothing was done
   130   Ctrl-C
+  141   the command that reads the output, such as head, has ended
 """
 
 _DETAILS = {
@@ -519,7 +520,9 @@ def _add_import(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--format",
         choices=_IMPORT_FORMATS,
-        help="format of the files [default: found by their beginning]",
+        metavar="NAME",
+        help=f"format of the files: {', '.join(_IMPORT_FORMATS)} [default: found by their "
+        "beginning]",
     )
     parser.add_argument(
         "--map",
@@ -548,7 +551,7 @@ def _add_import(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--list", action="store_true", help="list the project's imports")
     parser.add_argument("--undo", metavar="ID", help="delete every event of an import")
     _add_local_option(parser)
-    _add_settings(parser, ConnectionSettings)
+    _add_settings(parser, ConnectionSettings, can_json=True)
 
 
 def _add_export(parser: argparse.ArgumentParser) -> None:
@@ -574,7 +577,7 @@ def _add_export(parser: argparse.ArgumentParser) -> None:
         "--output", metavar="FILE", help="file to write; it appears when it is complete"
     )
     _add_local_option(parser)
-    _add_settings(parser, ConnectionSettings)
+    _add_settings(parser, ConnectionSettings, can_json=True)
 
 
 def _add_classify(parser: argparse.ArgumentParser) -> None:

@@ -82,7 +82,7 @@ def test_the_help_and_the_reference_document_the_exit_codes(environ, tmp_path):
         ["-m", "millimetric_mcp", "--help"], environ, tmp_path, stdout=subprocess.PIPE
     ).stdout
 
-    for code in ("0", "1", "2", "130"):
+    for code in ("0", "1", "2", "130", "141"):
         assert f"\n  {code:5} " in text
 
 
@@ -122,8 +122,19 @@ def test_a_closed_pipe_ends_every_command_without_a_traceback(command, environ, 
     done = run(["-m", "millimetric_mcp", *arguments_of(command)], environ, tmp_path, stdout=writing)
     os.close(writing)
 
-    assert done.returncode in {0, 1, 2, 3}, done.stderr
+    assert done.returncode in {0, 1, 2, 3, 141}, done.stderr
     assert "Traceback" not in done.stderr
+    assert "Broken pipe" not in done.stderr
+
+
+def test_a_reader_that_has_enough_is_no_failure(environ, tmp_path):
+    reading, writing = os.pipe()
+    os.close(reading)
+    arguments = ["-m", "millimetric_mcp", "classify", "https://shop.example/"]
+    done = run(arguments, environ, tmp_path, stdout=writing)
+    os.close(writing)
+
+    assert (done.returncode, done.stderr) == (141, "")
 
 
 @pytest.mark.slow

@@ -1,13 +1,15 @@
 """``millimetric-mcp import``: past events from files, each once; and an import taken back."""
 
 import asyncio
+import json
 import sys
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo
 
-from millimetric_mcp.cli.connections import open_client
+from millimetric_mcp.cli.connections import open_writer
 from millimetric_mcp.cli.imports import preview
 from millimetric_mcp.cli.imports.files import SourceFile, list_sources
 from millimetric_mcp.cli.imports.formats import Format, find_format
@@ -41,13 +43,19 @@ def run(options: Namespace, environ: Mapping[str, str]) -> int:
         if options.files:
             raise SettingsError(["--undo and --list take no files. Remove them."])
         timeout_s = UNDO_TIMEOUT_S if options.undo else settings.timeout_s
-        client = open_client(settings, environ, timeout_s=timeout_s)
-        return asyncio.run(_undo(client, options.undo) if options.undo else _list(client))
+        client = open_writer(settings, environ, timeout_s=timeout_s)
+        as_json = options.json
+        work = (
+            _undo(client, options.undo, as_json=as_json)
+            if options.undo
+            else _list(client, as_json=as_json)
+        )
+        return asyncio.run(work)
     reading = read_options(options)
     plan = _make_plan(options, reading)
     if options.dry_run:
-        return preview.show(plan, reading)
-    client = open_client(settings, environ)
+        return preview.show(plan, reading, as_json=options.json)
+    client = open_writer(settings, environ)
     try:
         return asyncio.run(_import(client, plan, reading, options))
     except KeyboardInterrupt:
@@ -112,12 +120,22 @@ async def _import(
     client: MillimetricClient, plan: Plan, reading: Reading, options: Namespace
 ) -> int:
     rejected = 0
+    files: list[dict[str, Any]] = []
     async with client:
         stored = await _list_stored(client)
         for source, found in plan:
             with RejectsFile(source.name, path=options.rejects) as rejects:
-                tally = await _import_file(client, source, found, reading, stored, rejects)
+                import_id, tally = await _import_file(
+                    client, source, found, reading, stored, rejects
+                )
             rejected += tally.rejected
+            if options.json:
+                own = {"import_id": import_id, "rejects": rejects.path and str(rejects.path)}
+                files.append(preview.describe_file(source, found, tally) | own)
+            else:
+                _show(source, found, tally, import_id, rejects)
+    if options.json:
+        print(json.dumps({"files": files}))
     return EXIT_REJECTED if rejected else 0
 
 
@@ -128,7 +146,7 @@ async def _import_file(
     reading: Reading,
     stored: Sequence[StoredImport],
     rejects: RejectsFile,
-) -> Tally:
+) -> tuple[str, Tally]:
     import_id = source.make_id(f"{PART_EVENTS} {found.name} {reading!r}")
     done = _find_done(source, import_id, stored)
     tally = Tally()
@@ -141,6 +159,12 @@ async def _import_file(
             tally=tally,
             on_part=on_part,
         )
+    return import_id, tally
+
+
+def _show(
+    source: SourceFile, found: Format, tally: Tally, import_id: str, rejects: RejectsFile
+) -> None:
     print(f"{source.name} ({found.name}): {tally.stored} events imported")
     if tally.repeated:
         print(f"  {tally.repeated} events were there from an earlier run")
@@ -149,7 +173,6 @@ async def _import_file(
         print(f"  the reasons are in {rejects.path}")
     if tally.events:
         print(f"  to take it back: millimetric-mcp import --undo {import_id}")
-    return tally
 
 
 def _find_done(
@@ -197,7 +220,7 @@ async def _list_stored(client: MillimetricClient) -> Sequence[StoredImport]:
         ) from None
 
 
-async def _undo(client: MillimetricClient, import_id: str) -> int:
+async def _undo(client: MillimetricClient, import_id: str, *, as_json: bool) -> int:
     async with client:
         known = {one.import_id for one in await _list_stored(client)}
         if import_id not in known:
@@ -205,13 +228,19 @@ async def _undo(client: MillimetricClient, import_id: str) -> int:
                 "There is no import of that id. 'millimetric-mcp import --list' shows all."
             )
         result = await client.undo_import(ImportUndoRequest(import_id=import_id))
-    print(f"{result.deleted} events were deleted")
+    text = f"{result.deleted} events were deleted"
+    print(json.dumps({"deleted": result.deleted}) if as_json else text)
     return 0
 
 
-async def _list(client: MillimetricClient) -> int:
+async def _list(client: MillimetricClient, *, as_json: bool) -> int:
     async with client:
         found = await _list_stored(client)
+    if as_json:
+        shown = {"import_id", "started_at", "events", "is_undoing"}
+        imports = [one.model_dump(mode="json", include=shown) for one in found]
+        print(json.dumps({"imports": imports}))
+        return 0
     for one in found:
         state = ", being taken back" if one.is_undoing else ""
         print(f"{one.import_id}  {one.started_at:%Y-%m-%d %H:%M} UTC  {one.events} events{state}")

@@ -1,7 +1,11 @@
 """``--dry-run``: what an import would store and leave out, without the API."""
 
+import json
 from collections.abc import Sequence
 from itertools import islice
+from typing import Any
+
+from pydantic_core import to_jsonable_python
 
 from millimetric_mcp.api.ingest.address import host_of
 from millimetric_mcp.api.ingest.classify import classify
@@ -24,8 +28,11 @@ def is_field(name: str) -> bool:
     return name in FIELDS or (name.startswith(_PROPERTY) and name != _PROPERTY)
 
 
-def show(plan: Sequence[tuple[SourceFile, Format]], reading: Reading) -> int:
+def show(
+    plan: Sequence[tuple[SourceFile, Format]], reading: Reading, *, as_json: bool = False
+) -> int:
     """Print what importing the files would do; return 0."""
+    files: list[dict[str, Any]] = []
     for source, found in plan:
         tally, reasons = Tally(), dict[str, int]()
 
@@ -36,13 +43,24 @@ def show(plan: Sequence[tuple[SourceFile, Format]], reading: Reading) -> int:
         sample: list[Event] = []
         for events in cut_parts(found.read(source, reading), tally, note):
             sample += events[: SAMPLE_EVENTS - len(sample)]
+        if as_json:
+            own = {"reasons": reasons, "sample": [_describe(event) for event in sample]}
+            files.append(describe_file(source, found, tally) | own)
+            continue
         print(f"{source.name} ({found.name}): {tally.events} events, nothing was sent")
         show_tally(tally)
         for reason, count in islice(sorted(reasons.items(), key=_by_count), SHOWN_REASONS):
             print(f"    {count} × {reason}")
         for event in sample:
             print(f"  {_describe(event)}")
+    if as_json:
+        print(json.dumps({"files": files}))
     return 0
+
+
+def describe_file(source: SourceFile, found: Format, tally: Tally) -> dict[str, Any]:
+    """Return what ``--json`` says of a file."""
+    return {"file": source.name, "format": found.name, **to_jsonable_python(tally)}
 
 
 def show_tally(tally: Tally) -> None:

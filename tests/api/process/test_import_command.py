@@ -60,6 +60,30 @@ def test_a_second_run_adds_nothing_and_an_undo_takes_all_back(start_api, run_com
     assert count(api) == 4100
 
 
+def test_scripts_get_the_result_of_each_step_as_json(start_api, run_command, tmp_path):
+    api = start_api()
+    log = tmp_path / "small.log"
+    log.write_text("".join([*map(line, range(3)), line(3, agent=BOT), "nonsense\n"]))
+
+    def run(*arguments, code=0):
+        return json.loads(run_command(api, *arguments, "--json", code=code)[0])
+
+    site = ("--site", "https://shop.example")
+    [tried] = run("import", log, *site, "--dry-run")["files"]
+    [done] = run("import", log, *site, code=3)["files"]
+    [listed] = run("import", "--list")["imports"]
+    exported = run("export", "--output", "all.csv")
+    undone = run("import", "--undo", done["import_id"])
+
+    assert (tried["events"], tried["stored"], len(tried["sample"])) == (3, 0, 3)
+    assert (done["file"], done["format"], done["stored"]) == ("small.log", "combined", 3)
+    assert (done["rejected"], done["left_out"]) == (1, {"bots": 1})
+    assert (listed["import_id"], listed["events"]) == (done["import_id"], 3)
+    assert exported == {"events": 3, "output": "all.csv"}
+    assert undone == {"deleted": 3}
+    assert run("import", "--list") == {"imports": []}
+
+
 def test_an_import_goes_on_where_a_killed_one_and_a_killed_api_stopped(
     start_api, start_command, run_command, tmp_path
 ):
