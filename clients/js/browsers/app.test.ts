@@ -117,8 +117,12 @@ test("statistics by event run no name as markup, and their line is read by keys"
   assert.equal(await tab.run("return window.hit ?? null"), null);
   assert.equal(await inView("return document.images.length"), 0);
   await visitor.leave();
+  await show("stats", { from: "2d", group_by: ["hour_of_day"], timezone: "UTC" });
+  const hour = String(new Date().getUTCHours());
+  assert.ok((await inView<string[]>("return [...document.querySelectorAll('tbody th')].map((one) => one.textContent)")).includes(hour));
+  await visitor.leave();
   await show("stats", { from: "3d", interval: "day", fill_empty: true });
-  assert.match(await inView<string>("return document.querySelector('.chart').getAttribute('aria-valuetext')"), /: \d+$/);
+  assert.match(await inView<string>("return document.querySelector('.chart').getAttribute('aria-valuetext')"), /: \d+ events$/);
   await visitor.leave();
 });
 

@@ -6,6 +6,7 @@ import { choice, compact, el, field, nameOf, number, share, table } from "./elem
 const PROTOCOL = "2026-01-26";
 const RANGES = { "": "As asked", today: "Today", "7d": "7 days", "30d": "30 days", "90d": "90 days" };
 const MOST_ROWS = 20;
+const METRICS = { count: "events", uniques: "visitors", sessions: "sessions" };
 
 const view = document.getElementById("view");
 const waiting = new Map();
@@ -28,6 +29,7 @@ const when = ({ from, to, timezone }) => {
   const format = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short", timeZone: timezone });
   return `${format.format(Date.parse(from))} to ${format.format(Date.parse(to))}, ${timezone}`;
 };
+const say = (count, all) => `The first ${count} of ${all}`;
 const shareOrNone = (value) => (value == null ? "–" : share(value));
 
 function drawSources({ rows, splits }) {
@@ -44,7 +46,7 @@ function drawSources({ rows, splits }) {
     el("p", {}, `Clicks within your site aside, ${share(paid / all)} of these events are paid, the others are not.`),
     bar(paid / all, "split"),
     ...(splits ?? []).map((sentence) => el("p", {}, sentence)),
-    table("By events", heads, cells, { bars: rows.map((row) => (row.source === "internal" ? 0 : row.events / most)), texts: withMedium ? [0, 1] : [0] }),
+    table(`${say(cells.length, rows.length)}, by events`, heads, cells, { bars: rows.map((row) => (row.source === "internal" ? 0 : row.events / most)), texts: withMedium ? [0, 1] : [0] }),
   ];
 }
 
@@ -58,31 +60,38 @@ function drawFunnel({ rows }) {
     cells, { bars: rows.map((row) => row.from_first ?? 0), texts: isGrouped ? [0, 1] : [0] })];
 }
 
+/** Return whether there is a row for each bucket between the first and the last: a line would hide empty ones. */
+function isWhole(rows) {
+  const steps = rows.slice(1).map((row, index) => Date.parse(row.bucket) - Date.parse(rows[index].bucket));
+  return steps.length > 0 && Math.max(...steps) < 1.5 * Math.min(...steps);
+}
+
 function drawLine(rows, metric, zone) {
   const format = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: given.interval === "hour" ? "short" : undefined, timeZone: zone });
   const labels = rows.map((row) => format.format(Date.parse(row.bucket)));
   const values = rows.map((row) => row.value ?? 0);
-  const say = (index) => `${labels[index]}: ${number(values[index])}`;
-  const read = el("p", {}, say(labels.length - 1));
+  const sayPoint = (index) => `${labels[index]}: ${number(values[index])} ${metric}`;
+  const read = el("p", {}, sayPoint(labels.length - 1));
   return [
     read,
-    lineChart({ width: Math.max(280, view.clientWidth), label: metric, labels, series: [values], format: compact, tell: (index) => (read.textContent = say(index)) }),
+    lineChart({ width: Math.max(280, view.clientWidth), label: metric, labels, series: [values], format: compact, tell: (index) => (read.textContent = sayPoint(index)) }),
     el("details", {}, el("summary", {}, "As a table"), table(metric, ["Time", metric], labels.map((label, index) => [label, number(values[index])]))),
   ];
 }
 
-function drawStats({ rows, metric, total, window }) {
+function drawStats({ rows, metric: name, total, window }) {
+  const metric = METRICS[name] ?? `${name} of ${given.property}`;
   const columns = Object.keys(Object.assign({}, ...rows)).filter((name) => !["value", "share"].includes(name));
   const sum = total == null ? [] : [el("p", {}, el("span", { class: "number" }, number(total)), ` ${metric} in all`)];
-  if (columns.length === 1 && columns[0] === "bucket" && rows.length > 1) return [...sum, ...drawLine(rows, metric, window.timezone)];
+  if (columns.length === 1 && columns[0] === "bucket" && isWhole(rows)) return [...sum, ...drawLine(rows, metric, window.timezone)];
   if (!columns.length) return sum;
   const most = Math.max(...rows.map((row) => row.value ?? 0), 1);
   const shares = rows.some((row) => row.share !== undefined);
   const cells = rows.slice(0, MOST_ROWS).map((row) => [
-    ...columns.map((name) => nameOf(String(row[name] || "not known"))), row.value == null ? "–" : number(row.value), ...(shares ? [shareOrNone(row.share)] : []),
+    ...columns.map((name) => nameOf(String(row[name] ?? "") || "not known")), row.value == null ? "–" : number(row.value), ...(shares ? [shareOrNone(row.share)] : []),
   ]);
   const heads = [...columns.map((name) => name.replaceAll("_", " ")), metric, ...(shares ? ["Share"] : [])];
-  return [...sum, table(`The first ${cells.length} of ${rows.length}`, heads, cells,
+  return [...sum, table(say(cells.length, rows.length), heads, cells,
     { bars: rows.map((row) => (row.value ?? 0) / most), texts: columns.map((_, index) => index) })];
 }
 
