@@ -102,18 +102,6 @@ def build_app(
         wake_maintenance=maintenance.wake,
     )
 
-    @asynccontextmanager
-    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
-        async with AsyncExitStack() as stack:  # closed in reverse order, whatever fails
-            stack.callback(control.close)
-            stack.callback(control_checks.shutdown, wait=False, cancel_futures=True)
-            stack.push_async_callback(keys.close)
-            stack.push_async_callback(store.close)
-            store.start()
-            stack.push_async_callback(maintenance.close)
-            maintenance.start()
-            yield
-
     routes = [*endpoints.list_routes(), Route(OPENAPI_PATH, _serve_openapi), *page.list_routes()]
     log = Log(settings.log_level, write_log, form=settings.log_format)
     if settings.metrics:
@@ -122,11 +110,35 @@ def build_app(
         store.observe_groups(metrics.observe_group)
         routes.append(_route_metrics(metrics, settings, backends, clock))
     app = build_web_app(
-        routes, lifespan=lifespan, log=log, cors=CORS, shortcuts=endpoints.list_shortcuts()
+        routes,
+        lifespan=partial(_live, backends, keys, maintenance, control_checks),
+        log=log,
+        cors=CORS,
+        shortcuts=endpoints.list_shortcuts(),
     )
     app.state.log = log
     app.state.check_key = partial(authenticate, find=keys.find, pepper=secrets.pepper)
     return app
+
+
+@asynccontextmanager
+async def _live(
+    backends: Backends,
+    keys: KeyCache,
+    maintenance: Maintenance,
+    control_checks: ThreadPoolExecutor,
+    _app: Starlette,
+) -> AsyncIterator[None]:
+    """Work in the background until the application ends."""
+    async with AsyncExitStack() as stack:  # closed in reverse order, whatever fails
+        stack.callback(backends.control.close)
+        stack.callback(control_checks.shutdown, wait=False, cancel_futures=True)
+        stack.push_async_callback(keys.close)
+        stack.push_async_callback(backends.store.close)
+        backends.store.start()
+        stack.push_async_callback(maintenance.close)
+        maintenance.start()
+        yield
 
 
 def _route_metrics(
