@@ -70,6 +70,9 @@ def read_combined(file: SourceFile, reading: Reading) -> Iterator[Item]:
         line = raw.decode("utf-8", "replace")
         found = _LINE.match(line)
         request = _REQUEST.fullmatch(found[4]) if found else None
+        if found and request is None and found[5].startswith("4"):
+            yield Item(number, LeftOut("errors"), line)  # TLS to a port without it, scanners
+            continue
         if found is None or request is None:
             yield Item(number, Rejected("is not a line of a combined or common log"), line)
             continue
@@ -99,7 +102,7 @@ def read_combined(file: SourceFile, reading: Reading) -> Iterator[Item]:
 def is_caddy(sample: bytes) -> bool:
     """Return whether the first line is one of Caddy's access log."""
     line = sample.partition(b"\n")[0]
-    return b'"request":{' in line and b'"uri":' in line
+    return re.search(rb'"request": ?\{', line) is not None and b'"uri":' in line
 
 
 def read_caddy(file: SourceFile, reading: Reading) -> Iterator[Item]:

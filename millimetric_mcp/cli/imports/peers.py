@@ -1,5 +1,6 @@
 """Exports of other analytics products, as their public documentation describes them."""
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from json import JSONDecodeError, JSONDecoder
@@ -28,6 +29,7 @@ from millimetric_mcp.errors import ImportFailed
 READ_BYTES = 64 * 1024
 MAX_OBJECT_BYTES = 16 * 1024 * 1024
 TOTAL_EVENT = "$total"
+_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 
 ReadRow = Callable[[Row, Reading], Event | LeftOut]
 
@@ -59,8 +61,11 @@ def _first_row(file: SourceFile) -> Row:
 
 
 def is_umami(file: SourceFile) -> bool:
-    """Return whether the columns are those of Umami's website_event."""
-    return {"website_id", "session_id", "url_path", "event_type"} <= set(read_header(file))
+    """Return whether the columns are those of Umami's website_event, or of a table beside it."""
+    names = set(read_header(file))
+    return {"website_id", "session_id"} <= names and bool(
+        {"url_path", "event_type"} <= names or "data_key" in names
+    )
 
 
 def read_umami(file: SourceFile, reading: Reading) -> Iterator[Item]:
@@ -72,6 +77,8 @@ def read_umami(file: SourceFile, reading: Reading) -> Iterator[Item]:
 
 
 def _read_umami_row(row: Row, reading: Reading) -> Event | LeftOut:
+    if "data_key" in row:
+        return LeftOut("values of Umami's event_data and session_data")
     kind = str(row["event_type"])
     if kind not in {"1", "2"}:
         return LeftOut("records that are no events")
@@ -116,10 +123,10 @@ def _read_posthog_row(row: Row, _: Reading) -> Event | LeftOut:
         return LeftOut("internal events of PostHog")
     sent = _read_object(row["properties"])
     distinct_id, device_id = row["distinct_id"], sent.get("$device_id")
-    # PostHog's distinct_id is the device's until the person is identified.
-    user_id = sent.get("$user_id") or (
-        distinct_id if device_id and distinct_id != device_id else None
-    )
+    # PostHog's distinct_id is the device's until the person is identified. A server names no
+    # device: its distinct_id is the person's, unless it has the form of a browser's.
+    is_anonymous = distinct_id == device_id if device_id else _UUID.fullmatch(distinct_id)
+    user_id = sent.get("$user_id") or (None if is_anonymous else distinct_id)
     referrer = sent.get("$referrer")
     return keep_present(
         {

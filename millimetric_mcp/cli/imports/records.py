@@ -52,7 +52,7 @@ class Reading:
 
 
 _NUMBER = re.compile(r"-?(?:0|[1-9]\d{0,14})(?:\.\d{1,15})?")
-_UNIX = re.compile(r"\d{9,10}(?:\.\d+)?|\d{13}|\d{16}")
+_UNIX = re.compile(r"\d{9,10}(?:\.\d+)?|\d{13}(?:\.\d+)?|\d{16}")
 _UNITS = {13: 1e3, 16: 1e6}
 
 
@@ -72,7 +72,8 @@ def read_time(value: object, zone: ZoneInfo) -> str:
         seconds = float(text) / _UNITS.get(len(text.partition(".")[0]), 1)
         return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
     try:
-        time = datetime.fromisoformat(text.removesuffix(" UTC"))
+        # Caddy's time_format wall has slashes.
+        time = datetime.fromisoformat(text.removesuffix(" UTC").replace("/", "-"))
     except ValueError:
         raise ValueError("timestamp: is not an ISO 8601 or Unix time") from None
     if time.tzinfo is None:

@@ -106,6 +106,29 @@ def test_left_out_of_an_access_log_are(read, text, why):
     assert (found.events, found.left_out) == ([], {why: 1})
 
 
+@pytest.mark.parametrize("request_line", [r"\x16\x03\x01", "", "-", "MGLNDD_203.0.113.7_443"])
+def test_a_request_that_the_server_could_not_read_is_an_error(read, request_line):
+    text = f'203.0.113.7 - - [16/May/2026:19:00:00 +0200] "{request_line}" 400 150 "-" "-"\n'
+
+    found = read(line() + text, site=SITE)
+
+    assert (len(found.events), found.left_out, found.rejected) == (1, {"errors": 1}, [])
+
+
+@pytest.mark.parametrize(
+    "time", ["1779000000.25", "1779000000250", "1779000000250.5", '"2026/05/17 06:40:00.250"']
+)
+def test_caddys_times_are_read_in_its_other_forms(read, time):
+    entry = (
+        f'{{"ts": {time}, "request": {{"client_ip": "203.0.113.7", "method": "GET", '
+        '"host": "shop.example", "uri": "/a", "headers": {}}, "status": 200}'
+    )
+
+    [event] = read(entry).events
+
+    assert event["timestamp"].startswith("2026-05-17T06:40:00.25")
+
+
 def test_a_page_from_the_browsers_cache_counts(read):
     assert len(read(line(status=304), site=SITE).events) == 1
 

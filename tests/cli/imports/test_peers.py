@@ -60,6 +60,21 @@ def test_umamis_page_views_and_events_are_read(read):
     assert found.left_out == {"records that are no events": 1}
 
 
+def test_the_tables_beside_umamis_events_are_left_out(read_file, tmp_path):
+    path = tmp_path / "umami.zip"
+    values = "website_id,session_id,event_id,url_path,event_name,data_key,string_value,created_at\n"
+    row = "w,s1,v1,e1,shop.example,ios,iOS,mobile,,,,,,/b,,,,,,,,,,,,,1,,,,2026-05-16 19:01:00,\n"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("website_event.csv", UMAMI + row)
+        archive.writestr("event_data.csv", values + "w,s1,e1,/b,signup,plan,pro,2026-05-16\n")
+        archive.writestr("session_data.csv", values)
+
+    found = read_file(path)
+
+    assert len(found.events) == 1
+    assert found.left_out == {"values of Umami's event_data and session_data": 1}
+
+
 def posthog(event, **properties):
     """An event of PostHog's batch export, by the fields of its documented model "events"."""
     return {
@@ -115,6 +130,18 @@ def test_posthogs_events_are_read(read, as_text):
     }
     assert [event["event"] for event in found.events] == ["$pageview", "signup"]
     assert found.left_out == {"internal events of PostHog": 1}
+
+
+@pytest.mark.parametrize(
+    ("distinct_id", "user_id"),
+    [("user_42", "user_42"), ("0196ab12-0000-7000-8000-0123456789ab", None)],
+)
+def test_a_servers_event_of_posthog_is_its_persons(read, distinct_id, user_id):
+    row = posthog("purchase") | {"distinct_id": distinct_id, "properties": {}}
+
+    [event] = read(json.dumps(row)).events
+
+    assert (event["anonymous_id"], event.get("user_id")) == (distinct_id, user_id)
 
 
 def test_ga4s_events_from_bigquery_are_read(read):
