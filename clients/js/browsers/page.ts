@@ -69,8 +69,14 @@ export class PageWorld {
     return this.tab.run(`return document.querySelector(${JSON.stringify(selector)})?.innerText ?? ""`);
   }
 
-  async signIn(key = this.readKey, search = ""): Promise<void> {
+  /** Open the page, and wait until its script asks for a key. */
+  async open(search = ""): Promise<void> {
     await this.tab.open(`${this.api.url}/${search}`);
+    assert.ok(await until(() => this.tab.run<boolean>("return document.getElementById('sign-in')?.hidden === false").catch(() => false)));
+  }
+
+  async signIn(key = this.readKey, search = ""): Promise<void> {
+    await this.open(search);
     await this.type(key);
     await this.filled();
   }
@@ -115,16 +121,16 @@ export function testPageIn(name: keyof typeof LAUNCH): PageWorld {
 
   for (const kind of ["pk", "sk"]) {
     test(`the page refuses a ${kind}_ key with a sentence, and sends it nowhere`, async () => {
-      await world.tab.open(`${api.url}/`);
+      await world.open();
       await world.type(`${kind}_live_abcdefgh_secret`);
-      assert.match(await world.textOf("#key-error"), /Paste a read key/);
+      assert.ok(await until(async () => (await world.textOf("#key-error")).includes("Paste a read key")));
       const asked = await world.tab.run<string[]>(`return performance.getEntriesByType("resource").map(({ name }) => name)`);
       assert.deepEqual(asked.filter((address) => address.includes("/v1/")), []);
     });
   }
 
   test("the page refuses a key that the API does not know", async () => {
-    await world.tab.open(`${api.url}/`);
+    await world.open();
     await world.type(`rk_live_abcdefgh_${"x".repeat(40)}`);
     assert.ok(await until(async () => (await world.textOf("#key-error")).includes("does not know this key")));
   });
@@ -172,8 +178,8 @@ export function testPageIn(name: keyof typeof LAUNCH): PageWorld {
     assert.ok(!found.includes(world.readKey));
     const asked = await world.tab.run<string>(`return JSON.stringify(performance.getEntriesByType("resource").map(({ name }) => name))`);
     assert.ok(!asked.includes(world.readKey));
-    await world.tab.open(`${api.url}/`);
-    assert.equal(await world.tab.run("return document.getElementById('sign-in').hidden"), false);
+    await world.open();
+    assert.equal(await world.tab.run("return document.getElementById('view').hidden"), true);
   });
 
   test("a key that is kept survives a reload, and signing out removes it", async () => {
