@@ -6,13 +6,14 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from bench.machine import describe_machine
-from bench.parts import PARTS
+from bench.parts import ON_DEMAND, PARTS
 from bench.plots import draw_chart
 from bench.render import (
     fill_document,
@@ -20,6 +21,7 @@ from bench.render import (
     render_promises,
     render_results,
     render_rivals,
+    render_scale,
     render_server_sizing,
     render_sizing,
 )
@@ -32,17 +34,19 @@ RESULTS = ROOT / "bench" / "results"
 QUICK_RESULTS = ROOT / "build" / "bench"
 PLOTS_FROM_DOCUMENT = "../bench/results"
 Render = Callable[[Sequence[Report]], str]
-DOCUMENTS: dict[Path, tuple[str, Render]] = {
-    ROOT / "README.md": ("rivals", render_rivals),
-    ROOT / "docs" / "scale.md": ("sizing", render_sizing),
-    ROOT / "docs" / "operate.md": ("server-sizing", render_server_sizing),
-    ROOT / "docs" / "reliability.md": ("promises", render_promises),
-    ROOT / "docs" / "benchmarks.md": (
+DOCUMENTS: Sequence[tuple[Path, str, Render]] = (
+    (ROOT / "README.md", "rivals", render_rivals),
+    (ROOT / "docs" / "scale.md", "scale", partial(render_scale, plots=PLOTS_FROM_DOCUMENT)),
+    (ROOT / "docs" / "scale.md", "sizing", render_sizing),
+    (ROOT / "docs" / "operate.md", "server-sizing", render_server_sizing),
+    (ROOT / "docs" / "reliability.md", "promises", render_promises),
+    (
+        ROOT / "docs" / "benchmarks.md",
         "results",
         partial(render_results, plots=PLOTS_FROM_DOCUMENT),
     ),
-}
-"""The marked part of each document that is made from the results."""
+)
+"""The marked parts of documents that are made from the results."""
 
 INTERRUPTED = 128 + 2
 
@@ -61,7 +65,7 @@ def main() -> int:
             return INTERRUPTED
     reports = read_reports(results)
     _write_documents(reports, results)
-    asked = [name for name in options.only or PARTS if name not in failed]
+    asked = [name for name in _list_parts(options) if name not in failed]
     measured = [report for report in reports if report.part in asked]
     _tell(measured, as_json=options.json, results=results)
     if failed:
@@ -79,6 +83,12 @@ def _read_options() -> argparse.Namespace:
     parser.add_argument(
         "--only", nargs="+", choices=PARTS, metavar="NAME", help=f"of {', '.join(PARTS)}"
     )
+    parser.add_argument(
+        "--scale",
+        type=_read_count,
+        metavar="EVENTS",
+        help="measure many events, such as 100m; with --data-dir a stopped run goes on",
+    )
     parser.add_argument("--json", action="store_true", help="print the reports as JSON")
     parser.add_argument(
         "--data-dir",
@@ -93,13 +103,26 @@ def _read_options() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def _read_count(text: str) -> int:
+    """Return a number of events such as 100m or 5000000."""
+    return int(text.lower().removesuffix("m")) * (1_000_000 if text.lower().endswith("m") else 1)
+
+
+def _list_parts(options: argparse.Namespace) -> Sequence[str]:
+    if options.only or options.scale:
+        return [*(options.only or ()), *(["scale"] if options.scale else ())]
+    return [name for name in PARTS if options.quick or name not in ON_DEMAND]
+
+
 def _measure(options: argparse.Namespace, results: Path) -> list[str]:
     """Runs the parts and names those that failed."""
     scale = QUICK if options.quick else FULL
+    if options.scale:
+        scale = replace(scale, scaled_events=options.scale)
     failed = []
     with TemporaryDirectory(prefix="millimetric-bench-") as directory:
         workspace = Workspace(Path(directory), scale=scale, data_dir=options.data_dir, say=_say)
-        for name in options.only or PARTS:
+        for name in _list_parts(options):
             _say(f"{name} ...")
             try:
                 report = _measure_part(name, workspace)
@@ -137,7 +160,7 @@ def read_reports(results: Path) -> list[Report]:
 def render_documents() -> None:
     """Fills the tables of the documents from the results."""
     reports = read_reports(RESULTS)
-    for document, (name, render) in DOCUMENTS.items():
+    for document, name, render in DOCUMENTS:
         text = document.read_text(encoding="utf-8")
         document.write_text(fill_document(text, name, render(reports)), encoding="utf-8")
 

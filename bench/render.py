@@ -67,6 +67,14 @@ def render_sizing(reports: Sequence[Report]) -> str:
     return render_table(heads, [cells])
 
 
+def render_scale(reports: Sequence[Report], *, plots: str) -> str:
+    """What was measured of many events in one process."""
+    blocks = [
+        block for report in _only(reports, "scale") for block in _list_findings(report, plots)
+    ]
+    return "\n\n".join(blocks) or "Not measured yet."
+
+
 EVENTS_A_MONTH = (1_000_000, 10_000_000, 100_000_000)
 
 
@@ -152,15 +160,19 @@ def _list_blocks(reports: Sequence[Report], plots: str) -> Iterator[str]:
         yield QUICK_WARNING
     yield render_checks(reports)
     for report in reports:
-        findings = report.findings
         yield f"## {report.title}"
-        for chart in findings.charts:
-            yield f"![{chart.title}]({plots}/{chart.name}.svg)"
-        for table in findings.tables:
-            yield f"{table.title}:"
-            yield render_table(table.heads, table.rows)
-        yield from findings.notes
-        yield _describe_run(report)
+        yield from _list_findings(report, plots)
+
+
+def _list_findings(report: Report, plots: str) -> Iterator[str]:
+    findings = report.findings
+    for chart in findings.charts:
+        yield f"![{chart.title}]({plots}/{chart.name}.svg)"
+    for table in findings.tables:
+        yield f"{table.title}:"
+        yield render_table(table.heads, table.rows)
+    yield from findings.notes
+    yield _describe_run(report)
 
 
 def _describe_run(report: Report) -> str:

@@ -38,6 +38,7 @@ class Scale:
     import_runs: int
     small_events: int
     large_events: int
+    scaled_events: int
     reads: int
     windows: int
     starts: int
@@ -57,6 +58,7 @@ FULL = Scale(
     import_runs=2,
     small_events=1_000_000,
     large_events=10_000_000,
+    scaled_events=100_000_000,
     reads=9,
     windows=40,
     starts=5,
@@ -75,6 +77,7 @@ QUICK = Scale(
     import_runs=1,
     small_events=20_000,
     large_events=60_000,
+    scaled_events=100_000,
     reads=2,
     windows=4,
     starts=1,
@@ -136,15 +139,20 @@ class Workspace:
 
     @contextmanager
     def deploy(
-        self, loaded: Path | None = None, *, options: Sequence[str] = ()
+        self,
+        loaded: Path | None = None,
+        *,
+        options: Sequence[str] = (),
+        in_place: bool = False,
     ) -> Iterator[Deployment]:
         """The API as a separate process, on an empty directory or on a copy of a loaded one.
 
-        Rate limits are off, everything else is as a user gets it, unless ``options`` say
-        otherwise; writes are durable.
+        ``in_place`` is for a directory that is too large to copy: it gets new keys. Rate limits
+        are off, everything else is as a user gets it, unless ``options`` say otherwise; writes
+        are durable.
         """
-        home = Path(mkdtemp(dir=self.directory))
-        if loaded:
+        home = loaded.parent if loaded and in_place else Path(mkdtemp(dir=self.directory))
+        if loaded and not in_place:
             shutil.copytree(loaded, home / DATA, symlinks=True)
         keys, project_id = make_keys(home / DATA)
         try:
@@ -167,7 +175,8 @@ class Workspace:
                     http=http,
                 )
         finally:
-            shutil.rmtree(home)
+            if not in_place:
+                shutil.rmtree(home)
 
 
 def make_keys(data_dir: Path) -> tuple[Keys, int]:

@@ -17,12 +17,13 @@ from bench.parts import (
     reads,
     restore,
     rivals,
+    scale,
     track,
 )
 from bench.report import Findings
 from bench.workspace import Workspace
 
-__all__ = ["PARTS"]
+__all__ = ["ON_DEMAND", "PARTS"]
 
 PARTS: Mapping[str, tuple[str, Callable[[Workspace], Findings]]] = {
     module.__name__.rpartition(".")[2]: (module.TITLE, module.measure)
@@ -42,5 +43,10 @@ PARTS: Mapping[str, tuple[str, Callable[[Workspace], Findings]]] = {
         page,
         classifier,
         restore,
+        scale,
     )
 }
+"""By name, in the order they run."""
+
+ON_DEMAND = frozenset({"scale"})
+"""They take too long for a run that names no part; a quick run has them too."""

@@ -109,9 +109,10 @@ def read_committed():
     return read_reports(RESULTS)
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: document.name)
-def test_a_documents_figures_are_those_of_the_results(document):
-    name, render = DOCUMENTS[document]
+@pytest.mark.parametrize(
+    ("document", "name", "render"), DOCUMENTS, ids=[name for _, name, _ in DOCUMENTS]
+)
+def test_a_documents_figures_are_those_of_the_results(document, name, render):
     text = document.read_text(encoding="utf-8")
     assert fill_document(text, name, render(read_committed())) == text
 

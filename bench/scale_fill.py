@@ -1,0 +1,124 @@
+"""Fills a store with many million events from one million: copies of other visitors.
+
+A copy is one insert. If the process ends, the next one deletes the copy that was under way and
+goes on.
+"""
+
+import json
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+
+from bench.data import wait_for_quiet
+from bench.processes import start_worker
+from bench.workspace import Workspace
+from millimetric_mcp.api.control.datadir import STORE_DIR
+from millimetric_mcp.api.store import ClientPool, embedded_target
+
+MARKER = "filled.json"
+COPY_TIMEOUT_S = 3600
+SAY_EVERY = 5
+# The column for the parts of an import tells the copies apart. Each has other visitors and users,
+# some seconds later.
+_COPY = """
+INSERT INTO events SELECT * REPLACE (
+    {copy:UInt64} AS import_part,
+    timestamp + toIntervalMillisecond({copy:UInt64} * 7919 % 60000) AS timestamp,
+    toString(reinterpretAsUUID(sipHash128(anonymous_id, {copy:UInt64}))) AS anonymous_id,
+    reinterpretAsUInt128(sipHash128(ip_hash, {copy:UInt64})) AS ip_hash,
+    if(user_id = '', '', concat(user_id, '-', toString({copy:UInt64}))) AS user_id
+) FROM (SELECT * FROM events WHERE import_part = 0)
+"""
+_COUNTS = "SELECT import_part, count() FROM events GROUP BY import_part"
+_DELETE = "ALTER TABLE events DELETE WHERE import_part = {copy:UInt64} SETTINGS mutations_sync = 2"
+_MERGED = "SELECT value FROM system.events WHERE event = 'MergedRows'"
+
+
+@dataclass
+class Filling:
+    """How far a store is filled, and what that took; ``merged_rows`` counts a row at each merge."""
+
+    base_events: int
+    events: int = 0
+    took_s: float = 0.0
+    merged_rows: int = 0
+
+
+def fill(workspace: Workspace, *, events: int, say: Callable[[str], None]) -> tuple[Path, Filling]:
+    """Return a data directory with ``events`` events, a multiple of the small store's, and how
+    it was filled. What an earlier call has filled is used."""
+    base_dir, loading = workspace.load(workspace.scale.small_events)
+    data_dir = base_dir.parent.with_name(f"{base_dir.parent.name}-scaled-{events}") / base_dir.name
+    marker = data_dir / MARKER
+    if not marker.exists():
+        shutil.rmtree(data_dir, ignore_errors=True)
+        shutil.copytree(base_dir, data_dir, symlinks=True)
+        _write(marker, Filling(loading.events, loading.events))
+    filling = Filling(**json.loads(marker.read_text(encoding="utf-8")))
+    copies = events // filling.base_events
+    if filling.events < copies * filling.base_events:
+        with start_worker() as worker:
+            for copy in range(filling.events // filling.base_events, copies):
+                began_s = time.monotonic()
+                merged = worker.start(add_copy, data_dir, copy, filling.base_events)
+                filling.merged_rows += merged.result(COPY_TIMEOUT_S)
+                filling.events += filling.base_events
+                filling.took_s += time.monotonic() - began_s
+                _write(marker, filling)
+                if copy % SAY_EVERY == 0:
+                    say(f"  {filling.events:,} of {events:,} events")
+            began_s = time.monotonic()
+            filling.merged_rows += worker.start(end_filling, data_dir).result(COPY_TIMEOUT_S)
+            filling.took_s += time.monotonic() - began_s
+            _write(marker, filling)
+    return data_dir, filling
+
+
+def _write(marker: Path, filling: Filling) -> None:
+    marker.write_text(json.dumps(asdict(filling)), encoding="utf-8")
+
+
+class _Engine:
+    """The engine of a worker, and how many rows it had merged at the last look."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self.pool = ClientPool(embedded_target(data_dir / STORE_DIR))
+        self._merged = 0
+
+    def count_merged(self) -> int:
+        """Rows merged since the last call."""
+        rows = self.pool.query(_MERGED)
+        before, self._merged = self._merged, int(rows[0][0]) if rows else 0
+        return self._merged - before
+
+
+_open_engine = cache(_Engine)
+
+
+def add_copy(data_dir: Path, copy: int, events: int) -> int:
+    """Add a copy of the first events, if it is not there; return the rows merged meanwhile.
+
+    Raises:
+        RuntimeError: it does not have as many events.
+    """
+    engine = _open_engine(data_dir)
+    found = dict(map(tuple, engine.pool.query(_COUNTS)))
+    if found.get(copy, 0) not in {0, events}:
+        engine.pool.run(lambda client: client.command(_DELETE, parameters={"copy": copy}))
+    if found.get(copy) != events:
+        engine.pool.run(lambda client: client.command(_COPY, parameters={"copy": copy}))
+    if dict(map(tuple, engine.pool.query(_COUNTS))).get(copy) != events:
+        raise RuntimeError(f"copy {copy} does not have {events:,} events")
+    return engine.count_merged()
+
+
+def end_filling(data_dir: Path) -> int:
+    """Wait for the merges, and stop the engine; return the rows merged meanwhile."""
+    engine = _open_engine(data_dir)
+    wait_for_quiet(engine.pool, cleaned=True)
+    merged = engine.count_merged()
+    engine.pool.close()
+    return merged
