@@ -120,6 +120,9 @@ def test_demo_checks_every_value_and_keeps_the_api_until_ctrl_c(tmp_path: Path) 
         assert not any(key in commands for key in KEY.findall(output))
         settings = find_settings(output)
         assert settings["MILLIMETRIC_KEY"].startswith("sk_live_")
+        page = re.search(r"^Page +(\S+)", output, re.MULTILINE)
+        assert page is not None
+        assert "Paste a read key" in httpx.get(page[1]).text
         response = httpx.get(
             f"{settings['MILLIMETRIC_HOST']}/v1/stats",
             params={"from": "1970-01-01T00:00:00Z", "to": "2100-01-01T00:00:00Z"},
