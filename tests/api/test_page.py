@@ -85,6 +85,13 @@ async def test_the_modules_import_only_files_that_are_served(quick_api):
         assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(", text)
 
 
+async def test_the_modules_are_loaded_at_once_and_not_one_after_the_other(quick_api):
+    html = (await quick_api.http.get(PAGE_PATH)).text
+    preloaded = re.findall(r'rel="modulepreload" href="page/([^"]+)"', html)
+
+    assert {*preloaded, "page.js", "page.css"} == set(PAGE_FILES)
+
+
 async def test_every_file_in_the_folder_is_served():
     folder = resources.files("millimetric_mcp.api.page")
     files = {file.name for file in folder.iterdir() if not file.name.startswith("__")}
