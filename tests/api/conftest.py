@@ -57,7 +57,7 @@ class Clock:
         self.now += timedelta(**amount)
 
 
-@dataclass
+@dataclass(repr=False)
 class Api:
     """A running API with the keys of its project ``default``, and calls of its endpoints."""
 

@@ -9,8 +9,18 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from millimetric_mcp.contract.endpoints import ENDPOINTS, QUERY
+from millimetric_mcp.contract.filters import FILTERS
 from millimetric_mcp.contract.keys import KeyKind, Scope
-from millimetric_mcp.contract.reads import Breakdown, GroupColumn, Interval, Metric
+from millimetric_mcp.contract.reads import (
+    HOSTED_GROUP_COLUMNS,
+    PROPERTY_METRICS,
+    Bots,
+    Breakdown,
+    GroupColumn,
+    Interval,
+    Metric,
+    Order,
+)
 
 SHARED_USER = "user-of-both"
 MY_EVENTS = 3
@@ -171,3 +181,87 @@ async def test_forget_keeps_the_same_user_of_another_project(api, neighbours):
 async def rows_of(api, key: str, **params: str) -> list[dict[str, Any]]:
     answer = await api.get("/v1/query", EVERYTHING | params | {"limit": 1000}, key=key)
     return answer.json()["rows"]
+
+
+AD = "https://shop.example/?utm_source=facebook&utm_medium=cpc"
+MINE = [
+    {"event": "view", "anonymous_id": "phone", "url": "https://shop.example/a", "session_id": "s"},
+    {"event": "signup", "anonymous_id": "phone", "user_id": "ann"},
+    {"event": "purchase", "user_id": "ann", "properties": {"amount": 5, "plan": "pro"}},
+    {"event": "view", "anonymous_id": "laptop", "url": "https://shop.example/b"},
+]
+THEIRS = [
+    # Earlier touches and pages of my visitors, user and session, and another user of my visitors.
+    {"event": "view", "anonymous_id": "phone", "url": AD, "session_id": "s"},
+    {"event": "view", "anonymous_id": "laptop", "url": AD, "user_id": "ann"},
+    {"event": "signup", "anonymous_id": "laptop", "user_id": "bob"},
+    {"event": "signup", "anonymous_id": "phone", "user_id": "bob"},
+    {"event": "purchase", "user_id": "ann", "properties": {"amount": 500, "plan": "team"}},
+]
+SUM = {"metric": "sum", "property": "amount"}
+STEPS = '[{"event":"view"},{"event":"signup"},{"event":"purchase","properties.amount[gt]":"1"}]'
+ATTRIBUTIONS = ("event", "session", "first_touch", "last_touch")
+OWN_COLUMNS = [*sorted(set(GroupColumn) - HOSTED_GROUP_COLUMNS), "properties.plan"]
+QUESTIONS: list[tuple[str, dict[str, str]]] = [
+    *(("/v1/sources", {"attribution": one, "lookback_days": "7"}) for one in ATTRIBUTIONS),
+    *(("/v1/stats", {"group_by": one, "attribution": "last_touch"}) for one in OWN_COLUMNS),
+    *(("/v1/stats", {"group_by": one, "timezone": "Asia/Kolkata"}) for one in OWN_COLUMNS),
+    *(("/v1/stats", {"metric": one, "property": "amount"}) for one in PROPERTY_METRICS),
+    ("/v1/stats", {"metric": "sessions", "interval": "day", "timezone": "Europe/Berlin"}),
+    *(("/v1/stats", {**SUM, "group_by": "source", "attribution": one}) for one in ATTRIBUTIONS),
+    ("/v1/stats", {f"{one}[not]": "nothing" for one in FILTERS}),
+    ("/v1/stats", {"event[prefix]": "p", "attribution": "last_touch"}),
+    ("/v1/stats", {"path[contains]": "a"}),
+    *(("/v1/stats", {f"properties.amount[{one}]": "5"}) for one in ("gt", "gte", "lt", "lte")),
+    ("/v1/stats", {"properties.plan[exists]": "true"}),
+    *((path, {"bots": one}) for path in ("/v1/sources", "/v1/query") for one in Bots),
+    *(("/v1/query", {"order": one}) for one in Order),
+    ("/v1/query", {"before": "1800000000000.0.0.0"}),
+    ("/v1/query", {"order": "oldest", "after": "1700000000000.0.0.0"}),
+    *(
+        ("/v1/funnel", {"steps": STEPS, "within": "90d", "group_by": "source", "attribution": one})
+        for one in ATTRIBUTIONS
+    ),
+    *(
+        (
+            "/v1/retention",
+            {"event": "view", "return": "purchase", "interval": one, "timezone": zone},
+        )
+        for one in ("day", "week", "month")
+        for zone in ("UTC", "Asia/Kolkata")
+    ),
+    ("/v1/schema", {}),
+]
+
+
+def at(minute: int, event: dict[str, Any]) -> dict[str, Any]:
+    return {"event_id": str(minute), "timestamp": f"2026-05-10T12:{minute:02}:00Z", **event}
+
+
+async def test_no_answer_changes_because_of_another_project_s_people(api):
+    """The other project knows the same visitors, user and session, and more about them."""
+    alone, beside, other = (
+        {kind: api.make_key(kind, project=name) for kind in (KeyKind.SK, KeyKind.RK)}
+        for name in ("alone", "beside", "other")
+    )
+    mine = [at(30 + number, event) for number, event in enumerate(MINE)]
+    theirs = [at(number, event) for number, event in enumerate(THEIRS)]
+    for keys, events in ((alone, mine), (beside, mine), (other, theirs)):
+        answer = await api.post("/v1/batch", {"events": events}, key=keys[KeyKind.SK])
+        assert answer.status_code == 202
+
+    differ = [
+        (path, params)
+        for path, params in QUESTIONS
+        if await tell(api, path, params, alone) != await tell(api, path, params, beside)
+    ]
+
+    assert differ == []
+
+
+async def tell(api, path: str, params: dict[str, str], keys: dict[KeyKind, str]) -> Any:
+    """The rows of an answer, without the visitors that the API makes up."""
+    answer = await api.get(path, EVERYTHING | params, key=keys[KeyKind.RK])
+    assert answer.status_code == 200, answer.text
+    rows = answer.json()["rows"]
+    return [{**row, "anonymous_id": "", "session_id": ""} for row in rows]

@@ -1,8 +1,9 @@
 """Questions about people, asked of random histories, are answered as plain Python answers them."""
 
+import asyncio
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from fractions import Fraction
@@ -10,6 +11,7 @@ from statistics import median
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -82,21 +84,38 @@ class Sent:
 
 _START_MS = int(START.timestamp() * 1000)
 
-EVENTS = st.builds(
-    Sent,
-    # Few moments, so that events share some: each half day at 0:15 and 0:20.
-    at=st.builds(
-        lambda half_day, minutes: _START_MS + half_day * 43_200_000 + minutes * 60_000,
-        st.integers(0, 2 * DAYS) | st.integers(16, 24),
-        st.sampled_from([15, 20]),
-    ),
-    name=st.sampled_from(["view", "signup", "purchase"]),
-    visitor=st.sampled_from(["phone", "laptop", "tablet", "till"]),
-    user=st.sampled_from(["", "", "", "anna", "boris"]),
-    arrival=st.sampled_from(list(ARRIVALS)),
-    amount=st.sampled_from([None, "19.9", "0.1", "0.2", "1000000.07", '"12"', "-5"]),
+MIDNIGHTS_MIN = (4 * 60, 13 * 60, 13 * 60 + 30, 18 * 60 + 30, 22 * 60, 23 * 60)
+"""Minutes of the UTC day at which a day of one of `ZONES` begins."""
+
+MOMENTS = st.builds(
+    lambda half_day, minutes: _START_MS + half_day * 43_200_000 + minutes * 60_000,
+    st.integers(0, 2 * DAYS) | st.integers(16, 24),
+    st.sampled_from([15, 20]),
+) | st.builds(
+    lambda day, minutes, before_ms: _START_MS + day * DAY_MS + minutes * 60_000 - before_ms,
+    st.sampled_from([8, 9, 15, 16]),
+    st.sampled_from(MIDNIGHTS_MIN),
+    st.sampled_from([0, 1]),
 )
-HISTORIES = st.lists(EVENTS, min_size=5, max_size=40)
+"""Each half day at 0:15 and 0:20, and the milliseconds before and at midnight of the zones, on
+days on which clocks change and on others."""
+
+
+def draw_events(moments: Sequence[int]) -> st.SearchStrategy[list[Sent]]:
+    """Events at few moments, so that many share one."""
+    event = st.builds(
+        Sent,
+        at=st.sampled_from(moments),
+        name=st.sampled_from(["view", "signup", "purchase"]),
+        visitor=st.sampled_from(["phone", "laptop", "tablet", "till"]),
+        user=st.sampled_from(["", "", "", "anna", "boris"]),
+        arrival=st.sampled_from(list(ARRIVALS)),
+        amount=st.sampled_from([None, "19.9", "0.1", "0.2", "1000000.07", '"12"', "-5"]),
+    )
+    return st.lists(event, min_size=5, max_size=40)
+
+
+HISTORIES = st.lists(MOMENTS, min_size=2, max_size=12, unique=True).flatmap(draw_events)
 QUIET = settings(
     max_examples=40,
     deadline=None,
@@ -137,9 +156,11 @@ class Oracle:
             return "direct", "direct"
         return min(moments[(min if model == "first_touch" else max)(moments)])
 
-    def sums(self, name: str, model: str, lookback_days: int) -> dict[str, Fraction]:
+    def sums(
+        self, events: Sequence[Sent], name: str, model: str, lookback_days: int
+    ) -> dict[str, Fraction]:
         found: dict[str, Fraction] = defaultdict(Fraction)
-        for event in self.events:
+        for event in events:
             if event.name == name:
                 source, _ = self.touch(event, model, lookback_days)
                 is_number = event.amount is not None and not event.amount.startswith('"')
@@ -150,7 +171,7 @@ class Oracle:
         people: dict[object, list[Sent]] = defaultdict(list)
         for event in self.events:
             people[self.person(event)].append(event)
-        chains = [list(self._best_chain(events, steps, within_ms)) for events in people.values()]
+        chains = [self._best_chain(events, steps, within_ms) for events in people.values()]
         rows: list[tuple[int, float | None]] = []
         for level in range(1, len(steps) + 1):
             reached = [chain for chain in chains if len(chain) >= level]
@@ -160,7 +181,7 @@ class Oracle:
 
     def _best_chain(
         self, events: Sequence[Sent], steps: Sequence[str], within_ms: int
-    ) -> Iterator[int]:
+    ) -> list[int]:
         best: list[int] = []
         for start in sorted(event.at for event in events if event.name == steps[0]):
             chain = [start]
@@ -178,7 +199,32 @@ class Oracle:
                 chain.append(min(later))
             if len(chain) > len(best):
                 best = chain
-        yield from best
+        return best
+
+    def funnel_by_source(
+        self, steps: Sequence[str], within_ms: int, model: str, lookback_days: int
+    ) -> Counter[tuple[str, int]]:
+        """People by the source of the first step that led furthest, and step."""
+        people: dict[object, list[Sent]] = defaultdict(list)
+        for event in self.events:
+            people[self.person(event)].append(event)
+        found: Counter[tuple[str, int]] = Counter()
+        for events in people.values():
+            chain = self._best_chain(events, steps, within_ms)
+            firsts = [e for e in events if e.name == steps[0] and chain and e.at == chain[0]]
+            if firsts:
+                source = min(self.touch(event, model, lookback_days)[0] for event in firsts)
+                found.update((source, level) for level in range(1, len(chain) + 1))
+        return found
+
+    def without(self, user: str, *, linked: bool) -> "Oracle":
+        """The history after a user was erased; with ``linked``, also their own visitors' events."""
+        users: dict[str, set[str]] = defaultdict(set)
+        for event in self.events:
+            if event.user:
+                users[event.visitor].add(event.user)
+        own = {visitor for visitor, tied in users.items() if linked and tied == {user}}
+        return Oracle([e for e in self.events if e.user != user and e.visitor not in own])
 
     def retention(
         self, event: str, returning: str, interval: str, zone: ZoneInfo
@@ -235,13 +281,19 @@ async def send(api, events: Sequence[Sent]) -> str:
     events=HISTORIES,
     model=st.sampled_from(["event", "session", "first_touch", "last_touch"]),
     lookback_days=st.sampled_from([1, 7, 30]),
+    first_day=st.sampled_from([0, 9, 10]),
 )
 @QUIET
-async def test_sources_and_sums_by_touch_equal_plain_python(api, events, model, lookback_days):
+async def test_sources_and_sums_by_touch_equal_plain_python(
+    api, events, model, lookback_days, first_day
+):
+    """The window may begin in the middle of the history; touches before it count."""
     key, oracle = await send(api, events), Oracle(events)
-    asked = {"attribution": model, "lookback_days": lookback_days}
-    sources = Counter(oracle.touch(event, model, lookback_days) for event in events)
-    sums = oracle.sums("purchase", model, lookback_days)
+    start = START + timedelta(days=first_day)
+    asked = {"attribution": model, "lookback_days": lookback_days, "from": start.isoformat()}
+    counted = [event for event in events if event.at >= _START_MS + first_day * DAY_MS]
+    sources = Counter(oracle.touch(event, model, lookback_days) for event in counted)
+    sums = oracle.sums(counted, "purchase", model, lookback_days)
 
     found = await ask(api, key, "/v1/sources", limit=200, **asked)
     money = await ask(
@@ -286,6 +338,73 @@ async def test_a_funnel_equals_plain_python(api, events, steps, within):
 
 @given(
     events=HISTORIES,
+    steps=st.lists(st.sampled_from(["view", "signup", "purchase"]), min_size=2, max_size=3),
+    model=st.sampled_from(["event", "session", "first_touch", "last_touch"]),
+    lookback_days=st.sampled_from([1, 30]),
+)
+@QUIET
+async def test_a_funnel_by_source_equals_plain_python(api, events, steps, model, lookback_days):
+    key, oracle = await send(api, events), Oracle(events)
+    expected = oracle.funnel_by_source(steps, DAY_MS, model, lookback_days)
+    counted = sum(people for (_, step), people in expected.items() if step == 1)
+
+    found = await ask(
+        api,
+        key,
+        "/v1/funnel",
+        steps=json.dumps([{"event": step} for step in steps]),
+        within="1d",
+        group_by="source",
+        attribution=model,
+        lookback_days=lookback_days,
+    )
+
+    shown = {(row["group"], row["step"]): row["people"] for row in found["rows"] if row["people"]}
+    assert shown == expected
+    if model != "event" and counted:
+        no_touch = expected["direct", 1] / counted  # a touch is never direct
+        assert found["no_touch_share"] == pytest.approx(no_touch)
+
+
+@given(
+    events=HISTORIES,
+    user=st.sampled_from(["anna", "boris"]),
+    linked=st.booleans(),
+    model=st.sampled_from(["session", "first_touch", "last_touch"]),
+)
+@settings(QUIET, max_examples=5)
+async def test_answers_after_an_erasure_equal_plain_python(api, events, user, linked, model):
+    key, oracle = await send(api, events), Oracle(events).without(user, linked=linked)
+    await erase(api, key, user, linked=linked)
+    sources = Counter(oracle.touch(event, model, 30) for event in oracle.events)
+    steps = ["view", "purchase"]
+    reached = oracle.funnel(steps, 30 * DAY_MS)
+
+    found = await ask(api, key, "/v1/sources", limit=200, attribution=model, lookback_days=30)
+    funnel = await ask(
+        api, key, "/v1/funnel", steps=json.dumps([{"event": s} for s in steps]), within="30d"
+    )
+
+    assert {(row["source"], row["medium"]): row["events"] for row in found["rows"]} == sources
+    rows = [(row["people"], row["median_s"]) for row in funnel["rows"]]
+    assert rows == (reached if reached[0][0] else [])
+
+
+async def erase(api, key: str, user: str, *, linked: bool) -> None:
+    """Erase a user of the project of a read key, and wait until it is done."""
+    [record] = api.control.find_keys([key.split("_")[2]]).values()
+    writing = api.make_key(KeyKind.SK, project=record.project)
+    body = {"user_id": user} | ({"linked": True} if linked else {})
+    assert (await api.post("/v1/forget", body, key=writing)).status_code == 200
+    for _ in range(400):
+        if not api.control.deletions.list_pending():
+            return
+        await asyncio.sleep(0.05)
+    raise AssertionError("the deletion did not end")
+
+
+@given(
+    events=HISTORIES,
     returning=st.sampled_from(["view", "purchase"]),
     interval=st.sampled_from(["day", "week", "month"]),
     zone=st.sampled_from(ZONES),
@@ -323,9 +442,9 @@ async def test_buckets_of_a_zone_equal_plain_python(api, events, interval, zone)
     expected: Counter[str] = Counter()
     for event in events:
         local = datetime.fromtimestamp(event.at / 1000, ZoneInfo(zone))
-        start = local.replace(minute=0)
+        start = local.replace(minute=0, second=0, microsecond=0)
         if interval == "day":
-            start = local.replace(hour=0, minute=0, fold=0)
+            start = start.replace(hour=0, fold=0)
         expected[start.isoformat(timespec="milliseconds")] += 1
 
     found = await ask(api, key, "/v1/stats", interval=interval, timezone=zone, limit=1000)
