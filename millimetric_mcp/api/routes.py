@@ -45,7 +45,7 @@ from millimetric_mcp.web.headers import read_bearer
 
 AnyEndpoint: TypeAlias = endpoints.Endpoint[Any, Any]
 
-BEACON_ENDPOINTS = frozenset({endpoints.TRACK, endpoints.BATCH})
+BEACON_ENDPOINTS = frozenset({endpoints.TRACK, endpoints.BATCH, endpoints.IDENTIFY})
 """They take a browser's key as ``?key=pk_…``: ``navigator.sendBeacon`` sends no such header."""
 
 

@@ -51,6 +51,8 @@ MAX_ATTEMPTS = 3
 MAX_WAIT_S = 2.0
 """The longest time that one call waits between its attempts, all waits together."""
 FIRST_BACKOFF_S = 0.25
+LARGE_RESPONSE_BYTES = 64 * 1024
+"""Larger ones are parsed in a thread, so that other calls don't wait."""
 _CERTIFICATES = ("SSL_CERT_FILE", "SSLKEYLOGFILE")
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
 """What httpx reads from the environment; the proxies in lower case too."""
@@ -385,7 +387,11 @@ class MillimetricClient:
             with anyio.move_on_after(left_s):
                 trace = note_sending if effect else None
                 response = await self._send(endpoint, payload, key=key, trace=trace)
-                return responses.read_result(endpoint, response, effect)
+                if len(response.body or b"") <= LARGE_RESPONSE_BYTES:
+                    return responses.read_result(endpoint, response, effect)
+                return await anyio.to_thread.run_sync(
+                    responses.read_result, endpoint, response, effect
+                )
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError, httpx.PoolTimeout) as e:
             return self._no_connection(e)
         except httpx.InvalidURL:

@@ -157,7 +157,9 @@ class _Streams:
 
 
 class _ReadBody:
-    """Gives ``app`` the whole body of a POST, after its size is checked.
+    """Gives ``app`` the whole body of a POST, after its type and size are checked.
+
+    A body without a type is JSON.
 
     A large body that is not a message is refused here: the SDK quotes it, which takes long. The
     scope gets the method of the message, or None.
@@ -171,6 +173,11 @@ class _ReadBody:
         if scope["method"] != "POST":
             await self._app(scope, receive, send)
             return
+        headers = MutableHeaders(raw=list(scope["headers"]))
+        media_type = headers.setdefault("Content-Type", JSON_ACCEPT).partition(";")[0]
+        if media_type.strip().lower() != JSON_ACCEPT:
+            raise RequestError(ErrorCode.UNSUPPORTED_MEDIA_TYPE)
+        scope = {**scope, "headers": headers.raw}
         request = Request(scope, receive)
         body = await self._buffer.read(request, request.headers, max_bytes=MAX_BODY_BYTES)
         try:

@@ -1,13 +1,22 @@
 """HTTP connections with the limits that uvicorn lacks."""
 
+import json
 import logging
 from asyncio import BaseTransport
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from millimetric_mcp.contract.codes import ErrorCode
+
 MAX_HEAD_BYTES = 64 * 1024
 MIN_READ_BYTES = 64 * 1024
+
+_MALFORMED_BODY = json.dumps({"error": ErrorCode.INVALID_PAYLOAD}).encode()
+_MALFORMED = (
+    b"HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\nconnection: close\r\n"
+    b"content-length: %d\r\n\r\n%b" % (len(_MALFORMED_BODY), _MALFORMED_BODY)
+)
 
 _log = logging.getLogger(__name__)
 
@@ -70,7 +79,8 @@ class LimitedHttp(HttpToolsProtocol):
 
     def _refuse(self) -> None:
         _log.warning("a malformed HTTP request was refused")
-        self.send_400_response("Invalid HTTP request received.")
+        self.transport.write(_MALFORMED)
+        self.transport.close()
 
     def _read_without_upgrade(self, rest: bytes) -> None:
         """Read the request again as one that asks for no other protocol.

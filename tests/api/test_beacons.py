@@ -11,6 +11,7 @@ TEXT = {"Content-Type": "text/plain;charset=UTF-8", "Origin": "https://shop.exam
 BODIES = {
     "/v1/track": b'{"event":"left"}',
     "/v1/batch": b'{"events":[{"event":"left"},{"event":"left"}]}',
+    "/v1/identify": b'{"anonymous_id":"a","user_id":"u"}',
 }
 
 
@@ -24,7 +25,7 @@ async def send(api, path, key, **headers):
 async def test_a_beacon_is_stored(api, media_type):
     for path in BODIES:
         answer = await send(api, path, api.keys["pk"], **{"Content-Type": media_type})
-        assert (answer.status_code, answer.json()["ok"]) == (202, True)
+        assert (answer.status_code // 100, answer.json()["ok"]) == (2, True)
         assert answer.headers["access-control-allow-origin"] == "*"
         assert "ignored" not in answer.json()
 

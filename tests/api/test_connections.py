@@ -92,6 +92,7 @@ async def test_a_head_longer_than_the_limit_is_refused_before_it_ends(port):
     answer = await talk(port, REQUEST + b"X: ", *packets, until=None)
 
     assert answer.startswith(b"HTTP/1.1 400 ")
+    assert answer.endswith(b'\r\n\r\n{"error": "invalid_payload"}')
 
 
 async def test_a_response_that_is_not_read_is_given_up(impatient_port):
@@ -173,6 +174,7 @@ async def test_a_malformed_request_gets_400_and_one_line_without_its_text(port, 
     answer = await talk(port, *packets, until=None)
 
     assert answer.startswith(b"HTTP/1.1 400 ")
+    assert answer.endswith(b'\r\n\r\n{"error": "invalid_payload"}')
     assert b"connection: close\r\n" in answer
     assert caplog.messages == ["a malformed HTTP request was refused"]
 

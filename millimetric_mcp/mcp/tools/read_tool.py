@@ -33,6 +33,8 @@ VISITOR = "Visitor: an anonymous_id, one browser or device."
 
 BOTS_INCLUDED = "Events of automated clients are included: this API can't leave them out."
 
+MANY_ROWS = 100
+"""More take so long to write that other requests would wait: a thread does it."""
 MAX_REST_CHARS = 400
 """Room for the note about rows that are left out."""
 MAX_NOTE_PART = 1 / 6
@@ -103,7 +105,9 @@ def run_read(
         notes = list(report.notes)
         if report.is_empty:
             notes.append(await explain_empty_result(context, window, list_filters(params)))
-        return _fit(context, report, notes)
+        if len(report.rows) <= MANY_ROWS:
+            return _fit(context, report, notes)
+        return await anyio.to_thread.run_sync(_fit, context, report, notes)
 
     return run
 

@@ -110,6 +110,12 @@ async def test_a_stream_can_be_opened_again_with_the_id_of_an_event(last_id, ser
             assert opened.headers["content-type"].startswith("text/event-stream")
 
 
+async def test_a_body_without_a_type_is_json(server):
+    async with httpx.AsyncClient(base_url=server.url) as http:
+        answer = await http.post("/mcp", content=json.dumps(message("tools/list")))
+    assert "result" in answer.json()
+
+
 async def test_a_byte_order_mark_is_ignored(server):
     body = b"\xef\xbb\xbf" + json.dumps(message("tools/list")).encode()
     assert "result" in (await post(server, body)).json()
