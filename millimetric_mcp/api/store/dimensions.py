@@ -1,8 +1,8 @@
 """What an event can be grouped and filtered by, as expressions over the columns of its row."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from millimetric_mcp.api.ingest.channels import list_channel_rules
 from millimetric_mcp.contract.attribution import Channel
@@ -51,36 +51,45 @@ class Binding:
         return f"{{{name}:{kind}}}"
 
 
+class Computed(NamedTuple):
+    """A column that is computed from ``columns`` of an event's row.
+
+    ``write`` returns its expression; it gets an IANA time zone, which only some columns use.
+    """
+
+    columns: tuple[str, ...]
+    write: Callable[[Binding, str], str]
+
+
+COMPUTED: Mapping[str, Computed] = {
+    "channel": Computed(("source", "medium"), lambda binding, _zone: _channel(binding)),
+    "host": Computed(("url",), lambda _binding, _zone: "lower(domain(url))"),
+    "hour_of_day": Computed(
+        ("timestamp",), lambda binding, zone: f"toHour(timestamp, {binding.bind(zone)})"
+    ),
+    "weekday": Computed(
+        ("timestamp",), lambda binding, zone: f"toDayOfWeek(timestamp, 0, {binding.bind(zone)})"
+    ),
+    # The statement joins it: see `people.join_landing`.
+    "landing_path": Computed((), lambda _binding, _zone: "landing_path"),
+}
+"""The group columns and filter columns that are not stored, by name."""
+
+
 def express(name: str, binding: Binding, *, timezone: str | None = None) -> str:
     """Return the expression of a group column or filter column."""
     if name.startswith(PROPERTY_PREFIX):
         return _property_text(name.removeprefix(PROPERTY_PREFIX), binding)
-    zone = binding.bind(timezone or "UTC") if name in {"hour_of_day", "weekday"} else ""
-    match name:
-        case "channel":
-            return _channel(binding)
-        case "host":
-            return "lower(domain(url))"
-        case "hour_of_day":
-            return f"toHour(timestamp, {zone})"
-        case "weekday":
-            return f"toDayOfWeek(timestamp, 0, {zone})"
-        case _:
-            return name
+    computed = COMPUTED.get(name)
+    return computed.write(binding, timezone or "UTC") if computed else name
 
 
 def list_columns(name: str) -> tuple[str, ...]:
     """Return the stored columns that a group column or filter column is computed from."""
     if name.startswith(PROPERTY_PREFIX):
         return ("properties",)
-    computed = {
-        "channel": ("source", "medium"),
-        "host": ("url",),
-        "hour_of_day": ("timestamp",),
-        "weekday": ("timestamp",),
-        "landing_path": (),
-    }
-    return computed.get(name, (FILTERS.get(name, name),))
+    column = FILTERS.get(name, name)
+    return COMPUTED[column].columns if column in COMPUTED else (column,)
 
 
 def express_number(key: str, binding: Binding) -> str:

@@ -147,7 +147,7 @@ def _select_later(
         column
         for step in steps
         for condition in _list_conditions(step)
-        for column in list_columns("event_name" if condition.name == "event" else condition.name)
+        for column in list_columns(condition.name)
     )
     is_later = " OR ".join(f"({flags[number]})" for number in flags if number > 1)
     rows = select_persons(own, tuple(columns), binding, extra=[f"({is_later})"])
