@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any, Self
@@ -195,6 +195,17 @@ class WindowParams(BaseModel):
         return self
 
 
+def _move_to_filters(values: Mapping[str, Any], names: Collection[str]) -> Mapping[str, Any]:
+    """Return ``values`` with those of ``names`` moved into ``filters``."""
+    filters = values.get("filters")
+    rest = {name: value for name, value in values.items() if name not in names}
+    if filters is None:
+        rest.pop("filters", None)
+    if names and isinstance(filters, Mapping | None):
+        rest["filters"] = {**(filters or {}), **{name: values[name] for name in names}}
+    return rest
+
+
 class FilteredParams(WindowParams):
     """A question about the events of a window that match all filters."""
 
@@ -212,15 +223,14 @@ class FilteredParams(WindowParams):
         if not isinstance(values, Mapping):
             return values
         fields = list_names(cls)
-        named = {
-            name: value
-            for name, value in values.items()
-            if name not in fields and split_name(name) and value is not None
-        }
-        if not named:
-            return values
-        rest = {name: value for name, value in values.items() if name not in named}
-        return {**rest, "filters": {**rest.get("filters", {}), **named}}
+        return _move_to_filters(
+            values,
+            [
+                name
+                for name, value in values.items()
+                if name not in fields and split_name(name) and value is not None
+            ],
+        )
 
 
 class AttributedParams(FilteredParams):
@@ -328,12 +338,7 @@ class FunnelStep(BaseModel):
     def _gather_filters(cls, values: Any) -> Any:  # noqa: ANN401
         if not isinstance(values, Mapping):
             return values
-        own = {name: values[name] for name in ("event", "filters") if name in values}
-        named = {name: value for name, value in values.items() if name not in own}
-        filters = own.get("filters") or {}
-        if isinstance(filters, Mapping):
-            own["filters"] = {**filters, **named}
-        return own
+        return _move_to_filters(values, [name for name in values if name not in cls.model_fields])
 
 
 def _parse_steps(value: object) -> object:
@@ -599,8 +604,8 @@ class SchemaRow(ResponseBody):
 class SchemaResult(ReadResult):
     """Rows by events, most first.
 
-    ``columns`` are those with a value in any event. ``sampled_events``: so many of each name's
-    newest events were looked at for ``properties``.
+    ``columns`` are those with a value in any event. ``sampled_events``: at most so many events
+    of each name, a random sample, were looked at for ``properties``.
     """
 
     rows: list[SchemaRow]
