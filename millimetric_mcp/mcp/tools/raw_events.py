@@ -103,7 +103,7 @@ async def _find(
             max_cell_chars=max_cell_chars,
             advice=partial(_advise_rest, events, window),
         ),
-        limit_note=_advise_limit(events, window, params.limit),
+        limit_note=_note_limit(events, window, params.limit),
         is_empty=not events,
     )
 
@@ -122,7 +122,7 @@ def _choose_cell_chars(
     return widths[-1]
 
 
-def _advise_limit(events: Sequence[EventRow], window: Window, limit: int) -> str:
+def _note_limit(events: Sequence[EventRow], window: Window, limit: int) -> str:
     """Return how to get older events than these; empty if there are none."""
     if len(events) < limit:
         return ""

@@ -16,7 +16,7 @@ from millimetric_mcp.mcp.render.untrusted import present
 from millimetric_mcp.mcp.tools import read_tool
 from millimetric_mcp.mcp.tools.arguments import ATTRIBUTION_HINT, FILTERS_HINT, AttributedArguments
 from millimetric_mcp.mcp.tools.tool import READ_HINTS, Tool, ToolContext
-from millimetric_mcp.mcp.tools.wording import NO_COUNTRIES, count, quote
+from millimetric_mcp.mcp.tools.wording import NO_COUNTRIES, advise_limit, count, quote
 from millimetric_mcp.mcp.window import Window
 
 
@@ -125,7 +125,7 @@ async def _find(
             interval=params.interval,
             group_by=params.group_by,
         ),
-        limit_note="" if counts.is_complete else _advise_limit(params),
+        limit_note="" if counts.is_complete else _note_limit(params.limit),
         is_empty=not counts.rows or counts.total == 0,
     )
 
@@ -211,13 +211,13 @@ def _list_notes(params: StatsArguments, window: Window, counts: _Counts) -> list
     return list(filter(None, notes))
 
 
-def _advise_limit(params: StatsArguments) -> str:
-    way = (
-        f"raise limit (at most {reads.MAX_STATS_LIMIT})"
-        if params.limit < reads.MAX_STATS_LIMIT
-        else "narrow the window, or group by fewer columns"
+def _note_limit(limit: int) -> str:
+    way = advise_limit(
+        limit,
+        most=reads.MAX_STATS_LIMIT,
+        otherwise="narrow the window, or group by fewer columns",
     )
-    return f"The limit of {params.limit} rows is reached: {way}."
+    return f"The limit of {limit} rows is reached: {way}."
 
 
 TOOL = Tool(

@@ -22,7 +22,7 @@ from millimetric_mcp.mcp.tools import read_tool
 from millimetric_mcp.mcp.tools.arguments import AttributedArguments, SourceName
 from millimetric_mcp.mcp.tools.follow_ups import UNANSWERED, attempt, count_by_rule, count_events
 from millimetric_mcp.mcp.tools.tool import READ_HINTS, Tool, ToolContext
-from millimetric_mcp.mcp.tools.wording import count, quote
+from millimetric_mcp.mcp.tools.wording import advise_limit, count, quote
 from millimetric_mcp.mcp.window import Window
 
 FACEBOOK = "facebook"
@@ -30,7 +30,6 @@ INTERNAL = "internal"
 INTERNAL_NOTE = (
     "internal: clicks from one page of the site to another, so not where visitors came from."
 )
-_RAISE_LIMIT = f"raise limit (at most {MAX_SOURCES_LIMIT})"
 
 
 class Comparison(StrEnum):
@@ -99,7 +98,7 @@ async def _find(
             current_is_whole=sources.is_complete,
             previous_is_whole=previous.is_complete,
         )
-    limit_note = _advise_limit(params, sources, len(rows))
+    limit_note = _note_limit(params, sources, len(rows))
     shown = _show(rows[: params.limit], total=total)
     if shown and shown[-1].source == INTERNAL:
         notes.append(INTERNAL_NOTE)
@@ -213,14 +212,15 @@ async def _describe_splits(
     return splits
 
 
-def _advise_limit(params: TopSourcesArguments, sources: _Sources, found: int) -> str:
+def _note_limit(params: TopSourcesArguments, sources: _Sources, found: int) -> str:
     """Return how to get rows beyond the limit; empty if there are none, or no way."""
+    way = advise_limit(
+        params.limit, most=MAX_SOURCES_LIMIT, otherwise="narrow the window, or name a source"
+    )
     if found > params.limit:
-        return f"{count(found - params.limit, 'further row')} beyond the limit: {_RAISE_LIMIT}."
+        return f"{count(found - params.limit, 'further row')} beyond the limit: {way}."
     if sources.is_complete or params.source or params.compare:
         return ""
-    can_raise = params.limit < MAX_SOURCES_LIMIT
-    way = _RAISE_LIMIT if can_raise else "narrow the window, or name a source"
     return f"The limit of {params.limit} is reached; there may be more: {way}."
 
 

@@ -16,6 +16,11 @@ def quote(text: str, *, max_chars: int = MAX_NAME_CHARS) -> str:
     return f'"{shown}"'
 
 
+def advise_limit(limit: int, *, most: int, otherwise: str) -> str:
+    """Return how to get more rows than ``limit``; ``otherwise`` if it is as large as it may be."""
+    return f"raise limit (at most {most})" if limit < most else otherwise
+
+
 def count(number: int, noun: str) -> str:
     """Return a count with its noun, such as ``1 row`` and ``2 rows``."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
