@@ -1,6 +1,8 @@
 """The questions in docs/ask.md: each answer stands there as the tools give it.
 
-``UPDATE_DOCS=1 pytest tests/api/test_documented_questions.py`` writes the answers anew.
+Each question is a block ``json TOOL`` with the arguments, and after it a block ``text`` with the
+answer, which may be empty at first. This writes the answers anew:
+``UPDATE_DOCS=1 scripts/test tests/api/test_documented_questions.py``
 """
 
 import json
@@ -22,7 +24,7 @@ from millimetric_mcp.mcp.tools import TOOLS
 
 DOCS = Path(__file__).parents[2] / "docs"
 TODAY = datetime(2026, 5, 16, 19, 30, tzinfo=UTC)
-EXAMPLE = re.compile(r"```json (\w+)\n(.*?)```\n\n```text\n(.*?)\n```", re.S)
+EXAMPLE = re.compile(r"```json (\w+)\n(.*?)```\n\n```text\n(.*?)```", re.S)
 
 
 @asynccontextmanager
@@ -55,12 +57,12 @@ async def test_each_documented_question_gets_the_documented_answer(api):
         for name, arguments, _ in EXAMPLE.findall(text):
             result = await client.call_tool(name, json.loads(arguments))
             assert not result.is_error, (name, result.content[0].text)
-            answers.append(result.content[0].text)
+            answers.append(result.content[0].text.rstrip("\n") + "\n")
 
     if os.environ.get("UPDATE_DOCS"):
         given = iter(answers)
         text = EXAMPLE.sub(
-            lambda found: f"```json {found[1]}\n{found[2]}```\n\n```text\n{next(given)}\n```", text
+            lambda found: f"```json {found[1]}\n{found[2]}```\n\n```text\n{next(given)}```", text
         )
         page.write_text(text)
 
@@ -70,4 +72,4 @@ async def test_each_documented_question_gets_the_documented_answer(api):
 def test_each_tool_has_a_documented_question():
     asked = {name for name, _, _ in EXAMPLE.findall((DOCS / "ask.md").read_text())}
 
-    assert asked == {tool.name for tool in TOOLS}
+    assert asked == {tool.name for tool in TOOLS}, "see this file's head"
