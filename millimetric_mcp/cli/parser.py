@@ -337,7 +337,7 @@ def _add_option(parser: argparse.ArgumentParser, option: str, setting: Setting) 
     if setting.is_switch:
         parser.add_argument(option, dest=setting.name, action="store_true", default=None, help=text)
         return
-    metavar = option.rpartition("-")[2].upper()
+    metavar = option.partition("-per-")[0].rpartition("-")[2].upper()
     action = "append" if setting.is_list else "store"
     parser.add_argument(option, dest=setting.name, metavar=metavar, action=action, help=text)
 
