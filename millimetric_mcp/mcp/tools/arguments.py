@@ -15,7 +15,7 @@ from pydantic import (
 )
 
 from millimetric_mcp.contract.attribution import AttributionModel
-from millimetric_mcp.contract.filters import Filters
+from millimetric_mcp.contract.filters import FILTERS, Filters
 from millimetric_mcp.contract.json_text import mend_json
 from millimetric_mcp.contract.reads import Bots
 from millimetric_mcp.contract.validation import FieldError, list_field_errors
@@ -60,8 +60,7 @@ class WindowArguments(Arguments):
 
 FILTERS_HINT = (
     'E.g. {"country": "DE", "path[prefix]": "/blog", "properties.plan": ["pro", "team"], '
-    '"properties.amount[gte]": 10}: columns (event, source, medium, campaign, channel, country, '
-    "device_type, browser, os, path, host, user_id, anonymous_id, key_kind) and properties.KEY; "
+    f'"properties.amount[gte]": 10}}: columns ({", ".join(FILTERS)}) and properties.KEY; '
     "[not], [prefix], [contains], [exists], [gt], [gte], [lt], [lte]."
 )
 
