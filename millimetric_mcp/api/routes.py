@@ -5,7 +5,7 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from pydantic import BaseModel
 from pydantic_core import to_json
@@ -49,8 +49,7 @@ BEACON_ENDPOINTS = frozenset({endpoints.TRACK, endpoints.BATCH, endpoints.IDENTI
 """They take a browser's key as ``?key=pk_…``: ``navigator.sendBeacon`` sends no such header."""
 
 
-@dataclass(frozen=True, slots=True)
-class Admission:
+class Admission(NamedTuple):
     """A request whose key is accepted; ``headers`` go by lower-case name.
 
     ``is_beacon``: the key came in the query.

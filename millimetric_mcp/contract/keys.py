@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import lru_cache
 from hashlib import sha256
 
 from millimetric_mcp.contract.attribution import FbclidMeaning
@@ -82,6 +83,7 @@ class KeyRecord:
     fbclid: FbclidMeaning | None = None
 
 
+@lru_cache(maxsize=1024)
 def parse_api_key(text: str) -> ApiKey | None:
     """Return the parts of a key, or None if it is malformed."""
     match = _API_KEY.fullmatch(text)

@@ -23,7 +23,7 @@ class Cors(CORSMiddleware):
         is_concerned = (
             scope["type"] == "http"
             and scope["path"].startswith(self._prefix)
-            and any(name == b"origin" for name, _ in scope["headers"])
+            and b"origin" in dict(scope["headers"])
         )
         await (super().__call__ if is_concerned else self.app)(scope, receive, send)
 

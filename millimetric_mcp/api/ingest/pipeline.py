@@ -1,7 +1,7 @@
 """From a validated request to stored events: each step fills in what the sender left open."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import date, datetime
 from functools import lru_cache
 from typing import NamedTuple
@@ -25,8 +25,7 @@ from millimetric_mcp.contract.keys import KeyKind, KeyRecord
 from millimetric_mcp.contract.validation import to_ms
 
 
-@dataclass(frozen=True, slots=True)
-class RequestFacts:
+class RequestFacts(NamedTuple):
     """What a request's headers and address say about its events.
 
     ``received_at`` is UTC. ``origin_host`` is used for an event without a url. ``country`` is an
@@ -170,7 +169,7 @@ def build_imported(
                 country_of=country_of,
                 ip_salt=ip_salt,
             )
-            facts = replace(facts, key_kind=key.kind.value, import_part=import_part)
+            facts = facts._replace(key_kind=key.kind.value, import_part=import_part)
             known[visit] = facts
         stored.append(build_event(event, _take_given(event, facts), fbclid=fbclid))
     return stored
@@ -181,8 +180,7 @@ def _take_given(event: ImportedEvent, facts: RequestFacts) -> RequestFacts:
     if not (event.country or event.device_type or event.browser or event.os):
         return facts
     device = facts.device
-    return replace(
-        facts,
+    return facts._replace(
         country=event.country or facts.country,
         device=Device(
             event.device_type or device.device_type,

@@ -39,7 +39,8 @@ def read_body(model: type[ModelT], body: bytes) -> ModelT:
         raise RequestError.from_field_errors(ErrorCode.INVALID_PAYLOAD, [invalid])
     body = mend_json(body)
     try:
-        request = model.model_validate_json(body, extra="allow")
+        # What model_validate_json calls, which is a tenth of the time of a small body.
+        request: ModelT = model.__pydantic_validator__.validate_json(body, extra="allow")
         if b"NaN" in body or b"Infinity" in body:
             from_json(body, allow_inf_nan=False)
     except ValidationError as error:

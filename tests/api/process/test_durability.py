@@ -1,6 +1,7 @@
 """What is acknowledged is there, whatever happens to the process."""
 
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,8 @@ import httpx
 import pytest
 
 pytestmark = pytest.mark.slow
+
+START_TIMEOUT_S = 30
 
 
 def test_an_event_acknowledged_just_before_a_kill_is_there_after_a_restart(start_api):
@@ -25,10 +28,20 @@ def test_an_event_acknowledged_just_before_a_kill_is_there_after_a_restart(start
 
 def test_sigterm_leaves_no_event_in_the_journal(start_api):
     api = start_api()
-    api.post("/v1/track", {"event": "signup"})
+    has_begun = threading.Event()
+
+    def send() -> None:
+        with suppress(httpx.TransportError):
+            while api.post("/v1/track", {"event": "signup"}).status_code == 202:
+                has_begun.set()
+
+    writer = threading.Thread(target=send)
+    writer.start()
+    assert has_begun.wait(START_TIMEOUT_S)
 
     assert api.terminate() == 0
 
+    writer.join()
     assert list_journal(api) == []
 
 
