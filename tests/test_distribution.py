@@ -60,7 +60,7 @@ def test_the_wheel_holds_code_data_and_types(wheel, suffix):
 def test_the_metadata_names_the_extras_for_users_only(wheel):
     metadata = message_from_bytes(wheel.read(f"{NAME}.dist-info/METADATA"))
 
-    assert metadata.get_all("Provides-Extra") == ["api", "geo", "postgres"]
+    assert metadata.get_all("Provides-Extra") == ["api", "geo", "postgres", "s3"]
     assert metadata["Requires-Python"] == ">=3.11"
     assert "Operating System :: OS Independent" not in metadata.get_all("Classifier")
     links = {link.partition(", ")[0] for link in metadata.get_all("Project-URL")}

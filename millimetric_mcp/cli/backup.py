@@ -6,17 +6,19 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from shutil import rmtree
+from tempfile import TemporaryDirectory
 
 from millimetric_mcp.api import backups
 from millimetric_mcp.api.administration import BACKUP
 from millimetric_mcp.api.control import datadir
 from millimetric_mcp.cli.administer import Deployment, find_deployment
+from millimetric_mcp.cli.buckets import SCHEME, Bucket
 from millimetric_mcp.errors import BackupUnusable, SettingsError, StoreUnavailable
 from millimetric_mcp.settings import DeploymentSettings, read_settings
 
 
 def run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
-    """Write a backup into a new folder of a directory, print where it is, and return 0.
+    """Write a backup into a new folder of a directory or bucket, print where it is, and return 0.
 
     Raises:
         BackupUnusable: the store failed, or the directory can't be written.
@@ -26,24 +28,42 @@ def run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
         read_settings(DeploymentSettings, environ=environ, options=vars(options))
     )
     _check_databases(deployment)
-    directory = Path(options.directory).absolute()
+    has_secrets = not options.without_secrets
+    if options.directory.startswith(SCHEME):
+        bucket = Bucket(options.directory)
+        # Not in the system's temporary directory: the API, which writes it, may have another one.
+        with TemporaryDirectory(prefix="backup-", dir=deployment.data_dir) as staging:
+            backup, manifest = _make(deployment, Path(staging), has_secrets=has_secrets)
+            place = bucket.upload(backup, manifest)
+    else:
+        backup, manifest = _make(
+            deployment, Path(options.directory).absolute(), has_secrets=has_secrets
+        )
+        place = str(backup)
+    size = sum(file.bytes for file in manifest.files.values())
+    if options.json:
+        print(json.dumps({"backup": place, "events": manifest.events, "bytes": size}))
+    else:
+        print(f"{place}: {manifest.events} events, {size / 1e6:.1f} MB")
+    return 0
+
+
+def _make(
+    deployment: Deployment, directory: Path, *, has_secrets: bool
+) -> tuple[Path, backups.Manifest]:
+    """Write a backup into a new folder of ``directory``; return its place and what it holds."""
     datadir.make_private_directory(directory)
     backup = directory / backups.name_backup(datetime.now(UTC))
     unfinished = backup.with_suffix(backups.UNFINISHED)
     unfinished.mkdir()
     try:
-        manifest = _write(deployment, unfinished, has_secrets=not options.without_secrets)
+        manifest = _write(deployment, unfinished, has_secrets=has_secrets)
         unfinished.rename(backup)
     except BaseException:
         rmtree(unfinished, ignore_errors=True)
         raise
     backups.flush(directory)
-    size = sum(file.bytes for file in manifest.files.values())
-    if options.json:
-        print(json.dumps({"backup": str(backup), "events": manifest.events, "bytes": size}))
-    else:
-        print(f"{backup}: {manifest.events} events, {size / 1e6:.1f} MB")
-    return 0
+    return backup, manifest
 
 
 def _check_databases(deployment: Deployment) -> None:

@@ -137,6 +137,7 @@ Copy events, projects, keys and secrets into a new folder of DIR, while the API
 runs or not. Every event acknowledged before it began is in the copy. Files that
 the last backup in DIR has too are hard links to it, so they take no space, and
 any folder can be deleted. A new DIR gets a whole copy. Keep it private.
+s3://BUCKET/PREFIX is a bucket; its credentials come from AWS_* variables or ~/.aws.
 
   millimetric-mcp backup /var/backups/millimetric --data-dir ./data""",
     "restore": """\
@@ -501,7 +502,9 @@ def _add_local(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_backup(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("directory", metavar="DIR", help="directory of backups; made if missing")
+    parser.add_argument(
+        "directory", metavar="DIR", help="directory of backups, or s3://BUCKET/PREFIX"
+    )
     parser.add_argument(
         "--without-secrets",
         action="store_true",
@@ -511,7 +514,9 @@ def _add_backup(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_restore(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("directory", metavar="DIR", help="a backup, or a directory of backups")
+    parser.add_argument(
+        "directory", metavar="DIR", help="a backup, or a directory or s3:// bucket of backups"
+    )
     _add_settings(parser, DeploymentSettings, can_json=True)
 
 

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from sqlalchemy import URL
 
@@ -14,6 +15,7 @@ from millimetric_mcp.api.backups import Manifest
 from millimetric_mcp.api.control import Secrets, datadir, open_control
 from millimetric_mcp.api.control.datadir import CONTROL_FILE, SECRET_FILES, STORE_DIR
 from millimetric_mcp.api.store import ClientPool, embedded_target, newest_version, read_backup
+from millimetric_mcp.cli.buckets import SCHEME, Bucket
 from millimetric_mcp.errors import BackupUnusable, SettingsError
 from millimetric_mcp.settings import DeploymentSettings, read_settings
 
@@ -28,7 +30,25 @@ def run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     """
     settings = read_settings(DeploymentSettings, environ=environ, options=vars(options))
     datadir.keep_private()
-    backup = backups.find_backup(Path(options.directory).absolute())
+    if options.directory.startswith(SCHEME):
+        bucket = Bucket(options.directory)
+        with TemporaryDirectory(prefix="millimetric-restore-") as downloaded:
+            backup = bucket.download(Path(downloaded))
+            data_dir, manifest = _restore(settings, backup)
+        place = f"{bucket.url}/{backup.name}"
+    else:
+        backup = backups.find_backup(Path(options.directory).absolute())
+        data_dir, manifest = _restore(settings, backup)
+        place = str(backup)
+    if options.json:
+        print(json.dumps({"data_dir": str(data_dir), "backup": place, "events": manifest.events}))
+    else:
+        print(f"{data_dir}: {manifest.events} events of {place}")
+    return 0
+
+
+def _restore(settings: DeploymentSettings, backup: Path) -> tuple[Path, Manifest]:
+    """Fill the empty data directory from a backup; return its place and what it holds."""
     manifest = backups.read_manifest(backup)
     _check_version(manifest)
     backups.check_files(backup, manifest)
@@ -42,12 +62,7 @@ def run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
         _publish(draft, data_dir)
     finally:
         shutil.rmtree(draft)
-    if options.json:
-        found = {"data_dir": str(data_dir), "backup": str(backup), "events": manifest.events}
-        print(json.dumps(found))
-    else:
-        print(f"{data_dir}: {manifest.events} events of {backup}")
-    return 0
+    return data_dir, manifest
 
 
 def _check_version(manifest: Manifest) -> None:
