@@ -803,6 +803,21 @@ class TestWaysOn:
         assert line.startswith(way)
         assert outcome.data["notes"][-1] == line
 
+    async def test_compared_sources_beyond_the_highest_limit_say_how_to_go_on(
+        self, api, source, call
+    ):
+        def list_rows(request):
+            is_current = request.url.params["to"] > "2026-05-12"
+            rows = [source(f"{is_current}{n}.test", "referral", 9).row() for n in range(150)]
+            return api.respond(SourcesParams, request, {"breakdown": "source_medium", "rows": rows})
+
+        api.rules["/v1/sources"] = list_rows
+        arguments = {"from": "2026-05-11", "compare": "previous_period", "limit": 200}
+        outcome = await call("top_sources", arguments)
+        assert find_ways_on(outcome) == [
+            "100 further rows beyond the limit: narrow the window, or name a source."
+        ]
+
     async def test_a_split_by_the_200_largest_rows_says_so(self, api, source, call):
         api.sources = [source("facebook", "paid", 900), source("facebook", "social", 1)]
         api.sources += [source(f"site{n}.test", "referral", 500 - n) for n in range(210)]
