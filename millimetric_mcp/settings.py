@@ -141,6 +141,22 @@ def check_url(value: str) -> str:
     return value.rstrip("/")
 
 
+def _read_dsn(secret: SecretStr | None) -> SecretStr | None:
+    """Return a DSN; in place of ``file:PATH``, the text of that file."""
+    text = secret.get_secret_value() if secret else ""
+    if not text.startswith("file:"):
+        return secret
+    path = Path(text.removeprefix("file:"))
+    try:
+        return SecretStr(path.read_text(encoding="utf-8").strip())
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not text"
+        raise ValueError(f"can't read {path}: {reason}. Name a file that holds the DSN.") from None
+
+
+Dsn = Annotated[SecretStr | None, AfterValidator(_read_dsn)]
+
+
 def _check_timezone(value: str) -> str:
     with suppress(ValueError, OSError, KeyError):
         if ZoneInfo(value) and is_zone_name(value):
@@ -325,9 +341,10 @@ class ControlSettings(Settings):
 
     data_dir: Path | None = _setting("MILLIMETRIC_DATA_DIR", "--data-dir", "a directory",
         "Data directory. Default: your platform's user data directory.")
-    control: SecretStr | None = _setting(
-        "MILLIMETRIC_CONTROL", "--control", "sqlite:///FILE or postgresql://…",
-        "DSN of the database of projects and keys. Default: SQLite in the data directory.")
+    control: Dsn = _setting(
+        "MILLIMETRIC_CONTROL", "--control", "sqlite:///FILE, postgresql://… or file:PATH",
+        "DSN of the database of projects and keys, or file:PATH of a file that holds it: other "
+        "users see options. Default: SQLite in the data directory.")
     keys_dir: Path | None = _setting("MILLIMETRIC_KEYS_DIR", "--keys-dir", "a directory",
         "Directory for files of new keys, where no terminal shows them. Default: in your "
         "platform's user configuration directory.")
@@ -338,8 +355,9 @@ class ControlSettings(Settings):
 class StoreSettings(ControlSettings):
     """Where events are kept."""
 
-    store: SecretStr | None = _setting("MILLIMETRIC_STORE", "--store", "clickhouse://…",
-        "DSN of the event store. Default: an embedded database in the data directory.")
+    store: Dsn = _setting("MILLIMETRIC_STORE", "--store", "clickhouse://… or file:PATH",
+        "DSN of the event store, or file:PATH of a file that holds it: other users see options. "
+        "Default: an embedded database in the data directory.")
     cluster: str | None = _setting(
         "MILLIMETRIC_CLUSTER", "--cluster", "a name of letters, digits, dots, _ and -",
         "ClickHouse cluster on which to create replicated, distributed tables.",

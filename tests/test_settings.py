@@ -135,3 +135,19 @@ def test_an_invalid_secret_is_not_shown():
             read_settings(model, environ=environ, options={})
         assert "planted" not in str(refused.value)
         assert set(environ) == {error.partition(": ")[0] for error in refused.value.errors}
+
+
+def test_a_dsn_is_read_from_the_file_that_is_named_in_its_place(tmp_path):
+    file = tmp_path / "store.dsn"
+    file.write_text("clickhouse://user:password@db.example:8123/events\n")
+
+    settings = read_settings(ApiSettings, environ={}, options={"store": f"file:{file}"})
+
+    assert settings.store.get_secret_value() == "clickhouse://user:password@db.example:8123/events"
+
+
+def test_a_dsn_s_file_that_can_t_be_read_is_named():
+    with pytest.raises(SettingsError) as refused:
+        read_settings(ApiSettings, environ={"MILLIMETRIC_CONTROL": "file:/nowhere"}, options={})
+    [error] = refused.value.errors
+    assert error.startswith("--control / MILLIMETRIC_CONTROL: can't read /nowhere: No such file")
