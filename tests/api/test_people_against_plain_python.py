@@ -4,7 +4,7 @@ import asyncio
 import json
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from fractions import Fraction
 from statistics import median
@@ -12,7 +12,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from millimetric_mcp.contract.keys import KeyKind
@@ -116,6 +116,20 @@ def draw_events(moments: Sequence[int]) -> st.SearchStrategy[list[Sent]]:
 
 
 HISTORIES = st.lists(MOMENTS, min_size=2, max_size=12, unique=True).flatmap(draw_events)
+
+
+def make_edge(days: int) -> list[Sent]:
+    """A touch, and two visitors' purchases so many days later, one of them a millisecond more."""
+    sent = Sent(_START_MS, "view", "phone", "", "ad", None)
+    bought_at = _START_MS + days * DAY_MS
+    return [
+        sent,
+        replace(sent, visitor="laptop"),
+        Sent(bought_at, "purchase", "phone", "", "direct", "19.9"),
+        Sent(bought_at + 1, "purchase", "laptop", "", "direct", "0.1"),
+    ]
+
+
 QUIET = settings(
     max_examples=40,
     deadline=None,
@@ -283,6 +297,8 @@ async def send(api, events: Sequence[Sent]) -> str:
     lookback_days=st.sampled_from([1, 7, 30]),
     first_day=st.sampled_from([0, 9, 10]),
 )
+@example(events=make_edge(7), model="first_touch", lookback_days=7, first_day=0)
+@example(events=make_edge(7), model="last_touch", lookback_days=7, first_day=1)
 @QUIET
 async def test_sources_and_sums_by_touch_equal_plain_python(
     api, events, model, lookback_days, first_day
@@ -318,6 +334,7 @@ async def test_sources_and_sums_by_touch_equal_plain_python(
     steps=st.lists(st.sampled_from(["view", "signup", "purchase"]), min_size=2, max_size=4),
     within=st.sampled_from([("30m", 1_800_000), ("1d", DAY_MS), ("30d", 30 * DAY_MS)]),
 )
+@example(events=make_edge(1), steps=["view", "purchase"], within=("1d", DAY_MS))
 @QUIET
 async def test_a_funnel_equals_plain_python(api, events, steps, within):
     key, oracle = await send(api, events), Oracle(events)

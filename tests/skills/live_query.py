@@ -260,6 +260,58 @@ def first_touch(sent, now):
     return [pick(visits[-1], *columns)]
 
 
+def funnel(sent, now):
+    found = since(sent, midnight(now, days_ago=29))
+    steps = ("$pageview", "signup", "purchase")
+    levels = [count_steps(events, steps) for events in split_by_person(found)]
+    people = [sum(level > step for level in levels) for step in range(len(steps))]
+    return [
+        {"event": step, "people": count, "from_first": count / people[0]}
+        for step, count in zip(steps, people, strict=True)
+    ]
+
+
+def split_by_person(events: Sequence[Sent]) -> list[list[Sent]]:
+    """Return each person's events, oldest first: every visitor here has one user, or none."""
+    people: dict[object, list[Sent]] = {}
+    for event in sorted(events, key=lambda event: event.at):
+        people.setdefault(event["anonymous_id"], []).append(event)
+    return list(people.values())
+
+
+def count_steps(events: Sequence[Sent], steps: Sequence[str]) -> int:
+    """Return how many steps were taken at most, in their order and within 7 days."""
+    most = 0
+    for first in (event for event in events if event["event_name"] == steps[0]):
+        level, at = 1, first.at
+        for step in steps[1:]:
+            later = [e.at for e in events if e["event_name"] == step and e.at >= at]
+            if not later or later[0] > first.at + timedelta(days=7):
+                break
+            level, at = level + 1, later[0]
+        most = max(most, level)
+    return most
+
+
+def retention(sent, now):
+    weeks: dict[datetime, list[set[datetime]]] = {}
+    for events in split_by_person(since(sent, midnight(now, days_ago=41))):
+        first = next((event.at for event in events if event["event_name"] == "signup"), None)
+        if first:
+            views = {
+                monday(event.at)
+                for event in events
+                if event["event_name"] == "$pageview" and event.at >= first
+            }
+            weeks.setdefault(monday(first), []).append(views)
+    rows = []
+    for week, people in sorted(weeks.items()):
+        later = range((monday(now) - week).days // 7 + 1)
+        returned = [sum(week + timedelta(weeks=n) in views for views in people) for n in later]
+        rows.append({"week": f"{week:%Y-%m-%d}", "people": len(people), "returned": returned})
+    return rows
+
+
 def why(sent, now):
     found = since(sent, midnight(now, days_ago=6), anonymous_id="u_abc")[:20]
     columns = ("timestamp", "source", "medium", "source_rule_id", "source_confidence")
@@ -287,6 +339,8 @@ ANSWERS = {
     REVENUE: revenue,
     CHANNEL: revenue_by_channel,
     FIRST_TOUCH: first_touch,
+    "query/recipes: Where do people drop out?": funnel,
+    "query/recipes: Do people come back?": retention,
     "query/recipes: Why does an event have this source?": why,
 }
 ALL_TIME = "from=1970-02-01 to=2100-01-01"
