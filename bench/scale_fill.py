@@ -34,6 +34,9 @@ INSERT INTO events SELECT * REPLACE (
 """
 _COUNTS = "SELECT import_part, count() FROM events GROUP BY import_part"
 _DELETE = "ALTER TABLE events DELETE WHERE import_part = {copy:UInt64} SETTINGS mutations_sync = 2"
+# The product's small inserts get their projections when they are merged. A copy is as large as many
+# merged parts, and may never be merged.
+_PROJECTIONS = "ALTER TABLE events MODIFY SETTING materialize_projections_on_insert = {on}"
 _MERGED = "SELECT value FROM system.events WHERE event = 'MergedRows'"
 
 
@@ -87,6 +90,11 @@ class _Engine:
     def __init__(self, data_dir: Path) -> None:
         self.pool = ClientPool(embedded_target(data_dir / STORE_DIR))
         self._merged = 0
+        self.run(_PROJECTIONS.format(on=1))
+
+    def run(self, statement: str, **values: int) -> None:
+        """Run a statement that returns nothing."""
+        self.pool.run(lambda client: client.command(statement, parameters=values))
 
     def count_merged(self) -> int:
         """Rows merged since the last call."""
@@ -107,9 +115,9 @@ def add_copy(data_dir: Path, copy: int, events: int) -> int:
     engine = _open_engine(data_dir)
     found = dict(map(tuple, engine.pool.query(_COUNTS)))
     if found.get(copy, 0) not in {0, events}:
-        engine.pool.run(lambda client: client.command(_DELETE, parameters={"copy": copy}))
+        engine.run(_DELETE, copy=copy)
     if found.get(copy) != events:
-        engine.pool.run(lambda client: client.command(_COPY, parameters={"copy": copy}))
+        engine.run(_COPY, copy=copy)
     if dict(map(tuple, engine.pool.query(_COUNTS))).get(copy) != events:
         raise RuntimeError(f"copy {copy} does not have {events:,} events")
     return engine.count_merged()
@@ -120,5 +128,6 @@ def end_filling(data_dir: Path) -> int:
     engine = _open_engine(data_dir)
     wait_for_quiet(engine.pool, cleaned=True)
     merged = engine.count_merged()
+    engine.run(_PROJECTIONS.format(on=0))
     engine.pool.close()
     return merged
