@@ -1,11 +1,14 @@
 """Names of projects and origins of websites, as people write them on the command line."""
 
 from collections.abc import Iterator, Sequence
+from unicodedata import name as describe
+from unicodedata import normalize
 
 from millimetric_mcp.api.control import TEST_SUFFIX, Control
 from millimetric_mcp.cli.confirmation import confirm
 from millimetric_mcp.contract.keys import normalise_origin
 
+_ALIKE = frozenset({"LATIN", "CYRILLIC", "GREEK"})
 _MAX_PROJECT_CHARS = 64 - len(TEST_SUFFIX)
 
 
@@ -13,6 +16,10 @@ def check_name(option: str, name: str) -> Iterator[str]:
     """Yield what is wrong with a project's name."""
     if not (name.isprintable() and 0 < len(name) <= _MAX_PROJECT_CHARS):
         yield f"{option}: use 1 to {_MAX_PROJECT_CHARS} printable characters."
+    if (usual := normalize("NFKC", name)) != name:
+        yield f"{option}: {name!r} looks like another name. Write {usual!r}."
+    elif len({describe(char, "").partition(" ")[0] for char in name} & _ALIKE) > 1:
+        yield f"{option}: {name!r} mixes alphabets that look alike. Use the letters of one."
     if name.endswith(TEST_SUFFIX):
         yield f"{option}: don't end the name with{TEST_SUFFIX}; use --env test instead."
 

@@ -143,6 +143,8 @@ def test_a_command_fails_when_a_name_is_unknown_or_taken(projects, arguments, se
     [
         (("create", " "), "NAME: use 1 to 57 printable characters."),
         (("rename", "shop", "a\nb"), "NEW_NAME: use 1 to 57 printable characters."),
+        (("create", "\uff53\uff48\uff4f\uff50"), "looks like another name. Write 'shop'."),
+        (("create", "\u0455ho\u0440"), "mixes alphabets that look alike. Use the letters of one."),
         (("set", "shop"), "Say what to set: --retention-days, --fbclid or --origin."),
         (("set", "shop", "--retention-days", "-1"), "--retention-days: use 1 to 36500"),
         (("set", "shop", "--origin", "shop.example"), "Did you mean https://shop.example?"),
