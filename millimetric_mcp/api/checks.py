@@ -23,6 +23,7 @@ class Finding:
 def judge(store: Mapping[str, Any], control: ControlFacts, *, now: datetime) -> Iterator[Finding]:
     """Yield a finding for each part, from what `inspect` of the store and of the control gave."""
     yield _judge_store(store)
+    yield _judge_journal(store)
     yield _judge_control(control)
     yield _judge_projects(store, control)
     yield _judge_deletions(store, control, now=now)
@@ -43,6 +44,17 @@ def _judge_store(store: Mapping[str, Any]) -> Finding:
             "Restore a backup into another directory, and check the disk.",
         )
     return Finding("store", f"{events} events, every file has its checksum")
+
+
+def _judge_journal(store: Mapping[str, Any]) -> Finding:
+    if store["damaged_journals"]:
+        return Finding(
+            "journal",
+            f"{store['damaged_journals']} files have damaged lines, whose events are missing",
+            "Check the disk. The files are kept as store/journal/*.damaged; move them away if "
+            "you can't mend them.",
+        )
+    return Finding("journal", "No file has damaged lines")
 
 
 def _judge_control(control: ControlFacts) -> Finding:

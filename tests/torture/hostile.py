@@ -12,6 +12,7 @@ from tests.torture.hostile_inputs import make_http_request, make_mcp_request, ma
 CALLERS = (("http", 0.3), ("http", 0.3), ("http", 0.3), ("mcp", 0.1))
 """What each caller sends, and its share of the inputs."""
 MAX_S = 2400
+"""Then a caller ends, and the figure says how many inputs there were."""
 TIMEOUT_S = 30
 
 

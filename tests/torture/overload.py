@@ -74,7 +74,6 @@ def run(scale, directory):
     what = f"{WRITERS} writers and {READERS} slow readers for {duration_s:.0f} s"
     return [
         none(f"acknowledged events missing after {what}, of {result.sent:,}", missing),
-        at_most(f"p99 of a write beside {what}", result.p99_ms, 1000, "ms"),
         at_most(f"resident memory of {what}, at the end", last, 2000, "MB"),
         at_most(f"memory of the last fifth ÷ the fifth before, {what}", last / before, 1.1, "×"),
         none(f"unexpected errors of {what}", unexpected),

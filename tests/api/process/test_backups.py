@@ -324,6 +324,21 @@ def test_the_check_finds_a_damaged_file_of_the_events(start_api):
     assert "Restore a backup" in findings["store"]["remedy"]
 
 
+def test_the_check_finds_a_journal_with_damaged_lines(start_api):
+    api = start_api()
+    send(api, "one")
+    assert api.terminate() == 0
+    [journal] = (api.data_dir / "store" / "journal").iterdir()
+    (journal / "0000000000000001.journal").write_bytes(b"00000000 no list of columns\n")
+
+    again = start_api()
+    again.wait_until(lambda: any(journal.glob("*.damaged")))
+    done = run("check", "--data-dir", api.data_dir)
+
+    assert done.returncode == 1
+    assert "WRONG journal: 1 files have damaged lines" in done.stdout
+
+
 def test_the_check_finds_events_of_projects_that_the_control_database_lacks(start_api):
     api = start_api()
     send(api, "one", "two")
