@@ -1,0 +1,135 @@
+"""Recipes that other documentation teaches as SQL over a visitor's events, on generated data.
+
+Where their definitions agree with ours the numbers are the same; where they don't, the difference
+is the one that ``docs/attribution.md`` names.
+"""
+
+import json
+from collections import Counter, defaultdict
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from millimetric_mcp.demo.batches import write_event, write_time
+from millimetric_mcp.demo.generator import ADD_TO_CART, PAGEVIEW, SIGNUP, GeneratedEvent, generate
+
+END = datetime(2026, 5, 16, tzinfo=UTC)
+EVENTS = [event for event in generate(seed=3, end=END, events=4_000) if event.anonymous_id]
+"""The script's events of a month: each visitor is one person."""
+WINDOW = {"from": "2026-04-15T00:00:00Z", "to": "2026-05-17T00:00:00Z"}
+STEPS = (PAGEVIEW, ADD_TO_CART, SIGNUP)
+
+BY_VISITOR: dict[str, list[GeneratedEvent]] = defaultdict(list)
+for _event in EVENTS:
+    BY_VISITOR[_event.anonymous_id].append(_event)
+
+
+@pytest.fixture
+async def shop(api):
+    """An API with the events."""
+    for start in range(0, len(EVENTS), 1000):
+        body = {"events": [json.loads(write_event(each)) for each in EVENTS[start : start + 1000]]}
+        assert (await api.post("/v1/batch", body)).status_code == 202
+    return api
+
+
+async def ask(api: Any, path: str, **params: Any) -> list[Any]:
+    return await api.rows(path, WINDOW | params)
+
+
+def pick_source(events: list[GeneratedEvent], *, is_last: bool, skipped: set[str]) -> str:
+    """The source of a visitor's first or last event; those of the skipped sources don't count."""
+    sources = [event.attribution.source for event in events]
+    kept = [source for source in sources if source not in skipped]
+    return kept[-1 if is_last else 0] if kept else "direct"
+
+
+def count_signups(*, is_last: bool, skipped: set[str]) -> Counter[str]:
+    """Sign-ups by the source of the events up to them."""
+    return Counter(
+        pick_source(events[: number + 1], is_last=is_last, skipped=skipped)
+        for events in BY_VISITOR.values()
+        for number, event in enumerate(events)
+        if event.event == SIGNUP
+    )
+
+
+@pytest.mark.parametrize(("model", "is_last"), [("first_touch", False), ("last_touch", True)])
+async def test_touches_are_those_of_a_recipe_that_skips_direct_and_internal(shop, model, is_last):
+    asked = {"event": SIGNUP, "group_by": "source", "attribution": model, "lookback_days": 365}
+    rows = await ask(shop, "/v1/stats", **asked)
+
+    found = {row["source"]: row["value"] for row in rows}
+    assert found == count_signups(is_last=is_last, skipped={"direct", "internal"})
+    # A recipe that takes any event credits the site itself at last touch, and direct at first.
+    assert found != count_signups(is_last=is_last, skipped=set())
+
+
+async def test_revenue_by_an_event_s_own_source_is_the_sum_of_its_rows(shop):
+    expected: Counter[str] = Counter()
+    for event in EVENTS:
+        if event.event == ADD_TO_CART:
+            expected[event.attribution.source] += json.loads(event.properties)["price_cents"]
+    asked = {"event": ADD_TO_CART, "metric": "sum", "property": "price_cents"}
+    rows = await ask(shop, "/v1/stats", group_by="source", **asked)
+
+    assert {row["source"]: row["value"] for row in rows} == expected
+
+
+def count_first_times() -> list[int]:
+    """Visitors by step, comparing the first time of each step with that of the one before."""
+    counts = [0, 0, 0]
+    for events in BY_VISITOR.values():
+        times = [min((e.timestamp_ms for e in events if e.event == s), default=None) for s in STEPS]
+        for number, time in enumerate(times):
+            before = times[number - 1] if number else time
+            if time is None or before is None or time < before:
+                break
+            counts[number] += 1
+    return counts
+
+
+async def test_a_funnel_counts_at_least_those_of_the_recipe_of_first_times(shop):
+    steps = json.dumps([{"event": step} for step in STEPS])
+    rows = await ask(shop, "/v1/funnel", steps=steps, within="90d")
+
+    found = [row["people"] for row in rows]
+    recipe = count_first_times()
+    # Who signed up before the first cart, and never again, completes neither.
+    assert found[:2] == recipe[:2]
+    assert found[2] >= recipe[2] > 0
+
+
+async def test_a_repeated_step_completes_our_funnel_and_not_the_recipe_s(api):
+    times = {"cart": ("12:00", "12:20"), "view": ("12:10",)}
+    events = [
+        {"event": name, "anonymous_id": "v", "timestamp": f"2026-05-10T{time}:00Z"}
+        for name, moments in times.items()
+        for time in moments
+    ]
+    await api.post("/v1/batch", {"events": events})
+    steps = json.dumps([{"event": "view"}, {"event": "cart"}])
+
+    rows = await ask(api, "/v1/funnel", steps=steps, within="1d")
+
+    assert [row["people"] for row in rows] == [1, 1]  # the first cart was before the view
+
+
+async def test_daily_retention_is_that_of_the_recipe(shop):
+    days = {
+        visitor: {write_time(e.timestamp_ms)[:10] for e in events if e.event == PAGEVIEW}
+        for visitor, events in BY_VISITOR.items()
+    }
+    cohorts = Counter(min(seen) for seen in days.values() if seen)
+    next_day = {f"2026-05-{number:02}": f"2026-05-{number + 1:02}" for number in range(1, 15)}
+    returned = Counter(min(seen) for seen in days.values() if next_day.get(min(seen)) in seen)
+
+    rows = await ask(shop, "/v1/retention", event=PAGEVIEW, interval="day")
+
+    assert {row["cohort"][:10]: row["people"] for row in rows} == cohorts
+    assert {
+        row["cohort"][:10]: row["returned"][1]
+        for row in rows
+        if row["cohort"][:10] in next_day and row["returned"][1]
+    } == returned
