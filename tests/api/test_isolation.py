@@ -239,23 +239,23 @@ def at(minute: int, event: dict[str, Any]) -> dict[str, Any]:
 
 
 async def test_no_answer_changes_because_of_another_project_s_people(api):
-    """The other project knows the same visitors, user and session, and more about them."""
-    alone, beside, other = (
+    """The other project gets events of the same visitors, user and session, with more to tell."""
+    mine, other = (
         {kind: api.make_key(kind, project=name) for kind in (KeyKind.SK, KeyKind.RK)}
-        for name in ("alone", "beside", "other")
+        for name in ("mine", "other")
     )
-    mine = [at(30 + number, event) for number, event in enumerate(MINE)]
-    theirs = [at(number, event) for number, event in enumerate(THEIRS)]
-    for keys, events in ((alone, mine), (beside, mine), (other, theirs)):
-        answer = await api.post("/v1/batch", {"events": events}, key=keys[KeyKind.SK])
-        assert answer.status_code == 202
+    sent = {"events": [at(30 + number, event) for number, event in enumerate(MINE)]}
+    assert (await api.post("/v1/batch", sent, key=mine[KeyKind.SK])).status_code == 202
+    before = [await tell(api, path, params, mine) for path, params in QUESTIONS]
+
+    theirs = {"events": [at(number, event) for number, event in enumerate(THEIRS)]}
+    assert (await api.post("/v1/batch", theirs, key=other[KeyKind.SK])).status_code == 202
 
     differ = [
         (path, params)
-        for path, params in QUESTIONS
-        if await tell(api, path, params, alone) != await tell(api, path, params, beside)
+        for (path, params), answer in zip(QUESTIONS, before, strict=True)
+        if await tell(api, path, params, mine) != answer
     ]
-
     assert differ == []
 
 
