@@ -287,11 +287,11 @@ def describe_exception(error: BaseException) -> str:
 def describe_failure(error: BaseException) -> dict[str, Any]:
     """Return the fields of a failure for a log; the answer to it carries the same reference.
 
-    The place and the traceback have neither values nor texts. An expected error of the store has
-    no traceback.
+    The place and the traceback have neither values nor texts. An expected error of the store, and
+    a request that is cancelled, have no traceback.
     """
     cause = error.__cause__ if isinstance(error, RequestError) and error.__cause__ else error
     fields: dict[str, Any] = {"reference": token_hex(4), "error": describe_exception(cause)}
-    if not isinstance(cause, MillimetricError):
+    if isinstance(cause, Exception) and not isinstance(cause, MillimetricError):
         fields["trace"] = trace_exception(cause)[-MAX_TRACE:]
     return fields
