@@ -342,7 +342,7 @@ class TestForgiveness:
         assert not (await call(tool, arguments)).is_error
 
     async def test_an_item_of_a_list_may_hold_several_names(self, call, api):
-        await call("stats", {"group_by": ["source, medium"]})
+        await call("stats", {"group_by": ["source, medium", None]})
         assert api.requests[0].url.params["group_by"] == "source,medium"
 
     async def test_null_for_a_filter_means_absent(self, call, api):

@@ -184,7 +184,8 @@ def _read_list(values: list[object], schema: Mapping[str, Any]) -> list[object]:
         return [_read(item, schema) for item in values]
     if schema.get("type") != "string":
         return values
-    parts = [item.split(",") if isinstance(item, str) else [item] for item in values]
+    given = [item for item in values if item is not None]
+    parts = [item.split(",") if isinstance(item, str) else [item] for item in given]
     return [part.strip() if isinstance(part, str) else part for item in parts for part in item]
 
 
