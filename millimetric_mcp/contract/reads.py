@@ -86,6 +86,7 @@ class GroupColumn(StrEnum):
     LANDING_PATH = "landing_path"
     SOURCE_RULE_ID = "source_rule_id"
     SOURCE_CONFIDENCE = "source_confidence"
+    PAID_PROOF = "paid_proof"
     USER_ID = "user_id"
     HOUR_OF_DAY = "hour_of_day"
     WEEKDAY = "weekday"
@@ -93,6 +94,16 @@ class GroupColumn(StrEnum):
 
 HOSTED_GROUP_COLUMNS = frozenset(list(GroupColumn)[:9])
 """The columns that the hosted API groups by too."""
+
+
+class PaidProof(StrEnum):
+    """What shows that an event was paid for: its utm_medium, or no more than an ad's click id or
+    redirect, which Facebook adds to unpaid links too. Empty: it was not.
+    """
+
+    UTM_MEDIUM = "utm_medium"
+    CLICK_ID = "click_id"
+    NOT_PAID = ""
 
 
 class Interval(StrEnum):
@@ -248,6 +259,14 @@ class AttributedParams(FilteredParams):
         description="How old a touch may be. Needs an attribution.",
         examples=[30],
     )
+
+    @field_validator("group_by", check_fields=False)
+    @classmethod
+    def _check_proof(cls, columns: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        is_own = info.data.get("attribution") is AttributionModel.EVENT
+        if GroupColumn.PAID_PROOF in columns and not is_own:
+            raise PydanticCustomError("group_by", "paid_proof goes with attribution=event")
+        return columns
 
 
 class SourcesParams(AttributedParams):
@@ -516,6 +535,7 @@ class StatsRow(ResponseBody):
     landing_path: OptionalColumn = None
     source_rule_id: OptionalColumn = None
     source_confidence: OptionalColumn = None
+    paid_proof: PaidProof | None = None
     user_id: str | None = None
     hour_of_day: Annotated[int | None, Field(ge=0, le=23)] = None
     weekday: Annotated[int | None, Field(ge=1, le=7, description="1 is Monday.")] = None

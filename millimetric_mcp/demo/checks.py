@@ -83,7 +83,7 @@ def _list_groups(event: GeneratedEvent) -> Iterator[tuple[str, str]]:
     if source == "facebook":
         yield "facebook", source
         if medium == "paid":
-            yield "facebook's paid events by proof", _PROOFS[event.attribution.rule_id]
+            yield "facebook's paid events by proof", prove_paid(event)
     if event.event == SIGNUP:
         yield "sign-ups", "total"
         yield "sign-ups by day", day
@@ -91,13 +91,12 @@ def _list_groups(event: GeneratedEvent) -> Iterator[tuple[str, str]]:
         yield "carts by device", event.device.device_type
 
 
-PROVEN, UNPROVEN, TAGGED = "a paid utm_medium", "fbclid alone", "fbclid and utm_source"
-_PROOFS = {
-    "utm_paid_facebook": PROVEN,
-    "fb_ad_redirect": UNPROVEN,
-    "fbclid_only": UNPROVEN,
-    "fbclid_utm": TAGGED,
-}
+PROVEN, UNPROVEN = "a paid utm_medium", "fbclid alone"
+
+
+def prove_paid(event: GeneratedEvent) -> str:
+    """Return what a paid event of Facebook rests on."""
+    return PROVEN if "utm_medium=" in (event.url or "") else UNPROVEN
 
 
 @dataclass(slots=True)

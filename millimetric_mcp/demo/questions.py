@@ -13,7 +13,6 @@ from millimetric_mcp.contract.reads import MAX_SOURCES_LIMIT, MAX_STATS_LIMIT, S
 from millimetric_mcp.demo.batches import write_time
 from millimetric_mcp.demo.checks import (
     PROVEN,
-    TAGGED,
     UNPROVEN,
     Checks,
     ExpectedCounts,
@@ -131,7 +130,7 @@ class Questions:
             paid = round(row.events * row.paid_share)
             self.report.write(f"{paid:,} of {row.events:,} events count as paid")
         proof = result["splits"][-1]
-        kinds, numbers = (PROVEN, UNPROVEN, TAGGED), map(int, re.findall(r"\d+", proof))
+        kinds, numbers = (PROVEN, UNPROVEN), map(int, re.findall(r"\d+", proof))
         sent = self.expected.get("facebook's paid events by proof", "events")
         self.check(
             "proof of an ad",

@@ -17,9 +17,10 @@ from mcp_types import CallToolResult, TextContent
 from rich.console import Console
 
 from millimetric_mcp.api.ingest.classify import classify
+from millimetric_mcp.contract.reads import PaidProof
 from millimetric_mcp.contract.validation import parse_timestamp
 from millimetric_mcp.demo.batches import write_time
-from millimetric_mcp.demo.checks import Checks, ExpectedCounts
+from millimetric_mcp.demo.checks import PROVEN, Checks, ExpectedCounts, prove_paid
 from millimetric_mcp.demo.generator import DIRECT, GeneratedEvent, generate
 from millimetric_mcp.demo.questions import Questions
 from millimetric_mcp.demo.report import Report
@@ -106,14 +107,14 @@ class FakeClient:
             }
             for key, events in groups.items()
         ]
-        rules = Counter(
-            event.attribution.rule_id
+        proofs = Counter(
+            PaidProof.UTM_MEDIUM if prove_paid(event) == PROVEN else PaidProof.CLICK_ID
             for event in self._within(arguments)
             if event.attribution[:2] == ("facebook", "paid")
         )
         return {
             "rows": sorted(rows, key=lambda row: -row["events"]),
-            "splits": ["facebook: …", describe_proof(rules)],
+            "splits": ["facebook: …", describe_proof(proofs)],
         }
 
     def stats(self, **arguments: Any) -> Result:

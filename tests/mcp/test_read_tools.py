@@ -118,24 +118,23 @@ class TestTopSources:
     async def test_facebook_s_paid_events_are_told_apart_by_what_proves_them(
         self, facebook, answer, call
     ):
-        counts = {"utm_paid_facebook": 3, "fbclid_utm": 1, "fbclid_only": 1, "fb_ad_redirect": 1}
-        rows = [{"source_rule_id": rule, "value": count} for rule, count in counts.items()]
+        counts = {"utm_medium": 4, "click_id": 2}
+        rows = [{"paid_proof": proof, "value": count} for proof, count in counts.items()]
 
-        def by_rule(request):
+        def by_proof(request):
             params = dict(request.url.params)
             assert (params["source"], params["medium"]) == ("facebook", "paid")
             applied = {
                 "bots": "exclude",
-                "group_by": ["source_rule_id"],
+                "group_by": ["paid_proof"],
                 "filters": {"source": ["facebook"], "medium": ["paid"]},
             }
             return answer({"metric": "count", "rows": rows, "applied": applied})
 
-        facebook.rules["/v1/stats"] = by_rule
+        facebook.rules["/v1/stats"] = by_proof
         outcome = await call("top_sources", {})
         sentence = outcome.data["splits"][1]
-        assert "a paid utm_medium proves 3, and 2 rest on fbclid alone" in sentence
-        assert "1 have fbclid and a utm_source of Facebook" in sentence
+        assert "a paid utm_medium proves 4, and 2 rest on fbclid alone" in sentence
         assert sentence in outcome.lines
 
     async def test_an_api_that_does_not_know_the_question_is_not_quoted_on_proof(

@@ -51,10 +51,10 @@ PAID_MEDIUMS = frozenset(f"{_PRICES} {_PAID_MEDIUMS}".split())
 
 # One word of several is enough: social_cpc, display_ads. GA4 asks for "cp" anywhere; that would
 # find mcp and cpanel too.
-_PAID_WORDS = frozenset(
+PAID_WORDS = frozenset(
     f"{_PRICES} paid ads sem sea display banner retargeting remarketing adwords pmax".split()
 )
-_DENIALS = frozenset({"non", "not", "no"})  # non-paid
+DENIALS = frozenset({"non", "not", "no"})  # non-paid
 
 # Besides fb and ig, Meta's {{site_source_name}} and {{placement}} write an (Audience Network),
 # msg (Messenger) and th (Threads).
@@ -132,7 +132,7 @@ def _read_tags(url: str) -> _Tags:
         utm_source=_resolve_source(source.lower()) if source else None,
         utm_medium=medium.lower() if medium else None,
         utm_campaign=parameters.get("utm_campaign"),
-        utm_paid=_is_paid(medium.lower()) if medium else False,
+        utm_paid=is_paid(medium.lower()) if medium else False,
     )
 
 
@@ -156,12 +156,12 @@ def _resolve_source(utm_source: str) -> str:
 
 
 @lru_cache(maxsize=1024)
-def _is_paid(utm_medium: str) -> bool:
+def is_paid(utm_medium: str) -> bool:
     medium = utm_medium.translate(_UNDERSCORED)
     if medium.startswith("paid") or medium in PAID_MEDIUMS:
         return True
     words = _WORDS.findall(medium)
-    return not _PAID_WORDS.isdisjoint(words) and _DENIALS.isdisjoint(words)
+    return not PAID_WORDS.isdisjoint(words) and DENIALS.isdisjoint(words)
 
 
 _WORDS = re.compile(r"[a-z]+")

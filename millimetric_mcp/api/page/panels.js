@@ -161,14 +161,15 @@ function barsOf(rows, valueOf) {
   return rows.map((row) => (isInternal(row) ? 0 : valueOf(row) / most));
 }
 
-function sayFacebook(rows, rules) {
+/** ``proofs`` are what shows that paid events were paid for; null with a touch's attribution. */
+function sayFacebook(rows, proofs) {
   const all = sum(rows.filter(isFacebook));
   if (!all) return null;
   const paid = paidOf(rows.filter(isFacebook));
-  const proven = rules.rows.find((row) => row.source_rule_id === "utm_paid_facebook")?.value ?? 0;
+  const proven = proofs?.rows.find((row) => row.paid_proof === "utm_medium")?.value ?? 0;
   const split = `Facebook: ${share(paid / all)} paid (${number(paid)} of ${number(all)} events). `;
   const proof = `A paid utm_medium proves ${number(proven)} of them. The others rest on fbclid, which Facebook also adds to links in posts.`;
-  return el("p", {}, split + (paid ? proof : ""));
+  return el("p", {}, split + (paid && proofs ? proof : ""));
 }
 
 const sources = {
@@ -177,9 +178,9 @@ const sources = {
   turns: [1],
   questions: (view) => [
     ask("sources", view.state, view.window, { breakdown: "source_medium", limit: "200" }),
-    ask("stats", view.state, view.window, { metric: "count", group_by: "source_rule_id", source: "facebook" }),
+    ask("stats", view.state, view.window, { metric: "count", group_by: "paid_proof", attribution: "event", source: "facebook", medium: "paid" }),
   ],
-  draw(view, [{ rows }, rules]) {
+  draw(view, [{ rows }, proofs]) {
     if (!rows.length) return null;
     const outer = rows.filter((row) => !isInternal(row));
     const all = sum(outer) || 1;
@@ -192,7 +193,7 @@ const sources = {
     return [
       el("p", {}, `Clicks within your site aside, ${share(paid / all)} of the events are paid, the others are not.`),
       bar(paid / all, "split"),
-      sayFacebook(rows, rules),
+      sayFacebook(rows, view.state.model === "event" ? proofs : null),
       table(`The first ${shown.length} of ${rows.length === 200 ? "at least 200" : rows.length}, by events`,
         ["Source", "Medium", "Visitors", "Events", "Paid"], cells,
         { bars: barsOf(shown, (row) => row.events), texts: [0, 1] }),

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from millimetric_mcp.api.ingest.channels import list_channel_rules
+from millimetric_mcp.api.ingest.classify import DENIALS, PAID_MEDIUMS, PAID_WORDS
 from millimetric_mcp.contract.attribution import Channel
 from millimetric_mcp.contract.filters import (
     FILTERS,
@@ -13,6 +14,7 @@ from millimetric_mcp.contract.filters import (
     Condition,
     Operator,
 )
+from millimetric_mcp.contract.reads import PaidProof
 
 TOUCH_COLUMNS = ("source", "medium", "campaign", "source_rule_id", "source_confidence")
 """The columns that an attribution takes from a touch."""
@@ -70,6 +72,7 @@ COMPUTED: Mapping[str, Computed] = {
     "weekday": Computed(
         ("timestamp",), lambda binding, zone: f"toDayOfWeek(timestamp, 0, {binding.bind(zone)})"
     ),
+    "paid_proof": Computed(("medium", "url"), lambda binding, _zone: _paid_proof(binding)),
     # The statement joins it: see `people.join_landing`.
     "landing_path": Computed((), lambda _binding, _zone: "landing_path"),
 }
@@ -152,6 +155,23 @@ def _channel(binding: Binding) -> str:
         ]
         branches += [" AND ".join(listed), f"'{rule.channel}'"]
     return f"multiIf({', '.join([*branches, repr(Channel.OTHER.value)])})"
+
+
+def _paid_proof(binding: Binding) -> str:
+    """Return the expression of `PaidProof`; the classifier's `is_paid` in SQL."""
+    tag = "extractURLParameter(replaceAll(ifNull(url, ''), '&amp;', '&'), 'utm_medium')"
+    text = f"replaceRegexpAll(lower(decodeURLFormComponent({tag})), '[ -]', '_')"
+    lists = (PAID_MEDIUMS, PAID_WORDS, DENIALS)
+    mediums, words, denials = (binding.bind(sorted(each), "Array(String)") for each in lists)
+    found = f"extractAll({text}, '[a-z]+')"
+    is_paid = (
+        f"startsWith({text}, 'paid') OR {text} IN {mediums}"
+        f" OR hasAny({found}, {words}) AND NOT hasAny({found}, {denials})"
+    )
+    return (
+        f"multiIf({is_paid}, '{PaidProof.UTM_MEDIUM}',"
+        f" medium = 'paid', '{PaidProof.CLICK_ID}', '{PaidProof.NOT_PAID}')"
+    )
 
 
 def join_list(items: Sequence[str], *, indent: int = 4) -> str:

@@ -11,7 +11,7 @@ from millimetric_mcp.cli.report.windows import Range, Window
 from millimetric_mcp.client import MillimetricClient
 from millimetric_mcp.contract import reads
 from millimetric_mcp.contract.attribution import AttributionModel
-from millimetric_mcp.contract.reads import Bots, GroupColumn, Metric
+from millimetric_mcp.contract.reads import Bots, GroupColumn, Metric, PaidProof
 from millimetric_mcp.contract.validation import format_timestamp, parse_timestamp
 
 PAGEVIEW = "$pageview"
@@ -26,8 +26,6 @@ LISTS = {
 WITHIN = "7d"
 INTERNAL = "internal"
 """The source and the channel of clicks within the site."""
-PROVEN_RULE = "utm_paid_facebook"
-"""The classifier's rule for events of Facebook that a paid utm_medium proves."""
 
 _NUMERIC = re.compile("int|float|double|number|decimal", re.IGNORECASE)
 _SIGN_UP = re.compile("sign.?up|regist|subscri|trial|lead", re.IGNORECASE)
@@ -62,11 +60,14 @@ class Figure:
 
 @dataclass(frozen=True, slots=True)
 class Facebook:
-    """Events of the source facebook: all, paid ones, and those that a paid utm_medium proves."""
+    """Events of the source facebook: all, paid ones, and those that a paid utm_medium proves.
+
+    ``proven`` is None if events count for a touch: their own URL does not show what it rests on.
+    """
 
     events: int
     paid: int
-    proven: int
+    proven: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +164,15 @@ class _Asker:
     async def total(self, window: Window, **params: Any) -> reads.Number:  # noqa: ANN401
         rows = await self.stats(window, **params)
         return (rows[0].value or 0) if rows else 0
+
+    async def proven(self, window: Window) -> int | None:
+        """Return how many paid events of Facebook a paid utm_medium proves."""
+        if self.choices.attribution is not AttributionModel.EVENT:
+            return None
+        rows = await self.stats(
+            window, source="facebook", medium="paid", group_by=(GroupColumn.PAID_PROOF,)
+        )
+        return sum(int(row.value or 0) for row in rows if row.paid_proof is PaidProof.UTM_MEDIUM)
 
     async def figures(
         self, now: Window, before: Window, goal: str, revenue: tuple[str, str] | None
@@ -267,7 +277,7 @@ async def ask_all(client: MillimetricClient, shown: Range, choices: Choices) -> 
     bots = start(asker.total(window, bots=Bots.ONLY))
     buckets = start(asker.buckets(shown))
     found = start(asker.sources(window))
-    proven = start(asker.total(window, source="facebook", source_rule_id=PROVEN_RULE))
+    proven = start(asker.proven(window))
     funnel = start(asker.funnel(window, choices.steps or (PAGEVIEW, goal)))
     retention = start(asker.retention(window))
     lists = {name: start(asker.list_largest(window, column)) for name, column in LISTS.items()}
@@ -284,7 +294,7 @@ async def ask_all(client: MillimetricClient, shown: Range, choices: Choices) -> 
         bot_events=int(bots.result()),
         buckets=buckets.result(),
         paid_share=paid / events if events else None,
-        facebook=Facebook(*of_facebook, proven=int(proven.result())),
+        facebook=Facebook(*of_facebook, proven=proven.result()),
         sources=sorted(sources[:_MOST_ROWS], key=lambda row: row.source == INTERNAL),
         lists={name: task.result() for name, task in lists.items()},
         funnel=funnel.result(),

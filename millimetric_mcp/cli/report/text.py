@@ -124,7 +124,7 @@ def _describe_facebook(facebook: Facebook) -> Iterator[str]:
     if facebook.events:
         share = facebook.paid / facebook.events
         yield f"Facebook: {share:.0%} paid ({facebook.paid:,} of {facebook.events:,} events)."
-    if facebook.paid:
+    if facebook.paid and facebook.proven is not None:
         yield (
             f"A paid utm_medium proves {facebook.proven:,} of them. The others rest on fbclid, "
             "which Facebook also adds to links in posts."

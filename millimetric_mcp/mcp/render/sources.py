@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import Field
 
-from millimetric_mcp.contract.reads import Breakdown, SourceRow
+from millimetric_mcp.contract.reads import Breakdown, PaidProof, SourceRow
 from millimetric_mcp.mcp.render.table import (
     Table,
     decimal,
@@ -150,15 +150,14 @@ def describe_split(source: str, rows: Iterable[SourceRow]) -> str:
     return f"{name}: {', '.join(f'{share} % {label}' for share, label in shares)}"
 
 
-def describe_proof(events_by_rule: Mapping[str, int]) -> str:
-    """Return what Facebook's paid events rest on, from their numbers by rule."""
-    proven = events_by_rule.get("utm_paid_facebook", 0)
-    tagged = events_by_rule.get("fbclid_utm", 0)
-    alone = sum(events_by_rule.get(rule, 0) for rule in ("fb_ad_redirect", "fbclid_only"))
+def describe_proof(events_by_proof: Mapping[str, int]) -> str:
+    """Return what Facebook's paid events rest on, from their numbers by `PaidProof`."""
+    proven, alone = (
+        events_by_proof.get(proof, 0) for proof in (PaidProof.UTM_MEDIUM, PaidProof.CLICK_ID)
+    )
     return (
-        f"Of these paid events a paid utm_medium proves {proven}, and {alone} rest on fbclid alone "
-        "or with Facebook's redirect, which Facebook adds to unpaid posts too; "
-        f"{tagged} have fbclid and a utm_source of Facebook. The rule that decided counts."
+        f"Of these paid events a paid utm_medium proves {proven}, and {alone} rest on fbclid "
+        "alone, which Facebook adds to unpaid posts too."
     )
 
 

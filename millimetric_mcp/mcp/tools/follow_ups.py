@@ -10,6 +10,7 @@ import anyio
 from millimetric_mcp.contract import reads
 from millimetric_mcp.contract.validation import EPOCH, MAX_CLOCK_SKEW
 from millimetric_mcp.errors import CallError, NextStep
+from millimetric_mcp.mcp.render.sources import PAID
 from millimetric_mcp.mcp.tools.tool import ToolContext
 
 AnswerT = TypeVar("AnswerT")
@@ -55,17 +56,17 @@ async def count_events(context: ToolContext, asked: Mapping[str, Any]) -> int:
     return int(rows[0].value or 0) if rows else 0
 
 
-async def count_by_rule(
-    context: ToolContext, asked: Mapping[str, Any], *, source: str, medium: str
+async def count_by_proof(
+    context: ToolContext, asked: Mapping[str, Any], *, source: str
 ) -> dict[str, int]:
-    """Return a source's events of one medium by rule; empty if the API doesn't know rules.
+    """Return a source's paid events by what proves them; empty if the API doesn't know it.
 
     ``asked`` are the parameters that a tool's question has.
     """
-    filters = {**asked["filters"], "source": (source,), "medium": (medium,)}
+    filters = {**asked["filters"], "source": (source,), "medium": (PAID,)}
     params = reads.StatsParams(
         **{**asked, "filters": filters},
-        group_by=(reads.GroupColumn.SOURCE_RULE_ID,),
+        group_by=(reads.GroupColumn.PAID_PROOF,),
         limit=reads.MAX_STATS_LIMIT,
     )
     try:
@@ -74,7 +75,7 @@ async def count_by_rule(
         if error.next_step is NextStep.FIX_ARGUMENTS:
             return {}
         raise
-    return {row.source_rule_id or "": int(row.value or 0) for row in rows}
+    return {row.paid_proof or "": int(row.value or 0) for row in rows}
 
 
 async def has_countries(context: ToolContext, start: datetime, end: datetime) -> bool:

@@ -20,7 +20,7 @@ from millimetric_mcp.mcp.render.table import divide
 from millimetric_mcp.mcp.render.untrusted import present
 from millimetric_mcp.mcp.tools import read_tool
 from millimetric_mcp.mcp.tools.arguments import AttributedArguments, SourceName
-from millimetric_mcp.mcp.tools.follow_ups import UNANSWERED, attempt, count_by_rule, count_events
+from millimetric_mcp.mcp.tools.follow_ups import UNANSWERED, attempt, count_by_proof, count_events
 from millimetric_mcp.mcp.tools.tool import READ_HINTS, Tool, ToolContext
 from millimetric_mcp.mcp.tools.wording import advise_limit, count, quote
 from millimetric_mcp.mcp.window import Window
@@ -203,12 +203,11 @@ async def _describe_splits(
     is_own = params.attribution is AttributionModel.EVENT
     has_paid = any((row.source, row.medium) == (name, render.PAID) for row in rows)
     if name == FACEBOOK and is_own and has_paid:
-        counting = count_by_rule(context, params.ask(window), source=name, medium=render.PAID)
-        by_rule = await attempt(context, counting)
-        if by_rule is None:
+        by_proof = await attempt(context, count_by_proof(context, params.ask(window), source=name))
+        if by_proof is None:
             splits.append(f"What proves these paid events is unknown: {UNANSWERED}.")
-        elif by_rule:
-            splits.append(render.describe_proof(by_rule))
+        elif by_proof:
+            splits.append(render.describe_proof(by_proof))
     return splits
 
 
