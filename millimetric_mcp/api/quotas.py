@@ -4,12 +4,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 
+from millimetric_mcp.api.ingest.classify import FBCLID_SOCIAL_RULE
 from millimetric_mcp.contract.codes import ErrorCode
 from millimetric_mcp.contract.columns import StoredEvent
+from millimetric_mcp.contract.events import IDENTIFY_EVENT
 from millimetric_mcp.contract.keys import KeyKind
 from millimetric_mcp.errors import RequestError
 
 _DAY_S = 86_400
+_ORDINARY_EVENTS = frozenset({"$pageview", IDENTIFY_EVENT})
+_FREE_RULES = frozenset({"utm_explicit", "utm_paid", "ref_other", FBCLID_SOCIAL_RULE})
+"""The rules whose source or medium is text of the URL or the referrer."""
 
 
 @dataclass(slots=True)
@@ -25,7 +30,8 @@ class BrowserQuota:
     """Counts in this process: invented names since its start, and bytes of each UTC day.
 
     Names are event names, sources with their medium, and campaigns. A name that is known is always
-    taken, so a flood of invented ones leaves those in use alone. Server keys have no bounds.
+    taken, so a flood of invented ones leaves those in use alone; so are page views, and sources
+    that no event can invent, such as search engines. Server keys have no bounds.
     """
 
     def __init__(
@@ -69,9 +75,12 @@ def _list_names(events: Sequence[StoredEvent]) -> dict[str, set[int]]:
     """Return hashes of the names of each kind: a few bytes each, however long the names are."""
     names: dict[str, set[int]] = {"event names": set(), "sources": set(), "campaigns": set()}
     for event in events:
-        names["event names"].add(hash(event.event_name))
-        names["sources"].add(hash((event.source, event.medium)))
-        names["campaigns"].add(hash(event.campaign))
+        if event.event_name not in _ORDINARY_EVENTS:
+            names["event names"].add(hash(event.event_name))
+        if event.source_rule_id in _FREE_RULES:
+            names["sources"].add(hash((event.source, event.medium)))
+        if event.campaign:
+            names["campaigns"].add(hash(event.campaign))
     return names
 
 

@@ -48,6 +48,21 @@ async def test_invented_names_of_a_browser_key_are_bounded(quick_api, kind):
     assert len(quick_api.store.events) == 95 + 95 + 30
 
 
+@pytest.mark.parametrize("kind", INVENTED)
+async def test_invented_names_do_not_displace_ordinary_visits(quick_api, kind):
+    await send(quick_api, *map(INVENTED[kind], range(100)))
+    full = await send(quick_api, INVENTED[kind](100))
+    referrers = (None, "https://a.example/", "https://www.google.com/", "https://t.co/x")
+    visits = [
+        {"event": "$pageview", "url": "https://a.example/p", "referrer": referrer}
+        for referrer in referrers
+    ]
+
+    ordinary = await send(quick_api, *visits)
+
+    assert (full.status_code, ordinary.status_code) == (403, 202)
+
+
 async def test_bytes_of_a_browser_key_are_bounded_by_day(quick_api):
     large = [{"event": "x", "properties": {"a": "b" * 8000}}] * 100
 
