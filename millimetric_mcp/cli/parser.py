@@ -137,7 +137,8 @@ Copy events, projects, keys and secrets into a new folder of DIR, while the API
 runs or not. Every event acknowledged before it began is in the copy. Files that
 the last backup in DIR has too are hard links to it, so they take no space, and
 any folder can be deleted. A new DIR gets a whole copy. Keep it private.
-s3://BUCKET/PREFIX is a bucket; its credentials come from AWS_* variables or ~/.aws.
+s3://BUCKET/PREFIX is a bucket; its credentials come from AWS_* variables or
+~/.aws.
 
   millimetric-mcp backup /var/backups/millimetric --data-dir ./data""",
     "restore": """\
