@@ -7,8 +7,9 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 VENV=${MILLIMETRIC_VENV:-.venv}
 [[ $VENV = /* ]] || VENV=$PWD/$VENV
 # Options of pytest: the tests of one file share a process, and each process starts its own engine.
-# shellcheck disable=SC2034 # used by the scripts
-IN_PARALLEL=(-n auto --maxprocesses 4 --dist loadfile)
+# One process more than there are processors, because tests also wait; five at most.
+workers=$(($(getconf _NPROCESSORS_ONLN) + 1))
+IN_PARALLEL=(-n "$((workers < 5 ? workers : 5))" --dist loadfile)
 
 # run_tests OPTION...: run pytest in parallel, and with MEASURE_COVERAGE keep what the tests cover.
 run_tests() {

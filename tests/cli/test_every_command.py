@@ -102,6 +102,7 @@ def test_an_unknown_option_is_a_usage_error_of_every_command(command, environ, t
 def test_ctrl_c_ends_every_command_without_a_traceback(command, after_s, environ, tmp_path):
     code = (
         "import signal, sys; from millimetric_mcp.cli import main;"
+        "signal.signal(signal.SIGINT, signal.default_int_handler);"  # ignored if run with `&`
         "signal.signal(signal.SIGALRM, lambda *_: signal.raise_signal(signal.SIGINT));"
         f"signal.setitimer(signal.ITIMER_REAL, {after_s});"
         f"sys.exit(main({arguments_of(command)!r}))"

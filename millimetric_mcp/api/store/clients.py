@@ -50,9 +50,9 @@ class ClientPool:
         # numpy, a tenth of the process's memory.
         options.pd = options.pd_time_test = options.np = None
         if target.embedded:
-            import_engine()
             # The engine reads its zone from TZ, and does not start with one that it does not know.
             os.environ["TZ"] = "UTC"
+            import_engine()
             # For embedded.xml. The limit of a user's statements together is no use: the engine's
             # account of it grows with each statement until none runs.
             os.environ["MILLIMETRIC_ENGINE_MEMORY_BYTES"] = str(target.memory_mb * 1024 * 1024)

@@ -203,7 +203,7 @@ def test_a_closed_pipe_ends_an_import_without_a_traceback(start_command, no_api,
         process.stdout.close()
         stderr = process.stderr.read()
 
-    assert process.returncode == 1
+    assert process.returncode == 141
     assert "Traceback" not in stderr
 
 

@@ -196,7 +196,7 @@ class TestAServerThatIsDown:
 
         assert [answer.status_code for answer in down] == [503, 503, 503]
         assert down[0].headers["Retry-After"] == "5"
-        assert (forget.status_code, forget.json()) == (500, {"error": "forget_failed"})
+        assert (forget.status_code, forget.json()["error"]) == (500, "forget_failed")
         assert [answer.status_code for answer in kept] == [202, 202]
         rows = await api.rows("/v1/query")
         assert sorted(row["event_id"] for row in rows) == ["after", "before"]
