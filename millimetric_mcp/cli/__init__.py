@@ -56,6 +56,14 @@ _UNSUPPORTED = (
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0, 1 for a failure, 2 for wrong settings."""
     try:
+        return _tell(argv)
+    except KeyboardInterrupt:
+        return 128 + 2
+
+
+def _tell(argv: Sequence[str] | None) -> int:
+    """Run one command, say in a sentence what failed, and return the exit code."""
+    try:
         code = _run(list(sys.argv[1:] if argv is None else argv))
         if sys.stdout and not sys.stdout.closed:  # there may be none
             sys.stdout.flush()
@@ -74,8 +82,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         what = f"{error.filename}: " if error.filename else "reading or writing failed: "
         print(f"millimetric-mcp: {what}{error.strerror or type(error).__name__}", file=sys.stderr)
         return EXIT_FAILURE
-    except KeyboardInterrupt:
-        return 128 + 2
     return code
 
 

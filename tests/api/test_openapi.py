@@ -10,7 +10,14 @@ from schemathesis import openapi
 from millimetric_mcp import __version__
 from millimetric_mcp.api.openapi import build_openapi, render_openapi
 from millimetric_mcp.contract.codes import ErrorCode
-from millimetric_mcp.contract.endpoints import BATCH, ENDPOINTS, TRACK, Endpoint
+from millimetric_mcp.contract.endpoints import (
+    BATCH,
+    ENDPOINTS,
+    PAGE_FILES,
+    PAGE_FILES_PATH,
+    TRACK,
+    Endpoint,
+)
 
 COMMITTED = Path(__file__).parents[2] / "docs" / "openapi.json"
 NOT_OF_A_PATH = {ErrorCode.NOT_FOUND, ErrorCode.METHOD_NOT_ALLOWED}
@@ -43,8 +50,9 @@ async def test_the_api_serves_the_document_without_a_key(quick_api):
 
 
 def test_exactly_the_served_routes_are_described(quick_api):
+    files = {PAGE_FILES_PATH + name for name in PAGE_FILES}
     served = {
-        (route.path, method.lower())
+        (PAGE_FILES_PATH + "{file}" if route.path in files else route.path, method.lower())
         for route in quick_api.app.routes
         for method in route.methods - {"HEAD"}
     }

@@ -1,7 +1,7 @@
 """What browsers load: ``a.js`` for web sites, built from ``clients/js``, and the page of ``/``."""
 
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, partial
 from hashlib import sha256
 from importlib import resources
 from types import MappingProxyType
@@ -12,9 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from millimetric_mcp.contract.codes import ErrorCode
 from millimetric_mcp.contract.endpoints import PAGE_FILES, PAGE_FILES_PATH, PAGE_PATH, SCRIPT_PATH
-from millimetric_mcp.errors import RequestError
 
 _SCRIPT_HEADERS = MappingProxyType(
     {
@@ -45,25 +43,13 @@ def list_routes() -> list[Route]:
     """Return the routes of the files; none needs a key."""
     compressed = [Middleware(GZipMiddleware)]
     return [
-        Route(SCRIPT_PATH, _serve_script, middleware=compressed),
-        Route(PAGE_PATH, _serve_page, middleware=compressed),
-        Route(PAGE_FILES_PATH + "{file}", _serve_page_file, middleware=compressed),
+        Route(path, partial(_serve, name, headers), middleware=compressed)
+        for path, name, headers in (
+            (SCRIPT_PATH, "a.js", _SCRIPT_HEADERS),
+            (PAGE_PATH, "index.html", _PAGE_HEADERS),
+            *((PAGE_FILES_PATH + name, name, _PAGE_HEADERS) for name in PAGE_FILES),
+        )
     ]
-
-
-async def _serve_script(request: Request) -> Response:
-    return _serve(request, "a.js", _SCRIPT_HEADERS)
-
-
-async def _serve_page(request: Request) -> Response:
-    return _serve(request, "index.html", _PAGE_HEADERS)
-
-
-async def _serve_page_file(request: Request) -> Response:
-    name = request.path_params["file"]
-    if name not in PAGE_FILES:
-        raise RequestError(ErrorCode.NOT_FOUND)
-    return _serve(request, name, _PAGE_HEADERS)
 
 
 @cache
@@ -74,7 +60,7 @@ def _read(name: str) -> tuple[bytes, str]:
     return text, f'W/"{sha256(text).hexdigest()[:32]}"'
 
 
-def _serve(request: Request, name: str, headers: Mapping[str, str]) -> Response:
+async def _serve(name: str, headers: Mapping[str, str], request: Request) -> Response:
     text, etag = _read(name)
     sent = {"ETag": etag, **headers}
     known = [tag.strip() for tag in request.headers.get("if-none-match", "").split(",")]
