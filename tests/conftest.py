@@ -3,8 +3,37 @@
 import os
 import secrets
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from threading import Thread
 
 import pytest
+
+
+class _NotFound(BaseHTTPRequestHandler):
+    """Answers as the API does to a path that it does not have."""
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        body = b'{"error":"not_found"}'
+        self.send_response(404)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def older_api_url() -> Iterator[str]:
+    """The address of an API that has none of the paths that are asked for."""
+    with HTTPServer(("127.0.0.1", 0), _NotFound) as server:
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
 
 
 @pytest.fixture(autouse=True)

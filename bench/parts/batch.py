@@ -12,9 +12,9 @@ from bench.data import make_batch_requests, make_stored, wait_for_quiet
 from bench.figures import pair_ratio, write_number
 from bench.http_load import Load, LoadResult, drive, list_rates, write_result
 from bench.parts.track import require_stored
-from bench.processes import settle, start_worker
+from bench.processes import Worker, settle, start_worker
 from bench.report import Bar, Chart, Check, Findings, Table
-from bench.workspace import Workspace
+from bench.workspace import Deployment, Scale, Workspace
 from millimetric_mcp.api.store import ClientPool, embedded_target, migrate
 from millimetric_mcp.api.store.dsn import EVENTS
 from millimetric_mcp.api.store.inserts import insert_events
@@ -55,16 +55,7 @@ def measure(workspace: Workspace) -> Findings:
         native_dir = workspace.directory / "native"
         for _ in range(scale.repetitions):
             for name, deployment in ((OURS, api), (STRAIGHT, straight)):
-                ours[name].append(
-                    generator.run(
-                        drive_batches,
-                        deployment.port,
-                        key=deployment.keys.write,
-                        duration_s=scale.duration_s,
-                        warm_up_s=scale.warm_up_s,
-                        requests=scale.batch_requests,
-                    )
-                )
+                ours[name].append(measure_batches(generator, deployment, scale))
                 settle(deployment.process_id)
             native.append(
                 engine.run(
@@ -78,6 +69,18 @@ def measure(workspace: Workspace) -> Findings:
             require_stored(deployment, MAX_BATCH_EVENTS * sum(run.sent for run in ours[name]))
         engine.run(close_native, native_dir, batches=scale.batch_requests)
     return _report(ours, native)
+
+
+def measure_batches(generator: Worker, api: Deployment, scale: Scale) -> LoadResult:
+    """Return how fast full batches were taken; ``generator`` sends them."""
+    return generator.run(
+        drive_batches,
+        api.port,
+        key=api.keys.write,
+        duration_s=scale.duration_s,
+        warm_up_s=scale.warm_up_s,
+        requests=scale.batch_requests,
+    )
 
 
 def drive_batches(

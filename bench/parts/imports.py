@@ -16,7 +16,7 @@ from zlib import crc32
 from bench.data import make_events
 from bench.figures import pair_ratio, write_number
 from bench.http_load import LoadResult, list_rates
-from bench.parts.batch import drive_batches
+from bench.parts.batch import measure_batches
 from bench.processes import read_cpu_s, settle, start_worker
 from bench.report import Check, Findings, Table
 from bench.workspace import Deployment, Workspace
@@ -55,16 +55,7 @@ def measure(workspace: Workspace) -> Findings:
     with workspace.deploy() as api, start_worker() as generator:
         for number in range(scale.import_runs):
             began_cpu_s = read_cpu_s(api.process_id)
-            batches.append(
-                generator.run(
-                    drive_batches,
-                    api.port,
-                    key=api.keys.write,
-                    duration_s=scale.duration_s,
-                    warm_up_s=scale.warm_up_s,
-                    requests=scale.batch_requests,
-                )
-            )
+            batches.append(measure_batches(generator, api, scale))
             batch_cpu_s.append(read_cpu_s(api.process_id) - began_cpu_s)
             settle(api.process_id)
             log = workspace.directory / f"access-{number}.log"

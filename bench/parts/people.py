@@ -10,7 +10,7 @@ from statistics import median
 from bench.data import END, make_read_request, write_window
 from bench.figures import pair_ratio, write_number
 from bench.http_load import Load, LoadResult, drive, list_rates
-from bench.parts.batch import drive_batches, prepare_batches
+from bench.parts.batch import measure_batches, prepare_batches
 from bench.parts.reads import measure_files
 from bench.parts.track import drive_track, prepare_track
 from bench.plain_people import close_reader, count_people, make_store_without, time_plain
@@ -231,16 +231,7 @@ def _compare_ingest(workspace: Workspace) -> tuple[list[LoadResult], list[LoadRe
             generator.run(prepare_batches, api.keys.write, scale.batch_requests)
         for _ in range(scale.repetitions):
             for api, runs in ((today, with_it), (older, without)):
-                runs.append(
-                    generator.run(
-                        drive_batches,
-                        api.port,
-                        key=api.keys.write,
-                        duration_s=scale.duration_s,
-                        warm_up_s=scale.warm_up_s,
-                        requests=scale.batch_requests,
-                    )
-                )
+                runs.append(measure_batches(generator, api, scale))
                 settle(api.process_id)
     return with_it, without
 

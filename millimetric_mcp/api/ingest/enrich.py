@@ -160,7 +160,7 @@ def _load_parsers() -> _Parsers:
     for kept in CRAWLER_USER_AGENTS_DATA:
         if kept["pattern"] not in table["left_out"]:
             (tools if "http-library" in kept["tags"] else bots).append(kept["pattern"])
-    # Without the models of devices, which nobody asks for: half of the memory.
+    # Without the models of devices, which no column holds: half of the memory.
     browsers, systems, _ = load_builtins()
     # The first family that matches counts.
     return _Parsers(

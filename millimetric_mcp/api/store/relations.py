@@ -17,7 +17,7 @@ from millimetric_mcp.api.store.dimensions import (
 from millimetric_mcp.api.store.dsn import EVENTS
 from millimetric_mcp.contract import validation
 from millimetric_mcp.contract.attribution import NO_TOUCH_RULE, AttributionModel, Confidence
-from millimetric_mcp.contract.filters import FILTERS, Condition, read_conditions
+from millimetric_mcp.contract.filters import FILTERS, Condition
 from millimetric_mcp.contract.reads import Bots
 
 _DAY_MS = 86_400_000
@@ -56,10 +56,6 @@ class Selection:
         own = tuple(one for one in self.conditions if FILTERS.get(one.name) not in of_touch)
         touch = tuple(one for one in self.conditions if one not in own)
         return replace(self, conditions=own), touch
-
-    def with_filters(self, filters: Mapping[str, tuple[str, ...]]) -> "Selection":
-        """Return the selection with more filters."""
-        return replace(self, conditions=(*self.conditions, *read_conditions(filters)))
 
 
 def select_events(

@@ -3,8 +3,6 @@
 import json
 import os
 import stat
-from http.server import BaseHTTPRequestHandler, HTTPServer
-from threading import Thread
 
 import httpx
 import pytest
@@ -20,30 +18,6 @@ SCREENS = ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER")
 def no_screen(monkeypatch):
     for name in SCREENS:
         monkeypatch.delenv(name, raising=False)
-
-
-class _OtherApi(BaseHTTPRequestHandler):
-    def do_POST(self):
-        body = b'{"error":"not_found"}'
-        self.send_response(404)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_):
-        pass
-
-
-@pytest.fixture
-def other_api_url():
-    """An API that has no page."""
-    with HTTPServer(("127.0.0.1", 0), _OtherApi) as server:
-        thread = Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
 
 
 def sign_in(link):
@@ -107,8 +81,8 @@ def test_without_a_read_key_it_says_what_to_set(no_api, run_command, monkeypatch
     assert "--local" in stderr
 
 
-def test_a_server_without_the_page_is_named(other_api_url, no_api, run_command):
-    no_api.url, no_api.keys = other_api_url, {"MILLIMETRIC_RK": f"rk_live_AbCd1234_{'x' * 32}"}
+def test_a_server_without_the_page_is_named(older_api_url, no_api, run_command):
+    no_api.url, no_api.keys = older_api_url, {"MILLIMETRIC_RK": f"rk_live_AbCd1234_{'x' * 32}"}
     _, stderr = run_command(no_api, "open", code=2)
 
-    assert f"The API at {other_api_url} has no page" in stderr
+    assert f"The API at {older_api_url} has no page" in stderr

@@ -1,40 +1,14 @@
 """An API without imports: the error says so."""
 
-import json
-import threading
-from http.server import BaseHTTPRequestHandler, HTTPServer
-
 import pytest
 
 from millimetric_mcp.cli import main
 
 
-class NotFound(BaseHTTPRequestHandler):
-    """Answers as the API does to a path that it does not have."""
-
-    def do_POST(self):
-        self.rfile.read(int(self.headers["Content-Length"]))
-        body = json.dumps({"error": "not_found"}).encode()
-        self.send_response(404)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_):
-        pass
-
-
 @pytest.fixture
-def older_api(monkeypatch):
-    with HTTPServer(("127.0.0.1", 0), NotFound) as server:
-        monkeypatch.setenv("MILLIMETRIC_HOST", f"http://127.0.0.1:{server.server_port}")
-        monkeypatch.setenv("MILLIMETRIC_KEY", "sk_live_AAAAAAAA_" + "s" * 32)
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield
-        server.shutdown()
-        thread.join()
+def older_api(older_api_url, monkeypatch):
+    monkeypatch.setenv("MILLIMETRIC_HOST", older_api_url)
+    monkeypatch.setenv("MILLIMETRIC_KEY", "sk_live_AAAAAAAA_" + "s" * 32)
 
 
 def test_an_api_without_imports_is_named_as_such(older_api, tmp_path, capsys):
