@@ -70,13 +70,24 @@ def run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     """Run the API until SIGTERM or SIGINT, answer what is open, and return 0."""
     datadir.keep_private()
     settings = read_settings(ApiSettings, environ=environ, options=vars(options))
-    data_dir = datadir.prepare_data_dir(settings)
-    target = replace(resolve_store(settings, data_dir), journal=settings.journal)
-    with closing(start_log(settings.log_level, settings.log_format)) as lines:
+    target = resolve_store(settings, datadir.data_dir_of(settings))
+    target = replace(target, journal=settings.journal)
+    if settings.workers > 1 and target.embedded:
+        error = (
+            "--workers: the embedded store takes one process. Use one worker, or a ClickHouse "
+            "server with --store."
+        )
+        raise SettingsError([error])
+    with (
+        closing(start_log(settings.log_level, settings.log_format)) as lines,
+        listen(settings.bind, settings.port) as listener,
+    ):
+        # After what may refuse the start, so that a refused one leaves no directory behind.
+        data_dir = datadir.prepare_data_dir(settings)
         _warn_of_exposure(options, data_dir)
         if settings.workers > 1:
-            return _serve_with_workers(settings, options, data_dir, target, lines)
-        store = _serve_alone(settings, data_dir, target, lines)
+            return _serve_with_workers(settings, options, data_dir, target, lines, listener)
+        store = _serve_alone(settings, data_dir, target, lines, listener)
     if store.left_running:
         # Python would wait for the thread, which may take minutes on a large store.
         os._exit(0)
@@ -98,10 +109,13 @@ def _warn_of_exposure(options: argparse.Namespace, data_dir: Path) -> None:
 
 
 def _serve_alone(
-    settings: ApiSettings, data_dir: Path, target: StoreTarget, lines: LineWriter
+    settings: ApiSettings,
+    data_dir: Path,
+    target: StoreTarget,
+    lines: LineWriter,
+    listener: socket.socket,
 ) -> Store:
     with ExitStack() as stack:
-        listener = stack.enter_context(listen(settings.bind, settings.port))
         stack.enter_context(hold_directories(data_dir, target))
         if target.embedded:
             _use_temporary_dir(data_dir)
@@ -295,23 +309,17 @@ def _serve_with_workers(
     data_dir: Path,
     target: StoreTarget,
     lines: LineWriter,
+    listener: socket.socket,
 ) -> int:
-    if target.embedded:
-        error = (
-            "--workers: the embedded store takes one process. Use one worker, or a ClickHouse "
-            "server with --store."
-        )
-        raise SettingsError([error])
-    with listen(settings.bind, settings.port) as listener:
-        # The schema and the first keys are created once, before there are several processes.
-        with closing(ClientPool(target)) as pool:
-            migrate(pool)
-        with closing(_open_control(settings, data_dir)) as control:
-            _announce_first_keys(settings, control, data_dir, write_url(listener))
-        _hand_down(options)
-        config = _configure(settings, "millimetric_mcp.cli.api:create_app")
-        lines.write(_describe_start(listener, data_dir, target))
-        Multiprocess(config, sockets=[listener]).run()
+    # The schema and the first keys are created once, before there are several processes.
+    with closing(ClientPool(target)) as pool:
+        migrate(pool)
+    with closing(_open_control(settings, data_dir)) as control:
+        _announce_first_keys(settings, control, data_dir, write_url(listener))
+    _hand_down(options)
+    config = _configure(settings, "millimetric_mcp.cli.api:create_app")
+    lines.write(_describe_start(listener, data_dir, target))
+    Multiprocess(config, sockets=[listener]).run()
     return 0
 
 

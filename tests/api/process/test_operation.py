@@ -158,11 +158,12 @@ def test_a_port_in_use_is_named_in_one_sentence(shared_api, start_api):
     )
 
 
-def test_nothing_is_left_in_the_data_directory_when_the_port_is_in_use(shared_api, start_api):
+def test_a_start_that_finds_its_port_in_use_creates_no_directory(shared_api, start_api):
     second = start_api("--port", shared_api.url.rpartition(":")[2], wait=False)
 
     assert second.process.wait(30) == 2
-    assert list(second.data_dir.iterdir()) == []
+    assert not second.data_dir.exists()
+    assert not second.data_dir.with_name("keys").exists()
 
 
 def test_first_keys_go_to_private_files_without_a_terminal(shared_api):
@@ -285,3 +286,4 @@ def test_two_workers_on_the_embedded_store_are_refused_in_a_sentence(start_api):
 
     assert api.process.wait(30) == 2
     assert "the embedded store takes one process" in api.stderr()
+    assert not api.data_dir.exists()
