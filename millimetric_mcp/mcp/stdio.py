@@ -167,7 +167,7 @@ async def _read_lines(stdin: BinaryIO) -> AsyncIterator[bytes]:
 
     def pump() -> None:
         line = b"\n"
-        with suppress(RuntimeError):  # the loop is closed
+        with stdin, suppress(RuntimeError):  # the loop is closed
             while line:
                 line = rest = stdin.readline(MAX_LINE_BYTES + 1)
                 while len(rest) > MAX_LINE_BYTES and not rest.endswith(b"\n"):

@@ -34,11 +34,15 @@ def listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     is_dual = host == "::" and socket.has_dualstack_ipv6()  # every address, IPv4 ones too
     try:
-        return socket.create_server(
+        listener = socket.create_server(
             (host, port), family=family, backlog=BACKLOG, dualstack_ipv6=is_dual
         )
     except OSError as error:
         raise SettingsError([_describe_bind_error(error, host, port)]) from None
+    # Connections inherit it. asyncio's own loop sets it on sockets of `getaddrinfo` only, and an
+    # answer on a kept-alive connection would wait 40 ms for the client's acknowledgement.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listener
 
 
 def _describe_bind_error(error: OSError, host: str, port: int) -> str:

@@ -4,6 +4,7 @@
 """
 
 import json
+import keyword
 import os
 import re
 from pathlib import Path
@@ -19,6 +20,7 @@ from millimetric_mcp.contract.reads import (
     SourceRow,
 )
 from millimetric_mcp.mcp.access import READ_KEY_HEADER, AccessError
+from millimetric_mcp.mcp.tools import TOOLS
 from millimetric_mcp.settings import (
     DEFAULT_HOST,
     LOCAL_HOST,
@@ -55,6 +57,8 @@ WRITE_ONLY_CODES = {
     ErrorCode.DAILY_LIMIT_REACHED,
     ErrorCode.FORGET_FAILED,
 }
+
+SCHEMA_KEYWORDS = {"properties", "type", "items", "enum", "required", "description", "title"}
 
 SECRET = "s" * MIN_SECRET_LENGTH
 
@@ -335,6 +339,15 @@ def test_the_errors_of_the_hosted_server_are_the_servers(setup):
         ("403", AccessError.KEY_KIND_NOT_ALLOWED),
         ("421", AccessError.HOST_NOT_ALLOWED),
     }
+
+
+def test_arguments_that_some_clients_refuse_are_named(setup):
+    names = {name for tool in TOOLS for name in tool.input_schema["properties"]}
+    taken = {name for name in names if keyword.iskeyword(name) or name in SCHEMA_KEYWORDS}
+    (sign,) = [
+        row["Sign"] for row in setup.document("errors").table("Sign") if "arguments" in row["Sign"]
+    ]
+    assert set(codes_in(sign)) == taken
 
 
 def test_the_apis_addresses_are_the_defaults(skill):

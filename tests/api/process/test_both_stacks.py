@@ -1,5 +1,6 @@
-"""``--host ::`` listens on IPv6 and IPv4, and sees each client's own address."""
+"""The listening socket: IPv6 and IPv4 with ``--host ::``, and each client's own address."""
 
+import socket
 import subprocess
 import sys
 
@@ -46,6 +47,33 @@ def test_every_address_is_listened_on_and_an_ipv4_client_has_its_ipv4_address(po
     by_a_proxy = httpx.get(f"http://127.0.0.1:{port}/", headers=forwarded)
     assert (over_ipv6.json(), over_ipv4.json()) == ("::1", "127.0.0.1")
     assert by_a_proxy.json() == "81.2.69.160"
+
+
+FORWARDED = {
+    "81.2.69.160:51234": "81.2.69.160",
+    "[2a02:8108::1]:443": "2a02:8108::1",
+    "[2a02:8108::1]": "2a02:8108::1",
+    "unknown, 81.2.69.160": "81.2.69.160",
+    "8.8.8.8, 81.2.69.160": "81.2.69.160",
+    "8.8.8.8, 81.2.69.160, 127.0.0.1": "81.2.69.160",
+}
+
+
+def test_the_address_that_a_proxy_names_is_read_in_every_form(port):
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}") as client:
+        found = {
+            value: client.get("/", headers={"X-Forwarded-For": value}).json() for value in FORWARDED
+        }
+    assert found == FORWARDED
+
+
+def test_answers_on_a_kept_connection_do_not_wait_for_acknowledgements():
+    with (
+        listen("127.0.0.1", 0) as listener,
+        socket.create_connection(listener.getsockname()),
+        listener.accept()[0] as connection,
+    ):
+        assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 def test_the_loopback_address_of_ipv6_is_listened_on_alone():

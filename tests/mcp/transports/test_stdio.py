@@ -108,6 +108,21 @@ async def test_the_end_of_stdin_ends_the_server(spawn):
     assert await child.process.stderr.read() == b""
 
 
+async def test_text_is_read_and_answered_whatever_the_machine_s_encoding_and_warnings(spawn):
+    machine = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii"}
+    child = await spawn(**machine, PYTHONWARNINGS="error", MILLIMETRIC_RK=READ_KEY)
+    call = json.dumps(ask_tool(2, "stats", {"\u2028é😀": 1}), ensure_ascii=False)
+    lines = [json.dumps(INITIALIZE), "", json.dumps(INITIALIZED), "   ", call, ""]
+    child.process.stdin.write("\r\n".join(lines).encode())
+    child.process.stdin.close()
+
+    assert (await child.receive())["id"] == 1
+    answer = await child.receive()
+    assert "\\u2028é😀" in answer["result"]["content"][0]["text"]
+    assert await asyncio.wait_for(child.process.wait(), DEADLINE_S) == 0
+    assert await child.process.stderr.read() == b""
+
+
 def test_a_client_that_closes_stdout_ends_the_server(environ):
     process = subprocess.Popen(
         [sys.executable, "-m", "millimetric_mcp"],
