@@ -99,6 +99,14 @@ class SourceFile:
                 digest.update(block)
         return f"{self.head_id}-{digest.hexdigest()}"
 
+    def find_beside(self, name: str) -> "SourceFile | None":
+        """Return the file of that name in the same directory, or in the same zip file."""
+        if self.member is None:
+            path = self.path.with_name(name)
+            return SourceFile(path) if path.is_file() else None
+        wanted = "".join(self.member.rpartition("/")[:2]) + name
+        return next((file for file in list_sources(self.path) if file.member == wanted), None)
+
     @cached_property
     def head_id(self) -> str:
         """An id of the file's beginning: the same for a log that has grown."""

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from millimetric_mcp.cli.imports import access_logs, peers, tables
+from millimetric_mcp.cli.imports import access_logs, matomo, peers, tables
 from millimetric_mcp.cli.imports.files import SourceFile
 from millimetric_mcp.cli.imports.records import Item, Reading
 from millimetric_mcp.errors import ImportFailed
@@ -27,7 +27,7 @@ FORMATS = {
         Format("umami", peers.read_umami, peers.is_umami),
         Format("posthog", peers.read_posthog, peers.is_posthog),
         Format("ga4", peers.read_ga4, peers.is_ga4),
-        Format("matomo", peers.read_matomo, peers.is_matomo),
+        Format("matomo", matomo.read_matomo, matomo.is_matomo),
         Format(
             "cloudfront",
             access_logs.read_cloudfront,

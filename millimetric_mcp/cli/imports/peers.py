@@ -3,11 +3,17 @@
 import re
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from json import JSONDecodeError, JSONDecoder
 from typing import Any
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from pydantic_core import from_json
 
+from millimetric_mcp.cli.imports.event_data import (
+    EVENTS_NAME,
+    EventData,
+    is_event_data,
+    open_event_data,
+)
 from millimetric_mcp.cli.imports.files import SourceFile
 from millimetric_mcp.cli.imports.records import (
     UTC_ZONE,
@@ -26,8 +32,6 @@ from millimetric_mcp.cli.imports.records import (
 from millimetric_mcp.cli.imports.tables import Row, read_header, read_rows
 from millimetric_mcp.errors import ImportFailed
 
-READ_BYTES = 64 * 1024
-MAX_OBJECT_BYTES = 16 * 1024 * 1024
 TOTAL_EVENT = "$total"
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 
@@ -39,10 +43,11 @@ def _read_items(file: SourceFile, reading: Reading, read_row: ReadRow) -> Iterat
         if row is None:
             yield Item(number, Rejected("is not a whole row"), text)
             continue
-        yield Item(number, _try(read_row, row, reading), text)
+        yield Item(number, try_reading(read_row, row, reading), text)
 
 
-def _try(read_row: ReadRow, row: Row, reading: Reading) -> Event | LeftOut | Rejected:
+def try_reading(read_row: ReadRow, row: Row, reading: Reading) -> Event | LeftOut | Rejected:
+    """Return the event of a row, or why there is none."""
     try:
         return read_row(row, reading)
     except KeyError as missing:
@@ -69,16 +74,23 @@ def is_umami(file: SourceFile) -> bool:
 
 
 def read_umami(file: SourceFile, reading: Reading) -> Iterator[Item]:
-    """Read Umami's export of the table website_event.
+    """Read Umami's export: website_event with the properties of event_data, if that is beside it.
 
     Umami's db/clickhouse/schema.sql; event_type 1 is a page view and 2 a custom event.
     """
-    return _read_items(file, reading, _read_umami_row)
+    if is_event_data(file) and file.find_beside(EVENTS_NAME):
+        # Its rows are a part of the events.
+        items = _read_items(file, reading, lambda row, _: keep_present(row))
+        yield from (item for item in items if isinstance(item.found, Rejected))
+        return
+    with open_event_data(file) as event_data:
+        yield from _read_items(file, reading, partial(_read_umami_row, event_data))
 
 
-def _read_umami_row(row: Row, reading: Reading) -> Event | LeftOut:
+def _read_umami_row(event_data: EventData, row: Row, reading: Reading) -> Event | LeftOut:
     if "data_key" in row:
-        return LeftOut("values of Umami's event_data and session_data")
+        whose = "events without website_event" if "event_id" in row else "sessions"
+        return LeftOut(f"values of Umami's {whose}")
     kind = str(row["event_type"])
     if kind not in {"1", "2"}:
         return LeftOut("records that are no events")
@@ -99,7 +111,8 @@ def _read_umami_row(row: Row, reading: Reading) -> Event | LeftOut:
             "country": read_country(row.get("country")),
             "properties": keep_present(
                 {name: row.get(name) for name in ("page_title", "tag", "language", "screen")}
-            ),
+            )
+            | (event_data.find(row.get("event_id")) if kind == "2" else {}),
         }
     ) | read_device(row.get("device"), row.get("browser"), row.get("os"))
 
@@ -123,10 +136,7 @@ def _read_posthog_row(row: Row, _: Reading) -> Event | LeftOut:
         return LeftOut("internal events of PostHog")
     sent = _read_object(row["properties"])
     distinct_id, device_id = row["distinct_id"], sent.get("$device_id")
-    # PostHog's distinct_id is the device's until the person is identified. A server names no
-    # device: its distinct_id is the person's, unless it has the form of a browser's.
-    is_anonymous = distinct_id == device_id if device_id else _UUID.fullmatch(distinct_id)
-    user_id = sent.get("$user_id") or (None if is_anonymous else distinct_id)
+    user_id = sent.get("$user_id") or (None if _is_anonymous(distinct_id, sent) else distinct_id)
     referrer = sent.get("$referrer")
     return keep_present(
         {
@@ -141,9 +151,23 @@ def _read_posthog_row(row: Row, _: Reading) -> Event | LeftOut:
             "ip": sent.get("$ip"),
             "user_agent": sent.get("$raw_user_agent"),
             "country": read_country(sent.get("$geoip_country_code")),
-            "properties": {key: value for key, value in sent.items() if not key.startswith("$")},
+            "properties": keep_present({"screen_name": sent.get("$screen_name")})
+            | {key: value for key, value in sent.items() if not key.startswith("$")},
         }
     ) | read_device(sent.get("$device_type"), sent.get("$browser"), sent.get("$os"))
+
+
+def _is_anonymous(distinct_id: str, sent: Mapping[str, Any]) -> bool:
+    """Return whether a distinct_id of PostHog is that of a device, not of a person.
+
+    Browsers say it. Older ones use the device's id until the person is identified. A server names
+    no device: its distinct_id is the person's, unless it has the form of a browser's.
+    """
+    if isinstance(is_identified := sent.get("$is_identified"), bool):
+        return not is_identified
+    if device_id := sent.get("$device_id"):
+        return bool(distinct_id == device_id)
+    return _UUID.fullmatch(distinct_id) is not None
 
 
 def is_ga4(file: SourceFile) -> bool:
@@ -160,7 +184,10 @@ def read_ga4(file: SourceFile, reading: Reading) -> Iterator[Item]:
 
 
 _GA4_AUTOMATIC = frozenset({"session_start", "first_visit", "user_engagement", "first_open"})
-_GA4_PAGE = frozenset({"page_location", "page_referrer"})
+_GA4_OWN_PARAMS = frozenset(
+    {"page_location", "page_referrer", "entrances", "ignore_referrer"}
+    | {"batch_ordering_id", "batch_page_id"}
+)
 
 
 def _read_ga4_row(row: Row, _: Reading) -> Event | LeftOut:
@@ -169,13 +196,18 @@ def _read_ga4_row(row: Row, _: Reading) -> Event | LeftOut:
         return LeftOut("automatic events of Google Analytics")
     params = {item["key"]: _read_ga4_value(item["value"]) for item in row["event_params"] or ()}
     visitor, session = row.get("user_pseudo_id"), params.get("ga_session_id")
+    if not (visitor or row.get("user_id")):
+        return LeftOut("events without a visitor, sent without consent")
+    collected = row.get("collected_traffic_source") or {}
+    clicked = {key: collected.get(key) for key in ("gclid", "dclid")}
     device = row.get("device") or {}
     browser = device.get("browser") or (device.get("web_info") or {}).get("browser")
     ecommerce = row.get("ecommerce") or {}
     own = {
         key: value
         for key, value in params.items()
-        if key not in _GA4_PAGE and not key.startswith(("ga_", "engage", "debug_", "session_"))
+        if key not in _GA4_OWN_PARAMS
+        and not key.startswith(("ga_", "engage", "debug_", "session_"))
     }
     own |= {key: ecommerce.get(key) for key in ("transaction_id", "purchase_revenue")}
     own["country_name"] = (row.get("geo") or {}).get("country")  # it has no code
@@ -186,7 +218,7 @@ def _read_ga4_row(row: Row, _: Reading) -> Event | LeftOut:
             "anonymous_id": visitor,
             "user_id": row.get("user_id"),
             "session_id": f"{visitor}-{session}" if visitor and session else None,
-            "url": params.get("page_location"),
+            "url": add_parameters(params.get("page_location"), clicked),
             "referrer": params.get("page_referrer"),
             "properties": keep_present(own),
         }
@@ -201,70 +233,15 @@ def _read_ga4_value(value: Mapping[str, Any]) -> object:
     return None
 
 
-def is_matomo(file: SourceFile) -> bool:
-    """Return whether the file begins as a list of Matomo's visits."""
-    sample = file.sample.lstrip()
-    return sample[:1] in {b"[", b"{"} and b'"idVisit"' in sample
-
-
-def read_matomo(file: SourceFile, reading: Reading) -> Iterator[Item]:
-    """Read Matomo's visits with their actions: Live.getLastVisitsDetails in JSON.
-
-    Matomo's reporting API, plugins/Live: a visit has actionDetails, each with type and timestamp.
-    """
-    for number, visit in _read_objects(file):
-        details = visit.get("actionDetails") if isinstance(visit, dict) else None
-        if not isinstance(details, list):
-            yield Item(number, Rejected("is not a visit with actionDetails"), visit)
-            continue
-        for index, action in enumerate(details):
-            read_action = partial(_read_matomo_action, visit, is_first=index == 0)
-            yield Item(number, _try(read_action, action, reading), action)
-
-
-_MATOMO_FACTS = (
-    "pageTitle",
-    "eventCategory",
-    "eventName",
-    "eventValue",
-    "goalName",
-    "revenue",
-    "orderId",
-    "siteSearchKeyword",
-)
-
-
-def _read_matomo_action(visit: Row, action: Row, _: Reading, *, is_first: bool) -> Event | LeftOut:
-    kind = action["type"]
-    names = {
-        "action": "$pageview",
-        "event": action.get("eventAction"),
-        "goal": action.get("goalName"),
-        "download": "download",
-        "outlink": "outlink",
-        "search": "search",
-        "ecommerceOrder": "order",
-        "ecommerceAbandonedCart": "abandoned_cart",
-    }
-    if not names.get(kind):
-        return LeftOut("actions of other types")
-    return keep_present(
-        {
-            "event": names[kind],
-            "timestamp": read_time(action["timestamp"], UTC_ZONE),
-            "anonymous_id": visit["visitorId"],
-            "user_id": visit.get("userId"),
-            "session_id": f"matomo-{visit['idVisit']}",
-            "url": action.get("url") if kind != "outlink" else None,
-            "referrer": visit.get("referrerUrl") if is_first else None,
-            "country": read_country(visit.get("countryCode")),
-            "properties": keep_present(
-                {name: read_value(action.get(name)) for name in _MATOMO_FACTS}
-            ),
-        }
-    ) | read_device(
-        visit.get("deviceType"), visit.get("browserName"), visit.get("operatingSystemName")
-    )
+def add_parameters(url: object, parameters: Mapping[str, object]) -> object:
+    """Return the URL with the parameters that have a value, and that it has not yet."""
+    given = {name: text for name, text in parameters.items() if text}
+    if not (given and url and isinstance(url, str)):
+        return url
+    parts = urlsplit(url)
+    there = {name for name, _ in parse_qsl(parts.query)}
+    added = urlencode({name: text for name, text in given.items() if name not in there})
+    return parts._replace(query="&".join(filter(None, (parts.query, added)))).geturl()
 
 
 def is_plausible(file: SourceFile) -> bool:
@@ -314,26 +291,3 @@ def _read_object(value: object) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise TypeError
     return found
-
-
-def _read_objects(file: SourceFile) -> Iterator[tuple[int, Any]]:
-    """Yield the objects of a JSON list, or one a line, without reading all at once."""
-    decoder, number, buffer = JSONDecoder(), 0, ""
-    with file.text() as text:
-        while block := text.read(READ_BYTES):
-            buffer += block
-            while rest := buffer.lstrip(" \t\r\n[,]"):
-                try:
-                    found, end = decoder.raw_decode(rest)
-                except JSONDecodeError:
-                    buffer = rest
-                    break
-                number += 1
-                yield number, found
-                buffer = rest[end:]
-            else:
-                buffer = ""
-            if len(buffer) > MAX_OBJECT_BYTES:
-                break
-    if buffer.strip(" \t\r\n[,]"):
-        yield number + 1, None
