@@ -5,10 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from bench.figures import write_number
 from bench.report import Check, Report
 
-RELIABILITY_COMMANDS = {
-    "torture": "scripts/torture",
-    **{part: f"scripts/bench --only {part}" for part in ("restore", "isolation", "fairness")},
-}
+RELIABILITY_PARTS = frozenset({"restore", "isolation", "fairness"})
 _MEASURED_EVENTS = 10_000_000
 QUICK_WARNING = "**A quick run: it shows that everything works; its figures mean nothing.**"
 
@@ -108,13 +105,23 @@ def render_promises(reports: Sequence[Report]) -> str:
             write_value(check).strip(),
             _write_bound(check).strip(),
             "yes" if check.holds else "**no**",
-            f"`{RELIABILITY_COMMANDS[report.part]}`",
+            f"`{command}`",
         )
         for report in reports
-        if report.part in RELIABILITY_COMMANDS
-        for check in report.findings.checks
+        for command, check in _list_promises(report)
     ]
     return render_table(("promise", "measured", "target", "holds", "measure it"), rows)
+
+
+def _list_promises(report: Report) -> Iterator[tuple[str, Check]]:
+    """Yield what a report says of reliability, each with the command that measures it alone."""
+    if report.part in RELIABILITY_PARTS:
+        for check in report.findings.checks:
+            yield f"scripts/bench --only {report.part}", check
+    elif report.part == "torture":
+        for scenario, found in sorted(report.findings.raw.items()):
+            for check in found["checks"]:
+                yield f"scripts/torture {scenario}", Check(**check)
 
 
 def _find_checks(reports: Iterable[Report], part: str, start: str) -> list[Check]:

@@ -7,8 +7,9 @@ import pytest
 
 from bench.__main__ import DOCUMENTS, RESULTS, read_reports
 from bench.plots import draw_chart
-from bench.render import fill_document, render_results, render_table
+from bench.render import fill_document, render_promises, render_results, render_table
 from bench.report import Bar, Chart, Check, Findings, Report
+from tests.torture.__main__ import SCENARIOS
 
 SVG = "{http://www.w3.org/2000/svg}"
 MACHINE = {
@@ -94,6 +95,16 @@ def test_a_missed_target_is_marked():
     lines = render_results([make_report(held, missed)], plots=".").splitlines()
     assert "| held | 0.3 × | ≥ 0.15 ×, aim 0.25 | yes |" in lines
     assert "| missed | 7 ms | ≤ 5 ms | **no** |" in lines
+
+
+def test_each_promise_names_the_command_that_measures_it_alone():
+    commands = [row.split(" | ")[-1] for row in render_promises(read_committed()).splitlines()[2:]]
+    measured = {command.strip("`| ") for command in commands}
+    scenarios = {command.partition("torture ")[2] for command in measured} - {""}
+    parts = {command.partition("--only ")[2] for command in measured} - {""}
+    assert parts == {"fairness", "isolation", "restore"}
+    assert scenarios <= set(SCENARIOS)
+    assert len(scenarios) + len(parts) == len(measured)
 
 
 def test_a_quick_run_says_that_it_proves_nothing():
