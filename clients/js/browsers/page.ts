@@ -9,6 +9,7 @@ const MARKUP = '<img src=x onerror="window.hit=1"><script>window.hit=1</script>'
 const RTL = "\u202eevil\u202c שלום";
 const LONG = `long-${"x".repeat(1990)}`;
 const BROWSER = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0";
+const BOT = "Googlebot/2.1 (+http://www.google.com/bot.html)";
 const WIDTHS = [1280, 768, 400];
 
 const ago = (hours: number) => new Date(Date.now() - hours * 3_600_000).toISOString();
@@ -45,6 +46,7 @@ export class PageWorld {
     await this.api.start();
     this.readKey = this.api.createKeyOf("shop", "rk");
     await this.send("shop", [...shopEvents(), { event: "$pageview", anonymous_id: "v0", timestamp: ago(1), path: MARKUP }]);
+    await this.send("shop", [{ event: "$pageview", anonymous_id: "bot", timestamp: ago(1) }], BOT);
     await this.send("hostile", hostileEvents());
     await this.send("one", [{ event: "$pageview", anonymous_id: "v1", timestamp: ago(0.1), path: "/only" }]);
     this.browser = await LAUNCH[name]();
@@ -58,9 +60,9 @@ export class PageWorld {
     await this.api.stop();
   }
 
-  async send(project: string, events: object[]): Promise<void> {
+  async send(project: string, events: object[], agent = BROWSER): Promise<void> {
     const key = this.api.createKeyOf(project, "sk");
-    const headers = { Authorization: `Bearer ${key}`, "Content-Type": "application/json", "User-Agent": BROWSER };
+    const headers = { Authorization: `Bearer ${key}`, "Content-Type": "application/json", "User-Agent": agent };
     const response = await fetch(`${this.api.url}/v1/batch`, { method: "POST", headers, body: JSON.stringify({ events }) });
     assert.equal(response.status, 202, await response.text());
   }
@@ -141,6 +143,7 @@ export function testPageIn(name: keyof typeof LAUNCH): PageWorld {
     assert.match(range, /Visitors\s+12\b/);
     assert.match(range, /Page views\s+25\b/);
     assert.match(range, /Sum of amount of purchase\s+40\b/);
+    assert.match(range, /^1 events of automated clients/m);
     assert.match(await world.panel("Sources"), /Facebook: \d+\s?% paid/);
     assert.match(await world.panel("Pages"), /<img src=x onerror=/);
     assert.equal(await world.tab.run("return window.hit ?? null"), null);

@@ -97,12 +97,10 @@ const range = {
   questions: (view) => [
     ...figures(view, view.window),
     ...figures(view, view.window.before),
-    ...(view.offered ? [ask("stats", view.state, view.window, { metric: "count", bots: "only" })] : []),
   ],
   draw(view, answers) {
-    if (!view.offered) return [drawFigures(view, answers)];
-    const left = total(answers.at(-1));
-    const bots = `${number(left)} events of automated clients are left out, here and below.`;
+    // The first question is about every event of the window.
+    const bots = `${number(answers[0].bots_left_out)} events of automated clients are left out, here and below.`;
     return [drawFigures(view, answers), el("p", { class: "quiet" }, bots)];
   },
 };

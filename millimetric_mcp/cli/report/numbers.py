@@ -84,13 +84,14 @@ class Numbers:
     """Everything that a report shows. Lists are the largest first, at most ten rows.
 
     Internal clicks come last, and ``paid_share`` leaves them out; it is None without other events.
+    ``bot_events`` is None if the API does not say how many it left out.
     """
 
     range: Range
     choices: Choices
     today: Sequence[Figure]
     figures: Sequence[Figure]
-    bot_events: int
+    bot_events: int | None
     buckets: Sequence[Bucket]
     paid_share: float | None
     facebook: Facebook
@@ -147,13 +148,12 @@ class _Asker:
         window: Window,
         *,
         event: str | None = None,
-        bots: Bots = Bots.EXCLUDE,
         **params: object,
     ) -> list[reads.StatsRow]:
         question = reads.StatsParams.model_validate(
             {
                 **_ends(window),
-                "bots": bots,
+                "bots": Bots.EXCLUDE,
                 "attribution": self.choices.attribution,
                 **({"event": event} if event else {}),
                 **params,
@@ -230,7 +230,7 @@ class _Asker:
             for moment in shown.list_buckets()
         ]
 
-    async def sources(self, window: Window) -> list[reads.SourceRow]:
+    async def sources(self, window: Window) -> reads.SourcesResult:
         question = reads.SourcesParams.model_validate(
             {
                 **_ends(window),
@@ -239,7 +239,7 @@ class _Asker:
                 "limit": reads.MAX_SOURCES_LIMIT,
             }
         )
-        return (await self.client.sources(question)).rows
+        return await self.client.sources(question)
 
     async def funnel(self, window: Window, steps: Sequence[str]) -> list[reads.FunnelRow]:
         question = reads.FunnelParams.model_validate(
@@ -274,16 +274,15 @@ async def ask_all(client: MillimetricClient, shown: Range, choices: Choices) -> 
     start = asyncio.create_task
     today = start(asker.figures(*shown.today, goal, revenue) if shown.today else _nothing())
     figures = start(asker.figures(window, shown.before, goal, revenue))
-    bots = start(asker.total(window, bots=Bots.ONLY))
     buckets = start(asker.buckets(shown))
     found = start(asker.sources(window))
     proven = start(asker.proven(window))
     funnel = start(asker.funnel(window, choices.steps or (PAGEVIEW, goal)))
     retention = start(asker.retention(window))
     lists = {name: start(asker.list_largest(window, column)) for name, column in LISTS.items()}
-    asked = (today, figures, bots, buckets, found, proven, funnel, retention, *lists.values())
+    asked = (today, figures, buckets, found, proven, funnel, retention, *lists.values())
     await asyncio.gather(*asked)
-    sources = found.result()
+    sources = found.result().rows
     events, paid = _count([row for row in sources if row.source != INTERNAL])
     of_facebook = _count([row for row in sources if row.source == "facebook"])
     return Numbers(
@@ -291,7 +290,7 @@ async def ask_all(client: MillimetricClient, shown: Range, choices: Choices) -> 
         choices=choices,
         today=today.result(),
         figures=figures.result(),
-        bot_events=int(bots.result()),
+        bot_events=found.result().bots_left_out,
         buckets=buckets.result(),
         paid_share=paid / events if events else None,
         facebook=Facebook(*of_facebook, proven=proven.result()),

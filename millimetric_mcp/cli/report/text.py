@@ -44,7 +44,8 @@ def write_report(console: Console, numbers: Numbers, *, api_url: str) -> None:
     before = "the day before" if days == 1 else f"the {days} days before"
     report.write_title(f"{'The day' if days == 1 else f'{days} days'}, against {before}")
     _write_figures(report, numbers.figures)
-    report.write(f"{numbers.bot_events:,} events of automated clients are left out everywhere.")
+    if numbers.bot_events is not None:
+        report.write(f"{numbers.bot_events:,} events of automated clients are left out everywhere.")
     report.write_title("Over time")
     _write_buckets(report, numbers)
     report.write_title(f"Sources, by {_MODELS[numbers.choices.attribution]}")

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -40,11 +40,17 @@ class ApiProcess:
     keys: dict[str, str] = field(default_factory=dict)
 
     def post(
-        self, path: str, body: object = None, *, content: bytes | None = None
+        self,
+        path: str,
+        body: object = None,
+        *,
+        content: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> httpx.Response:
         """Posts ``body`` as JSON, or ``content`` as it is."""
         content = json.dumps(body).encode() if content is None else content
-        headers = self._bearer("MILLIMETRIC_KEY") | {"Content-Type": "application/json"}
+        own = self._bearer("MILLIMETRIC_KEY") | {"Content-Type": "application/json"}
+        headers = own | dict(headers or {})
         return httpx.post(self.url + path, content=content, headers=headers, timeout=30)
 
     def get(self, path: str, **params: object) -> httpx.Response:

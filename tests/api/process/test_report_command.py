@@ -10,6 +10,7 @@ pytestmark = pytest.mark.slow
 
 WIDTH = 80
 HOSTILE = ["\x1b[31mred\x1b[0m", "\u202eevil", "x" * 1990]
+BOT = {"User-Agent": "Googlebot/2.1 (+http://www.google.com/bot.html)"}
 LANDING = "https://shop.example/?utm_source={}&utm_medium={}&utm_campaign=spring"
 
 
@@ -31,6 +32,8 @@ def shop(shared_api):
     events = list(make_events())
     body = json.dumps({"events": events}).encode()
     assert shared_api.post("/v1/batch", content=body).status_code == 202
+    of_bot = {**events[0], "path": "/bot"}
+    assert shared_api.post("/v1/track", of_bot, headers=BOT).status_code == 202
     return shared_api
 
 
@@ -48,6 +51,7 @@ def test_json_has_the_numbers_of_the_events(shop, run_command):
         {"name": "Page views", "now": 24, "before": 0},
     ]
     assert numbers["figures"][3] == {"name": "purchase: amount", "now": 40, "before": 0}
+    assert numbers["bot_events"] == 1
     assert len(numbers["buckets"]) == 30
     assert sum(bucket["page_views"] for bucket in numbers["buckets"]) == 24
     assert numbers["facebook"] == {"events": 6, "paid": 6, "proven": 6}
@@ -64,6 +68,7 @@ def test_the_text_fits_80_columns_and_obeys_no_name(shop, run_command):
     assert not any(char in text for char in "\x1b\u202e")
     assert "\\u001b[31mred" in text
     assert "A paid utm_medium proves 6 of them." in text
+    assert "1 events of automated clients are left out" in text
     for title in ("Today, against yesterday", "30 days, against", "Sources", "Funnel", "Countries"):
         assert title in text
 
