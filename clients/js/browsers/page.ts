@@ -150,6 +150,21 @@ export function testPageIn(name: keyof typeof LAUNCH): PageWorld {
     assert.deepEqual(world.tab.errors.filter((text) => !text.includes("401")), []);
   });
 
+  test("cheap questions about the summary are asked first, and the schema, the funnel and retention last", async () => {
+    const asked = await world.tab.run<string[]>(
+      `return performance.getEntriesByType("resource").map(({ name }) => name.split("/v1/")[1]).filter(Boolean)`,
+    );
+    const signedIn = asked.slice(1); // the sign-in asks for one event
+    const summary = signedIn.slice(0, 8).map((question) => question.replace(/(from|to)=[^&]*&/g, ""));
+    const [visitors, views] = ["stats?bots=exclude&metric=uniques", "stats?bots=exclude&metric=count&event=%24pageview"];
+    assert.deepEqual(summary.sort(), [...Array(4).fill(views), ...Array(4).fill(visitors)]);
+    const schema = signedIn.findIndex((question) => question.startsWith("schema"));
+    assert.ok(schema >= 18, "every panel that needs no name has asked");
+    const later = signedIn.slice(schema + 1).filter((question) => !question.startsWith("query"));
+    assert.ok(later.slice(0, -2).every((question) => /event=purchase/.test(question)), later.join("\n"));
+    assert.deepEqual(later.slice(-2).map((question) => question.split("?")[0]).sort(), ["funnel", "retention"]);
+  });
+
   test("a click on a row filters, and the chip takes the filter back", async () => {
     await world.tab.run(`[...document.querySelectorAll("button.pick")].find((one) => one.textContent === "facebook").click()`);
     await world.filled();

@@ -1,12 +1,13 @@
 // The page: sign-in, controls, filters, and the panels, which it fills with answers of the API.
 
 import { choice, el, field, nameOf } from "./elements.js";
-import { offer, PANELS } from "./panels.js";
+import { NAMED_TURN, offer, PANELS } from "./panels.js";
 import { addressOf, ask, MODELS, RANGES, readState, writeCurl, writeState, writeToolCall } from "./questions.js";
 import { isZone, windowOf, writeDay, dayOf } from "./times.js";
 
 const STORED = "millimetric_rk";
 const LIVE_EVERY_MS = 5000;
+const LAST_TURN = Math.max(...PANELS.flatMap(({ turns }) => turns));
 const NAMES_MS = 7 * 86_400_000;
 const byId = (id) => document.getElementById(id);
 
@@ -211,13 +212,13 @@ function prepare({ panel, section, title }) {
 async function fill({ panel, section, choices, body, how }, turn, { names, known, signal }) {
   if (section.hidden || signal.aborted) return;
   try {
-    if (turn > 0) await names;
+    await names;
     if (signal.aborted) return;
     if (panel.choices) {
       choices.hidden = false;
       refill(choices, panel.choices(view));
     }
-    const questions = panel.questions(view);
+    const questions = panel.questions(view, turn);
     if (!how.parentElement.open || !panel.isLive) how.replaceChildren(...explain(questions));
     const answers = await Promise.all(questions.map((question) => {
       const address = addressOf(question);
@@ -229,7 +230,8 @@ async function fill({ panel, section, choices, body, how }, turn, { names, known
   } catch (error) {
     if (signal.aborted) return;
     if (error.status === 401) return signOut("The API no longer knows this key. Paste another read key.");
-    refill(body, [el("p", { class: "error", role: "alert" }, say(error))]);
+    const shown = turn === panel.turns[0] ? [] : body.children;
+    refill(body, [...shown, el("p", { class: "error", role: "alert" }, say(error))]);
   }
   if (turn === panel.turns.at(-1)) section.removeAttribute("aria-busy");
 }
@@ -241,6 +243,15 @@ function sayEmpty() {
   byId("message").replaceChildren(
     "There are no events in this range. To count a website, paste this into its pages, with your browser key (pk_):",
     el("pre", { tabindex: "0" }, tag));
+}
+
+/** Show what the schema offers to choose from. */
+async function learnNames(signal) {
+  const schema = await findNames(view.window, signal);
+  if (signal.aborted) return;
+  view.offered = offer(schema);
+  drawControls(view.offered);
+  if (!schema.rows.length) sayEmpty();
 }
 
 /** Return the schema of the window's last days; of the whole window, which takes longer, if they have no events. */
@@ -264,27 +275,24 @@ function load() {
   if (!window) return;
   const previous = view?.offered;
   view = { state, now, window, offered: previous, set, pick, width: () => byId("panels").clientWidth - 36 };
-  const names = findNames(window, signal).then((schema) => {
-    if (signal.aborted) return;
-    view.offered = offer(schema);
-    drawControls(view.offered);
-    if (!schema.rows.length) sayEmpty();
-  });
-  names.catch(() => {}); // each panel that waits for them says so
-  fillInTurns({ names, known: new Map(), signal });
+  fillInTurns(signal);
 }
 
-async function fillInTurns(asked) {
+async function fillInTurns(signal) {
+  const known = new Map();
+  let names = null;
   for (const section of sections) prepare(section);
-  for (const turn of [0, 1, 2, 3]) {
-    await Promise.all(sections.filter(({ panel }) => panel.turns.includes(turn)).map((section) => fill(section, turn, asked)));
+  for (let turn = 0; turn <= LAST_TURN && !signal.aborted; turn += 1) {
+    if (turn === NAMED_TURN) names = learnNames(signal);
+    const asking = sections.filter(({ panel }) => panel.turns.includes(turn));
+    await Promise.all(asking.map((section) => fill(section, turn, { names, known, signal })));
   }
 }
 
 function refresh() {
   if (!view || document.hidden || byId("panels").hidden) return;
   const asked = { names: null, known: new Map(), signal: loading.signal };
-  for (const section of sections) if (section.panel.isLive) fill(section, 3, asked);
+  for (const section of sections) if (section.panel.isLive) fill(section, section.panel.turns[0], asked);
 }
 
 function start() {

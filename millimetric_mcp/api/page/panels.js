@@ -1,11 +1,14 @@
-// The panels: what each asks, and how it shows the answers. `turns` says when a panel asks: what
-// the reader sees first has the first turn. Names of events are known after turn 0.
+// The panels: what each asks, and how it shows the answers. `turns` says when a panel asks: one turn
+// begins when the one before it has its answers. What the reader sees first, and cheap questions,
+// come first; what takes the API longest comes last.
 
 import { bar, lineChart } from "./chart.js";
 import { choice, compact, el, field, nameOf, number, pickable, share, table } from "./elements.js";
 import { ask } from "./questions.js";
 import { bucketsOf, intervalOf, windowOf } from "./times.js";
 
+/** From this turn on the names of events are known. */
+export const NAMED_TURN = 4;
 const MOST_ROWS = 10;
 const LIVE_MS = 30 * 60_000;
 const numeric = /int|float|double|number|decimal/i;
@@ -32,10 +35,10 @@ const goalOf = ({ state, offered }) => state.goal ?? offered.goal;
 const valueOf = ({ state, offered }) => state.value ?? offered.values[0] ?? null;
 const stepsOf = ({ state, offered }) => (state.steps.length > 1 ? state.steps : ["$pageview", offered.goal]);
 
-function figures(view, window) {
+function figures(view, window, turn) {
   const stats = (params) => ask("stats", view.state, window, params);
   const unnamed = [stats({ metric: "uniques" }), stats({ metric: "count", event: "$pageview" })];
-  if (!view.offered) return unnamed;
+  if (turn < NAMED_TURN) return unnamed;
   const value = valueOf(view);
   return [
     ...unnamed,
@@ -60,22 +63,24 @@ function drawFigures(view, answers) {
   const value = view.offered && valueOf(view);
   const named = view.offered ? [goalOf(view), ...(value ? [`Sum of ${value[1]} of ${value[0]}`] : [])] : [];
   const labels = ["Visitors", "Page views", ...named];
-  const half = labels.length;
-  return el("dl", { class: "cards" }, ...labels.map((label, index) =>
-    el("div", {},
+  const half = answers.length / 2;
+  return el("dl", { class: "cards" }, ...labels.map((label, index) => {
+    const [now, before] = index < half ? [answers[index], answers[index + half]].map(total) : [];
+    return el("div", {},
       el("dt", {}, nameOf(label)),
-      el("dd", { class: "number" }, number(total(answers[index]))),
-      el("dd", {}, change(total(answers[index]), total(answers[index + half]))))));
+      el("dd", { class: "number" }, index < half ? number(now) : "…"),
+      el("dd", {}, index < half ? change(now, before) : ""));
+  }));
 }
 
 const today = {
   title: "Today, against yesterday until this time",
   isWide: true,
-  turns: [0, 1],
+  turns: [0, NAMED_TURN],
   isShown: ({ state }) => state.range !== "today",
-  questions(view) {
+  questions(view, turn) {
     const window = windowOf({ ...view.state, range: "today" }, view.now);
-    return [...figures(view, window), ...figures(view, window.before)];
+    return [...figures(view, window, turn), ...figures(view, window.before, turn)];
   },
   draw: (view, answers) => [drawFigures(view, answers)],
 };
@@ -93,11 +98,8 @@ function nameRange({ state, window: { from, to } }) {
 const range = {
   title: nameRange,
   isWide: true,
-  turns: [0, 1],
-  questions: (view) => [
-    ...figures(view, view.window),
-    ...figures(view, view.window.before),
-  ],
+  turns: [0, NAMED_TURN],
+  questions: (view, turn) => [...figures(view, view.window, turn), ...figures(view, view.window.before, turn)],
   draw(view, answers) {
     // The first question is about every event of the window.
     const bots = `${number(answers[0].bots_left_out)} events of automated clients are left out, here and below.`;
@@ -108,7 +110,7 @@ const range = {
 const overTime = {
   title: "Over time",
   isWide: true,
-  turns: [0],
+  turns: [1],
   questions(view) {
     const interval = intervalOf(view.window);
     const common = { interval, timezone: view.state.zone, limit: "1000" };
@@ -173,7 +175,7 @@ function sayFacebook(rows, proofs) {
 const sources = {
   title: "Sources",
   isWide: true,
-  turns: [1],
+  turns: [2],
   questions: (view) => [
     ask("sources", view.state, view.window, { breakdown: "source_medium", limit: "200" }),
     ask("stats", view.state, view.window, { metric: "count", group_by: "paid_proof", attribution: "event", source: "facebook", medium: "paid" }),
@@ -203,7 +205,7 @@ const sources = {
 function list(title, one, column, { metric = "uniques", event, unit = "Visitors" } = {}) {
   return {
     title,
-    turns: [2],
+    turns: [3],
     questions: (view) => [
       ask("stats", view.state, view.window, { metric, group_by: column, limit: "200", ...(event ? { event } : {}) }),
     ],
@@ -222,7 +224,7 @@ const live = {
   title: "Live: the last 30 minutes",
   isWide: true,
   isLive: true,
-  turns: [3],
+  turns: [1],
   questions: (view) => [ask("query", view.state, { from: Date.now() - LIVE_MS, to: Date.now() + 1000 }, { limit: "20" })],
   draw(view, [{ rows }]) {
     if (!rows.length) return [el("p", { class: "quiet" }, "No events. New ones appear by themselves.")];
@@ -240,7 +242,7 @@ const options = ({ offered }, chosen) =>
 
 const funnel = {
   title: "Funnel",
-  turns: [3],
+  turns: [5],
   questions: (view) => [
     ask("funnel", view.state, view.window, { steps: JSON.stringify(stepsOf(view).map((event) => ({ event }))), within: "7d" }),
   ],
@@ -272,7 +274,7 @@ const againOf = (view) => view.state.again ?? firstOf(view);
 const retention = {
   title: "Who comes back",
   isWide: true,
-  turns: [3],
+  turns: [5],
   questions: (view) => [
     ask("retention", view.state, view.window,
       { event: firstOf(view), return: againOf(view), interval: "week", timezone: view.state.zone }),

@@ -10,6 +10,8 @@ export const MODELS = {
   first_touch: "First source of the person",
   last_touch: "Last source of the person",
 };
+// What a touch decides. A question without them has the same answer by each model, and a quicker one by its own source.
+const TOUCHED = ["source", "medium", "channel", "campaign"];
 const TOOLS = { sources: "top_sources", query: "raw_events" };
 
 /** Return the state that a query string describes; what it leaves out has its default. */
@@ -55,8 +57,9 @@ export function writeState(state) {
 
 /** Return a question about a window: an endpoint's name and its parameters. */
 export function ask(endpoint, state, { from, to }, params) {
-  const isAttributed = state.model !== "event" && ["sources", "stats", "funnel"].includes(endpoint);
   const filters = endpoint === "schema" ? {} : Object.fromEntries(state.filters);
+  const isTouched = endpoint === "sources" || TOUCHED.some((name) => name in filters || name === params.group_by);
+  const isAttributed = state.model !== "event" && isTouched && ["sources", "stats", "funnel"].includes(endpoint);
   const attribution = isAttributed ? { attribution: state.model } : {};
   const moments = { from: new Date(from).toISOString(), to: new Date(to).toISOString() };
   return { endpoint, params: { ...moments, bots: "exclude", ...attribution, ...filters, ...params } };
