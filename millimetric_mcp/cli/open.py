@@ -3,10 +3,10 @@
 import asyncio
 import json
 import sys
-import webbrowser
 from argparse import Namespace
 from collections.abc import Mapping
 
+from millimetric_mcp.cli.browsers import open_page
 from millimetric_mcp.cli.connections import needing_own_api, open_reader
 from millimetric_mcp.client import MillimetricClient
 from millimetric_mcp.contract.endpoints import PAGE_PATH
@@ -29,7 +29,7 @@ def run(options: Namespace, environ: Mapping[str, str]) -> int:
         link = asyncio.run(_create_link(client))
     # The fragment stays in the browser: it is in no request, and in no log.
     url = f"{client.api_url}{PAGE_PATH}#code={link.code}"
-    opened = not options.print and _has_display(environ) and webbrowser.open(url)
+    opened = not options.print and _has_browser(environ) and open_page(url)
     if options.json:
         facts = {"url": url, "expires_in_s": link.expires_in_s, "opened": opened}
         sys.stdout.write(json.dumps(facts) + "\n")
@@ -46,6 +46,9 @@ async def _create_link(client: MillimetricClient) -> LinkResult:
         return await client.create_link()
 
 
-def _has_display(environ: Mapping[str, str]) -> bool:
-    """Return whether a window can open: browsers that run in a terminal have no JavaScript."""
-    return sys.platform != "linux" or any(environ.get(name) for name in _DISPLAYS)
+def _has_browser(environ: Mapping[str, str]) -> bool:
+    """Return whether a browser can be opened, and gets the link without other users seeing it."""
+    if sys.platform != "linux":
+        return not environ.get("BROWSER")  # it would get the link as an argument
+    # Browsers that run in a terminal have no JavaScript.
+    return any(environ.get(name) for name in _DISPLAYS)

@@ -3,6 +3,7 @@
 import json
 import os
 import stat
+import sys
 
 import httpx
 import pytest
@@ -11,6 +12,13 @@ from millimetric_mcp.contract.endpoints import SIGN_IN_PATH
 
 pytestmark = pytest.mark.slow
 
+BROWSER = """#!{python}
+import http.client, json, pathlib, sys
+connection = http.client.HTTPConnection(sys.argv[1].split("/")[2])
+connection.request("GET", "/")
+link = connection.getresponse().headers["Location"]
+pathlib.Path("{seen}").write_text(json.dumps([sys.argv[1:], link]))
+"""
 SCREENS = ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER")
 
 
@@ -48,19 +56,22 @@ def test_json_has_the_link(shared_api, run_command):
     assert sign_in(facts["url"]).status_code == 200
 
 
-def test_a_browser_gets_a_link_without_a_key(shared_api, run_command, tmp_path, monkeypatch):
+def test_a_browser_gets_the_link_but_not_as_an_argument(
+    shared_api, run_command, tmp_path, monkeypatch
+):
     browser, seen = tmp_path / "browser", tmp_path / "seen"
-    browser.write_text(f'#!/bin/sh\necho "$@" > {seen}.part; mv {seen}.part {seen}\n')
+    browser.write_text(BROWSER.format(python=sys.executable, seen=seen))
     browser.chmod(browser.stat().st_mode | stat.S_IXUSR)
     monkeypatch.setenv("BROWSER", f"{browser} %s")
 
     stdout, _ = run_command(shared_api, "open")
 
     assert stdout == f"Opened {shared_api.url}/ in your browser.\n"
-    shared_api.wait_until(seen.exists)
-    arguments = seen.read_text().strip()
-    assert shared_api.keys["MILLIMETRIC_RK"] not in arguments
-    assert sign_in(arguments).status_code == 200
+    arguments, link = json.loads(seen.read_text())
+    assert len(arguments) == 1
+    assert sign_in(link).status_code == 200
+    assert link.partition("#")[2] not in arguments[0]
+    assert shared_api.keys["MILLIMETRIC_RK"] not in arguments[0] + link
 
 
 def test_the_log_of_the_api_has_neither_code_nor_key(shared_api, run_command):
