@@ -22,6 +22,7 @@ from dataclasses import replace
 from pathlib import Path
 from shutil import rmtree
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import uvicorn
 from httpx import ASGITransport
@@ -97,7 +98,7 @@ def run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
 def _warn_of_exposure(options: argparse.Namespace, data_dir: Path) -> None:
     """Log what other users of the machine can see or change."""
     for name in ("store", "control"):
-        if "@" in (getattr(options, name, None) or ""):
+        if _has_password(getattr(options, name, None) or ""):
             _log.warning(
                 "--%s: other users see its password in the list of processes. Set "
                 "MILLIMETRIC_%s instead, for example in a file that only its owner can read.",
@@ -106,6 +107,11 @@ def _warn_of_exposure(options: argparse.Namespace, data_dir: Path) -> None:
             )
     if data_dir.stat().st_mode & stat.S_IWOTH:
         _log.warning("Every user can write to %s. Run: chmod o-w %s", data_dir, data_dir)
+
+
+def _has_password(dsn: str) -> bool:
+    parts = urlsplit(dsn)
+    return bool(parts.password) or "password" in parse_qs(parts.query)
 
 
 def _serve_alone(

@@ -9,6 +9,7 @@ from contextlib import (
     suppress,
 )
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any
 
 from mcp.server.lowlevel import Server
@@ -91,7 +92,8 @@ class _StreamableHttp:
     """Streamable HTTP with sessions, and beside it requests that stand alone.
 
     A request stands alone if it names no session and opens none. It is answered with plain JSON,
-    unless the client asks for a stream, and no session would give it one.
+    unless the client asks for a stream, and no session would give it one. While too many sessions
+    are open, `initialize` stands alone too: anybody may open sessions where keys are the API's.
     """
 
     def __init__(self, server: Server[Any], *, max_sessions: int) -> None:
@@ -122,7 +124,27 @@ class _StreamableHttp:
             # The SDK refuses clients that don't name exactly what it would send.
             headers["Accept"] = STREAM_ACCEPT if is_streamed else JSON_ACCEPT
             manager = self._streams if is_streamed else self._plain
+            if is_streamed and MCP_SESSION_ID_HEADER not in headers:
+                await self._open_session(scope, await receive(), receive, send)
+                return
         await manager.handle_request(scope, receive, send)
+
+    async def _open_session(
+        self, scope: Scope, request: Message, receive: Receive, send: Send
+    ) -> None:
+        """Answer ``request``, which is whole; alone, if the SDK refuses one session more."""
+        is_refused = False
+
+        async def send_unless_refused(message: Message) -> None:
+            nonlocal is_refused
+            is_refused |= message.get("status") == HTTPStatus.SERVICE_UNAVAILABLE
+            if not is_refused:
+                await send(message)
+
+        await self._streams.handle_request(scope, _replay(request, receive), send_unless_refused)
+        if is_refused:
+            MutableHeaders(scope=scope)["Accept"] = JSON_ACCEPT
+            await self._plain.handle_request(scope, _replay(request, receive), send)
 
     def _is_streamed(self, headers: Headers, *, method: str | None) -> bool:
         accept = headers.get("accept", "").lower()
@@ -192,12 +214,18 @@ class _ReadBody:
         finally:
             self._buffer.release(body)
         sent = body if text is None else text
-        messages: list[Message] = [{"type": "http.request", "body": sent, "more_body": False}]
+        message: Message = {"type": "http.request", "body": sent, "more_body": False}
+        await self._app({**scope, RPC_METHOD: method}, _replay(message, receive), send)
 
-        async def receive_again() -> Message:
-            return messages.pop() if messages else await receive()
 
-        await self._app({**scope, RPC_METHOD: method}, receive_again, send)
+def _replay(message: Message, receive: Receive) -> Receive:
+    """Return a channel that gives ``message``, then what comes from ``receive``."""
+    messages = [message]
+
+    async def receive_again() -> Message:
+        return messages.pop() if messages else await receive()
+
+    return receive_again
 
 
 def _read(body: bytes) -> tuple[bytes | None, str | None]:

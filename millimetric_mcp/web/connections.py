@@ -39,7 +39,10 @@ class LimitedHttp(HttpToolsProtocol):
             self.client = (self.client[0].removeprefix("::ffff:"), self.client[1])
         if self.limit_concurrency and len(self.connections) >= self.limit_concurrency:
             waiting = (c for c in self.connections if isinstance(c, LimitedHttp) and c.is_waiting())
-            next((c for c in waiting if c is not self), self).transport.close()
+            closed = next((c for c in waiting if c is not self), self)
+            closed.transport.close()
+            # uvloop may read a request of this one before it says that the other one is closed.
+            self.connections.discard(closed)
         self._watch(None)
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -214,3 +215,27 @@ async def test_a_new_connection_is_served_while_idle_ones_take_every_place():
         assert sum(reader.at_eof() for reader, _ in idle) >= 15
         for _, writer in idle:
             writer.close()
+
+
+async def send_at_once(port: int) -> bytes:
+    """The status of a request that has arrived before the server accepts its connection."""
+    with socket.create_connection(("127.0.0.1", port)) as client:
+        client.sendall(EMPTY)
+        client.setblocking(False)
+        return (await asyncio.get_running_loop().sock_recv(client, 100))[9:12]
+
+
+def test_requests_that_arrive_with_their_connections_are_served_beside_idle_ones():
+    async def send_beside_idle_ones() -> list[bytes]:
+        async with serving(LimitedHttp, max_connections=5) as port:
+            idle = [await asyncio.open_connection("127.0.0.1", port) for _ in range(20)]
+            statuses = []
+            for _ in range(6):
+                statuses.append(await send_at_once(port))
+                idle.append(await asyncio.open_connection("127.0.0.1", port))
+            for _, writer in idle:
+                writer.close()
+            return statuses
+
+    with asyncio.Runner(loop_factory=configure(app).get_loop_factory()) as runner:
+        assert runner.run(send_beside_idle_ones()) == [b"200"] * 6

@@ -17,14 +17,27 @@ def test_a_data_directory_that_everybody_can_write_is_named(start_api, tmp_path)
     assert f"chmod o-w {data_dir}" in api.stderr()
 
 
-def test_a_password_on_the_command_line_is_named_and_not_shown(start_api):
-    dsn = "postgresql://user:planted-secret@127.0.0.1:1/x"
-
+@pytest.mark.parametrize(
+    "dsn",
+    [
+        "postgresql://user:planted-secret@127.0.0.1:1/x",
+        "postgresql://user@127.0.0.1:1/x?password=planted-secret",
+    ],
+)
+def test_a_password_on_the_command_line_is_named_and_not_shown(start_api, dsn):
     api = start_api("--control", dsn, wait=False)
     api.process.wait(60)
 
     assert "Set MILLIMETRIC_CONTROL instead" in api.stderr()
     assert "planted-secret" not in api.stderr()
+
+
+@pytest.mark.parametrize("dsn", ["postgresql://user@127.0.0.1:1/x", "file:/nothing/at@all"])
+def test_no_password_is_named_where_none_is_given(start_api, dsn):
+    api = start_api("--control", dsn, wait=False)
+    api.process.wait(60)
+
+    assert "password" not in api.stderr()
 
 
 def test_a_store_that_was_copied_without_links_is_named(start_api):

@@ -7,6 +7,7 @@ from itertools import count
 
 import httpx
 import pytest
+from mcp import Client
 
 from millimetric_mcp.mcp.http import MAX_BODY_BYTES
 
@@ -184,13 +185,24 @@ def small_server(run_server):
 async def test_sessions_are_limited_and_open_ones_stay(small_server, initialize):
     url = small_server.url
     first, second, third = [await initialize(url) for _ in range(3)]
-    assert [r.status_code for r in (first, second, third)] == [200, 200, 503]
+    assert [r.status_code for r in (first, second, third)] == [200, 200, 200]
+    assert ["mcp-session-id" in r.headers for r in (first, second, third)] == [True, True, False]
     headers = {"Mcp-Session-Id": first.headers["mcp-session-id"]}
     async with httpx.AsyncClient(base_url=url) as http:
         pinged = await http.post("/mcp", content=PING, headers=JSON | BOTH | headers)
         ended = await http.delete("/mcp", headers=headers)
     assert (pinged.status_code, ended.status_code) == (200, 200)
-    assert (await initialize(url)).status_code == 200
+    assert "mcp-session-id" in (await initialize(url)).headers
+
+
+async def test_a_client_gets_by_without_a_session_while_others_hold_them_all(
+    small_server, initialize
+):
+    for _ in range(2):
+        await initialize(small_server.url)
+
+    async with Client(f"{small_server.url}/mcp", mode="legacy") as client:
+        assert (await client.list_tools()).tools
 
 
 async def test_requests_without_a_session_open_none(small_server, initialize):
