@@ -2,11 +2,13 @@
 
 import argparse
 import json
+import sys
 from collections.abc import Mapping
 from pathlib import Path
+from threading import Event
 
 from millimetric_mcp.api.control import datadir
-from millimetric_mcp.api.store import hold_directories, open_upgraded
+from millimetric_mcp.api.store import hold_directories, open_upgraded, report_building
 from millimetric_mcp.cli.api import resolve_store
 from millimetric_mcp.errors import SettingsError
 from millimetric_mcp.settings import StoreSettings, read_settings
@@ -14,6 +16,8 @@ from millimetric_mcp.settings import StoreSettings, read_settings
 
 def run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     """Apply missing migrations and print them; return 0, also if none is missing.
+
+    An embedded store's older events are prepared too; what is done is printed to stderr.
 
     Raises:
         SettingsError: the embedded store's directory does not exist.
@@ -28,7 +32,10 @@ def run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
         raise SettingsError([sentence])
     with hold_directories(data_dir, target):
         pool, applied = open_upgraded(target)
-        pool.close()
+        try:
+            report_building(pool, lambda text: print(text, file=sys.stderr), closing=Event())
+        finally:
+            pool.close()
     if options.json:
         print(json.dumps({"applied": applied}))
     else:

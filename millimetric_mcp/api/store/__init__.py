@@ -7,7 +7,7 @@ from millimetric_mcp.api.store.dsn import StoreTarget, embedded_target, parse_st
 from millimetric_mcp.api.store.event_store import EventStore, open_event_store
 from millimetric_mcp.api.store.migrations import migrate, newest_version
 from millimetric_mcp.api.store.protocol import Store
-from millimetric_mcp.api.store.upgrade import open_upgraded
+from millimetric_mcp.api.store.upgrade import open_upgraded, report_building
 
 __all__ = [
     "ClientPool",
@@ -22,4 +22,5 @@ __all__ = [
     "open_upgraded",
     "parse_store_dsn",
     "read_backup",
+    "report_building",
 ]

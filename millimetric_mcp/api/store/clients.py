@@ -210,5 +210,10 @@ def _connect_server(target: StoreTarget, connections: PoolManager, timeout_s: in
 
 def _query_settings(target: StoreTarget) -> dict[str, Any]:
     """Limit a statement to three quarters of the memory, so that writes go on beside it."""
-    settings = {"max_memory_usage": target.memory_mb * 1024 * 1024 * 3 // 4}
+    settings = {
+        "max_memory_usage": target.memory_mb * 1024 * 1024 * 3 // 4,
+        # As on a server: a step of an upgrade returns before all older events are rewritten.
+        "mutations_sync": 0,
+        "alter_sync": 0,
+    }
     return settings | ({"max_threads": target.threads} if target.threads else {})

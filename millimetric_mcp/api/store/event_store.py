@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import date, datetime
 from functools import partial
 from pathlib import Path
@@ -38,7 +39,7 @@ from millimetric_mcp.api.store.reads import (
 )
 from millimetric_mcp.api.store.statements import compose, compose_left_out
 from millimetric_mcp.api.store.threads import end, run
-from millimetric_mcp.api.store.upgrade import open_upgraded
+from millimetric_mcp.api.store.upgrade import open_upgraded, report_building
 from millimetric_mcp.api.store.writers import Writer, open_writer
 from millimetric_mcp.contract.codes import ErrorCode
 from millimetric_mcp.contract.columns import StoredEvent
@@ -94,9 +95,11 @@ class EventStore:
         self._damaged_parts: tuple[str, ...] = ()
         self._parts_checked_at_s = float("-inf")
         self._maintenance = ThreadPoolExecutor(1, "store-maintenance")
+        self._upgrade = ThreadPoolExecutor(1, "store-upgrade")
 
     def start(self) -> None:
         self._writer.start()
+        self._upgrade.submit(self._report_upgrade)
 
     def observe_groups(self, observe: Callable[[int], None]) -> None:
         self._writer.observe_group = observe
@@ -136,6 +139,10 @@ class EventStore:
             if isinstance(error.__cause__, Exception) and is_too_large(error.__cause__):
                 raise RequestError(ErrorCode.QUERY_TOO_LARGE) from None
             raise
+
+    def _report_upgrade(self) -> None:
+        with suppress(StoreError):  # it is logged
+            report_building(self.pool, _log.info, closing=self._closing)
 
     async def now(self) -> datetime:
         return await self._writer.now()
@@ -217,7 +224,13 @@ class EventStore:
         _, late = await asyncio.wait([writes], timeout=WRITE_CLOSE_S)
         self._closing.set()
         readers = (*self._readers.executors, *self._heavy_readers.executors)
-        executors = (*self._writer.executors, *readers, self._probes, self._maintenance)
+        executors = (
+            *self._writer.executors,
+            *readers,
+            self._probes,
+            self._maintenance,
+            self._upgrade,
+        )
         if late or not await end(executors, timeout_s=THREADS_CLOSE_S):
             self.left_running = True
         else:

@@ -2,14 +2,20 @@
 
 import os
 import shutil
+import threading
+import time
+from collections.abc import Callable
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
 from millimetric_mcp.api.store.clients import ClientPool
 from millimetric_mcp.api.store.dsn import StoreTarget
 from millimetric_mcp.api.store.migrations import list_pending, migrate
+from millimetric_mcp.api.store.statements import compose_for
 from millimetric_mcp.errors import StoreError, StoreRefused
 
+REPORT_EVERY_S = 10
+_LOOK_EVERY_S = 0.5
 COPY_DIR = "before-upgrade"
 _REWRITTEN = frozenset({".sql", ".txt"})
 """Files that the engine may write again; it writes its data files once."""
@@ -47,6 +53,32 @@ def open_upgraded(
     if target.embedded:
         shutil.rmtree(copy, ignore_errors=True)
     return pool, applied
+
+
+def report_building(
+    pool: ClientPool, say: Callable[[str], None], *, closing: threading.Event
+) -> None:
+    """Say every 10 seconds how far the engine is with an upgrade's work, until it is done.
+
+    It builds projections of the older events in the background; until then questions about them
+    are slower, and right. Returns at once if there is no such work or the store is no embedded
+    one, and soon when ``closing`` is set: the engine goes on after the next start.
+    """
+    if not pool.target.embedded:
+        return
+    statement, said_at_s = compose_for("unbuilt_parts", pool.target), float("-inf")
+    while (found := pool.query(statement)[0])[0]:
+        _, unread, rows = found
+        if time.monotonic() - said_at_s >= REPORT_EVERY_S:
+            said_at_s = time.monotonic()
+            say(
+                f"upgrade of the event store: {1 - unread / rows:.0%} of {rows:,} events are "
+                "prepared. Questions are answered meanwhile, but more slowly"
+            )
+        if closing.wait(_LOOK_EVERY_S):
+            return
+    if said_at_s > 0:
+        say("upgrade of the event store: done")
 
 
 def _copy(store: Path, copy: Path) -> None:
