@@ -24,13 +24,15 @@ def check_name(option: str, name: str) -> Iterator[str]:
         yield f"{option}: don't end the name with{TEST_SUFFIX}; use --env test instead."
 
 
-def confirm_new_name(control: Control, name: str, *, yes: bool) -> bool:
+def confirm_new_name(control: Control, name: str, *, yes: bool, besides: str | None = None) -> bool:
     """Return whether to use the name: it exists, or is unlike all others, or the person agrees.
+
+    ``besides`` is the name that it replaces.
 
     Raises:
         SettingsError: it is like another one, and nobody can be asked.
     """
-    similar = control.projects.find_similar(name)
+    similar = control.projects.find_similar(name, besides=besides)
     if similar is None:
         return True
     question = f"There is a project {similar}. Is {name} really another one?"

@@ -79,10 +79,7 @@ def _rename(place: _Place) -> int:
         return _fail_unknown(place, name)
     if projects.find(new_name) is not None:
         return _fail(f"There is already a project {new_name}.")
-    similar = projects.find_similar(new_name)
-    if similar not in {None, name} and not confirm_new_name(
-        place.control, new_name, yes=place.options.yes
-    ):
+    if not confirm_new_name(place.control, new_name, yes=place.options.yes, besides=name):
         return _decline()
     projects.rename(name, new_name)
     return _say(place, new_name, f"Renamed project {name} to {new_name}. Its keys work as before.")

@@ -115,6 +115,13 @@ def test_a_rename_may_change_one_letter_without_a_question(projects):
     assert projects.names() == ["Shop"]
 
 
+def test_a_rename_asks_about_a_project_that_is_like_the_new_name(projects):
+    projects("create", "shops", "--yes")
+    code, _, err = projects("rename", "shop", "shopz")
+    assert (code, projects.names()) == (2, ["shop", "shops"])
+    assert "There is a project shops. Is shopz really another one?" in err
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [

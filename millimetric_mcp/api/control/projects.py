@@ -79,15 +79,16 @@ class Projects:
         with self._database.reading() as connection:
             return tuple(connection.scalars(query))
 
-    def find_similar(self, name: str) -> str | None:
+    def find_similar(self, name: str, *, besides: str | None = None) -> str | None:
         """Return an existing name that differs in case or by one letter; None if ``name`` exists.
 
-        Two neighbouring letters that changed places count as one letter.
+        Two neighbouring letters that changed places count as one letter. ``besides`` is a name
+        that does not count, of a project that is renamed.
         """
         names = [one.name for one in self.list_all()]
         if name in names:
             return None
-        return next((one for one in names if is_similar(one, name)), None)
+        return next((one for one in names if one != besides and is_similar(one, name)), None)
 
     def create(self, name: str) -> bool:
         """Create a project; return False if there is one of that name."""
