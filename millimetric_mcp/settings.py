@@ -14,7 +14,6 @@ from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Any, Self, TypeVar
 from urllib.parse import urlsplit
-from zoneinfo import ZoneInfo
 
 from pydantic import (
     AfterValidator,
@@ -29,7 +28,7 @@ from pydantic import (
 
 from millimetric_mcp.contract.attribution import FbclidMeaning
 from millimetric_mcp.contract.keys import KeyKind
-from millimetric_mcp.contract.validation import is_zone_name, list_field_errors
+from millimetric_mcp.contract.validation import find_zone, list_field_errors
 from millimetric_mcp.errors import SettingsError
 
 MAX_RETENTION_DAYS = 36_500
@@ -158,10 +157,9 @@ Dsn = Annotated[SecretStr | None, AfterValidator(_read_dsn)]
 
 
 def _check_timezone(value: str) -> str:
-    with suppress(ValueError, OSError, KeyError):
-        if ZoneInfo(value) and is_zone_name(value):
-            return value
-    raise ValueError
+    if find_zone(value) is None:
+        raise ValueError
+    return value
 
 
 def _split(text: str) -> tuple[str, ...]:

@@ -38,7 +38,7 @@ from millimetric_mcp.contract.extensions import list_extensions
 from millimetric_mcp.contract.imports import ImportListRequest, ImportRequest, ImportUndoRequest
 from millimetric_mcp.contract.keys import KeyRecord
 from millimetric_mcp.contract.links import LINK_LIFETIME_S, LinkRequest
-from millimetric_mcp.contract.reads import WindowParams
+from millimetric_mcp.contract.reads import WindowParams, lacks_zone
 from millimetric_mcp.errors import RequestError, StoreError
 from millimetric_mcp.web.app import Answer
 from millimetric_mcp.web.headers import read_bearer
@@ -264,11 +264,14 @@ class Endpoints:
         self, endpoint: AnyEndpoint, params: WindowParams, admission: Admission
     ) -> Body:
         """Return what the store found, after the parameters that the response repeats."""
-        found = await self.store.read(admission.record.project_id, params)
+        own_zone = admission.record.timezone if lacks_zone(params) else None
+        asked = params.model_copy(update={"timezone": own_zone}) if own_zone else params
+        found = await self.store.read(admission.record.project_id, asked)
         repeated = endpoint.result.model_fields.keys() & endpoint.request.model_fields.keys()
         applied = list_extensions(params)
         return {
             **({} if applied is None else {"applied": applied}),
+            **({"project_timezone": own_zone} if own_zone else {}),
             **{
                 endpoint.result.model_fields[name].alias or name: getattr(params, name)
                 for name in repeated

@@ -264,6 +264,7 @@ Change settings of a project. A running API uses them within 5 seconds. A
 shorter retention deletes older events for good, so it asks first.
 
   millimetric-mcp projects set shop --retention-days 400
+  millimetric-mcp projects set shop --timezone Europe/Berlin
   millimetric-mcp projects set shop --origin https://shop.example""",
     "delete": """\
 Delete a project with its events, keys and records, for good. It says how many
@@ -418,6 +419,12 @@ def _add_projects(parser: argparse.ArgumentParser) -> None:
         choices=["paid", "social", "default"],
         help="what an fbclid without a paid utm_medium counts as; default: as the API's --fbclid "
         "says",
+    )
+    change.add_argument(
+        "--timezone",
+        metavar="ZONE",
+        help="zone in which its days begin, such as Europe/Berlin, for questions that name none; "
+        "default: UTC",
     )
     change.add_argument(
         "--origin",

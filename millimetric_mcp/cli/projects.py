@@ -16,7 +16,7 @@ from millimetric_mcp.cli.confirmation import confirm, confirm_name
 from millimetric_mcp.cli.key_files import find_files, keys_dir_of
 from millimetric_mcp.cli.names import check_name, check_origins, confirm_new_name, read_origins
 from millimetric_mcp.contract.attribution import FbclidMeaning
-from millimetric_mcp.contract.validation import format_timestamp
+from millimetric_mcp.contract.validation import find_zone, format_timestamp
 from millimetric_mcp.errors import SettingsError
 from millimetric_mcp.settings import (
     MAX_RETENTION_DAYS,
@@ -25,6 +25,8 @@ from millimetric_mcp.settings import (
     read_settings,
 )
 
+DEFAULT = "default"
+"""What an option says for the API's own setting."""
 DECLINED = "Nothing was changed.\n"
 
 
@@ -95,14 +97,20 @@ def _set(place: _Place) -> int:
             return _decline()
         projects.change(options.name, retention_days=options.retention_days or None)
     if options.fbclid is not None:
-        meaning = None if options.fbclid == "default" else FbclidMeaning(options.fbclid)
-        projects.change(options.name, fbclid=meaning)
+        own = _unless_default(options.fbclid)
+        projects.change(options.name, fbclid=FbclidMeaning(own) if own else None)
+    if options.timezone is not None:
+        projects.change(options.name, timezone=_unless_default(options.timezone))
     if options.origin and not projects.set_origins(options.name, read_origins(options.origin)):
         return _fail(
             f"Project {options.name} has no active browser key. Create one: millimetric-mcp keys "
             "create --kind pk --origin …"
         )
     return _say(place, options.name, "Saved. A running API uses it within 5 seconds.")
+
+
+def _unless_default(text: str) -> str | None:
+    return None if text == DEFAULT else text
 
 
 def _confirm_retention(project: Project, days: int, *, yes: bool) -> bool:
@@ -178,6 +186,8 @@ def _write_project(project: Project) -> Iterator[str]:
         yield f"  events are kept {days} days"
     if project.fbclid:
         yield f"  an fbclid counts as {project.fbclid}"
+    if project.timezone:
+        yield f"  days begin in {project.timezone}"
 
 
 def _describe(project: Project) -> dict[str, object]:
@@ -186,6 +196,7 @@ def _describe(project: Project) -> dict[str, object]:
         "created_at": format_timestamp(project.created_at),
         "retention_days": project.retention_days,
         "fbclid": project.fbclid,
+        "timezone": project.timezone,
         "keys": project.keys,
         "last_used_on": f"{project.last_used_on:%Y-%m-%d}" if project.last_used_on else None,
     }
@@ -234,7 +245,9 @@ def _check_options(options: Namespace) -> None:
             wrong.append(
                 f"--retention-days: use 1 to {MAX_RETENTION_DAYS}, or 0 for the API's default."
             )
-        if days is None and options.fbclid is None and not options.origin:
-            wrong.append("Say what to set: --retention-days, --fbclid or --origin.")
+        if options.timezone not in {None, DEFAULT} and find_zone(options.timezone) is None:
+            wrong.append("--timezone: use an IANA name such as Europe/Berlin, or default for UTC.")
+        if {days, options.fbclid, options.timezone} == {None} and not options.origin:
+            wrong.append("Say what to set: --retention-days, --fbclid, --timezone or --origin.")
     if wrong:
         raise SettingsError(wrong)

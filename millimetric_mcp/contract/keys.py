@@ -68,8 +68,8 @@ class ApiKey:
 class KeyRecord:
     """A key as it is stored: its look-up prefix, a hash of its secret, and its project.
 
-    ``origins`` are exact ``scheme://host[:port]`` values and matter for pk only. ``fbclid`` is
-    None if the project has no setting of its own.
+    ``origins`` are exact ``scheme://host[:port]`` values and matter for pk only. ``fbclid``
+    and ``timezone`` are None if the project has no setting of its own.
     ``secret_hash`` is sha256(secret || pepper), 32 bytes.
     """
 
@@ -81,6 +81,7 @@ class KeyRecord:
     origins: frozenset[str]
     secret_hash: bytes = field(repr=False)
     fbclid: FbclidMeaning | None = None
+    timezone: str | None = None
 
 
 @lru_cache(maxsize=1024)

@@ -6,7 +6,6 @@ from collections.abc import Collection, Mapping
 from datetime import timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any, Self
-from zoneinfo import ZoneInfo
 
 from pydantic import (
     AfterValidator,
@@ -33,7 +32,7 @@ from millimetric_mcp.contract.filters import (
     is_property,
     split_name,
 )
-from millimetric_mcp.contract.validation import is_zone_name, list_names
+from millimetric_mcp.contract.validation import find_zone, list_names
 
 MAX_SOURCES_LIMIT = 200
 MAX_STATS_LIMIT = 1000
@@ -147,6 +146,9 @@ def _split_columns(value: object) -> object:
     return tuple(dict.fromkeys(names))
 
 
+LOCAL_COLUMNS = frozenset({GroupColumn.HOUR_OF_DAY, GroupColumn.WEEKDAY})
+"""What a clock on the wall shows."""
+
 _COLUMN = rf"({'|'.join(GroupColumn)}|properties\.[^,]{{1,{MAX_KEY_CHARS}}})"
 GroupBy = Annotated[
     tuple[str, ...],
@@ -168,13 +170,9 @@ PropertyKey = Annotated[str, Field(min_length=1, max_length=MAX_KEY_CHARS)]
 
 
 def _check_zone(name: str) -> str:
-    try:
-        if is_zone_name(name):
-            ZoneInfo(name)
-            return name
-    except (KeyError, ValueError, OSError):
-        pass
-    raise PydanticCustomError("timezone", "must be an IANA time zone, such as Europe/Berlin")
+    if find_zone(name) is None:
+        raise PydanticCustomError("timezone", "must be an IANA time zone, such as Europe/Berlin")
+    return name
 
 
 TimezoneName = Annotated[str, Field(min_length=1, max_length=64), AfterValidator(_check_zone)]
@@ -302,7 +300,7 @@ class StatsParams(AttributedParams):
     interval: Interval | None = Field(None, description="Width of a bucket; absent: one bucket.")
     timezone: TimezoneName | None = Field(
         None,
-        description="IANA zone of buckets, hours and weekdays; absent: UTC.",
+        description="IANA zone of buckets, hours and weekdays; absent: the project's, else UTC.",
         examples=["Europe/Berlin"],
     )
     limit: Limit = Field(100, ge=1, le=MAX_STATS_LIMIT, description="Most rows to answer with.")
@@ -437,7 +435,7 @@ class RetentionParams(FilteredParams):
         Interval, WithJsonSchema({"type": "string", "enum": ["day", "week", "month"]})
     ] = Field(Interval.WEEK, description="Width of a cohort.")
     timezone: TimezoneName | None = Field(
-        None, description="IANA zone in which days begin; absent: UTC."
+        None, description="IANA zone in which days begin; absent: the project's, else UTC."
     )
 
     @model_validator(mode="before")
@@ -476,6 +474,14 @@ class SourceRow(ResponseBody):
     paid_share: Annotated[float, Field(ge=0, le=1)]
 
 
+def lacks_zone(params: WindowParams) -> bool:
+    """Return whether the answer depends on a time zone, and the question names none."""
+    if isinstance(params, StatsParams):
+        is_local = bool(params.interval) or not LOCAL_COLUMNS.isdisjoint(params.group_by)
+        return is_local and params.timezone is None
+    return isinstance(params, RetentionParams) and params.timezone is None
+
+
 Number = int | float
 
 
@@ -483,6 +489,7 @@ class ReadResult(Result):
     """What read results share.
 
     ``applied`` echoes the parameters beyond the hosted API's, as they were understood.
+    ``project_timezone`` is the project's own zone, if it counted because the question named none.
     ``bots_left_out`` counts the events of automated clients that ``bots=exclude`` left out; it is
     absent with another ``bots``. ``notes`` say what a person has to see to; they are absent without
     any.
@@ -493,6 +500,7 @@ class ReadResult(Result):
     ] = None
 
     applied: dict[str, Any] | None = None
+    project_timezone: Annotated[str | None, WithJsonSchema({"type": "string"})] = None
     bots_left_out: Annotated[int | None, WithJsonSchema({"type": "integer", "minimum": 0})] = None
 
 

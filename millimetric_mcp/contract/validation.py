@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import Any
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, ValidationError, ValidationInfo
 from pydantic_core import PydanticCustomError, to_json
@@ -40,6 +41,14 @@ _NO_ZONE_NAMES = re.compile(r"localtime|posixrules|Factory|(?:posix|right)/.*")
 def is_zone_name(name: str) -> bool:
     """Return False for names of zone files that are not IANA time zones, such as localtime."""
     return _NO_ZONE_NAMES.fullmatch(name) is None
+
+
+def find_zone(name: str) -> ZoneInfo | None:
+    """Return the time zone of an IANA name; None if there is none of that name."""
+    try:
+        return ZoneInfo(name) if is_zone_name(name) else None
+    except (KeyError, ValueError, OSError):
+        return None
 
 
 def parse_timestamp(value: object) -> datetime:

@@ -72,7 +72,8 @@ def answer_at_a_terminal(projects: Projects, answer: str, *arguments: str) -> tu
 
 def test_a_list_shows_each_projects_settings(projects):
     projects("create", "blog")
-    projects("set", "blog", "--retention-days", "400", "--fbclid", "social", "--yes")
+    settings = ("--retention-days", "400", "--fbclid", "social", "--timezone", "Europe/Berlin")
+    projects("set", "blog", *settings, "--yes")
     code, out, _ = projects("list")
     created = "  created {}, never used, {}"
     with closing(projects.open_control()) as control:
@@ -83,6 +84,7 @@ def test_a_list_shows_each_projects_settings(projects):
         created.format(day, "0 active keys"),
         "  events are kept 400 days",
         "  an fbclid counts as social",
+        "  days begin in Europe/Berlin",
         "Project shop",
         created.format(day, "1 active key"),
     ]
@@ -95,6 +97,7 @@ def test_the_list_as_json_has_every_setting(projects):
         "project": "shop",
         "retention_days": None,
         "fbclid": None,
+        "timezone": None,
         "keys": 1,
         "last_used_on": None,
     }
@@ -152,7 +155,9 @@ def test_a_command_fails_when_a_name_is_unknown_or_taken(projects, arguments, se
         (("rename", "shop", "a\nb"), "NEW_NAME: use 1 to 57 printable characters."),
         (("create", "\uff53\uff48\uff4f\uff50"), "looks like another name. Write 'shop'."),
         (("create", "\u0455ho\u0440"), "mixes alphabets that look alike. Use the letters of one."),
-        (("set", "shop"), "Say what to set: --retention-days, --fbclid or --origin."),
+        (("set", "shop"), "Say what to set: --retention-days, --fbclid, --timezone or --origin."),
+        (("set", "shop", "--timezone", "Berlin"), "--timezone: use an IANA name such as"),
+        (("set", "shop", "--timezone", ""), "--timezone: use an IANA name such as"),
         (("set", "shop", "--retention-days", "-1"), "--retention-days: use 1 to 36500"),
         (("set", "shop", "--origin", "shop.example"), "Did you mean https://shop.example?"),
         (("create", "Shop"), "There is a project shop. Is Shop really another one? Add --yes"),
@@ -177,6 +182,12 @@ def test_a_longer_retention_is_set_without_a_question(projects):
     assert (
         projects.json("projects", "set", "shop", "--retention-days", "0")["retention_days"] is None
     )
+
+
+def test_a_projects_zone_is_set_and_taken_back(projects):
+    assert projects("set", "shop", "--timezone", "Asia/Tokyo")[0] == 0
+    assert projects.json("projects", "list")[0]["timezone"] == "Asia/Tokyo"
+    assert projects.json("projects", "set", "shop", "--timezone", "default")["timezone"] is None
 
 
 def test_origins_of_a_project_replace_those_of_its_browser_keys(projects):

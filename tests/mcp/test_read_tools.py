@@ -426,6 +426,29 @@ class TestStats:
         assert len(outcome.data["rows"]) == 2
         assert "so empty buckets are not filled" in outcome.text
 
+    async def test_buckets_in_the_project_s_zone_are_said_to_be(self, api, answer, call):
+        rows = [{"bucket": "2026-05-15T00:00:00.000+09:00", "value": 4}]
+        body = {"metric": "count", "project_timezone": "Asia/Tokyo", "rows": rows}
+        api.rules["/v1/stats"] = lambda _: answer(body)
+        outcome = await call("stats", {"interval": "day", "from": "36h"})
+        assert 'Days and hours are in the project\'s zone, "Asia/Tokyo".' in outcome.data["notes"]
+        assert "partly inside the window" not in outcome.text
+
+    async def test_empty_buckets_are_filled_in_utc_whatever_the_project_s_zone(
+        self, signups, answer, call
+    ):
+        def find(request):
+            if "interval" not in request.url.params or "timezone" in request.url.params:
+                return signups.stats_(request)
+            return answer({"metric": "count", "project_timezone": "Asia/Tokyo", "rows": []})
+
+        signups.rules["/v1/stats"] = find
+        window = {"from": "2026-05-14", "to": "2026-05-18"}
+        outcome = await call("stats", {"interval": "day", "fill_empty": True, **window})
+        assert [row["value"] for row in outcome.data["rows"]] == [0, 4, 0, 3]
+        zones = [request.url.params.get("timezone") for request in signups.requests]
+        assert zones[-2:] == ["UTC", None]  # the rows, and their total
+
     @pytest.mark.parametrize("limit", [2, 3])
     async def test_rows_that_just_fill_the_limit_are_filled(self, limit, signups, call):
         window = {"from": "2026-05-14", "to": "2026-05-18"}

@@ -252,7 +252,7 @@ class Control:
     def find_keys(self, prefixes: Collection[str]) -> dict[str, KeyRecord]:
         """Return the active keys among ``prefixes``, by prefix."""
         query = (
-            select(*_RECORD, _PROJECT, projects.c.fbclid)
+            select(*_RECORD, _PROJECT, projects.c.fbclid, projects.c.timezone)
             .join(projects)
             .where(keys.c.prefix.in_(prefixes), _active(self._clock()))
         )
@@ -344,8 +344,9 @@ class Control:
         }
         others = {"label": label, "created_at": now, "expires_at": expires_at}
         connection.execute(insert(keys).values(origins=sorted(origins), **values, **others))
-        fbclid = connection.scalar(select(projects.c.fbclid).where(projects.c.id == project_id))
-        record = KeyRecord(project=project, origins=frozenset(origins), fbclid=fbclid, **values)
+        settings = select(projects.c.fbclid, projects.c.timezone).where(projects.c.id == project_id)
+        values |= connection.execute(settings).mappings().one()
+        record = KeyRecord(project=project, origins=frozenset(origins), **values)
         return NewKey(key, record)
 
 

@@ -23,6 +23,8 @@ from millimetric_mcp.api.control.schema import (
 from millimetric_mcp.contract.attribution import FbclidMeaning
 from millimetric_mcp.contract.keys import KeyKind
 
+_SETTINGS = ("retention_days", "fbclid", "timezone")
+
 
 @dataclass(frozen=True, slots=True)
 class Project:
@@ -36,6 +38,7 @@ class Project:
     created_at: datetime
     retention_days: int | None
     fbclid: FbclidMeaning | None
+    timezone: str | None
     keys: int
     last_used_on: datetime | None
 
@@ -58,6 +61,7 @@ class Projects:
                 projects.c.created_at,
                 projects.c.retention_days,
                 projects.c.fbclid,
+                projects.c.timezone,
                 func.count(keys.c.prefix).filter(is_active).label("keys"),
                 func.max(keys.c.last_used_on).label("last_used_on"),
             )
@@ -114,7 +118,7 @@ class Projects:
         return any(renamed)
 
     def change(self, name: str, **settings: Any) -> None:  # noqa: ANN401 - columns of the table
-        """Set ``retention_days`` or ``fbclid``; None means the API's own setting."""
+        """Set ``retention_days``, ``fbclid`` or ``timezone``; None means the API's own setting."""
         with self._database.writing() as connection:
             connection.execute(
                 update(projects).where(projects.c.name.in_(_names(name))).values(settings)
@@ -169,7 +173,7 @@ def find_or_create_project(connection: Connection, name: str, *, now: datetime) 
         return found
     live = select(projects).where(projects.c.name == name.removesuffix(TEST_SUFFIX))
     row = connection.execute(live).mappings().first()
-    values = {column: row[column] for column in ("retention_days", "fbclid")} if row else {}
+    values = {column: row[column] for column in _SETTINGS} if row else {}
     project_id = new_project_id()
     connection.execute(insert(projects).values(id=project_id, name=name, created_at=now, **values))
     return project_id
@@ -191,6 +195,7 @@ def _merge_test_data(rows: Sequence[Project]) -> tuple[Project, ...]:
             created_at=min(row.created_at, other.created_at),
             retention_days=other.retention_days,
             fbclid=other.fbclid,
+            timezone=other.timezone,
             keys=row.keys + (other.keys if other is not row else 0),
             last_used_on=max(days, default=None),
         )

@@ -68,6 +68,7 @@ projects = sa.Table(
     sa.Column("retention_days", sa.Integer),
     sa.Column("created_at", Time, nullable=False),
     sa.Column("fbclid", _text_of(FbclidMeaning)),
+    sa.Column("timezone", sa.String(64)),
 )
 
 keys = sa.Table(
@@ -204,6 +205,10 @@ def _add_links(connection: sa.Connection) -> None:
     links.create(connection, checkfirst=True)
 
 
+def _add_timezone_to_projects(connection: sa.Connection) -> None:
+    _add_columns(connection, projects.c.timezone)
+
+
 def new_project_id() -> int:
     """Return a random id: a project of another deployment has another one."""
     return 1 + secrets.randbelow(2**53 - 1)  # exact as a double too
@@ -217,6 +222,7 @@ _MIGRATIONS: tuple[Callable[[sa.Connection], None], ...] = (
     _add_kind_to_deletions,
     _add_imports,
     _add_links,
+    _add_timezone_to_projects,
 )
 
 

@@ -7,7 +7,6 @@ from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from millimetric_mcp.cli.connections import open_writer
 from millimetric_mcp.cli.imports import preview
@@ -20,7 +19,7 @@ from millimetric_mcp.cli.imports.sending import PART_EVENTS, Tally, cut_parts, s
 from millimetric_mcp.client import MillimetricClient
 from millimetric_mcp.contract.codes import ErrorCode
 from millimetric_mcp.contract.imports import ImportUndoRequest, StoredImport
-from millimetric_mcp.contract.validation import is_zone_name
+from millimetric_mcp.contract.validation import find_zone
 from millimetric_mcp.errors import ApiError, ImportFailed, SettingsError
 from millimetric_mcp.settings import ConnectionSettings, check_url, read_settings
 
@@ -77,11 +76,7 @@ def read_options(options: Namespace) -> Reading:
             check_url(options.site)
         except ValueError as error:
             errors.append(f"--site: {error}")
-    zone = options.timezone or "UTC"
-    try:
-        found = ZoneInfo(zone) if is_zone_name(zone) else None
-    except (ValueError, OSError, KeyError):
-        found = None
+    found = find_zone(options.timezone or "UTC")
     if found is None:
         errors.append("--timezone: Use an IANA name such as Europe/Berlin.")
     columns = dict(part.partition("=")[::2] for part in options.map or ())

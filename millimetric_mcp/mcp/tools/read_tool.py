@@ -141,8 +141,10 @@ def list_filters(params: WindowArguments) -> dict[str, str]:
 
 
 def list_api_notes(result: ReadResult) -> list[str]:
-    """Return how many events are left out, and what the API says that a person has to see to."""
+    """Return how many events are left out, in which zone, and what a person has to see to."""
     said = [f"The API says: {quote(note, max_chars=300)}" for note in result.notes or ()]
+    if result.project_timezone:
+        said.append(f"Days and hours are in the project's zone, {quote(result.project_timezone)}.")
     if result.bots_left_out is None:
         return said
     return [*said, f"{count(result.bots_left_out, 'event')} of automated clients left out."]

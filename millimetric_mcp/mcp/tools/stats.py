@@ -45,7 +45,9 @@ class StatsArguments(AttributedArguments):
         Field(description=f"Columns of the rows: {', '.join(reads.GroupColumn)}, properties.KEY."),
     ] = ()
     interval: reads.Interval | None = Field(
-        None, description="Bucket width, in timezone if named, else UTC; weeks begin on Monday."
+        None,
+        description="Bucket width, in timezone if named, else the project's (UTC); weeks begin on "
+        "Monday.",
     )
     fill_empty: bool = Field(default=False, strict=True, description="Add zeros for empty buckets.")
     limit: int = Field(100, strict=True, ge=1, le=reads.MAX_STATS_LIMIT, description="Most rows.")
@@ -148,11 +150,15 @@ async def _fetch(context: ToolContext, params: StatsArguments, window: Window) -
             raise
         question = question.model_copy(update={"timezone": None})
         answer = await context.client.stats(question)
+    if params.fill_empty and answer.project_timezone:
+        question = question.model_copy(update={"timezone": "UTC"})
+        answer = await context.client.stats(question)
     rows = answer.rows[: params.limit]
     is_complete = not answer.truncated and len(answer.rows) < question.limit
     about: dict[str, Any] = {
         "answer": answer,
-        "has_utc_buckets": bool(params.interval and not question.timezone),
+        "has_utc_buckets": bool(params.interval)
+        and (question.timezone or answer.project_timezone or "UTC") == "UTC",
     }
     if not params.group_by and params.interval is None:
         return _Counts(rows, _read_total(rows), is_complete=True, **about)
@@ -172,9 +178,9 @@ def _read_total(rows: list[reads.StatsRow]) -> reads.Number | None:
 def _choose_zone(params: StatsArguments, window: Window) -> str | None:
     """Return the zone of buckets, hours and weekdays, if a zone was asked for and is not UTC.
 
-    Empty buckets are filled in UTC.
+    None means the project's own zone, else UTC. Empty buckets are filled in UTC.
     """
-    has_zone = params.interval or {"hour_of_day", "weekday"}.intersection(params.group_by)
+    has_zone = params.interval or not reads.LOCAL_COLUMNS.isdisjoint(params.group_by)
     asked = params.timezone and has_zone and not params.fill_empty
     return None if not asked or window.is_utc else window.timezone
 

@@ -212,9 +212,11 @@ def test_the_day_of_a_keys_last_use_never_goes_back(control):
 
 def test_a_projects_test_data_has_its_settings(control):
     create(control)
-    control.projects.change("shop", retention_days=90, fbclid=FbclidMeaning.SOCIAL)
+    settings = {"fbclid": FbclidMeaning.SOCIAL, "timezone": "Asia/Tokyo"}
+    control.projects.change("shop", retention_days=90, **settings)
     new = create(control, env=KeyEnv.TEST)
-    assert new.record.fbclid is FbclidMeaning.SOCIAL
+    assert (new.record.fbclid, new.record.timezone) == (FbclidMeaning.SOCIAL, "Asia/Tokyo")
+    assert control.find_keys([new.key.prefix])[new.key.prefix] == new.record
     assert {kept.days for kept in control.list_retentions()} == {90}
     control.projects.change("shop", fbclid=None)
     assert control.find_keys([new.key.prefix])[new.key.prefix].fbclid is None
@@ -262,6 +264,7 @@ def test_settings_of_projects_and_keys_are_added_to_an_older_database(control, c
     with engine.begin() as connection:
         for table, column in (
             ("projects", "fbclid"),
+            ("projects", "timezone"),
             ("keys", "label"),
             ("keys", "expires_at"),
             ("keys", "last_used_on"),
@@ -271,4 +274,4 @@ def test_settings_of_projects_and_keys_are_added_to_an_older_database(control, c
     engine.dispose()
     with closing(open_control(control_dsn, pepper=PEPPER)) as upgraded:
         assert upgraded.find_keys([new.key.prefix]) == {new.key.prefix: new.record}
-        upgraded.projects.change("shop", fbclid=FbclidMeaning.SOCIAL)
+        upgraded.projects.change("shop", fbclid=FbclidMeaning.SOCIAL, timezone="Asia/Tokyo")
