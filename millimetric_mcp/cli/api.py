@@ -38,9 +38,11 @@ from millimetric_mcp.api.ingest.enrich import load_country_lookup
 from millimetric_mcp.api.ingest.pipeline import warm_up
 from millimetric_mcp.api.store import (
     ClientPool,
+    EventStore,
     Store,
     StoreTarget,
     embedded_target,
+    has_events,
     hold_directories,
     migrate,
     open_event_store,
@@ -127,8 +129,9 @@ def _serve_alone(
             _use_temporary_dir(data_dir)
             _warn_of_shortages(settings, data_dir)
         write_running = stack.enter_context(_running_file(data_dir, target))
-        backends = _open_backends(settings, data_dir, target)
-        _announce_first_keys(settings, backends.control, data_dir, write_url(listener))
+        control, store = _open_databases(settings, data_dir, target)
+        _announce_first_keys(settings, control, store.pool, data_dir, write_url(listener))
+        backends = Backends(control, store, datadir.resolve_secrets(settings, data_dir))
         config = _configure(settings, _build_app(settings, backends, lines))
         with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
 
@@ -199,7 +202,8 @@ def create_app() -> ASGIApp:
     lines = start_log(settings.log_level, settings.log_format)
     data_dir = datadir.prepare_data_dir(settings)
     try:
-        backends = _open_backends(settings, data_dir, resolve_store(settings, data_dir))
+        control, store = _open_databases(settings, data_dir, resolve_store(settings, data_dir))
+        backends = Backends(control, store, datadir.resolve_secrets(settings, data_dir))
     except MillimetricError as error:
         _log.error("A worker process can't start: %s", error)
         time.sleep(WORKER_PAUSE_S)
@@ -216,20 +220,29 @@ def create_app() -> ASGIApp:
     return run_and_end
 
 
-def _open_backends(settings: ApiSettings, data_dir: Path, target: StoreTarget) -> Backends:
+def _open_databases(
+    settings: ApiSettings, data_dir: Path, target: StoreTarget
+) -> tuple[Control, EventStore]:
     control = _open_control(settings, data_dir)
-    store = open_event_store(target, max_queued_events=settings.max_queued_events)
-    return Backends(control, store, datadir.resolve_secrets(settings, data_dir))
+    return control, open_event_store(target, max_queued_events=settings.max_queued_events)
 
 
-def _announce_first_keys(settings: ApiSettings, control: Control, data_dir: Path, url: str) -> None:
-    announce_first_keys(
+def _announce_first_keys(
+    settings: ApiSettings, control: Control, pool: ClientPool, data_dir: Path, url: str
+) -> None:
+    is_first_start = announce_first_keys(
         control,
         keys_dir=keys_dir_of(settings),
         data_dir=data_dir,
         url=url,
         stdout=sys.stdout,
     )
+    if is_first_start and has_events(pool):
+        _log.warning(
+            "The database of projects and keys is new, but the event store has events. No key "
+            "reads them. If you have lost %s, stop the API and restore it from a backup.",
+            datadir.control_dsn(settings, data_dir),
+        )
 
 
 def _open_control(settings: ApiSettings, data_dir: Path) -> Control:
@@ -318,10 +331,12 @@ def _serve_with_workers(
     listener: socket.socket,
 ) -> int:
     # The schema and the first keys are created once, before there are several processes.
-    with closing(ClientPool(target)) as pool:
+    with (
+        closing(ClientPool(target)) as pool,
+        closing(_open_control(settings, data_dir)) as control,
+    ):
         migrate(pool)
-    with closing(_open_control(settings, data_dir)) as control:
-        _announce_first_keys(settings, control, data_dir, write_url(listener))
+        _announce_first_keys(settings, control, pool, data_dir, write_url(listener))
     _hand_down(options)
     config = _configure(settings, "millimetric_mcp.cli.api:create_app")
     lines.write(_describe_start(listener, data_dir, target))

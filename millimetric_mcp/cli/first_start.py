@@ -33,15 +33,14 @@ Next steps
 
 def announce_first_keys(
     control: Control, *, keys_dir: Path, data_dir: Path, url: str, stdout: TextIO
-) -> None:
+) -> bool:
     """Create a deployment's first keys and say what to do with them, if it never had any.
 
     They are printed if ``stdout`` is a terminal. Otherwise they are saved to files that only
-    their owner can read.
+    their owner can read. Returns whether they were created.
     """
-    control.create_first_keys(
-        partial(_announce, keys_dir=keys_dir, data_dir=data_dir, url=url, stdout=stdout)
-    )
+    show = partial(_announce, keys_dir=keys_dir, data_dir=data_dir, url=url, stdout=stdout)
+    return control.create_first_keys(show) is not None
 
 
 def write_script_tag(key: str, url: str) -> str:

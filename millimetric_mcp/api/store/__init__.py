@@ -7,6 +7,7 @@ from millimetric_mcp.api.store.dsn import StoreTarget, embedded_target, parse_st
 from millimetric_mcp.api.store.event_store import EventStore, open_event_store
 from millimetric_mcp.api.store.migrations import migrate, newest_version
 from millimetric_mcp.api.store.protocol import Store
+from millimetric_mcp.api.store.reads import has_events
 from millimetric_mcp.api.store.upgrade import open_upgraded, report_building
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "Store",
     "StoreTarget",
     "embedded_target",
+    "has_events",
     "hold_directories",
     "migrate",
     "newest_version",

@@ -231,3 +231,8 @@ def count_shards(pool: ClientPool) -> int:
 def read_value(pool: ClientPool, name: str, values: Mapping[str, Any] | None = None) -> Any:  # noqa: ANN401
     """Return the first value that a statement of ``sql/`` gives."""
     return pool.query(compose_for(name, pool.target), values)[0][0]
+
+
+def has_events(pool: ClientPool) -> bool:
+    """Return whether any project has events."""
+    return bool(read_value(pool, "newest_arrival"))

@@ -48,3 +48,17 @@ def test_a_part_that_can_t_be_read_is_named(start_api):
 
     assert (answer.status_code, answer.json()["error"]) == (503, "upstream_failed")
     assert f"data part {file.parent.name}" in api.stderr()
+
+
+def test_a_lost_control_database_is_named_beside_the_events_of_its_projects(start_api):
+    api = start_api()
+    api.post("/v1/track", {"event": "kept"})
+    api.terminate()
+    assert "restore it" not in api.stderr()
+    for file in api.data_dir.glob("control.sqlite3*"):
+        file.unlink()
+
+    again = start_api()
+
+    assert "the event store has events. No key reads them" in again.stderr()
+    assert f"lost sqlite:///{api.data_dir / 'control.sqlite3'}, stop the API" in again.stderr()
