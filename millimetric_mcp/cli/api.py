@@ -52,7 +52,7 @@ from millimetric_mcp.cli.first_start import announce_first_keys
 from millimetric_mcp.cli.key_files import keys_dir_of
 from millimetric_mcp.cli.resources import find_free_disk, find_free_memory, list_shortages
 from millimetric_mcp.cli.running import hold_running_file
-from millimetric_mcp.client.client import MillimetricClient
+from millimetric_mcp.client.client import MillimetricClient, is_loopback
 from millimetric_mcp.errors import MillimetricError, SettingsError
 from millimetric_mcp.mcp.access import find_caller_by_keys, read_access
 from millimetric_mcp.mcp.http import build_http_app, build_http_transports
@@ -87,7 +87,7 @@ def run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     ):
         # After what may refuse the start, so that a refused one leaves no directory behind.
         data_dir = datadir.prepare_data_dir(settings)
-        _warn_of_exposure(options, data_dir)
+        _warn_of_exposure(settings, options, data_dir)
         if settings.workers > 1:
             return _serve_with_workers(settings, options, data_dir, target, lines, listener)
         store = _serve_alone(settings, data_dir, target, lines, listener)
@@ -97,8 +97,14 @@ def run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     return 0
 
 
-def _warn_of_exposure(options: argparse.Namespace, data_dir: Path) -> None:
-    """Log what other users of the machine can see or change."""
+def _warn_of_exposure(settings: ApiSettings, options: argparse.Namespace, data_dir: Path) -> None:
+    """Log what other machines, and other users of this one, can see or change."""
+    if not is_loopback(settings.bind) and not settings.trusted_proxies:
+        _log.warning(
+            "--host %s: other machines may reach the API, and their keys are not encrypted on "
+            "the way. Put a proxy with HTTPS in front, and name it with --trusted-proxy.",
+            settings.bind,
+        )
     for name in ("store", "control"):
         if _has_password(getattr(options, name, None) or ""):
             _log.warning(

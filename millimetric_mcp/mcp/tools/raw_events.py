@@ -132,7 +132,7 @@ def _note_limit(events: Sequence[EventRow], window: Window, limit: int) -> str:
         way = f"raise limit (at most {MAX_QUERY_LIMIT})"
     else:
         return f"The limit of {limit} is reached within one millisecond: filter to see the others."
-    return f"The limit of {limit} is reached; for older events {way}."
+    return f"The limit of {limit} is reached; there may be more: for older events {way}."
 
 
 def _advise_rest(events: Sequence[EventRow], window: Window, shown: int) -> str:

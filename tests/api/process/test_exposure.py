@@ -18,6 +18,21 @@ def test_a_data_directory_that_everybody_can_write_is_named(start_api, tmp_path)
 
 
 @pytest.mark.parametrize(
+    ("options", "is_said"),
+    [
+        (["--host", "0.0.0.0"], True),
+        (["--host", "0.0.0.0", "--trusted-proxy", "10.0.0.1"], False),
+        (["--host", "::1"], False),
+    ],
+)
+def test_keys_of_other_machines_without_https_are_named(start_api, options, is_said):
+    api = start_api(*options, wait=False)
+    api.wait_until(lambda: "millimetric-mcp api: http://" in api.stderr())
+
+    assert ("their keys are not encrypted" in api.stderr()) == is_said
+
+
+@pytest.mark.parametrize(
     "dsn",
     [
         "postgresql://user:planted-secret@127.0.0.1:1/x",
