@@ -135,7 +135,7 @@ def parse_arguments(tool: Tool[ParamsT, DataT], given: Mapping[str, Any]) -> Par
 
     Null, an empty text that can't be a value, and a missing argument are the same. If an argument
     is not a text, JSON text is read as its value, and a comma list as a list. An empty list is an
-    empty object, as PHP writes it.
+    empty object, as PHP writes it; where a list is expected, it is a missing argument.
 
     Raises:
         InvalidArguments: it names every wrong argument.
@@ -175,7 +175,8 @@ def _read(value: object, schema: Mapping[str, Any]) -> object:
     if kind == "object" and "properties" in schema and isinstance(value, dict):
         return _read_fields(value, schema["properties"])
     if kind == "array" and isinstance(value, list):
-        return _read_list(value, schema["items"])
+        items = _read_list(value, schema["items"])
+        return items if items or "minItems" in schema else None
     return value
 
 
