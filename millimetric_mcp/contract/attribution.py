@@ -42,7 +42,7 @@ class AttributionModel(StrEnum):
     LAST_TOUCH = "last_touch"
 
 
-class Channel(StrEnum):
+class TrafficChannel(StrEnum):
     """A group of sources and mediums."""
 
     PAID_SEARCH = "paid_search"

@@ -3,7 +3,7 @@
 import pytest
 
 from millimetric_mcp.api.ingest.channels import list_channel_rules
-from millimetric_mcp.contract.attribution import Channel
+from millimetric_mcp.contract.attribution import TrafficChannel
 
 SHOP = "https://shop.example/"
 TAGGED = {
@@ -60,7 +60,7 @@ async def rows(api):
     ]
     assert (await api.post("/v1/batch", {"events": sent})).status_code == 202
     found = {}
-    for channel in Channel:
+    for channel in TrafficChannel:
         for row in await api.rows("/v1/query", {"channel": channel, "limit": 1000}):
             assert row["event_id"] not in found
             found[row["event_id"]] = (row["source"], row["medium"], channel)

@@ -9,13 +9,13 @@ from typing import NamedTuple
 
 from millimetric_mcp.api.ingest.classify import PAID_MEDIUMS, SOURCE_ALIASES
 from millimetric_mcp.api.ingest.networks import Kind, list_sources
-from millimetric_mcp.contract.attribution import Channel
+from millimetric_mcp.contract.attribution import TrafficChannel
 
 
 class ChannelRule(NamedTuple):
     """A line of the table: it matches if source and medium are listed. None: any."""
 
-    channel: Channel
+    channel: TrafficChannel
     sources: frozenset[str] | None = None
     mediums: frozenset[str] | None = None
 
@@ -30,25 +30,25 @@ _SOCIAL = frozenset(
 
 @cache
 def list_channel_rules() -> tuple[ChannelRule, ...]:
-    """Return the table; what no line matches is `Channel.OTHER`."""
+    """Return the table; what no line matches is `TrafficChannel.OTHER`."""
     search, social, ai, email = (
         _with_aliases(list_sources(kind))
         for kind in (Kind.SEARCH, Kind.SOCIAL, Kind.AI, Kind.EMAIL)
     )
     return (
-        ChannelRule(Channel.INTERNAL, sources=frozenset({"internal"})),
-        ChannelRule(Channel.DIRECT, sources=frozenset({"direct"})),
-        ChannelRule(Channel.PAID_SEARCH, search, _PAID),
-        ChannelRule(Channel.PAID_SOCIAL, social, _PAID),
-        ChannelRule(Channel.PAID_OTHER, mediums=_PAID),
-        ChannelRule(Channel.EMAIL, mediums=_EMAIL),
-        ChannelRule(Channel.SOCIAL, mediums=_SOCIAL),
-        ChannelRule(Channel.ORGANIC_SEARCH, mediums=frozenset({"organic"})),
-        ChannelRule(Channel.AI, sources=ai),
-        ChannelRule(Channel.EMAIL, sources=email),
-        ChannelRule(Channel.ORGANIC_SEARCH, sources=search),
-        ChannelRule(Channel.SOCIAL, sources=social),
-        ChannelRule(Channel.REFERRAL, mediums=frozenset({"referral", "link", "app"})),
+        ChannelRule(TrafficChannel.INTERNAL, sources=frozenset({"internal"})),
+        ChannelRule(TrafficChannel.DIRECT, sources=frozenset({"direct"})),
+        ChannelRule(TrafficChannel.PAID_SEARCH, search, _PAID),
+        ChannelRule(TrafficChannel.PAID_SOCIAL, social, _PAID),
+        ChannelRule(TrafficChannel.PAID_OTHER, mediums=_PAID),
+        ChannelRule(TrafficChannel.EMAIL, mediums=_EMAIL),
+        ChannelRule(TrafficChannel.SOCIAL, mediums=_SOCIAL),
+        ChannelRule(TrafficChannel.ORGANIC_SEARCH, mediums=frozenset({"organic"})),
+        ChannelRule(TrafficChannel.AI, sources=ai),
+        ChannelRule(TrafficChannel.EMAIL, sources=email),
+        ChannelRule(TrafficChannel.ORGANIC_SEARCH, sources=search),
+        ChannelRule(TrafficChannel.SOCIAL, sources=social),
+        ChannelRule(TrafficChannel.REFERRAL, mediums=frozenset({"referral", "link", "app"})),
     )
 
 

@@ -27,7 +27,7 @@ CountryLookup: TypeAlias = Callable[[str], str]
 """Returns the country of an IP address: ISO 3166-1 alpha-2 in upper case, or "" if unknown."""
 
 
-class Device(NamedTuple):
+class VisitorDevice(NamedTuple):
     """A visitor's device in the contract's words; "" is another one, or unknown.
 
     Bots, televisions, consoles and tools have no device type.
@@ -40,7 +40,7 @@ class Device(NamedTuple):
     """A program instead of a person. A server's own HTTP client is not a bot."""
 
 
-UNKNOWN_DEVICE = Device("", "", "")
+UNKNOWN_DEVICE = VisitorDevice("", "", "")
 
 _BROWSER_BY_FAMILY: Mapping[str, str] = {
     **dict.fromkeys(("Chrome", "Chrome Mobile", "Chrome Mobile iOS"), "chrome"),
@@ -82,13 +82,13 @@ _ANDROID_MODEL = re.compile(
 )
 
 
-def parse_user_agent(user_agent: str | None) -> Device:
+def parse_user_agent(user_agent: str | None) -> VisitorDevice:
     """Return the device of a User-Agent header; an unknown one if there is none."""
     return _parse(user_agent[:MAX_USER_AGENT_LENGTH]) if user_agent else UNKNOWN_DEVICE
 
 
 @lru_cache(maxsize=8192)
-def _parse(user_agent: str) -> Device:
+def _parse(user_agent: str) -> VisitorDevice:
     from ua_parser import Domain  # noqa: PLC0415 - slow
 
     parsers = _load_parsers()
@@ -102,12 +102,12 @@ def _parse(user_agent: str) -> Device:
     os = _OS_BY_FAMILY.get(found.os.family, "") if found.os else ""
     browser = _browser(found.user_agent.family if found.user_agent else "", lowered)
     if program:
-        return Device("", browser, os, is_bot=program.family == "bot")
+        return VisitorDevice("", browser, os, is_bot=program.family == "bot")
     if parsers.screens.parse_user_agent(readable):
-        return Device("", "", os if os != "linux" else "")
+        return VisitorDevice("", "", os if os != "linux" else "")
     if _IOS_PASSING_FOR_MAC.search(lowered):
-        return Device("tablet", browser, "ios")
-    return Device(_device_type(lowered, os), browser, os)
+        return VisitorDevice("tablet", browser, "ios")
+    return VisitorDevice(_device_type(lowered, os), browser, os)
 
 
 def _browser(family: str, lowered: str) -> str:

@@ -12,7 +12,7 @@ from millimetric_mcp.api.ingest.classify import classify
 from millimetric_mcp.api.ingest.enrich import (
     IP_HASH_BYTES,
     CountryLookup,
-    Device,
+    VisitorDevice,
     hash_ip,
     make_visitor_id,
     parse_user_agent,
@@ -37,7 +37,7 @@ class RequestFacts(NamedTuple):
     key_kind: str
     received_at: datetime
     origin_host: str | None
-    device: Device
+    device: VisitorDevice
     country: str
     ip_hash: bytes
     visitor_id: str | None
@@ -182,7 +182,7 @@ def _take_given(event: ImportedEvent, facts: RequestFacts) -> RequestFacts:
     device = facts.device
     return facts._replace(
         country=event.country or facts.country,
-        device=Device(
+        device=VisitorDevice(
             event.device_type or device.device_type,
             event.browser or device.browser,
             event.os or device.os,

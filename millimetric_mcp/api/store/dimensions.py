@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from millimetric_mcp.api.ingest.channels import list_channel_rules
 from millimetric_mcp.api.ingest.classify import DENIALS, PAID_MEDIUMS, PAID_WORDS
-from millimetric_mcp.contract.attribution import Channel
+from millimetric_mcp.contract.attribution import TrafficChannel
 from millimetric_mcp.contract.filters import (
     FILTERS,
     NUMERIC,
@@ -154,7 +154,7 @@ def _channel(binding: Binding) -> str:
             if names is not None
         ]
         branches += [" AND ".join(listed), f"'{rule.channel}'"]
-    return f"multiIf({', '.join([*branches, repr(Channel.OTHER.value)])})"
+    return f"multiIf({', '.join([*branches, repr(TrafficChannel.OTHER.value)])})"
 
 
 def _paid_proof(binding: Binding) -> str:

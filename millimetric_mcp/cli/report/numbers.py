@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from datetime import timedelta
 from typing import Any
 
-from millimetric_mcp.cli.report.windows import Range, Window
+from millimetric_mcp.cli.report.windows import Period, Range
 from millimetric_mcp.client import MillimetricClient
 from millimetric_mcp.contract import reads
 from millimetric_mcp.contract.attribution import AttributionModel
@@ -134,7 +134,7 @@ class _Asker:
     choices: Choices
     zone: str
 
-    async def schema(self, window: Window) -> reads.SchemaResult:
+    async def schema(self, window: Period) -> reads.SchemaResult:
         """Return that of the last days; of the whole window, if they have no events."""
         for start in dict.fromkeys((max(window.start, window.end - _NAMES), window.start)):
             ends = {"from": start, "to": window.end, "bots": Bots.EXCLUDE}
@@ -145,7 +145,7 @@ class _Asker:
 
     async def stats(
         self,
-        window: Window,
+        window: Period,
         *,
         event: str | None = None,
         **params: object,
@@ -161,11 +161,11 @@ class _Asker:
         )
         return (await self.client.stats(question)).rows
 
-    async def total(self, window: Window, **params: Any) -> reads.Number:  # noqa: ANN401
+    async def total(self, window: Period, **params: Any) -> reads.Number:  # noqa: ANN401
         rows = await self.stats(window, **params)
         return (rows[0].value or 0) if rows else 0
 
-    async def proven(self, window: Window) -> int | None:
+    async def proven(self, window: Period) -> int | None:
         """Return how many paid events of Facebook a paid utm_medium proves."""
         if self.choices.attribution is not AttributionModel.EVENT:
             return None
@@ -175,7 +175,7 @@ class _Asker:
         return sum(int(row.value or 0) for row in rows if row.paid_proof is PaidProof.UTM_MEDIUM)
 
     async def figures(
-        self, now: Window, before: Window, goal: str, revenue: tuple[str, str] | None
+        self, now: Period, before: Period, goal: str, revenue: tuple[str, str] | None
     ) -> list[Figure]:
         asked: dict[str, dict[str, Any]] = {
             "Visitors": {"metric": Metric.UNIQUES},
@@ -196,7 +196,7 @@ class _Asker:
         ]
 
     async def list_largest(
-        self, window: Window, column: GroupColumn
+        self, window: Period, column: GroupColumn
     ) -> list[tuple[str, reads.Number]]:
         is_page = column is GroupColumn.PATH
         rows = await self.stats(
@@ -230,7 +230,7 @@ class _Asker:
             for moment in shown.list_buckets()
         ]
 
-    async def sources(self, window: Window) -> reads.SourcesResult:
+    async def sources(self, window: Period) -> reads.SourcesResult:
         question = reads.SourcesParams.model_validate(
             {
                 **_ends(window),
@@ -241,7 +241,7 @@ class _Asker:
         )
         return await self.client.sources(question)
 
-    async def funnel(self, window: Window, steps: Sequence[str]) -> list[reads.FunnelRow]:
+    async def funnel(self, window: Period, steps: Sequence[str]) -> list[reads.FunnelRow]:
         question = reads.FunnelParams.model_validate(
             {
                 **_ends(window),
@@ -252,7 +252,7 @@ class _Asker:
         )
         return (await self.client.funnel(question)).rows
 
-    async def retention(self, window: Window) -> list[reads.RetentionRow]:
+    async def retention(self, window: Period) -> list[reads.RetentionRow]:
         question = reads.RetentionParams.model_validate(
             {
                 **_ends(window),
@@ -333,9 +333,9 @@ def _count(rows: Sequence[reads.SourceRow]) -> tuple[int, int]:
     return sum(row.events for row in rows), sum(round(row.events * row.paid_share) for row in rows)
 
 
-def _ends(window: Window) -> dict[str, Any]:
+def _ends(window: Period) -> dict[str, Any]:
     return {"from": window.start, "to": window.end}
 
 
-def _write_window(window: Window) -> dict[str, str]:
+def _write_window(window: Period) -> dict[str, str]:
     return {"from": format_timestamp(window.start), "to": format_timestamp(window.end)}

@@ -15,7 +15,7 @@ _MAX_COLUMNS = 48
 
 
 @dataclass(frozen=True, slots=True)
-class Window:
+class Period:
     """UTC moments: from ``start`` up to, not including, ``end``."""
 
     start: datetime
@@ -34,9 +34,9 @@ class Range:
     zone: ZoneInfo
     first: date
     last: date
-    window: Window
-    before: Window
-    today: tuple[Window, Window] | None
+    window: Period
+    before: Period
+    today: tuple[Period, Period] | None
 
     @property
     def interval(self) -> Interval:
@@ -103,10 +103,10 @@ def _read_days(first_day: str | None, last_day: str | None, today: date) -> tupl
     return first, last
 
 
-def _find_windows(first: date, last: date, zone: ZoneInfo, now: datetime) -> tuple[Window, Window]:
+def _find_windows(first: date, last: date, zone: ZoneInfo, now: datetime) -> tuple[Period, Period]:
     start, end = _start_of(first, zone), min(_start_of(last + _DAY, zone), now)
     earlier = _start_of(first - (last - first + _DAY), zone)
-    return Window(start, end), Window(earlier, min(start, earlier + (end - start)))
+    return Period(start, end), Period(earlier, min(start, earlier + (end - start)))
 
 
 def _start_of(day: date, zone: ZoneInfo) -> datetime:

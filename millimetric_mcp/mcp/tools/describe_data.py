@@ -25,14 +25,14 @@ class DescribeDataData(read_tool.ReadData):
 
 async def _find(
     context: ToolContext, params: BriefWindow, window: Window
-) -> read_tool.Report[DescribeDataData]:
+) -> read_tool.ReadAnswer[DescribeDataData]:
     del params
     question = reads.SchemaParams(
         from_=window.start_utc, to=window.end_utc, bots=reads.Bots.EXCLUDE
     )
     answer = await context.client.schema(question)
     rows = [reads.SchemaRow.model_validate(_clean(row)) for row in answer.rows]
-    return read_tool.Report(
+    return read_tool.ReadAnswer(
         data=DescribeDataData(
             window=read_tool.WindowData.of(window), rows=[], columns=answer.columns
         ),

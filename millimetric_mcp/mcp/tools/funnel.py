@@ -47,7 +47,7 @@ class FunnelData(read_tool.ReadData):
 
 async def _find(
     context: ToolContext, params: FunnelArguments, window: Window
-) -> read_tool.Report[FunnelData]:
+) -> read_tool.ReadAnswer[FunnelData]:
     question = reads.FunnelParams(
         **params.ask(window),
         steps=params.steps,
@@ -60,7 +60,7 @@ async def _find(
     finished = sum(row.people for row in rows if row.step == len(params.steps))
     people = "1 person" if started == 1 else f"{started} people"
     share = f" ({percent(finished / started)})" if started else ""
-    return read_tool.Report(
+    return read_tool.ReadAnswer(
         data=FunnelData(
             window=read_tool.WindowData.of(window), rows=[], no_touch_share=answer.no_touch_share
         ),

@@ -76,7 +76,7 @@ class RawEventsData(read_tool.ReadData):
 
 async def _find(
     context: ToolContext, params: RawEventsArguments, window: Window
-) -> read_tool.Report[RawEventsData]:
+) -> read_tool.ReadAnswer[RawEventsData]:
     question = QueryParams(**read_tool.ask(params, window), limit=params.limit)
     answer = await context.client.query(question)
     events, notes = answer.rows, read_tool.list_api_notes(answer)
@@ -85,7 +85,7 @@ async def _find(
     if max_cell_chars < (CELL_CHARS[0] if params.fields else CELL_CHARS[1]):
         notes.append(f"Values are cut at {max_cell_chars} characters: the first event is long.")
     zone = "; times are UTC" if events and "timestamp" in columns and not window.is_utc else ""
-    return read_tool.Report(
+    return read_tool.ReadAnswer(
         data=RawEventsData(window=read_tool.WindowData.of(window), rows=[]),
         rows=[
             RawEventRow.model_validate(

@@ -1,7 +1,7 @@
 """What all read tools share: the window, and the text and data of the result.
 
 A call of a read tool has six steps: validate, window, client.get, result, render, answer. The
-server validates. A tool's own ``find`` makes the requests and returns a `Report`.
+server validates. A tool's own ``find`` makes the requests and returns a `ReadAnswer`.
 """
 
 from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -71,7 +71,7 @@ class ReadData(ToolData):
 
 
 @dataclass(frozen=True, slots=True)
-class Report(Generic[DataT]):
+class ReadAnswer(Generic[DataT]):
     """What a read tool found.
 
     ``data`` is the structured content without ``rows``, which are cut to the budget later.
@@ -90,7 +90,7 @@ class Report(Generic[DataT]):
 
 
 def run_read(
-    find: Callable[[ToolContext, ParamsT, Window], Awaitable[Report[DataT]]],
+    find: Callable[[ToolContext, ParamsT, Window], Awaitable[ReadAnswer[DataT]]],
 ) -> Callable[[ToolContext, ParamsT], Awaitable[ToolResult[DataT]]]:
     """Return the ``run`` of a read tool, whose requests ``find`` makes."""
 
@@ -116,8 +116,8 @@ async def _find(
     context: ToolContext,
     params: ParamsT,
     window: Window,
-    find: Callable[[ToolContext, ParamsT, Window], Awaitable[Report[DataT]]],
-) -> Report[DataT]:
+    find: Callable[[ToolContext, ParamsT, Window], Awaitable[ReadAnswer[DataT]]],
+) -> ReadAnswer[DataT]:
     """Return what ``find`` returns. If the API can't leave automated clients out, include them.
 
     A caller who names ``bots`` gets the error instead.
@@ -155,7 +155,9 @@ def ask(params: QuestionArguments, window: Window) -> dict[str, Any]:
     return params.ask(window) | {"filters": {**params.filters, **list_filters(params)}}
 
 
-def _fit(context: ToolContext, report: Report[DataT], notes: Sequence[str]) -> ToolResult[DataT]:
+def _fit(
+    context: ToolContext, report: ReadAnswer[DataT], notes: Sequence[str]
+) -> ToolResult[DataT]:
     """Return the first rows as text and as data: as many as fit into the budget of both."""
     max_chars = context.settings.max_result_chars
     notes = [shorten_note(context, note) for note in notes]

@@ -34,7 +34,7 @@ class RetentionData(read_tool.ReadData):
 
 async def _find(
     context: ToolContext, params: RetentionArguments, window: Window
-) -> read_tool.Report[RetentionData]:
+) -> read_tool.ReadAnswer[RetentionData]:
     question = reads.RetentionParams(
         **params.ask(window),
         event=params.event,
@@ -48,7 +48,7 @@ async def _find(
     notes = ["The last number of a row marked + is of an interval that is not over."] * any(
         row.is_running for row in rows
     )
-    return read_tool.Report(
+    return read_tool.ReadAnswer(
         data=RetentionData(window=read_tool.WindowData.of(window), rows=[]),
         rows=rows,
         receipt=[

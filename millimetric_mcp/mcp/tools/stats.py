@@ -91,7 +91,7 @@ class _Counts:
 
 async def _find(
     context: ToolContext, params: StatsArguments, window: Window
-) -> read_tool.Report[StatsData]:
+) -> read_tool.ReadAnswer[StatsData]:
     start, end = window.start_utc, window.end_utc
     fill = params.interval if params.fill_empty else None
     if fill:
@@ -106,7 +106,7 @@ async def _find(
     what = _name_metric(params)
     of = f" of {quote(params.event)}" if params.event else ""
     about = window.describe(has_buckets=counts.has_utc_buckets)
-    return read_tool.Report(
+    return read_tool.ReadAnswer(
         data=StatsData(
             window=read_tool.WindowData.of(window),
             metric=params.metric,

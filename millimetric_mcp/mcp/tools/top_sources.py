@@ -78,7 +78,7 @@ class _Sources:
 
 async def _find(
     context: ToolContext, params: TopSourcesArguments, window: Window
-) -> read_tool.Report[TopSourcesData]:
+) -> read_tool.ReadAnswer[TopSourcesData]:
     with read_tool.share_timeout(context):
         sources = await _fetch(context, params, window)
         previous = await _fetch(context, params, window.previous()) if params.compare else None
@@ -108,7 +108,7 @@ async def _find(
     if previous:
         receipt.append(f"Compared with: {window.previous().describe()}")
     receipt += params.describe_attribution(sources.no_touch_share)
-    return read_tool.Report(
+    return read_tool.ReadAnswer(
         data=TopSourcesData(
             window=read_tool.WindowData.of(window),
             breakdown=params.breakdown,

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from millimetric_mcp.api.ingest.enrich import (
     MAX_USER_AGENT_LENGTH,
-    Device,
+    VisitorDevice,
     country_of,
     hash_ip,
     load_country_lookup,
@@ -51,7 +51,9 @@ def test_a_labelled_user_agent_has_its_expected_device(row):
     ("device_type", "browser", "os", "bot", "user_agent"), MORE, ids=[row[4][:120] for row in MORE]
 )
 def test_further_user_agents_have_their_expected_device(device_type, browser, os, bot, user_agent):
-    assert parse_user_agent(user_agent) == Device(device_type, browser, os, is_bot=bot == "bot")
+    assert parse_user_agent(user_agent) == VisitorDevice(
+        device_type, browser, os, is_bot=bot == "bot"
+    )
 
 
 KEPT = [
@@ -80,7 +82,7 @@ def test_patterns_that_are_left_out_are_in_the_kept_list():
 
 @pytest.mark.parametrize("nothing", [None, "", " ", "\x00", "\ud800", "?" * 100_000])
 def test_the_device_is_unknown_without_a_user_agent(nothing):
-    assert parse_user_agent(nothing) == Device("", "", "")
+    assert parse_user_agent(nothing) == VisitorDevice("", "", "")
 
 
 def test_a_user_agent_is_cut_before_it_is_parsed():
