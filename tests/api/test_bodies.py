@@ -355,7 +355,7 @@ async def test_many_gzip_bodies_at_once_are_inflated_one_after_another(quick_api
     tracemalloc.stop()
 
     assert {answer.status_code for answer in answers} == {202}
-    assert peak_bytes < 6 * MAX_BODY_BYTES
+    assert peak_bytes < 4 * MAX_BODY_BYTES  # side by side they take 5
 
 
 async def test_a_gzip_body_may_inflate_to_ten_mib(quick_api):

@@ -301,6 +301,16 @@ async def test_reads_are_refused_while_the_engine_fails_and_nothing_is_lost(jour
     await handover.close()
 
 
+async def test_closing_gives_the_engine_at_once_what_is_left(journal):
+    engine = Engine(journal)
+    handover = make_handover(engine)
+    await handover.write(REQUESTS)
+
+    await asyncio.wait_for(handover.close(), TIMEOUT_S)
+
+    assert engine.taken == [1, 2, 3]
+
+
 async def test_closing_leaves_in_the_journal_what_the_engine_does_not_take(journal):
     engine = Engine(journal, *[RuntimeError("down")] * 9)
     handover = make_handover(engine)
