@@ -19,6 +19,7 @@ from copy import copy
 from dataclasses import dataclass, field
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from ipaddress import ip_address
+from socket import inet_aton
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 from urllib.parse import urlsplit
 
@@ -519,13 +520,18 @@ def _describe_tls_error(error: BaseException) -> str | None:
 
 
 def is_loopback(host: str) -> bool:
-    """Return whether only this machine can reach ``host``."""
+    """Return whether only this machine can reach ``host``, a name or an address in any form."""
+    name = host.removesuffix(".")
     try:
-        return ip_address(host).is_loopback
+        address = ip_address(name)
     except ValueError:
-        return host == "localhost"
+        try:
+            address = ip_address(inet_aton(name))  # 127.1
+        except OSError:
+            return name == "localhost"
+    return (getattr(address, "ipv4_mapped", None) or address).is_loopback
 
 
 def _is_local(url: str) -> bool:
-    host = urlsplit(url).hostname or ""
+    host = (urlsplit(url).hostname or "").removesuffix(".")
     return is_loopback(host) or host == "0.0.0.0" or host.endswith(".localhost")  # noqa: S104
