@@ -1,5 +1,6 @@
 """The tables and charts of the docs: made from the results, and still theirs."""
 
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -7,7 +8,13 @@ import pytest
 
 from bench.__main__ import DOCUMENTS, RESULTS, read_reports
 from bench.plots import draw_chart
-from bench.render import fill_document, render_promises, render_results, render_table
+from bench.render import (
+    fill_document,
+    render_promises,
+    render_results,
+    render_server_sizing,
+    render_table,
+)
 from bench.report import Bar, Chart, Check, Findings, Report
 from tests.torture.__main__ import SCENARIOS
 
@@ -105,6 +112,31 @@ def test_each_promise_names_the_command_that_measures_it_alone():
     assert parts == {"fairness", "isolation", "restore"}
     assert scenarios <= set(SCENARIOS)
     assert len(scenarios) + len(parts) == len(measured)
+
+
+def test_memory_is_sized_by_the_nearest_number_of_events_that_was_measured():
+    disk = Check("Disk of an event", 48, "bytes", 100, at_most=True)
+    load = Check("API resident memory at 10,000,000 events", 834, "MB", 1500, at_most=True)
+    sizes = [{"events": 10**7, "peak_mb": 500.0}, {"events": 10**8, "peak_mb": 1200.0}]
+    reports = [
+        replace(make_report(disk), part="reads"),
+        replace(make_report(load), part="isolation"),
+    ]
+    scale = replace(make_report(), part="scale", findings=Findings(raw={"sizes": sizes}))
+
+    def list_memory(found):
+        return [row.split(" | ")[3].strip(" |") for row in found.splitlines()[2:]]
+
+    assert list_memory(render_server_sizing(reports)) == [
+        "834, measured with 10,000,000 events",
+        "not measured",
+        "not measured",
+    ]
+    assert list_memory(render_server_sizing([*reports, scale])) == [
+        "834, measured with 10,000,000 events",
+        "1,200, measured with 100,000,000 events",
+        "not measured",
+    ]
 
 
 def test_a_quick_run_says_that_it_proves_nothing():
