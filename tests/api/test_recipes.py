@@ -17,6 +17,7 @@ from millimetric_mcp.demo.generator import ADD_TO_CART, PAGEVIEW, SIGNUP, Genera
 END = datetime(2026, 5, 16, tzinfo=UTC)
 EVENTS = [event for event in generate(seed=3, end=END, events=4_000) if event.anonymous_id]
 """The script's events of a month: each visitor is one person."""
+INTERNAL = {"direct", "internal"}
 WINDOW = {"from": "2026-04-15T00:00:00Z", "to": "2026-05-17T00:00:00Z"}
 STEPS = (PAGEVIEW, ADD_TO_CART, SIGNUP)
 
@@ -61,9 +62,97 @@ async def test_touches_are_those_of_a_recipe_that_skips_direct_and_internal(shop
     rows = await ask(shop, "/v1/stats", **asked)
 
     found = {row["source"]: row["value"] for row in rows}
-    assert found == count_signups(is_last=is_last, skipped={"direct", "internal"})
+    assert found == count_signups(is_last=is_last, skipped=INTERNAL)
     # A recipe that takes any event credits the site itself at last touch, and direct at first.
     assert found != count_signups(is_last=is_last, skipped=set())
+
+
+def came_from_outside(events: list[GeneratedEvent]) -> bool:
+    return events[0].attribution.source not in INTERNAL
+
+
+@pytest.fixture
+async def outsiders(api):
+    """An API with the events of the visitors whose first event came from outside."""
+    found = [each for events in BY_VISITOR.values() if came_from_outside(events) for each in events]
+    for start in range(0, len(found), 1000):
+        body = {"events": [json.loads(write_event(each)) for each in found[start : start + 1000]]}
+        assert (await api.post("/v1/batch", body)).status_code == 202
+    return [events for events in BY_VISITOR.values() if came_from_outside(events)]
+
+
+async def test_first_touch_is_the_first_click_of_a_recipe_that_counts_each_visitor_once(
+    api, outsiders
+):
+    """The recipe takes a visitor's first event of the window, and sums up what each one brought."""
+    buyers, revenue = Counter[str](), Counter[str]()
+    for events in outsiders:
+        amounts = [
+            json.loads(e.properties)["price_cents"] for e in events if e.event == ADD_TO_CART
+        ]
+        first = min(events, key=lambda event: event.timestamp_ms).attribution.source
+        buyers[first] += bool(amounts)
+        revenue[first] += sum(amounts)
+    asked = {"event": ADD_TO_CART, "group_by": "source", "attribution": "first_touch"}
+
+    rows = await ask(api, "/v1/stats", metric="uniques", lookback_days=365, **asked)
+    sums = await ask(
+        api, "/v1/stats", metric="sum", property="price_cents", lookback_days=365, **asked
+    )
+
+    assert len(rows) > 3
+    assert {row["source"]: row["value"] for row in rows} == +buyers
+    assert {row["source"]: row["value"] for row in sums} == +revenue
+
+
+VISITS = {
+    "ad, then buys": (("google", "$pageview"), (None, "purchase")),
+    "ad, a page, then buys": (("facebook", "$pageview"), (None, "$pageview"), (None, "purchase")),
+    "two ads, buys after each": (
+        ("google", "$pageview"), (None, "purchase"), ("bing", "$pageview"), (None, "purchase"),
+    ),
+    "buys, then an ad": ((None, "purchase"), ("tiktok", "$pageview")),
+}  # fmt: skip
+"""By visitor: the source of each event's page, if there is one, and the event."""
+
+
+def count_clicks(*, is_last: bool) -> Counter[str]:
+    """Buyers by the source of their first event, or of the one before their last purchase.
+
+    As Umami's report counts: the event may be any one, and buyers of none without a source.
+    """
+    found = Counter[str]()
+    for events in VISITS.values():
+        last = max(number for number, (_, name) in enumerate(events) if name == "purchase")
+        seen = events[:last][-1:] if is_last else events[:1]
+        found.update(source for source, _ in seen if source)
+    return found
+
+
+async def test_clicks_of_a_recipe_that_takes_any_event_are_those_that_the_docs_name(api):
+    body = [
+        {
+            "event": name,
+            "anonymous_id": visitor,
+            "timestamp": f"2026-05-10T12:{number:02}:00Z",
+            "url": "https://shop.example/"
+            + (f"?utm_source={source}&utm_medium=cpc" if source else ""),
+        }
+        for visitor, events in VISITS.items()
+        for number, (source, name) in enumerate(events)
+    ]
+    assert (await api.post("/v1/batch", {"events": body})).status_code == 202
+
+    async def count_buyers(model):
+        asked = {"event": "purchase", "group_by": "source", "metric": "uniques"}
+        rows = await ask(api, "/v1/stats", attribution=model, **asked)
+        return {row["source"]: row["value"] for row in rows if row["source"] != "direct"}
+
+    assert count_clicks(is_last=False) == {"google": 2, "facebook": 1}
+    assert await count_buyers("first_touch") == {"google": 2, "facebook": 1}
+    assert count_clicks(is_last=True) == {"google": 1, "bing": 1}
+    # A page within the site takes no credit, and each purchase has its own last touch.
+    assert await count_buyers("last_touch") == {"google": 2, "facebook": 1, "bing": 1}
 
 
 async def test_revenue_by_an_event_s_own_source_is_the_sum_of_its_rows(shop):
