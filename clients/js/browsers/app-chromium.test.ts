@@ -1,0 +1,3 @@
+import { testAppIn } from "./app.ts";
+
+testAppIn("Chromium");
