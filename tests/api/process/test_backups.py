@@ -11,9 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from millimetric_mcp.api.administration import BACKUP
-from millimetric_mcp.api.channel import ask
-
 pytestmark = pytest.mark.slow
 
 DRILLS = int(os.environ.get("MILLIMETRIC_RESTORE_DRILLS", "5"))
@@ -125,16 +122,6 @@ def test_a_second_backup_stores_only_what_changed_and_stands_alone(start_api, tm
 
 def read_all_through(api) -> set[object]:
     return {row["event_id"] for row in api.rows("/v1/query", limit=1000)}
-
-
-def test_a_backup_has_what_was_acknowledged_just_before_it(start_api, tmp_path):
-    api = start_api()
-    directory = tmp_path / "backup"
-    directory.mkdir()
-    send(api, *(f"e{number}" for number in range(10)))
-    # As the command does, but without the time that it takes to start.
-    made = ask(api.data_dir, {"do": BACKUP, "directory": str(directory), "base": None})
-    assert made["tables"]["events"] == 10
 
 
 def test_every_backup_under_load_has_all_events_acknowledged_before_it(start_api, tmp_path):
