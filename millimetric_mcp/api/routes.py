@@ -43,6 +43,9 @@ from millimetric_mcp.errors import RequestError, StoreError
 from millimetric_mcp.web.app import Answer
 from millimetric_mcp.web.headers import read_bearer
 
+MAX_FORGET_S = 15
+"""For each of many deletions that wait for the control database; callers wait for 30 s."""
+
 AnyEndpoint: TypeAlias = endpoints.Endpoint[Any, Any]
 
 BEACON_ENDPOINTS = frozenset({endpoints.TRACK, endpoints.BATCH, endpoints.IDENTIFY})
@@ -210,16 +213,17 @@ class Endpoints:
     async def _forget(self, body: events.ForgetRequest, admission: Admission) -> Body:
         try:
             cutoff = await self.store.now()
-            await asyncio.to_thread(
-                self.deletions.add,
-                store=self.store.id,
-                project_id=admission.record.project_id,
-                kind=_find_kind(body),
-                id_to_delete=body.user_id or body.anonymous_id or "",
-                cutoff=cutoff,
-                requested_at=self.clock(),
-            )
-        except StoreError as error:
+            async with asyncio.timeout(MAX_FORGET_S):
+                await asyncio.to_thread(
+                    self.deletions.add,
+                    store=self.store.id,
+                    project_id=admission.record.project_id,
+                    kind=_find_kind(body),
+                    id_to_delete=body.user_id or body.anonymous_id or "",
+                    cutoff=cutoff,
+                    requested_at=self.clock(),
+                )
+        except (StoreError, TimeoutError) as error:
             raise RequestError(ErrorCode.FORGET_FAILED) from error
         self.wake_maintenance()
         done = {"ok": True, "queued": True}

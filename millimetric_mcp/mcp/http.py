@@ -1,6 +1,5 @@
 """The MCP server over HTTP: Streamable HTTP, and HTTP+SSE for older clients."""
 
-import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import (
     AbstractAsyncContextManager,
@@ -12,6 +11,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
+import anyio
 from mcp.server.lowlevel import Server
 from mcp.server.sse import SseServerTransport
 from mcp.server.streamable_http import LAST_EVENT_ID_HEADER, MCP_SESSION_ID_HEADER
@@ -206,7 +206,7 @@ class _ReadBody:
             if count_json_values(body) > MAX_JSON_VALUES:
                 raise RequestError(ErrorCode.PAYLOAD_TOO_LARGE)
             if len(body) > LARGE_BODY_BYTES:
-                text, method = await asyncio.to_thread(_read, body)
+                text, method = await anyio.to_thread.run_sync(_read, body)
                 if text is None:
                     raise RequestError(ErrorCode.INVALID_PAYLOAD)
             else:

@@ -5,11 +5,12 @@ import json
 import os
 import re
 import socket
+import sqlite3
 import subprocess
 import sys
 import threading
 import time
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 
 import httpx
 import httpx2
@@ -25,6 +26,7 @@ pytestmark = pytest.mark.slow
 pytest.importorskip("chdb", reason="needs the api extra")
 
 DEADLINE_S = 30
+LOCK_WAIT_S = 10
 UNKNOWN_KEY = "rk_live_UNKNOWN0_" + "u" * 32
 
 
@@ -131,6 +133,30 @@ async def test_callers_without_a_valid_key_are_refused(key, status, code, api_ur
         beside = await http.get("/health")
     assert (refused.status_code, refused.json()) == (status, {"error": code})
     assert beside.status_code == 200
+
+
+async def test_a_large_request_is_answered_while_deletions_wait_for_the_database(
+    api_url, data_dir, create_key
+):
+    headers = {"Authorization": f"Bearer {create_key('sk', 'locked')}"}
+    arguments = {"events": [{"event": "a", "properties": {"x": "y" * 300}}] * 400}
+    params = {"name": "batch", "arguments": arguments}
+    call = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}
+    async with httpx.AsyncClient(base_url=api_url, headers=headers, timeout=DEADLINE_S) as http:
+        with closing(sqlite3.connect(data_dir / "control.sqlite3", isolation_level=None)) as lock:
+            lock.execute("BEGIN IMMEDIATE")
+            waiting = [
+                asyncio.create_task(http.post("/v1/forget", json={"user_id": f"u{n}"}))
+                for n in range(os.cpu_count() * 2 + 8)
+            ]
+            await asyncio.sleep(0.2)
+            async with asyncio.timeout(LOCK_WAIT_S / 2):
+                answer = await http.post("/mcp", json=call)
+            assert not any(task.done() for task in waiting)
+        forgotten = [response.status_code for response in await asyncio.gather(*waiting)]
+
+    assert "Stored 400 events" in answer.text
+    assert set(forgotten) == {200}
 
 
 @pytest.mark.parametrize(
