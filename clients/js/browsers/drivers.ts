@@ -165,6 +165,7 @@ async function launchWebKit(): Promise<Browser> {
   const [binary] = globSync("/usr/lib/*/webkit2gtk-4.1/MiniBrowser");
   const env = { ...process.env, WEBKIT_DISABLE_DMABUF_RENDERER: "1", LIBGL_ALWAYS_SOFTWARE: "1" };
   const driver: ChildProcess = spawn("WebKitWebDriver", [`--port=${port}`], { env, stdio: "ignore" });
+  process.on("exit", () => driver.kill());
   const root = new WebDriver(`http://127.0.0.1:${port}`);
   await until(() => root.send("GET", "/status").then(() => true, () => false));
   const options = { binary, args: ["--automation"] };

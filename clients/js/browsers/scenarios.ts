@@ -60,7 +60,7 @@ export function testIn(name: keyof typeof LAUNCH): void {
     browser = await LAUNCH[name]();
   });
 
-  after(() => browser.close());
+  after(() => browser?.close());
 
   beforeEach(async () => {
     Object.assign(gate, { isOpen: true, statuses: [], writes: 0 });

@@ -27,13 +27,14 @@ const COMMAND = process.env.MILLIMETRIC_COMMAND ?? "millimetric-mcp";
 /** The real API in its own process. */
 export class Api {
   private readonly directory = mkdtempSync(join(tmpdir(), "millimetric-browsers-"));
-  private process!: ChildProcess;
+  private process?: ChildProcess;
   private readKey!: string;
   url!: string;
 
   async start(): Promise<void> {
     const args = ["api", "--port", "0", "--data-dir", this.directory];
     this.process = spawn(COMMAND, args, { stdio: ["ignore", "ignore", "pipe"] });
+    process.on("exit", () => this.process?.kill()); // Node runs "after" first if it skips every test
     for await (const line of createInterface(this.process.stderr!)) {
       const found = /http:\/\/127[0-9.:]+/.exec(line);
       if (found) {
@@ -84,8 +85,9 @@ export class Api {
   }
 
   async stop(): Promise<void> {
+    if (!this.process) return;
     this.process.kill();
-    await new Promise((resolve) => this.process.once("exit", resolve));
+    await new Promise((resolve) => this.process!.once("exit", resolve));
     rmSync(this.directory, { recursive: true });
   }
 }
