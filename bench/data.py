@@ -152,6 +152,7 @@ def fingerprint_schema() -> str:
     demo = resources.files("millimetric_mcp.demo")
     files = [
         *resources.files("millimetric_mcp.api.store").joinpath("sql", "migrations").iterdir(),
+        *resources.files("millimetric_mcp.api.store").joinpath("sql", "embedded").iterdir(),
         resources.files("millimetric_mcp.api.store").joinpath("migrations.py"),
         *(demo / name for name in ("shop.py", "generator.py")),
         *(demo / "data").iterdir(),

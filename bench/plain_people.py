@@ -5,18 +5,20 @@ product's documentation; and a store without what these questions have added. Bo
 import shutil
 import time
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, partial
 from importlib import resources
 from pathlib import Path
 from tempfile import TemporaryDirectory
+
+from clickhouse_connect.driver import Client
 
 from bench.data import DAY_MS, WINDOW
 from millimetric_mcp.api.control.datadir import STORE_DIR
 from millimetric_mcp.api.store import ClientPool, embedded_target, migrate
 from millimetric_mcp.api.store.relations import to_ms
 
-ADDED = "0006_people"
-"""The migration that adds what the questions about people need."""
+ADDED = ("0006_people", "0007_named_events")
+"""The migrations that add what the questions about people need."""
 
 _EVENTS = "FROM events WHERE project_id = {project_id:UInt64}"
 _IN_WINDOW = (
@@ -101,15 +103,20 @@ def _open(data_dir: Path) -> ClientPool:
     return pool
 
 
+def _note_version(client: Client, *, version: str) -> None:
+    statement = "INSERT INTO schema_versions (version) VALUES ({version:String})"
+    client.command(statement, parameters={"version": version})
+
+
 def make_store_without(data_dir: Path) -> None:
     """Make an empty store as it was before `ADDED`. An API takes it for an up-to-date one."""
     (data_dir / STORE_DIR).mkdir(parents=True)
     packaged = resources.files("millimetric_mcp.api.store").joinpath("sql")
     with TemporaryDirectory() as directory, resources.as_file(packaged) as sql:
         older = Path(directory) / "sql"
-        shutil.copytree(sql, older, ignore=shutil.ignore_patterns(f"{ADDED}.sql"))
+        shutil.copytree(sql, older, ignore=shutil.ignore_patterns(*(f"{one}.sql" for one in ADDED)))
         pool = ClientPool(embedded_target(data_dir / STORE_DIR))
         migrate(pool, sql=older)
-        statement = "INSERT INTO schema_versions (version) VALUES ({version:String})"
-        pool.run(lambda client: client.command(statement, parameters={"version": ADDED}))
+        for version in ADDED:
+            pool.run(partial(_note_version, version=version))
         pool.close()

@@ -7,12 +7,12 @@ from datetime import date, datetime
 from millimetric_mcp.api.ingest.classify import FBCLID_SOCIAL_RULE
 from millimetric_mcp.contract.codes import ErrorCode
 from millimetric_mcp.contract.columns import StoredEvent
-from millimetric_mcp.contract.events import IDENTIFY_EVENT
+from millimetric_mcp.contract.events import IDENTIFY_EVENT, PAGEVIEW_EVENT
 from millimetric_mcp.contract.keys import KeyKind
 from millimetric_mcp.errors import RequestError
 
 _DAY_S = 86_400
-_ORDINARY_EVENTS = frozenset({"$pageview", IDENTIFY_EVENT})
+_ORDINARY_EVENTS = frozenset({PAGEVIEW_EVENT, IDENTIFY_EVENT})
 _FREE_RULES = frozenset({"utm_explicit", "utm_paid", "ref_other", FBCLID_SOCIAL_RULE})
 """The rules whose source or medium is text of the URL or the referrer."""
 

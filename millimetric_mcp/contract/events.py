@@ -27,6 +27,7 @@ MAX_BODY_BYTES = 10 * 1024 * 1024
 """As sent, and inflated."""
 
 MAX_BATCH_EVENTS = 1000
+PAGEVIEW_EVENT = "$pageview"
 IDENTIFY_EVENT = "$identify"
 
 Timestamp = Annotated[

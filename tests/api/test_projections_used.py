@@ -1,6 +1,7 @@
-"""Whole days are answered from the aggregates of each day, not from raw rows."""
+"""Questions read projections, not all rows; and every core of the machine."""
 
 import asyncio
+import os
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -28,23 +29,58 @@ QUESTIONS = {
     "of people by rule": (stats(group_by="source_rule_id", bots="exclude"), "daily_sources"),
     "by event and country": (stats(group_by="event_name,country"), "daily_event_countries"),
 }
+NAMED_QUESTIONS = {
+    "revenue": stats(event="signup", metric="sum", property="cents"),
+    "of last touches": stats(event="signup", attribution="last_touch"),
+}
 
 
 @pytest.mark.parametrize(("params", "projection"), QUESTIONS.values(), ids=QUESTIONS)
-async def test_whole_days_are_read_from_a_projection(api, params, projection):
+async def test_a_question_reads_its_projection(api, params, projection):
     days = [(START + timedelta(days=day)).isoformat() for day in range(10)]
     for day in days:
         answer = await api.post("/v1/track", {"event": "signup", "timestamp": day})
         assert answer.status_code == 202
 
-    def explain(client):
+    await api.store.flush()
+
+    assert f"ReadFromMergeTree ({projection})" in await explain(api, params)
+
+
+@pytest.mark.parametrize("params", NAMED_QUESTIONS.values(), ids=NAMED_QUESTIONS)
+async def test_a_question_about_a_named_event_reads_no_page_views(api, params):
+    day = START.isoformat()
+    views = [{"event": "$pageview", "timestamp": day} for _ in range(1000)]
+    for events in [*([views] * 10), [{"event": "signup", "timestamp": day}]]:
+        answer = await api.post("/v1/batch", {"events": events})
+        assert answer.status_code == 202
+    await api.store.flush()
+
+    assert "ReadFromMergeTree (by_name)" in await explain(api, params)
+
+
+async def explain(api, params):
+    """Return the engine's plan of a question, with all parts merged."""
+
+    def work(client):
         client.command("OPTIMIZE TABLE events FINAL")
         [[project_id]] = client.query("SELECT any(project_id) FROM events").result_rows
         statement = compose(project_id, params)
         rows = client.query(f"EXPLAIN {statement.text}", parameters=statement.values).result_rows
         return "\n".join(row[0] for row in rows)
 
-    await api.store.flush()
-    plan = await asyncio.to_thread(api.store.pool.run, explain)
+    return await asyncio.to_thread(api.store.pool.run, work)
 
-    assert f"ReadFromMergeTree ({projection})" in plan
+
+async def test_a_large_read_uses_two_threads_with_the_least_memory(api):
+    statement = "EXPLAIN PIPELINE SELECT sum(number) FROM numbers_mt(100000000)"
+
+    [[threads]], plan = await asyncio.to_thread(
+        lambda: (
+            api.store.pool.query("SELECT getSetting('max_threads')"),
+            api.store.pool.query(f"{statement} SETTINGS max_threads = 2"),
+        )
+    )
+
+    assert threads == os.cpu_count()
+    assert any("× 2" in line for [line] in plan)

@@ -216,4 +216,7 @@ def _query_settings(target: StoreTarget) -> dict[str, Any]:
         "mutations_sync": 0,
         "alter_sync": 0,
     }
+    if target.embedded:
+        # The engine would use one thread only, unless it had a free GiB of memory for each.
+        settings["max_threads_min_free_memory_per_thread"] = 0
     return settings | ({"max_threads": target.threads} if target.threads else {})

@@ -21,6 +21,8 @@ TOUCH_COLUMNS = ("source", "medium", "campaign", "source_rule_id", "source_confi
 
 AT = "toUnixTimestamp64Milli(timestamp)"
 """The event's time in milliseconds since 1970 UTC."""
+IN_ORDER = "reinterpretAsFixedString(byteSwap({}))"
+"""Eight bytes of a number of at least 0: texts that begin with them are in its order."""
 SESSION = f"""if(
     session_id = '',
     cityHash64(visitor, intDiv({AT}, 1800000)),

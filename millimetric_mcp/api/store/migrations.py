@@ -94,7 +94,8 @@ def packaged_sql() -> Traversable:
 
 def list_versions(sql: Traversable) -> tuple[str, ...]:
     """Return every version in ``sql``, oldest first."""
-    return tuple(sorted(file.name.removesuffix(".sql") for file in (sql / "migrations").iterdir()))
+    files = [file for folder in ("migrations", "embedded") for file in (sql / folder).iterdir()]
+    return tuple(sorted({file.name.removesuffix(".sql") for file in files}))
 
 
 def newest_version() -> str:
@@ -109,9 +110,9 @@ def render_preparation(target: StoreTarget, sql: Traversable) -> tuple[str, ...]
 
 
 def render_migration(version: str, target: StoreTarget, sql: Traversable) -> tuple[str, ...]:
-    """Return a version's statements: for the local table, then for the cluster, if any."""
-    folders = ("migrations", "cluster") if target.cluster else ("migrations",)
-    files = (sql / folder / f"{version}.sql" for folder in folders)
+    """Return a version's statements: for every store, then for an embedded one or a cluster."""
+    folders = {"migrations": True, "embedded": target.embedded, "cluster": bool(target.cluster)}
+    files = (sql / folder / f"{version}.sql" for folder, is_used in folders.items() if is_used)
     return tuple(
         statement for file in files if file.is_file() for statement in _render(file, target)
     )

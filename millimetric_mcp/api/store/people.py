@@ -5,6 +5,8 @@ from dataclasses import replace
 from datetime import timedelta
 
 from millimetric_mcp.api.store.dimensions import (
+    AT,
+    IN_ORDER,
     SESSION,
     Binding,
     express,
@@ -18,9 +20,10 @@ from millimetric_mcp.api.store.relations import (
     read_template,
     select_events,
     select_persons,
+    select_visitors,
     write_conditions,
+    write_named,
 )
-from millimetric_mcp.contract.attribution import NO_TOUCH_RULE
 from millimetric_mcp.contract.columns import SHOWN_COLUMNS
 from millimetric_mcp.contract.filters import Condition, Operator, read_conditions
 from millimetric_mcp.contract.reads import (
@@ -51,6 +54,7 @@ def join_landing(rows: str, selection: Selection, binding: Binding) -> str:
     return read_template("landing").substitute(
         rows=rows,
         session=SESSION,
+        time=IN_ORDER.format(AT),
         events=EVENTS,
         conditions=write_conditions(pages, binding, extra=["path != ''"]),
     )
@@ -80,8 +84,18 @@ def compose_funnel(
         for number in later_numbers
     ]
     names = [f"t{number}" for number in later_numbers]
+    own, _ = selection.split_conditions()
+    conditions = [condition for step in steps[1:] for condition in _list_conditions(step)]
+    columns = tuple(
+        dict.fromkeys(column for one in conditions for column in list_columns(one.name))
+    )
+    is_later = " OR ".join(f"({flags[number]})" for number in later_numbers)
+    extra = [f"({is_later})", *write_named([step.event for step in steps[1:]])]
+    visitors = select_visitors(own, binding, extra=extra)
     return read_template("funnel").substitute(
-        reached=", ".join(f"countIf(level >= {number})" for number in range(1, len(steps) + 1)),
+        reached=", ".join(
+            f"sumIf(weight, level >= {number})" for number in range(1, len(steps) + 1)
+        ),
         medians=", ".join(
             f"quantileExactInclusiveIf(0.5)("
             f"assumeNotNull(times[{number}] - times[{number - 1}]) / 1000, level >= {number})"
@@ -92,8 +106,13 @@ def compose_funnel(
         names=", ".join(names),
         level=" + ".join(["1", *(f"isNotNull({name})" for name in names)]),
         arrays=", ".join(f"times_{number}" for number in later_numbers),
-        first=_select_first(selection, steps[0], group, flags, binding),
-        later=_select_later(selection, steps[1:], flags, binding),
+        no_times=", ".join("NULL" for _ in steps),
+        no_later=", ".join(f"0 AS step_{number}" for number in later_numbers),
+        which_later=", ".join(f"{flags[number]} AS step_{number}" for number in later_numbers),
+        time=IN_ORDER.format("own_at"),
+        first=_select_first(selection, steps[0], group, binding),
+        first_of_them=_select_first(selection, steps[0], group, binding, among=visitors),
+        later=select_persons(own, columns, binding, extra=extra),
     )
 
 
@@ -115,46 +134,25 @@ def _select_first(
     selection: Selection,
     step: FunnelStep,
     group: str | None,
-    flags: Mapping[int, str],
     binding: Binding,
+    *,
+    among: str = "",
 ) -> str:
     own, of_touch = selection.split_conditions()
     # The step's own filters are about its event, those of the question about its touch.
     rows = select_events(
         replace(selection, conditions=(*own.conditions, *of_touch)),
-        [*(list_columns(group) if group else ()), "source_rule_id"],
+        list_columns(group) if group else (),
         binding,
         with_person=True,
-        extra=express_conditions(_list_conditions(step), binding),
+        extra=[*express_conditions(_list_conditions(step), binding), *write_named([step.event])],
+        among=among,
     )
     value = express(group, binding) if group else "''"
-    others = ", ".join(f"0 AS step_{number}" for number in flags if number > 1)
+    is_no_touch = "is_no_touch" if selection.is_attributed else "0"
     return (
         f"SELECT person, own_at, ifNull(toString({value}), '') AS step_group,"
-        f" source_rule_id = '{NO_TOUCH_RULE}' AS is_no_touch, 1 AS step_1, {others}"
-        f"\nFROM\n(\n{rows}\n)"
-    )
-
-
-def _select_later(
-    selection: Selection,
-    steps: Sequence[FunnelStep],
-    flags: Mapping[int, str],
-    binding: Binding,
-) -> str:
-    own, _ = selection.split_conditions()
-    columns = dict.fromkeys(
-        column
-        for step in steps
-        for condition in _list_conditions(step)
-        for column in list_columns(condition.name)
-    )
-    is_later = " OR ".join(f"({flags[number]})" for number in flags if number > 1)
-    rows = select_persons(own, tuple(columns), binding, extra=[f"({is_later})"])
-    others = ", ".join(f"{flag} AS step_{number}" for number, flag in flags.items() if number > 1)
-    return (
-        f"SELECT person, own_at, '' AS step_group, 0 AS is_no_touch, 0 AS step_1, {others}"
-        f"\nFROM\n(\n{rows}\n)"
+        f" toUInt8({is_no_touch}) AS is_no_touch\nFROM\n(\n{rows}\n)"
     )
 
 

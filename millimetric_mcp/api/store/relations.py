@@ -1,6 +1,6 @@
 """The rows that a question aggregates: events of a window, with their person or touch if asked."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import cache
@@ -8,21 +8,28 @@ from importlib import resources
 from string import Template
 
 from millimetric_mcp.api.store.dimensions import (
+    AT,
+    IN_ORDER,
     SESSION,
     TOUCH_COLUMNS,
     Binding,
     express_conditions,
     join_list,
+    list_columns,
 )
 from millimetric_mcp.api.store.dsn import EVENTS
 from millimetric_mcp.contract import validation
 from millimetric_mcp.contract.attribution import NO_TOUCH_RULE, AttributionModel, Confidence
-from millimetric_mcp.contract.filters import FILTERS, Condition
+from millimetric_mcp.contract.events import PAGEVIEW_EVENT
+from millimetric_mcp.contract.filters import FILTERS, Condition, Operator
 from millimetric_mcp.contract.reads import Bots
 
 _DAY_MS = 86_400_000
 MAX_DAY = 65_535
 """The last day of ClickHouse's Date, 2149-06-06, counted from 1970."""
+
+_NAMED = f"NOT startsWith(event_name, '{PAGEVIEW_EVENT}')"
+"""The condition of the projection ``by_name``: the engine uses it where this stands."""
 
 _NO_TOUCH: Mapping[str, str] = {
     "source": "direct",
@@ -64,24 +71,35 @@ def select_events(
     binding: Binding,
     *,
     with_person: bool = False,
+    counted: bool = False,
     extra: Sequence[str] = (),
+    among: str = "",
 ) -> str:
     """Return the statement that selects ``columns`` of the events of a selection.
 
-    Of an attributed selection, the columns of the source are those of the touch. ``own_session``
-    is a hash of the session. With ``with_person`` there are also ``person``, and ``own_at`` in
-    milliseconds. ``extra`` are more conditions on the events.
+    Of an attributed selection, the columns of the source are those of the touch, and
+    ``is_no_touch`` says that there is none. ``own_session`` is a hash of the session. With
+    ``with_person`` there are also ``person``, and ``own_at`` in milliseconds. With ``counted``
+    events that are alike in all columns are one row, and ``event_count`` is their number.
+    ``extra`` are more conditions on the events, ``among`` is that of `select_persons`.
     """
     own, of_touch = selection.split_conditions()
     if not selection.is_attributed:
-        return _select_own(own, columns, binding, with_person=with_person, extra=extra)
+        return _select_own(own, columns, binding, with_person=with_person, extra=extra, among=among)
     carried = [column for column in columns if column not in TOUCH_COLUMNS]
+    needed = {*columns, *(column for one in of_touch for column in list_columns(one.name))}
+    last = max([2, *(at for at, name in enumerate(TOUCH_COLUMNS, 1) if name in needed)])
+    touch = _Touch(last)
     if selection.attribution is AttributionModel.SESSION:
         carried = list(dict.fromkeys([*carried, "own_session"]))
-        events = _select_own(own, carried, binding, with_person=with_person, extra=extra)
-        rows = _touch_by_session(own, events, binding)
+        events = _select_own(
+            own, carried, binding, with_person=with_person, extra=extra, among=among
+        )
+        if counted:
+            events = f"SELECT *, count() AS event_count\nFROM\n(\n{events}\n)\nGROUP BY ALL"
+        rows = _touch_by_session(own, events, touch, binding)
     else:
-        rows = _touch_by_person(own, carried, binding, extra=extra)
+        rows = _touch_by_person(own, carried, touch, binding, extra=extra, among=among)
     if not of_touch:
         return rows
     conditions = express_conditions(of_touch, binding)
@@ -95,79 +113,127 @@ def _select_own(
     *,
     with_person: bool,
     extra: Sequence[str],
+    among: str,
 ) -> str:
     if with_person:
-        return select_persons(own, columns, binding, extra=extra)
+        return select_persons(own, columns, binding, extra=extra, among=among)
+    return _select(
+        [_name(column) for column in columns], write_conditions(own, binding, extra=extra)
+    )
+
+
+def _select(columns: Sequence[str], conditions: str) -> str:
     return read_template("events").substitute(
-        selected=join_list([_name(column) for column in columns]),
-        events=EVENTS,
-        conditions=write_conditions(own, binding, extra=extra),
+        selected=join_list(columns), events=EVENTS, conditions=conditions
     )
 
 
 def select_persons(
-    selection: Selection, columns: Sequence[str], binding: Binding, *, extra: Sequence[str] = ()
+    selection: Selection,
+    columns: Sequence[str],
+    binding: Binding,
+    *,
+    extra: Sequence[str] = (),
+    among: str = "",
 ) -> str:
     """Return the statement that selects events with their ``person``, by their own columns.
 
-    ``own_at`` are milliseconds since 1970. ``extra`` are more conditions on the events.
+    ``own_at`` are milliseconds since 1970. ``extra`` are more conditions on the events. With
+    ``among``, a statement that selects few visitors, only their events are meant.
     """
-    return read_template("persons").substitute(
-        columns=join_list([*columns, "own_at"]),
-        selected="".join(f"\n        {_name(column)}," for column in columns),
+    conditions = write_conditions(selection, binding, extra=extra)
+    if among:
+        conditions += _write_among(among)
+    elif _NAMED in conditions:
+        among = _select(["visitor"], _and([conditions, "person_role IN (0, 1)"]))
+    return read_template("persons_few" if among else "persons").substitute(
+        columns="".join(f"\n    {column}," for column in columns),
+        selected="".join(f"\n    {_name(column)}," for column in columns),
         events=EVENTS,
-        conditions=write_conditions(selection, binding, extra=extra),
-        ties=read_template("ties").substitute(events=EVENTS),
+        conditions=conditions,
+        tied=read_template("tied").substitute(events=EVENTS),
+        ties=read_template("ties").substitute(events=EVENTS, among=_write_among(among)),
     )
 
 
+def select_visitors(selection: Selection, binding: Binding, *, extra: Sequence[str] = ()) -> str:
+    """Return the statement that selects the visitors of the persons of a selection's events."""
+    return read_template("visitors_of_persons").substitute(
+        events=EVENTS,
+        conditions=write_conditions(selection, binding, extra=extra),
+        persons=select_persons(selection, (), binding, extra=extra),
+    )
+
+
+def _write_among(visitors: str) -> str:
+    return f"\n    AND visitor GLOBAL IN\n(\n{visitors}\n)" if visitors else ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Touch:
+    """The first ``width`` columns of a touch, as one text: much faster to compare than a tuple."""
+
+    width: int
+
+    @property
+    def text(self) -> str:
+        names = r", '\0', ".join(TOUCH_COLUMNS[: self.width])
+        return f"concat({names})"
+
+    def read(self, condition: str = "1") -> str:
+        """Return the columns of ``found.touch``, or of no touch unless ``condition`` holds."""
+        names = TOUCH_COLUMNS[: self.width]
+        return join_list(
+            [
+                f"found.touch = '' OR NOT ({condition}) AS is_no_touch",
+                r"splitByChar('\0', found.touch) AS parts",
+                *(
+                    f"if(is_no_touch, '{_NO_TOUCH[name]}', parts[{position}]) AS {name}"
+                    for position, name in enumerate(names, 1)
+                ),
+            ]
+        )
+
+
 def _touch_by_person(
-    own: Selection, carried: Sequence[str], binding: Binding, *, extra: Sequence[str]
+    own: Selection,
+    carried: Sequence[str],
+    touch: _Touch,
+    binding: Binding,
+    *,
+    extra: Sequence[str],
+    among: str,
 ) -> str:
     is_first = own.attribution is AttributionModel.FIRST_TOUCH
     lookback = binding.bind(own.lookback_days * _DAY_MS, "Int64")
-    touches = select_persons(_widen(own), TOUCH_COLUMNS, binding, extra=["person_role IN (1, 3)"])
-    # Only the touches of persons who are asked about, unless that is nearly everybody.
-    wanted = select_persons(own, (), binding, extra=extra) if own.conditions or extra else ""
+    is_few = _NAMED in write_conditions(own, binding, extra=extra)
+    touches = select_persons(
+        _widen(own),
+        TOUCH_COLUMNS[: touch.width],
+        binding,
+        extra=["person_role IN (1, 3)"],
+        among=among or (select_visitors(own, binding, extra=extra) if is_few else ""),
+    )
     return read_template("touched_by_person").substitute(
         which="first" if is_first else "latest",
-        touch=_write_touch(
-            f"found.at <= event.own_at AND found.at >= event.own_at - {lookback}",
-            lambda position: f"found.touch.{position}",
-        ),
-        persons=select_persons(own, carried, binding, extra=extra),
-        touches=read_template("touches_of_persons").substitute(
-            touch=", ".join(TOUCH_COLUMNS),
-            persons=touches,
-            wanted=f"\nWHERE person GLOBAL IN (SELECT person FROM\n(\n{wanted}\n))"
-            if wanted
-            else "",
-        ),
+        touch=touch.read(f"found.at <= event.own_at AND found.at >= event.own_at - {lookback}"),
+        persons=select_persons(own, carried, binding, extra=extra, among=among),
+        touches=read_template("touches_of_persons").substitute(touch=touch.text, persons=touches),
         nearest=f"event.own_at - {lookback} <= found.at"
         if is_first
         else "event.own_at >= found.at",
     )
 
 
-def _touch_by_session(own: Selection, events: str, binding: Binding) -> str:
+def _touch_by_session(own: Selection, events: str, touch: _Touch, binding: Binding) -> str:
     return read_template("touched_by_session").substitute(
-        touch=_write_touch("1", lambda position: f"found.touch.{position + 1}"),
+        touch=touch.read(),
         rows=events,
         session=SESSION,
-        names=", ".join(TOUCH_COLUMNS),
+        time=IN_ORDER.format(AT),
+        text=touch.text,
         events=EVENTS,
         touch_conditions=write_conditions(_widen(own), binding, extra=["person_role IN (1, 3)"]),
-    )
-
-
-def _write_touch(condition: str, element: Callable[[int], str]) -> str:
-    """Return the touch's columns; those of no touch unless it is found and ``condition`` holds."""
-    found = f"{element(1)} != '' AND {condition}"
-    return join_list(
-        [
-            f"if({found}, {element(position)}, '{_NO_TOUCH[name]}') AS {name}"
-            for position, name in enumerate(TOUCH_COLUMNS, 1)
-        ]
     )
 
 
@@ -190,7 +256,17 @@ def write_conditions(selection: Selection, binding: Binding, *, extra: Sequence[
         *extra,
         *express_conditions(selection.conditions, binding),
     ]
-    return _and(conditions)
+    names = [
+        one.values
+        for one in selection.conditions
+        if FILTERS.get(one.name) == "event_name" and one.operator is Operator.EQUALS
+    ]
+    return _and([*conditions, *(write_named(names[0]) if names else ())])
+
+
+def write_named(names: Sequence[str]) -> list[str]:
+    """Return the condition of the projection ``by_name``, if events of these names are in it."""
+    return [] if any(name.startswith(PAGEVIEW_EVENT) for name in names) else [_NAMED]
 
 
 def write_bots(bots: Bots) -> list[str]:

@@ -25,7 +25,7 @@ from millimetric_mcp.api.store.relations import (
     write_conditions,
 )
 from millimetric_mcp.contract import reads
-from millimetric_mcp.contract.attribution import NO_TOUCH_RULE
+from millimetric_mcp.contract.attribution import AttributionModel
 from millimetric_mcp.contract.columns import SHOWN_COLUMNS
 from millimetric_mcp.contract.filters import FILTERS, is_property, read_conditions
 from millimetric_mcp.contract.reads import Interval, Metric, WindowParams
@@ -62,7 +62,13 @@ _LOCAL_BUCKETS = {
 }
 _EVENTS_MEASURE = "count() AS part_events"
 _VISITORS_MEASURE = "uniqCombinedState(14)(anonymous_id) AS part_visitors"
-_NO_TOUCH_MEASURE = f"countIf(source_rule_id = '{NO_TOUCH_RULE}') AS part_no_touch"
+_SESSIONS_MEASURE = "uniqExact(own_session) AS part_value"
+_NO_TOUCH_MEASURE = "countIf(is_no_touch) AS part_no_touch"
+_COUNTED = {
+    _EVENTS_MEASURE: "sum(event_count) AS part_events",
+    _NO_TOUCH_MEASURE: "sumIf(event_count, is_no_touch) AS part_no_touch",
+}
+"""The measures where a row is several events."""
 _NO_TOUCH_SHARE = "sum(sum(part_no_touch)) OVER () / sum(sum(part_events)) OVER ()"
 _NUMBERS = {
     Metric.SUM: "ifNull(sumKahan(number), 0)",
@@ -222,7 +228,7 @@ def _measure(metric: Metric) -> tuple[tuple[str, ...], str]:
         case Metric.UNIQUES:
             return (_EVENTS_MEASURE, _VISITORS_MEASURE), _compose_visitors()
         case Metric.SESSIONS:
-            return (_EVENTS_MEASURE, "uniqExact(own_session) AS part_value"), "sum(part_value)"
+            return (_EVENTS_MEASURE, _SESSIONS_MEASURE), "sum(part_value)"
         case _:
             skipped = "countIf(isNull(number)) AS part_skipped"
             number = f"{_NUMBERS[metric]} AS part_value"
@@ -414,10 +420,17 @@ def _compose_rows(
     has_landing = "landing_path" in columns
     if has_landing or any("own_session" in measure for measure in measures):
         needed.append("own_session")
+    is_counted = (
+        selection.attribution is AttributionModel.SESSION
+        and not key
+        and set(measures) <= {_EVENTS_MEASURE, _SESSIONS_MEASURE}
+    )
     if selection.is_attributed:
         measures = (*measures, _NO_TOUCH_MEASURE)
-        needed.append("source_rule_id")
-    rows = select_events(selection, tuple(dict.fromkeys(needed)) or ("timestamp",), binding)
+    if is_counted:
+        measures = [_COUNTED.get(measure, measure) for measure in measures]
+    columns_needed = tuple(dict.fromkeys(needed)) or ("timestamp",)
+    rows = select_events(selection, columns_needed, binding, counted=is_counted)
     if has_landing:
         rows = people.join_landing(rows, selection, binding)
     dimensions = [

@@ -30,5 +30,6 @@ WHERE project_id = {project_id:UInt64}
     AND country IN {v5:Array(String)}
     AND user_id IN {v6:Array(String)}
     AND anonymous_id IN {v7:Array(String)}
+    AND NOT startsWith(event_name, '$pageview')
 ORDER BY toStartOfHour(timestamp) DESC, timestamp DESC, received_at DESC, event_id
 LIMIT {skipped:UInt32}, {limit:UInt32}

@@ -6,7 +6,7 @@ $rows
 ) AS event
 LEFT ANY JOIN
 (
-    SELECT $session AS session, argMin(path, (toUnixTimestamp64Milli(timestamp), path)) AS landing_path
+    SELECT $session AS session, substring(min(concat($time, path)), 9) AS landing_path
     FROM $events
     WHERE $conditions
     GROUP BY session

@@ -1,9 +1,16 @@
 -- Events, each with its person: its own user, else the user of the latest tie of its visitor before
--- it, else of the earliest tie, else the visitor.
-SELECT$columns,
-    multiIf(
-        own_user != '', cityHash64('user', own_user),
-        tied.first_user = 0, own_visitor,
+-- it, else of the earliest tie, else the visitor. For many events: only those of tied visitors are
+-- joined with the ties.
+SELECT$selected
+    toUnixTimestamp64Milli(timestamp) AS own_at,
+    if(user_id = '', visitor, cityHash64('user', user_id)) AS person
+FROM $events
+WHERE $conditions
+    AND (person_role IN (2, 3) OR visitor GLOBAL NOT IN ($tied))
+UNION ALL
+SELECT$columns
+    own_at,
+    if(
         empty(tied.ties), tied.first_user,
         tied.ties[greatest(1, arrayLastIndex(tie -> tie.1 <= own_at, tied.ties))].2
     ) AS person
@@ -11,10 +18,11 @@ FROM
 (
     SELECT$selected
         visitor AS own_visitor,
-        user_id AS own_user,
         toUnixTimestamp64Milli(timestamp) AS own_at
     FROM $events
     WHERE $conditions
+        AND person_role IN (0, 1)
+        AND visitor GLOBAL IN ($tied)
 ) AS event
 LEFT ANY JOIN
 (

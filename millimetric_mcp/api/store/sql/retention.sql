@@ -3,23 +3,23 @@ SELECT cohort, count() AS people, sumForEach(came_back) AS returned, toUnixTimes
 FROM
 (
     SELECT
-        min(if(is_first, own_at, NULL)) AS first_at,
-        argMin(interval_number, if(is_first, own_at, NULL)) AS cohort,
-        maxMap(if(is_return, [interval_number], []), if(is_return, [own_at], [])) AS seen,
-        arrayFilter((number, last_at) -> last_at >= first_at, seen.1, seen.2) AS numbers,
+        min(began_at) AS first_at,
+        argMin(interval_number, began_at) AS cohort,
+        groupArrayIf((interval_number, assumeNotNull(seen_at)), isNotNull(seen_at)) AS seen,
+        arrayMap(one -> one.1, arrayFilter(one -> one.2 >= first_at, seen)) AS numbers,
         arrayMap(later -> has(numbers, cohort + later), range($intervals)) AS came_back
     FROM
     (
         SELECT
             person,
-            own_at,
-            event_name = $event AS is_first,
-            event_name = $return AS is_return,
-            toInt32($interval_number) AS interval_number
+            toInt32($interval_number) AS interval_number,
+            minOrNullIf(own_at, event_name = $event) AS began_at,
+            maxOrNullIf(own_at, event_name = $return) AS seen_at
         FROM
         (
 $persons
         )
+        GROUP BY person, interval_number
     )
     GROUP BY person
     HAVING isNotNull(first_at)

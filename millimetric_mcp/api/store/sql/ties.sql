@@ -16,6 +16,6 @@ FROM
         cityHash64('user', user_id) AS user,
         toUnixTimestamp64Milli(timestamp) AS at
     FROM $events
-    WHERE project_id = {project_id:UInt64} AND person_role IN (2, 3)
+    WHERE project_id = {project_id:UInt64} AND person_role IN (2, 3)$among
 )
 GROUP BY visitor

@@ -1,4 +1,5 @@
--- Events, each with the first touch of its session.
+-- Events, each with the first touch of its session; of several in a moment, the first in
+-- alphabetical order.
 SELECT event.*,$touch
 FROM
 (
@@ -6,7 +7,7 @@ $rows
 ) AS event
 LEFT ANY JOIN
 (
-    SELECT $session AS session, min((toUnixTimestamp64Milli(timestamp), $names)) AS touch
+    SELECT $session AS session, substring(min(concat($time, $text)), 9) AS touch
     FROM $events
     WHERE $touch_conditions
     GROUP BY session

@@ -1,0 +1,1 @@
+SELECT visitor FROM $events WHERE project_id = {project_id:UInt64} AND person_role IN (2, 3)
