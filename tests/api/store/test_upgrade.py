@@ -120,15 +120,16 @@ def test_a_new_store_and_one_that_is_up_to_date_are_not_copied(tmp_path, now_sql
 def test_an_upgrade_answers_before_older_events_are_prepared_and_goes_on_after_a_kill(
     tmp_path, now_sql
 ):
-    store, version = tmp_path / "store", "0006_people"
-    for folder in ("migrations", "cluster"):
-        (now_sql / folder / f"{version}.sql").unlink()
+    store, newer = tmp_path / "store", ["0006_people", "0007_named_events"]
+    for version in newer:
+        for file in now_sql.glob(f"*/{version}.sql"):
+            file.unlink()
     open_store(store, now_sql, "--fill", str(OLDER_ROWS))
 
     killed = run(BUILD, str(store), "--kill")
     done = run(BUILD, str(store))
 
-    assert killed.stdout == f"{version} 0 {OLDER_ROWS}\n", killed.stderr
+    assert killed.stdout == f"{' '.join(newer)} 0 {OLDER_ROWS}\n", killed.stderr
     before, *said, after = done.stdout.splitlines()
     assert before == f"0 {OLDER_ROWS}"
     assert said[0].startswith("upgrade of the event store: ")
