@@ -186,6 +186,20 @@ def test_every_file_of_the_data_directory_is_private(start_api, tmp_path):
     assert [path for path, open_to_others in modes.items() if open_to_others] == []
 
 
+def test_a_data_directory_of_any_name_is_served(start_api_in, tmp_path):
+    directory = tmp_path / 'it\'s 100% "q"?x=1#; $(x)\nданные'
+    directory.mkdir()
+    with start_api_in(directory) as start:
+        api = start()
+        assert api.post("/v1/track", {"event": "kept"}).status_code == 202
+        assert api.terminate() == 0
+
+        again = start()
+        again.keys = api.keys
+        assert again.rows("/v1/stats", event="kept") == [{"value": 1}]
+    assert (directory / "data/store").is_dir()
+
+
 def test_a_second_start_creates_no_keys(start_api):
     first = start_api()
     assert first.terminate() == 0
