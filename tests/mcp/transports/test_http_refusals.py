@@ -205,6 +205,21 @@ async def test_a_client_gets_by_without_a_session_while_others_hold_them_all(
         assert (await client.list_tools()).tools
 
 
+async def test_a_session_may_open_its_stream_again_and_is_unknown_once_ended(
+    open_to_all, initialize
+):
+    session = (await initialize(open_to_all.url)).headers["mcp-session-id"]
+    headers = JSON | BOTH | {"Mcp-Session-Id": session}
+    stream = {"Mcp-Session-Id": session, "Accept": "text/event-stream"}
+    async with httpx.AsyncClient(base_url=open_to_all.url) as http:
+        for _ in range(2):
+            async with http.stream("GET", "/mcp", headers=stream) as opened:
+                assert opened.status_code == 200
+        ended = await http.delete("/mcp", headers=headers)
+        after = await http.post("/mcp", content=PING, headers=headers)
+    assert (ended.status_code, after.status_code) == (200, 404)
+
+
 async def test_requests_without_a_session_open_none(small_server, initialize):
     async with httpx.AsyncClient(base_url=small_server.url) as http:
         for body, status in [(PING, 200), ("{", 400)] * 3:
