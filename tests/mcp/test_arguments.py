@@ -365,10 +365,32 @@ class TestForgiveness:
         assert "source" not in api.requests[0].url.params
         assert api.requests[0].url.params["medium"] == "paid"
 
-    async def test_null_for_the_filters_of_a_step_means_absent(self, call, api):
-        steps = [{"event": "a", "filters": None, "source": None}, {"event": "b"}]
+    @pytest.mark.parametrize("value", [None, "", "null", [], "{}"], ids=repr)
+    async def test_null_for_the_filters_of_a_step_means_absent(self, value, call, api):
+        steps = [{"event": "a", "filters": value, "source": None}, {"event": "b"}]
         assert not (await call("funnel", {"steps": steps})).is_error
         assert json.loads(api.requests[0].url.params["steps"]) == [{"event": "a"}, {"event": "b"}]
+
+    async def test_json_text_is_read_in_the_filters_of_a_step(self, call, api):
+        steps = [{"event": "a", "filters": '{"source": "google"}'}, {"event": "b"}]
+        assert not (await call("funnel", {"steps": steps})).is_error
+        sent = json.loads(api.requests[0].url.params["steps"])
+        assert sent == [{"event": "a", "source": ["google"]}, {"event": "b"}]
+
+    @pytest.mark.parametrize("value", ["null", " ", " null "], ids=repr)
+    @pytest.mark.parametrize("name", ["from", "to", "timezone"])
+    async def test_a_blank_or_the_word_null_for_a_time_or_zone_means_absent(
+        self, name, value, call, api
+    ):
+        given, absent = await call("stats", {name: value}), await call("stats", {})
+        assert given.text == absent.text
+        assert not given.is_error
+
+    @pytest.mark.parametrize("value", [None, "", "null"], ids=repr)
+    async def test_null_for_the_time_between_steps_means_absent(self, value, call):
+        steps = [{"event": "a"}, {"event": "b"}]
+        outcome = await call("funnel", {"steps": steps, "within": value})
+        assert "within 7d" in outcome.text
 
     async def test_json_text_of_a_list_is_read_in_a_filter_of_a_column(self, call, api):
         await call("stats", {"filters": {"source": '["google", "bing"]'}})

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     StringConstraints,
@@ -35,6 +36,14 @@ SourceName = Annotated[
 """A source or medium, in the form in which the API stores it."""
 
 
+def _read_absent(value: object) -> object:
+    return None if isinstance(value, str) and value.strip() in {"", "null"} else value
+
+
+TimeText = Annotated[str | None, BeforeValidator(_read_absent)]
+"""A time or a zone, for which neither a blank text nor the word null stands."""
+
+
 class Arguments(BaseModel):
     """A tool's arguments. Unknown ones are refused."""
 
@@ -44,18 +53,18 @@ class Arguments(BaseModel):
 class WindowArguments(Arguments):
     """The window of time of a read tool. The default is the last 30 days."""
 
-    from_: str | None = Field(
+    from_: TimeText = Field(
         None,
         alias="from",
         description="Start: ISO 8601, a date, a length before now (24h, 46d, 4w, 3mo), today, "
         "yesterday, this_week (from Monday), this_month, last_month…; default 30d.",
     )
-    to: str | None = Field(
+    to: TimeText = Field(
         None,
         description="End, exclusive, same forms; default: now (7d ends now), or the named "
         "period's end.",
     )
-    timezone: str | None = Field(None, description="IANA zone of dates, days and weeks.")
+    timezone: TimeText = Field(None, description="IANA zone of dates, days and weeks.")
 
 
 FILTERS_HINT = (
@@ -125,9 +134,9 @@ _MODELS = {
 class BriefWindow(WindowArguments):
     """A window like that of stats, whose list of forms is not repeated for each tool."""
 
-    from_: str | None = Field(None, alias="from", description="As in stats; default 30d.")
-    to: str | None = Field(None, description="As in stats.")
-    timezone: str | None = Field(None, description="IANA zone.")
+    from_: TimeText = Field(None, alias="from", description="As in stats; default 30d.")
+    to: TimeText = Field(None, description="As in stats.")
+    timezone: TimeText = Field(None, description="IANA zone.")
 
 
 def parse_arguments(tool: Tool[ParamsT, DataT], given: Mapping[str, Any]) -> ParamsT:

@@ -14,7 +14,11 @@ from millimetric_mcp.mcp.tools.tool import READ_HINTS, Tool, ToolContext
 from millimetric_mcp.mcp.tools.wording import count
 from millimetric_mcp.mcp.window import Window
 
-_STEP = {"type": "object", "properties": {"event": {"type": "string"}}, "required": ["event"]}
+_STEP = {
+    "type": "object",
+    "properties": {"event": {"type": "string"}, "filters": {"type": "object"}},
+    "required": ["event"],
+}
 
 
 class FunnelArguments(BriefWindow, AttributedArguments):
@@ -27,7 +31,7 @@ class FunnelArguments(BriefWindow, AttributedArguments):
     ]
     within: Annotated[
         reads.Duration,
-        WithJsonSchema({"type": "string", "minLength": 2}),
+        WithJsonSchema({"type": "string", "pattern": "[mhd]$"}),
         Field(description="First step to last, at most: 1m to 90d."),
     ] = "7d"
     group_by: Annotated[

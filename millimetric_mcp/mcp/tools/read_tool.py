@@ -96,8 +96,8 @@ def run_read(
 
     async def run(context: ToolContext, params: ParamsT) -> ToolResult[DataT]:
         window = resolve_window(
-            params.from_ or None,
-            params.to or None,
+            params.from_,
+            params.to,
             timezone=params.timezone or context.settings.timezone,
             now=context.now(),
         )
