@@ -7,13 +7,18 @@ SELECT
     sum(sumIf(weight, is_no_touch)) OVER () / sum(sum(weight)) OVER () AS no_touch_share
 FROM
 (
-    -- People who took a later step.
+    -- Of the people who took a later step, and perhaps others: the event that counts, instead of
+    -- the earliest one.
+    WITH arrayJoin([
+        (firsts[best].2, firsts[best].3, levels[best], [$best_times], 1),
+        (firsts[1].2, firsts[1].3, 1, [$no_times], -1)
+    ]) AS counted
     SELECT
-        firsts[best].2 AS first_group,
-        firsts[best].3 AS is_no_touch,
-        levels[best] AS level,
-        [$best_times] AS times,
-        1 AS weight
+        counted.1 AS first_group,
+        counted.2 AS is_no_touch,
+        counted.3 AS level,
+        counted.4 AS times,
+        toInt64(counted.5) AS weight
     FROM
     (
         SELECT
@@ -28,10 +33,6 @@ FROM
             (
 $first_of_them
             )
-            WHERE person GLOBAL IN (SELECT person FROM
-            (
-$later
-            ))
             UNION ALL
             SELECT person, own_at, '' AS step_group, 0 AS is_no_touch, 0 AS step_1, $which_later
             FROM
@@ -43,13 +44,13 @@ $later
         HAVING notEmpty(firsts)
     )
     UNION ALL
-    -- The others, whose earliest event counts.
+    -- Everybody's earliest event.
     SELECT
         substring(earliest, 9, length(earliest) - 10) AS first_group,
-        endsWith(earliest, '1') AS is_no_touch,
+        toUInt8(endsWith(earliest, '1')) AS is_no_touch,
         1 AS level,
         [$no_times] AS times,
-        count() AS weight
+        toInt64(count()) AS weight
     FROM
     (
         SELECT person, min(concat($time, step_group, '\0', toString(is_no_touch))) AS earliest
@@ -57,14 +58,11 @@ $later
         (
 $first
         )
-        WHERE person GLOBAL NOT IN (SELECT person FROM
-        (
-$later
-        ))
         GROUP BY person
     )
     GROUP BY first_group, is_no_touch
 )
 GROUP BY first_group
+HAVING people[1] > 0
 ORDER BY people[1] DESC, first_group
 LIMIT {limit:UInt32}
