@@ -90,11 +90,7 @@ def build_app(
         ip_salt=secrets.ip_salt or b"",
         limiter=RateLimiter(settings.rate_limits, clock=clock_ns),
         bodies=BodyReader(),
-        quota=BrowserQuota(
-            max_names=settings.browser_names,
-            max_bytes_per_day=settings.browser_mb_per_day * 1024 * 1024,
-            clock=clock,
-        ),
+        quota=_limit_browser_keys(settings, clock),
         health=Health({**store.checks, "control": partial(_run_in, control_checks, control.check)}),
         clock=clock,
         country_of=country_of,
@@ -105,10 +101,7 @@ def build_app(
     routes = [*endpoints.list_routes(), Route(OPENAPI_PATH, _serve_openapi), *page.list_routes()]
     log = Log(settings.log_level, write_log, form=settings.log_format)
     if settings.metrics:
-        metrics = Metrics()
-        log.observe = metrics.observe_request
-        store.observe_groups(metrics.observe_group)
-        routes.append(_route_metrics(metrics, settings, backends, clock))
+        routes.append(_measure(log, settings, backends, clock))
     app = build_web_app(
         routes,
         lifespan=partial(_live, backends, keys, maintenance, control_checks),
@@ -119,6 +112,11 @@ def build_app(
     app.state.log = log
     app.state.check_key = partial(authenticate, find=keys.find, pepper=secrets.pepper)
     return app
+
+
+def _limit_browser_keys(settings: ApiSettings, clock: Callable[[], datetime]) -> BrowserQuota:
+    max_bytes = settings.browser_mb_per_day * 1024 * 1024
+    return BrowserQuota(max_names=settings.browser_names, max_bytes_per_day=max_bytes, clock=clock)
 
 
 @asynccontextmanager
@@ -141,9 +139,13 @@ async def _live(
         yield
 
 
-def _route_metrics(
-    metrics: Metrics, settings: ApiSettings, backends: Backends, clock: Callable[[], datetime]
+def _measure(
+    log: Log, settings: ApiSettings, backends: Backends, clock: Callable[[], datetime]
 ) -> Route:
+    """Measure requests and writes; return the route that shows it."""
+    metrics = Metrics()
+    log.observe = metrics.observe_request
+    backends.store.observe_groups(metrics.observe_group)
     token = settings.metrics_token.get_secret_value() if settings.metrics_token else None
     serve = partial(
         serve_metrics,
