@@ -35,9 +35,9 @@ _ESCAPED_AMPERSAND = re.compile(r"([?&])(?:(?:amp|#0*38|#x0*26)(?:;|%3B))+", re.
 # What an ad network or mail tool did not replace: {{campaign.name}}, {keyword}_{device},
 # __CAMPAIGN_ID__, %%SITE%%, *|CAMPAIGN|*
 _MACROS = re.compile(
-    r"\$?(?:\{++[^{}]*+\}++[^{}a-z0-9]*+)++|__[\w.:|-]+__|\*\|[^|]+\|\*", re.IGNORECASE
+    r"\$?(?:\{++[^{}]*+\}++[^{}a-z0-9]*+)++|__[\w.:|-]+__|\*\|[^|]+\|\*|%%[^%]+%%", re.IGNORECASE
 )
-_MACRO_ENDS = ("}", "__", "|*")
+_MACRO_ENDS = ("}", "__", "|*", "%%")
 _UNSTORABLE = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 
@@ -108,7 +108,7 @@ def read_parameters(url: str, names: frozenset[str]) -> dict[str, str]:
     found = _read_pairs(before.partition("?")[2], names)
     if "=" not in fragment:
         return found
-    in_fragment = _read_pairs(fragment, names)
+    in_fragment = _read_pairs(fragment.lstrip("!/"), names)
     if not found:
         return in_fragment
     if not any(name.startswith("utm_") for name in found):

@@ -243,6 +243,7 @@ def test_fbclid_counts_as_social_unless_the_medium_says_otherwise_when_set_so(
         *("{{site_source_name}}", "{{ campaign.name }}", "{gclid}", "{}", "${X}", "__CAMPAIGN__"),
         *("__aid__", "{keyword}_{device}", "{{a}}-{{b}}", "%7B%7Bad.id%7D%7D", "+%7Bx%7D+"),
         *("%%SITE%%", "%%DEVICE%%", "*|CAMPAIGN|*", "*%7CMC:SUBJECT%7C*"),
+        "%25%25SITE%25%25",
     ],
 )
 def test_an_unreplaced_macro_is_an_absent_parameter(macro):
@@ -315,6 +316,8 @@ def test_parameters_are_read_from_invalid_urls(url, rule_id):
         "?u=/?utm_source=facebook&utm_medium=cpc&utm_campaign=Really?",
         "#utm_source=facebook&utm_medium=cpc&utm_campaign=Really?",
         "#?utm_source=facebook&utm_medium=cpc&utm_campaign=Really?",
+        "#!utm_source=facebook&utm_medium=cpc&utm_campaign=Really?",
+        "#/utm_source=facebook&utm_medium=cpc&utm_campaign=Really?",
         "#/signup?utm_source=facebook&utm_medium=cpc&utm_campaign=Really?",
         "#!/signup?p=1&amp;utm_source=facebook&amp;utm_medium=cpc&amp;utm_campaign=Really?",
         "?lang=en#/signup?utm_source=facebook&utm_medium=cpc&utm_campaign=Really?",
