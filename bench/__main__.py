@@ -67,7 +67,7 @@ def main() -> int:
     _write_documents(reports, results)
     asked = [name for name in _list_parts(options) if name not in failed]
     measured = [report for report in reports if report.part in asked]
-    _tell(measured, as_json=options.json, results=results)
+    _print_result(measured, as_json=options.json, results=results)
     if failed:
         _say(f"failed: {', '.join(failed)}")
     return 1 if failed else 0
@@ -176,7 +176,7 @@ def _write_documents(reports: Sequence[Report], results: Path) -> None:
         (results / "benchmarks.md").write_text(text, encoding="utf-8")
 
 
-def _tell(reports: Sequence[Report], *, as_json: bool, results: Path) -> None:
+def _print_result(reports: Sequence[Report], *, as_json: bool, results: Path) -> None:
     if as_json:
         texts = [(results / f"{report.part}.json").read_text("utf-8") for report in reports]
         print(json.dumps([json.loads(text) for text in texts], ensure_ascii=False))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
-from millimetric_mcp.api.control import Claim, ClaimedPart, ImportLog, Writer
+from millimetric_mcp.api.control import Claim, ClaimedPart, ImportLog, PartWriter
 from millimetric_mcp.api.store import Store
 from millimetric_mcp.contract.codes import ErrorCode
 from millimetric_mcp.contract.columns import StoredEvent
@@ -42,8 +42,8 @@ class Imports:
     writer_id: str = field(default_factory=lambda: secrets.token_hex(16))
 
     @property
-    def _writer(self) -> Writer:
-        return Writer(self.writer_id, self.store.id, LEASE_S, self.store.is_alone)
+    def _writer(self) -> PartWriter:
+        return PartWriter(self.writer_id, self.store.id, LEASE_S, self.store.is_alone)
 
     async def store_part(
         self, project_id: int, import_id: str, chunk: int, build: Build

@@ -20,19 +20,19 @@ _MIN_SWEEP_SIZE = 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Bucket:
+class TokenBucket:
     """A bucket's size: ``burst`` tokens, a new one every ``interval_ns``."""
 
     interval_ns: int
     burst: int
 
     @classmethod
-    def of(cls, *, per_s: float, burst: int) -> "Bucket":
+    def of(cls, *, per_s: float, burst: int) -> "TokenBucket":
         """Return a bucket that gets ``per_s`` tokens a second, at least one a day."""
         return cls(round(min(_NS_PER_S / per_s, _LONGEST_WAIT_NS)), burst)
 
 
-def take_token(bucket: Bucket, *, full_at_ns: int, now_ns: int) -> tuple[int, int]:
+def take_token(bucket: TokenBucket, *, full_at_ns: int, now_ns: int) -> tuple[int, int]:
     """Return when the bucket is full again, and the wait for a token, in nanoseconds.
 
     A token was taken if the wait is 0.
@@ -56,10 +56,10 @@ class RateLimiter:
 
     def __init__(self, limits: RateLimits | None, *, clock: Callable[[], int]) -> None:
         """Without ``limits`` nothing is limited; ``clock`` returns monotonic nanoseconds."""
-        self._buckets: dict[str, Bucket] = {}
+        self._buckets: dict[str, TokenBucket] = {}
         if limits:
-            track = Bucket.of(per_s=limits.track_per_s, burst=limits.track_burst)
-            batch = Bucket.of(per_s=limits.batch_per_s, burst=limits.batch_burst)
+            track = TokenBucket.of(per_s=limits.track_per_s, burst=limits.track_burst)
+            batch = TokenBucket.of(per_s=limits.batch_per_s, burst=limits.batch_burst)
             self._buckets = {TRACK.path: track, BATCH.path: batch}
         self._clock = clock
         self._full_at_ns: dict[tuple[int, KeyKind, str], int] = {}

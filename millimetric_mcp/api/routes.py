@@ -52,7 +52,7 @@ BEACON_ENDPOINTS = frozenset({endpoints.TRACK, endpoints.BATCH, endpoints.IDENTI
 """They take a browser's key as ``?key=pk_…``: ``navigator.sendBeacon`` sends no such header."""
 
 
-class Admission(NamedTuple):
+class AdmittedRequest(NamedTuple):
     """A request whose key is accepted; ``headers`` go by lower-case name.
 
     ``is_beacon``: the key came in the query.
@@ -65,7 +65,7 @@ class Admission(NamedTuple):
 
 
 Body: TypeAlias = Mapping[str, Any]
-Handler: TypeAlias = Callable[[Any, Admission], Coroutine[Any, Any, Body]]
+Handler: TypeAlias = Callable[[Any, AdmittedRequest], Coroutine[Any, Any, Body]]
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -132,29 +132,29 @@ class Endpoints:
 
     async def _answer(self, endpoint: AnyEndpoint, handle: Handler, request: Request) -> Response:
         """Admit a request, read its body or parameters, and answer with what ``handle`` returns."""
-        admission = await self._admit(endpoint, request)
+        admitted = await self._admit(endpoint, request)
         asked: BaseModel
         if endpoint.method == "POST":
-            project_id, headers = admission.record.project_id, admission.headers
+            project_id, headers = admitted.record.project_id, admitted.headers
             asked = await self.bodies.read(
                 endpoint.request,
                 request,
                 headers,
                 project_id=project_id,
-                media_types=BEACON_TYPES if admission.is_beacon else JSON_TYPES,
+                media_types=BEACON_TYPES if admitted.is_beacon else JSON_TYPES,
             )
             ignored = list_unknown_fields(asked)
         else:
             params = request.query_params.multi_items()
             asked = read_params(endpoint.request, params)
             ignored = list_unknown_params(endpoint.request, (name for name, _ in params))
-        handling = handle(asked, admission)
+        handling = handle(asked, admitted)
         body = await (
             handling if endpoint.method == "POST" else _run_while_connected(request, handling)
         )
         return _json({**body, "ignored": ignored} if ignored else body, endpoint.status)
 
-    async def _admit(self, endpoint: AnyEndpoint, request: Request) -> Admission:
+    async def _admit(self, endpoint: AnyEndpoint, request: Request) -> AdmittedRequest:
         # Read once: each look-up in Starlette's own headers goes through all of them.
         headers = {
             name.decode("latin-1"): value.decode("latin-1") for name, value in request.headers.raw
@@ -172,37 +172,37 @@ class Endpoints:
         self.limiter.take(record, endpoint)
         client = request.scope.get("client")
         ip = client[0] if client else None
-        return Admission(record, headers, ip, is_beacon)
+        return AdmittedRequest(record, headers, ip, is_beacon)
 
-    def _fbclid_of(self, admission: Admission) -> FbclidMeaning:
-        return admission.record.fbclid or self.fbclid
+    def _fbclid_of(self, admitted: AdmittedRequest) -> FbclidMeaning:
+        return admitted.record.fbclid or self.fbclid
 
-    def _read_facts(self, admission: Admission) -> pipeline.RequestFacts:
+    def _read_facts(self, admitted: AdmittedRequest) -> pipeline.RequestFacts:
         return pipeline.read_request_facts(
-            admission.headers,
-            ip=admission.ip,
-            key=admission.record,
+            admitted.headers,
+            ip=admitted.ip,
+            key=admitted.record,
             received_at=self.clock(),
             country_of=self.country_of,
             ip_salt=self.ip_salt,
         )
 
-    async def _track(self, event: events.TrackEvent, admission: Admission) -> Body:
-        facts = self._read_facts(admission)
+    async def _track(self, event: events.TrackEvent, admitted: AdmittedRequest) -> Body:
+        facts = self._read_facts(admitted)
         check_times([event], now=facts.received_at, in_batch=False)
-        await self._store([build_event(event, facts, fbclid=self._fbclid_of(admission))])
+        await self._store([build_event(event, facts, fbclid=self._fbclid_of(admitted))])
         return {"ok": True, "event_id": event.event_id}
 
-    async def _batch(self, batch: events.BatchRequest, admission: Admission) -> Body:
-        facts = self._read_facts(admission)
+    async def _batch(self, batch: events.BatchRequest, admitted: AdmittedRequest) -> Body:
+        facts = self._read_facts(admitted)
         check_times(batch.events, now=facts.received_at, in_batch=True)
         await self._store(
-            [build_event(event, facts, fbclid=self._fbclid_of(admission)) for event in batch.events]
+            [build_event(event, facts, fbclid=self._fbclid_of(admitted)) for event in batch.events]
         )
         return {"ok": True, "count": len(batch.events)}
 
-    async def _identify(self, body: events.IdentifyRequest, admission: Admission) -> Body:
-        event = pipeline.build_identification(body, self._read_facts(admission))
+    async def _identify(self, body: events.IdentifyRequest, admitted: AdmittedRequest) -> Body:
+        event = pipeline.build_identification(body, self._read_facts(admitted))
         await self._store([event])
         return {"ok": True}
 
@@ -210,14 +210,14 @@ class Endpoints:
         self.quota.take(built)
         await self.store.append(built)
 
-    async def _forget(self, body: events.ForgetRequest, admission: Admission) -> Body:
+    async def _forget(self, body: events.ForgetRequest, admitted: AdmittedRequest) -> Body:
         try:
             cutoff = await self.store.now()
             async with asyncio.timeout(MAX_FORGET_S):
                 await asyncio.to_thread(
                     self.deletions.add,
                     store=self.store.id,
-                    project_id=admission.record.project_id,
+                    project_id=admitted.record.project_id,
                     kind=_find_kind(body),
                     id_to_delete=body.user_id or body.anonymous_id or "",
                     cutoff=cutoff,
@@ -229,28 +229,28 @@ class Endpoints:
         done = {"ok": True, "queued": True}
         return {**done, "applied": {"linked": True}} if body.linked else done
 
-    async def _import(self, part: ImportRequest, admission: Admission) -> Body:
+    async def _import(self, part: ImportRequest, admitted: AdmittedRequest) -> Body:
         check_times(part.events, now=self.clock(), in_batch=True)
 
         build = partial(
             pipeline.build_imported,
             part.events,
-            key=admission.record,
+            key=admitted.record,
             country_of=self.country_of,
             ip_salt=self.ip_salt,
-            fbclid=self._fbclid_of(admission),
+            fbclid=self._fbclid_of(admitted),
         )
-        project_id = admission.record.project_id
+        project_id = admitted.record.project_id
         return await self.imports.store_part(project_id, part.import_id, part.chunk, build)
 
-    async def _undo_import(self, body: ImportUndoRequest, admission: Admission) -> Body:
-        return await self.imports.undo(admission.record, body.import_id)
+    async def _undo_import(self, body: ImportUndoRequest, admitted: AdmittedRequest) -> Body:
+        return await self.imports.undo(admitted.record, body.import_id)
 
-    async def _list_imports(self, _: ImportListRequest, admission: Admission) -> Body:
-        return await self.imports.list(admission.record.project_id)
+    async def _list_imports(self, _: ImportListRequest, admitted: AdmittedRequest) -> Body:
+        return await self.imports.list(admitted.record.project_id)
 
-    async def _create_link(self, _: LinkRequest, admission: Admission) -> Body:
-        key = read_bearer(admission.headers.get("authorization"))
+    async def _create_link(self, _: LinkRequest, admitted: AdmittedRequest) -> Body:
+        key = read_bearer(admitted.headers.get("authorization"))
         code = await asyncio.to_thread(self.links.create, key, now=self.clock())
         return {"ok": True, "code": code, "expires_in_s": LINK_LIFETIME_S}
 
@@ -265,12 +265,12 @@ class Endpoints:
         return response
 
     async def _read(
-        self, endpoint: AnyEndpoint, params: WindowParams, admission: Admission
+        self, endpoint: AnyEndpoint, params: WindowParams, admitted: AdmittedRequest
     ) -> Body:
         """Return what the store found, after the parameters that the response repeats."""
-        own_zone = admission.record.timezone if lacks_zone(params) else None
+        own_zone = admitted.record.timezone if lacks_zone(params) else None
         asked = params.model_copy(update={"timezone": own_zone}) if own_zone else params
-        found = await self.store.read(admission.record.project_id, asked)
+        found = await self.store.read(admitted.record.project_id, asked)
         repeated = endpoint.result.model_fields.keys() & endpoint.request.model_fields.keys()
         applied = list_extensions(params)
         return {

@@ -56,12 +56,12 @@ _UNSUPPORTED = (
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0, 1 for a failure, 2 for wrong settings."""
     try:
-        return _tell(argv)
+        return _run_and_report(argv)
     except KeyboardInterrupt:
         return 128 + 2
 
 
-def _tell(argv: Sequence[str] | None) -> int:
+def _run_and_report(argv: Sequence[str] | None) -> int:
     """Run one command, say in a sentence what failed, and return the exit code."""
     try:
         code = _run(list(sys.argv[1:] if argv is None else argv))

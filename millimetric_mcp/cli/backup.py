@@ -12,7 +12,7 @@ from millimetric_mcp.api import backups
 from millimetric_mcp.api.administration import BACKUP
 from millimetric_mcp.api.control import datadir
 from millimetric_mcp.cli.administer import Deployment, find_deployment
-from millimetric_mcp.cli.buckets import SCHEME, Bucket
+from millimetric_mcp.cli.buckets import SCHEME, S3Bucket
 from millimetric_mcp.errors import BackupUnusable, SettingsError, StoreUnavailable
 from millimetric_mcp.settings import DeploymentSettings, read_settings
 
@@ -30,7 +30,7 @@ def run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     _check_databases(deployment)
     has_secrets = not options.without_secrets
     if options.directory.startswith(SCHEME):
-        bucket = Bucket(options.directory)
+        bucket = S3Bucket(options.directory)
         # Not in the system's temporary directory: the API, which writes it, may have another one.
         with TemporaryDirectory(prefix="backup-", dir=deployment.data_dir) as staging:
             backup, manifest = _make(deployment, Path(staging), has_secrets=has_secrets)

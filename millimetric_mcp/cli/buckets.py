@@ -19,7 +19,7 @@ SCHEME = "s3://"
 _NOT_THERE = {"404", "NoSuchKey"}
 
 
-class Bucket:
+class S3Bucket:
     """The backups below ``s3://BUCKET/PREFIX``. All methods raise BackupUnusable."""
 
     def __init__(self, url: str) -> None:

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 
 from millimetric_mcp.api.administration import INSPECT
-from millimetric_mcp.api.checks import Finding, judge
+from millimetric_mcp.api.checks import CheckResult, list_results
 from millimetric_mcp.cli.administer import find_deployment
 from millimetric_mcp.settings import DeploymentSettings, read_settings
 
@@ -27,8 +27,8 @@ def run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
         facts = control.inspect()
     store = deployment.administer({"do": INSPECT})["store"]
     findings = [
-        Finding("secrets", "Pepper and IP salt are those of the control database"),
-        *judge(store, facts, now=datetime.now(UTC)),
+        CheckResult("secrets", "Pepper and IP salt are those of the control database"),
+        *list_results(store, facts, now=datetime.now(UTC)),
     ]
     wrong = [finding for finding in findings if finding.remedy]
     if options.json:

@@ -15,7 +15,7 @@ from millimetric_mcp.api.backups import Manifest
 from millimetric_mcp.api.control import Secrets, datadir, open_control
 from millimetric_mcp.api.control.datadir import CONTROL_FILE, SECRET_FILES, STORE_DIR
 from millimetric_mcp.api.store import ClientPool, embedded_target, newest_version, read_backup
-from millimetric_mcp.cli.buckets import SCHEME, Bucket
+from millimetric_mcp.cli.buckets import SCHEME, S3Bucket
 from millimetric_mcp.errors import BackupUnusable, SettingsError
 from millimetric_mcp.settings import DeploymentSettings, read_settings
 
@@ -31,7 +31,7 @@ def run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     settings = read_settings(DeploymentSettings, environ=environ, options=vars(options))
     datadir.keep_private()
     if options.directory.startswith(SCHEME):
-        bucket = Bucket(options.directory)
+        bucket = S3Bucket(options.directory)
         with TemporaryDirectory(prefix="millimetric-restore-") as downloaded:
             backup = bucket.download(Path(downloaded))
             data_dir, manifest = _restore(settings, backup)

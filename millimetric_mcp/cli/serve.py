@@ -127,7 +127,7 @@ async def _serve(
     on_unreachable = _restart(connect) if connect else None
     async with _open_client(settings, on_unreachable) as client:
         if settings.transport is Transport.STDIO:
-            await serve_stdio(build_server(find_caller=_always(client), settings=settings))
+            await serve_stdio(build_server(find_caller=_find_one_caller(client), settings=settings))
         else:
             await _serve_http(settings, client, lines)
 
@@ -141,7 +141,7 @@ async def _serve_http(
 
     passthrough = settings.auth is Auth.PASSTHROUGH
     server = build_server(
-        find_caller=access.find_caller_by_keys(client) if passthrough else _always(client),
+        find_caller=access.find_caller_by_keys(client) if passthrough else _find_one_caller(client),
         settings=settings,
         secret=_find_secret(settings),
     )
@@ -168,7 +168,7 @@ def _find_secret(settings: ServeSettings) -> bytes | None:
     return secret.get_secret_value().encode() if secret else None
 
 
-def _always(client: MillimetricClient) -> Callable[[object], Caller]:
+def _find_one_caller(client: MillimetricClient) -> Callable[[object], Caller]:
     """Return a function that finds the same caller in every request."""
     caller = Caller(client)
     return lambda _request: caller

@@ -96,7 +96,7 @@ class Principal(AuthenticatedUser):
         self.read_key = read_key
 
 
-class Guard:
+class AccessCheck:
     """Serves requests with an allowed Host, an allowed Origin and the credentials of ``access``.
 
     The SDK's own check of Host and Origin knows no ``*``, and comes after the body.

@@ -29,7 +29,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from millimetric_mcp.contract.codes import ErrorCode
 from millimetric_mcp.contract.json_text import mend_json
 from millimetric_mcp.errors import RequestError
-from millimetric_mcp.mcp.access import Access, AccessError, Guard, write_pattern
+from millimetric_mcp.mcp.access import Access, AccessCheck, AccessError, write_pattern
 from millimetric_mcp.mcp.messages import Unreadable, read_message
 from millimetric_mcp.web.app import build_web_app
 from millimetric_mcp.web.bodies import BodyBuffer, count_json_values
@@ -73,18 +73,18 @@ def build_http_transports(
     mcp = _StreamableHttp(server, max_sessions=max_sessions if has_sessions else 0)
     buffer = BodyBuffer(max_held_bytes=16 * MAX_BODY_BYTES)
 
-    def guard(app: ASGIApp) -> ASGIApp:
-        return Guard(_ReadBody(app, buffer), access)
+    def check_access(app: ASGIApp) -> ASGIApp:
+        return AccessCheck(_ReadBody(app, buffer), access)
 
     routes: list[BaseRoute] = []
     if streamable:
         methods = ["GET", "POST", "DELETE"] if has_sessions else ["POST"]
-        routes.append(Route("/mcp", guard(mcp), methods=methods))
+        routes.append(Route("/mcp", check_access(mcp), methods=methods))
     if sse:
         transport = SseServerTransport("/messages/")
-        streams = _Streams(server, transport, max_sessions)
-        routes.append(Route("/sse", guard(streams), methods=["GET"]))
-        routes.append(Mount("/messages", guard(transport.handle_post_message)))
+        streams = _SseStreams(server, transport, max_sessions)
+        routes.append(Route("/sse", check_access(streams), methods=["GET"]))
+        routes.append(Mount("/messages", check_access(transport.handle_post_message)))
     return HttpTransports(tuple(routes), mcp.run)
 
 
@@ -156,7 +156,7 @@ class _StreamableHttp:
         return names_stream and (is_modern or not self._has_sessions)
 
 
-class _Streams:
+class _SseStreams:
     """The GET half of HTTP+SSE: a session is as long as its stream. The SDK doesn't limit them."""
 
     def __init__(

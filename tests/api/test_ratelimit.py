@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from millimetric_mcp.api.ratelimit import Bucket, RateLimiter, take_token
+from millimetric_mcp.api.ratelimit import RateLimiter, TokenBucket, take_token
 from millimetric_mcp.contract.codes import ErrorCode
 from millimetric_mcp.contract.endpoints import BATCH, ENDPOINTS, IDENTIFY, TRACK
 from millimetric_mcp.contract.keys import KeyEnv, KeyKind, KeyRecord
@@ -127,7 +127,7 @@ def test_a_refused_call_takes_no_token(limiter, clock):
 
 
 buckets = st.builds(
-    Bucket.of, per_s=st.floats(0.01, 10_000, allow_nan=False), burst=st.integers(1, 50)
+    TokenBucket.of, per_s=st.floats(0.01, 10_000, allow_nan=False), burst=st.integers(1, 50)
 )
 steps_ns = st.lists(st.integers(0, 3 * S), max_size=60)
 

@@ -12,7 +12,7 @@ from millimetric_mcp.api.control.database import (
 )
 from millimetric_mcp.api.control.datadir import Secrets
 from millimetric_mcp.api.control.deletions import Deletion, DeletionLog
-from millimetric_mcp.api.control.imports import Claim, ClaimedPart, ImportLog, Writer
+from millimetric_mcp.api.control.imports import Claim, ClaimedPart, ImportLog, PartWriter
 from millimetric_mcp.api.control.links import Links
 from millimetric_mcp.api.control.projects import Project, Projects
 from millimetric_mcp.api.control.schema import TEST_SUFFIX, DeletionKind
@@ -34,10 +34,10 @@ __all__ = [
     "KeyUse",
     "Links",
     "NewKey",
+    "PartWriter",
     "Project",
     "Projects",
     "Revocation",
     "Secrets",
-    "Writer",
     "open_control",
 ]

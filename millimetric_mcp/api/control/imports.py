@@ -37,7 +37,7 @@ class ClaimedPart(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Writer:
+class PartWriter:
     """Who writes parts: one process, to one event store.
 
     A claim lasts ``lease_s`` seconds. If no other process can write to the store
@@ -71,7 +71,7 @@ class ImportLog:
         self._database = database
 
     def claim(
-        self, writer: Writer, *, project_id: int, import_id: str, chunk: int, now: datetime
+        self, writer: PartWriter, *, project_id: int, import_id: str, chunk: int, now: datetime
     ) -> ClaimedPart:
         """Claim a part, and create its import if it is the first."""
         with self._database.writing(exclusive=True) as connection:
@@ -111,7 +111,7 @@ class ImportLog:
             )
 
     def begin_undo(
-        self, writer: Writer, *, project_id: int, import_id: str, now: datetime
+        self, writer: PartWriter, *, project_id: int, import_id: str, now: datetime
     ) -> ClaimedPart | None:
         """Close an import for new parts; None if it is unknown.
 
@@ -165,7 +165,7 @@ def _find_import(
 
 
 def _claim_part(
-    connection: Connection, writer: Writer, number: int, chunk: int, now: datetime
+    connection: Connection, writer: PartWriter, number: int, chunk: int, now: datetime
 ) -> ClaimedPart:
     is_this = (import_parts.c.number == number) & (import_parts.c.chunk == chunk)
     found = connection.execute(select(import_parts).where(is_this)).first()
@@ -186,7 +186,7 @@ def _claim_part(
     return ClaimedPart(Claim.CHECK, number)
 
 
-def _is_alive(writer: Writer, claimed_by: str, until: datetime, now: datetime) -> bool:
+def _is_alive(writer: PartWriter, claimed_by: str, until: datetime, now: datetime) -> bool:
     return until > now and not (writer.is_alone and claimed_by != writer.id)
 
 

@@ -5,12 +5,12 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from millimetric_mcp.api.control import Claim, Writer, open_control
+from millimetric_mcp.api.control import Claim, PartWriter, open_control
 from millimetric_mcp.contract.keys import KeyEnv, KeyKind
 
 NOW = datetime(2026, 5, 16, 19, 30, tzinfo=UTC)
 LEASE = timedelta(seconds=180)
-FIRST = Writer("first", store="s", lease_s=180, is_alone=False)
+FIRST = PartWriter("first", store="s", lease_s=180, is_alone=False)
 SECOND = replace(FIRST, id="second")
 
 
