@@ -21,7 +21,7 @@ async def authenticate(authorization: str | None, *, find: FindKey, pepper: byte
     """Return the record of the key in an ``Authorization`` header.
 
     ``find`` returns the record of a prefix; None if it is unknown or revoked. A prefix is no
-    secret: key_kind_mismatch, and the time of the first look-up, tell whether there is such a key.
+    secret: key_kind_mismatch, and the time of the first look-up, show whether there is such a key.
 
     Raises:
         RequestError: missing_bearer_token, malformed_api_key, invalid_api_key or

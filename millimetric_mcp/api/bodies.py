@@ -29,7 +29,7 @@ BYTES_PER_JSON_VALUE = 6
 more, and a flood of nothing but brackets is refused before it is parsed."""
 MAX_PARSING_THREADS = 4
 MAX_GZIP_MEMBERS = 100
-NOT_GZIP = f"The body is not whole gzip, of {MAX_GZIP_MEMBERS} members at most."
+NOT_GZIP = f"The body is not complete gzip data with at most {MAX_GZIP_MEMBERS} members."
 
 JSON_TYPES = frozenset({"application/json"})
 BEACON_TYPES = JSON_TYPES | {"text/plain"}

@@ -29,9 +29,9 @@ class _Use:
 class BrowserQuota:
     """Counts in this process: invented names since its start, and bytes of each UTC day.
 
-    Names are event names, sources with their medium, and campaigns. A name that is known is always
-    taken, so a flood of invented ones leaves those in use alone; so are page views, and sources
-    that no event can invent, such as search engines. Server keys have no bounds.
+    Names are event names, sources with their medium, and campaigns. A known name is always
+    accepted, so a flood of invented ones does not affect those in use. So are page views, and
+    sources that no event can invent, such as search engines. Server keys have no bounds.
     """
 
     def __init__(

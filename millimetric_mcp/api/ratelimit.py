@@ -47,8 +47,8 @@ def take_token(bucket: TokenBucket, *, full_at_ns: int, now_ns: int) -> tuple[in
 class RateLimiter:
     """The buckets of every project, kind of key and limited route of one process.
 
-    A browser key is public: its flood leaves the server keys their rate. Its identify calls
-    count as track.
+    A browser key is public: a flood with it does not use up the rate of the server keys. Its
+    identify calls count as track.
 
     Full buckets are not stored, so memory grows only with the projects that called within the
     last ``burst / per_s`` seconds.

@@ -9,7 +9,7 @@ def confirm(question: str, *, yes: bool) -> bool:
     """Return whether the person agrees; ``yes`` says that they did so on the command line.
 
     Raises:
-        SettingsError: nobody can be asked, because standard input is no terminal.
+        SettingsError: no person can be asked, because standard input is not a terminal.
     """
     if yes:
         return True

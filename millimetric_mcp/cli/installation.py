@@ -14,6 +14,7 @@ EXTRAS: Mapping[str, tuple[str, str]] = {
     "api": ("chdb", "about 1 GB"),
     "geo": ("iptocc", "about 10 MB"),
     "postgres": ("psycopg", "about 10 MB"),
+    "s3": ("boto3", "about 35 MB"),
 }
 """Each extra's largest module, and the disk space that it takes."""
 

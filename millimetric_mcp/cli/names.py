@@ -30,7 +30,7 @@ def confirm_new_name(control: Control, name: str, *, yes: bool, besides: str | N
     ``besides`` is the name that it replaces.
 
     Raises:
-        SettingsError: it is like another one, and nobody can be asked.
+        SettingsError: it is like another one, and no person can be asked.
     """
     similar = control.projects.find_similar(name, besides=besides)
     if similar is None:

@@ -148,14 +148,14 @@ their number after. If something is missing, it says what, and changes nothing.
 
   millimetric-mcp restore /var/backups/millimetric --data-dir ./restored""",
     "check": """\
-Read every file of the store, and look whether store, control database and
-secrets are sound and belong together. Says what to do about what is wrong; the
+Read every file of the store, and check that store, control database and
+secrets are undamaged and belong together. Says what to do about what is wrong; the
 exit code is 1 then. The API may run or not.
 
   millimetric-mcp check --data-dir ./data""",
     "import": """\
 Import past events from files: access logs, tables, and exports of other
-products. The format is found by itself. Each file is stored once: the same
+products. The format is detected. Each file is stored once: the same
 command again adds nothing, and goes on where it stopped. Bots and assets of
 access logs are left out. Invalid records go to FILE.rejects.ndjson.
 

@@ -43,7 +43,7 @@ def run(options: Namespace, environ: Mapping[str, str]) -> int:
     """Run the ``projects`` command; return 1 if a name is unknown or taken, or if declined.
 
     Raises:
-        SettingsError: options or settings are wrong, or nobody can be asked.
+        SettingsError: options or settings are wrong, or no person can be asked.
         StoreError: the store or the control database failed.
     """
     _check_options(options)

@@ -57,10 +57,10 @@ class ErrorCode(StrEnum):
     RATE_LIMITED = "rate_limited", "Too many requests; wait Retry-After seconds.", 429
     DAILY_LIMIT_REACHED = (
         "daily_limit_reached", ("Browser keys have stored as much as they may on this day (UTC); "
-        "server keys are not concerned."), 429)
+        "server keys are not affected."), 429)
     TOO_MANY_NAMES = (
         "too_many_names", ("Browser keys have brought too many different event names, sources or "
-        "campaigns. Names in use, and server keys, are not concerned."), 403)
+        "campaigns. Names in use, and server keys, are not affected."), 403)
     INTERNAL_ERROR = "internal_error", "The server failed unexpectedly.", 500
     FORGET_FAILED = "forget_failed", "The deletion was not queued; call again.", 500
     UPSTREAM_FAILED = (

@@ -491,7 +491,7 @@ class ReadResult(Result):
     ``applied`` echoes the parameters beyond the hosted API's, as they were understood.
     ``project_timezone`` is the project's own zone, if it counted because the question named none.
     ``bots_left_out`` counts the events of automated clients that ``bots=exclude`` left out; it is
-    absent with another ``bots``. ``notes`` say what a person has to see to; they are absent without
+    absent with another ``bots``. ``notes`` say what a person has to check; they are absent without
     any.
     """
 

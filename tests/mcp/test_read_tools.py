@@ -508,10 +508,10 @@ class TestStats:
             {"country": "FR", "os": "ios", "path": "/", "value": 1},
         ]
         one = await call("stats", {"group_by": ["country"]})
-        assert "An empty country means: events without one." in one.lines
-        assert one.notes == ["An empty country means: events without one."]
+        assert "An empty country counts the events without one." in one.lines
+        assert one.notes == ["An empty country counts the events without one."]
         more = await call("stats", {"group_by": ["os", "path"]})
-        assert "An empty os or path means: events without one." in more.lines
+        assert "An empty os or path counts the events without one." in more.lines
 
     async def test_no_note_about_empty_cells_without_one(self, signups, call):
         outcome = await call("stats", {"group_by": ["country"]})
@@ -598,7 +598,7 @@ class TestRawEvents:
             assert bool(again) <= was_told
             found += rows
             advised = re.findall(
-                r"from=(\S+) to=(\S+?)[.;]? ?(\(.*come again\))?\.?$", outcome.text, re.M
+                r"from=(\S+) to=(\S+?)[.;]? ?(\(it repeats .*\))?\.?$", outcome.text, re.M
             )
             assert len(advised) <= 1
             assert outcome.text.count(" to=") == len(advised)

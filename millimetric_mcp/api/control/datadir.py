@@ -119,7 +119,7 @@ def resolve_secrets(settings: ControlSettings, data_dir: Path) -> Secrets:
     if is_own and control_file.exists() and not pepper_file.exists():
         sentence = (
             f"{pepper_file} is missing, and no API key of {control_file} works without it. "
-            "Restore it from a backup. To start anew without the old keys, delete "
+            "Restore it from a backup. To start again without the old keys, delete "
             f"{control_file} too."
         )
         raise SettingsError([sentence])

@@ -118,7 +118,7 @@ def as_connection_error(error: Exception, target: StoreTarget) -> StoreUnavailab
 
 
 def is_cancelled(error: Exception) -> bool:
-    """Return whether the statement was stopped because nobody waits for it."""
+    """Return whether the statement was stopped because no caller waits for it."""
     return _code(error) == _QUERY_WAS_CANCELLED
 
 

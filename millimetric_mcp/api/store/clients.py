@@ -53,8 +53,8 @@ class ClientPool:
             # The engine reads its zone from TZ, and does not start with one that it does not know.
             os.environ["TZ"] = "UTC"
             import_engine()
-            # For embedded.xml. The limit of a user's statements together is no use: the engine's
-            # account of it grows with each statement until none runs.
+            # For embedded.xml. The limit of all statements of a user does not work: the engine's
+            # sum for it grows with each statement until none runs.
             os.environ["MILLIMETRIC_ENGINE_MEMORY_BYTES"] = str(target.memory_mb * 1024 * 1024)
 
     def run(

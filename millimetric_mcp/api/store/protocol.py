@@ -68,7 +68,7 @@ class Store(Protocol):
         """Return the store's own time in UTC, exact to the microsecond."""
 
     async def list_damage(self) -> Sequence[str]:
-        """Return a sentence on each kind of damage that a person has to see to."""
+        """Return a sentence on each kind of damage that a person has to check."""
 
     async def delete_people(
         self, *, salt: bytes, users: Cutoffs, visitors: Cutoffs

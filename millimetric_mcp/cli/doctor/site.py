@@ -202,7 +202,7 @@ def _check_arrival(api: Api, read_key: str) -> Finding:
     return note(
         "events",
         "No page view arrived within the last 24 hours.",
-        "Either nobody visited the page, or its events don't reach this project.",
+        "Either the page had no visitors, or its events don't reach this project.",
         "Visit the page in a browser without a blocker, and run this again.",
     )
 

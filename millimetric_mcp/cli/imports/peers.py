@@ -41,7 +41,7 @@ ReadRow = Callable[[Row, Reading], Event | LeftOut]
 def _read_items(file: SourceFile, reading: Reading, read_row: ReadRow) -> Iterator[Item]:
     for number, row, text in read_rows(file):
         if row is None:
-            yield Item(number, Rejected("is not a whole row"), text)
+            yield Item(number, Rejected("is not a complete row"), text)
             continue
         yield Item(number, try_reading(read_row, row, reading), text)
 

@@ -191,7 +191,7 @@ def _read_items(
 ) -> Iterator[Item]:
     for number, row, text in rows:
         if row is None:
-            yield Item(number, Rejected("is not a whole row"), text)
+            yield Item(number, Rejected("is not a complete row"), text)
             continue
         try:
             yield Item(number, read_row(row, reading), text)

@@ -98,8 +98,7 @@ async def _count_events(context: ToolContext, params: ForgetArguments) -> int | 
 TOOL = Tool(
     name="forget",
     title="Forget a user or visitor",
-    description="Delete every event of a user or visitor for good (GDPR). The client's person is "
-    "asked first.",
+    description="Delete every event of a user or visitor for good (GDPR). The user is asked first.",
     params=ForgetArguments,
     result=ForgetData,
     endpoints=(FORGET, QUERY),

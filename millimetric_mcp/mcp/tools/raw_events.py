@@ -127,7 +127,7 @@ def _note_limit(events: Sequence[EventRow], window: Window, limit: int) -> str:
     if len(events) < limit:
         return ""
     if way := _continue_at(events[-1], events, window):
-        way += " (that last millisecond's rows come again)"
+        way += " (it repeats the rows of that last millisecond)"
     elif limit < MAX_QUERY_LIMIT:
         way = f"raise limit (at most {MAX_QUERY_LIMIT})"
     else:
@@ -143,7 +143,7 @@ def _advise_rest(events: Sequence[EventRow], window: Window, shown: int) -> str:
     way = _continue_at(events[shown], events, window) if shown else ""
     if way:
         comes_again = events[shown].timestamp == events[shown - 1].timestamp
-        return f"{way} (that millisecond's rows come again)" if comes_again else way
+        return f"{way} (it repeats the rows of that millisecond)" if comes_again else way
     past = _write_window(events[shown], window, later_ms=0)
     if not past:
         return "filter, or name fewer fields"

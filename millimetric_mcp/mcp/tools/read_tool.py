@@ -141,7 +141,7 @@ def list_filters(params: WindowArguments) -> dict[str, str]:
 
 
 def list_api_notes(result: ReadResult) -> list[str]:
-    """Return how many events are left out, in which zone, and what a person has to see to."""
+    """Return how many events are left out, in which zone, and what a person has to check."""
     said = [f"The API says: {quote(note, max_chars=300)}" for note in result.notes or ()]
     if result.project_timezone:
         said.append(f"Days and hours are in the project's zone, {quote(result.project_timezone)}.")

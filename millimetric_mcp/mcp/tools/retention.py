@@ -23,7 +23,9 @@ class RetentionArguments(BriefWindow, QuestionArguments):
     return_: EventName | None = Field(
         None, alias="return", description="Counts as coming back; absent: the same event."
     )
-    interval: Literal["day", "week", "month"] = Field("week", description="Of timezone, or UTC.")
+    interval: Literal["day", "week", "month"] = Field(
+        "week", description="In timezone, else the project's."
+    )
 
 
 class RetentionData(read_tool.ReadData):

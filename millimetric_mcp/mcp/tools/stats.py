@@ -206,7 +206,7 @@ def _list_notes(params: StatsArguments, window: Window, counts: _Counts) -> list
         blank.remove(reads.GroupColumn.COUNTRY)
         notes.append(NO_COUNTRIES)
     if blank:
-        notes.append(f"An empty {' or '.join(blank)} means: events without one.")
+        notes.append(f"An empty {' or '.join(blank)} counts the events without one.")
     if params.fill_empty and not counts.is_complete:
         cut = "may have cut" if params.limit == reads.MAX_STATS_LIMIT else "cut"
         notes.append(f"The limit {cut} rows off, so empty buckets are not filled.")

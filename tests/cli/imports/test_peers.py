@@ -119,7 +119,7 @@ def test_umamis_events_have_the_properties_of_the_table_beside_them(read_file, u
     assert [left for file in found for left in file.left_out.items()] == [
         ("values of Umami's sessions", 1)
     ]
-    assert [wrong for file in found for wrong in file.rejected] == [(6, "is not a whole row")]
+    assert [wrong for file in found for wrong in file.rejected] == [(6, "is not a complete row")]
 
 
 def test_umamis_properties_without_their_events_are_left_out(read):

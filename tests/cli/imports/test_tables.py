@@ -26,7 +26,7 @@ def test_events_as_the_api_takes_them_are_read(read):
     ]
     assert found.rejected == [
         (2, "timestamp: is not an ISO 8601 or Unix time"),
-        (3, "is not a whole row"),
+        (3, "is not a complete row"),
     ]
 
 
@@ -106,7 +106,7 @@ def test_a_column_that_is_missing_is_named(read):
 def test_a_row_with_too_few_cells_is_rejected(read):
     found = read("event,timestamp\na\n", columns={"event": "event"})
 
-    assert found.rejected == [(1, "is not a whole row")]
+    assert found.rejected == [(1, "is not a complete row")]
 
 
 def test_cells_may_hold_line_breaks_and_quotes(read):
