@@ -149,8 +149,8 @@ their number after. If something is missing, it says what, and changes nothing.
   millimetric-mcp restore /var/backups/millimetric --data-dir ./restored""",
     "check": """\
 Read every file of the store, and check that store, control database and
-secrets are undamaged and belong together. Says what to do about what is wrong; the
-exit code is 1 then. The API may run or not.
+secrets are undamaged and belong together. Says what to do about what is
+wrong; the exit code is 1 then. The API may run or not.
 
   millimetric-mcp check --data-dir ./data""",
     "import": """\
