@@ -1,9 +1,11 @@
 """Files to import: their lines, their first bytes, and an id made of their content."""
 
+import codecs
 import gzip
 import hashlib
 import io
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,6 +18,9 @@ from millimetric_mcp.errors import ImportFailed
 SAMPLE_BYTES = 64 * 1024
 HEAD_BYTES = 4096
 MAX_LINE_BYTES = 1024 * 1024
+_ENCRYPTED = 1
+"""A bit of a zip member's flags."""
+_ZIPPED = frozenset({zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA})
 
 
 @dataclass(frozen=True)
@@ -47,7 +52,7 @@ class SourceFile:
 
     @contextmanager
     def open(self) -> Iterator[IO[bytes]]:
-        """Open the file, inflated."""
+        """Open the file, inflated, without the byte order mark that some programs begin with."""
         try:
             with self.path.open("rb") as raw:
                 self._open_files.append(raw)
@@ -55,18 +60,18 @@ class SourceFile:
                     yield from self._inflate(raw)
                 finally:
                     self._open_files.pop()
-        except (gzip.BadGzipFile, EOFError, zipfile.BadZipFile):
+        except (gzip.BadGzipFile, EOFError, zipfile.BadZipFile, zlib.error):
             raise ImportFailed(f"{self.name} is a broken archive. Compress it again.") from None
 
     def _inflate(self, raw: IO[bytes]) -> Iterator[IO[bytes]]:
         if self.member is not None:
             with zipfile.ZipFile(raw) as archive, archive.open(self.member) as file:
-                yield file
+                yield _skip_mark(file)
         elif _starts_with(raw, b"\x1f\x8b"):
             with gzip.open(raw) as file:
-                yield cast("IO[bytes]", file)
+                yield _skip_mark(cast("IO[bytes]", file))
         else:
-            yield raw
+            yield _skip_mark(raw)
 
     def lines(self) -> Iterator[tuple[int, bytes]]:
         """Yield the lines that are not empty, and the number of each, from 1.
@@ -86,7 +91,7 @@ class SourceFile:
     def text(self) -> Iterator[io.TextIOWrapper]:
         """Open the file as text; invalid UTF-8 is replaced."""
         with self.open() as file:
-            yield io.TextIOWrapper(file, encoding="utf-8-sig", errors="replace", newline="")
+            yield io.TextIOWrapper(file, encoding="utf-8", errors="replace", newline="")
 
     def make_id(self, options: str) -> str:
         """Return an id of the content and the options that decide what becomes of it.
@@ -120,25 +125,38 @@ def list_sources(path: Path) -> list[SourceFile]:
         ImportFailed: it is no file.
     """
     if not path.is_file():
-        what = "is a directory" if path.is_dir() else "does not exist"
-        raise ImportFailed(f"{path} {what}. Name a file.")
+        raise ImportFailed(f"{path} {_describe_no_file(path)}. Name a file.")
     with path.open("rb") as raw:
         if not _starts_with(raw, b"PK\x03\x04"):
             return [SourceFile(path)]
     try:
         with zipfile.ZipFile(path) as archive:
-            names = sorted(
-                entry.filename for entry in archive.infolist() if _is_data(entry.filename)
-            )
+            entries = [entry for entry in archive.infolist() if _is_data(entry.filename)]
     except zipfile.BadZipFile:
         raise ImportFailed(f"{path} is a broken zip file. Fetch it again.") from None
-    if not names:
+    if not entries:
         raise ImportFailed(f"{path} holds no .csv, .json, .jsonl, .ndjson or .log file.")
-    return [SourceFile(path, name) for name in names]
+    if any(entry.flag_bits & _ENCRYPTED or entry.compress_type not in _ZIPPED for entry in entries):
+        raise ImportFailed(f"{path} is encrypted, or compressed in an unusual way. Unpack it.")
+    return [SourceFile(path, name) for name in sorted(entry.filename for entry in entries)]
+
+
+def _describe_no_file(path: Path) -> str:
+    if path.is_dir():
+        return "is a directory"
+    if path.exists() or path == Path("-"):
+        return "is no file on disk, and an import reads its file more than once"
+    return "does not exist"
 
 
 def _is_data(name: str) -> bool:
     return name.lower().endswith((".csv", ".json", ".jsonl", ".ndjson", ".log"))
+
+
+def _skip_mark(file: IO[bytes]) -> IO[bytes]:
+    if _starts_with(file, codecs.BOM_UTF8):
+        file.seek(len(codecs.BOM_UTF8))
+    return file
 
 
 def _starts_with(file: IO[bytes], magic: bytes) -> bool:

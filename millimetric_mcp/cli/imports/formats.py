@@ -1,5 +1,6 @@
 """Every format, how to know it, and how to read it."""
 
+import codecs
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -48,12 +49,25 @@ NAMED_FORMATS = tuple(name for name in FORMATS if name != "table")
 """The formats that need no further option."""
 
 
+_UNREADABLE = {
+    codecs.BOM_UTF16_LE: "is UTF-16 text. Save it as UTF-8",
+    codecs.BOM_UTF16_BE: "is UTF-16 text. Save it as UTF-8",
+    b"BZh": "is compressed with bzip2. Unpack it, or compress it with gzip",
+    b"\xfd7zXZ\0": "is compressed with xz. Unpack it, or compress it with gzip",
+    b"\x28\xb5\x2f\xfd": "is compressed with zstd. Unpack it, or compress it with gzip",
+}
+"""What files with these first bytes are, and what to do."""
+
+
 def find_format(file: SourceFile, *, name: str | None, is_mapped: bool) -> Format:
     """Return the format of that name, else the one that the file's beginning has.
 
     Raises:
-        ImportFailed: it has none, or it has totals instead of events.
+        ImportFailed: it has none, it has totals instead of events, or it can't be read.
     """
+    for start, sentence in _UNREADABLE.items():
+        if file.sample.startswith(start):
+            raise ImportFailed(f"{file.name} {sentence}.")
     if is_mapped:
         return FORMATS["table"]
     if name is not None:
@@ -68,7 +82,10 @@ def find_format(file: SourceFile, *, name: str | None, is_mapped: bool) -> Forma
             f"{file.name} is a report of {owner} with totals, not events, so it can't be "
             "imported. docs/import.md says how to export the events."
         )
+    hint = ""
+    if file.sample.lstrip()[:1] in {b"{", b"["}:
+        hint = "JSON needs one object a line; 'jq -c .[]' writes a list so. "
     raise ImportFailed(
-        f"The format of {file.name} is unknown. Name it with --format "
+        f"The format of {file.name} is unknown. {hint}Name it with --format "
         f"({', '.join(NAMED_FORMATS)}), or name a table's columns with --map."
     )

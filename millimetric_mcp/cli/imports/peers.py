@@ -280,7 +280,7 @@ def read_plausible(file: SourceFile, reading: Reading) -> Iterator[Item]:
 
 def find_totals(file: SourceFile) -> str | None:
     """Return whose report it is, if the file has totals instead of events; else None."""
-    text = file.sample[:2000].decode("utf-8-sig", "replace").lower()
+    text = file.sample[:2000].decode("utf-8", "replace").lower()
     if text.startswith("# ---") or "engaged sessions" in text.partition("\n")[0]:
         return "Google Analytics"
     return "Matomo" if "nb_visits" in text else None

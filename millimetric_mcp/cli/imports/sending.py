@@ -1,7 +1,7 @@
 """Sends a file's events in numbered parts, which the API stores once."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -68,26 +68,31 @@ def cut_parts(
 def _check(items: list[Item], tally: Tally, on_rejected: OnRejected) -> list[Item]:
     """Return the items that the API accepts."""
     wrong: dict[int, str] = {}
-    events: list[ImportedEvent] = []
     try:
         events = _EVENTS.validate_python([item.found for item in items])
-        latest = datetime.now(UTC) + MAX_CLOCK_SKEW - timedelta(minutes=1)
-        wrong = {
-            index: "timestamp: must be between 1970 and 24 hours from now"
-            for index, event in enumerate(events)
-            if event.timestamp > latest or event.timestamp.year < 1970
-        }
     except ValidationError as error:
         for found in list_field_errors(error):
             place, _, name = found.field.removeprefix("[").partition("]")
             wrong.setdefault(int(place), f"{name.removeprefix('.')}: {found.message}")
-    for index, reason in wrong.items():
-        tally.rejected += 1
-        on_rejected(items[index]._replace(found=Rejected(reason)))
+        return _check(_reject(items, wrong, tally, on_rejected), tally, on_rejected)
+    latest = datetime.now(UTC) + MAX_CLOCK_SKEW - timedelta(minutes=1)
+    for index, event in enumerate(events):
+        if event.timestamp > latest or event.timestamp.year < 1970:
+            wrong[index] = "timestamp: must be between 1970 and 24 hours from now"
     times = [event.timestamp for index, event in enumerate(events) if index not in wrong]
     if times:
         tally.first = min(tally.first or times[0], *times)
         tally.last = max(tally.last or times[0], *times)
+    return _reject(items, wrong, tally, on_rejected)
+
+
+def _reject(
+    items: list[Item], wrong: Mapping[int, str], tally: Tally, on_rejected: OnRejected
+) -> list[Item]:
+    """Report the items that are wrong, by index, and return the others."""
+    for index, reason in wrong.items():
+        tally.rejected += 1
+        on_rejected(items[index]._replace(found=Rejected(reason)))
     return [item for index, item in enumerate(items) if index not in wrong]
 
 

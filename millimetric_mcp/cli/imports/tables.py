@@ -74,12 +74,15 @@ def read_header(file: SourceFile) -> list[str]:
         return list(_open_parquet(file).schema_arrow.names)
     if file.sample.lstrip()[:1] in {b"{", b"["}:
         return []
-    line = file.sample.decode("utf-8-sig", "replace").partition("\n")[0].strip()
-    return next(csv.reader([line], dialect=_find_dialect(file)), [])
+    line = file.sample.decode("utf-8", "replace").partition("\n")[0].strip()
+    try:
+        return next(csv.reader([line], dialect=_find_dialect(file)), [])
+    except csv.Error:
+        return []
 
 
 def _find_dialect(file: SourceFile) -> type[csv.Dialect]:
-    line = file.sample.partition(b"\n")[0].decode("utf-8-sig", "replace")
+    line = file.sample.partition(b"\n")[0].decode("utf-8", "replace")
     delimiters = sorted(",;\t", key=line.count)
 
     class Found(csv.excel):
@@ -137,6 +140,12 @@ def read_mapped(file: SourceFile, reading: Reading) -> Iterator[Item]:
         raise ImportFailed(f"--map: {file.name} has no column {missing[0]}. It has {has}.")
     for name in sorted(_FIELDS & (names or set())):
         columns.setdefault(name, name)
+    unnamed = [name for name in ("event", "timestamp") if names and name not in columns]
+    if names and unnamed:
+        raise ImportFailed(
+            f"--map: {file.name} has no column {unnamed[0]}. Add --map {unnamed[0]}=COLUMN. "
+            f"It has {', '.join(sorted(names))}."
+        )
 
     def read_row(row: Row, reading: Reading) -> Event:
         return _map_row(row, columns, reading)

@@ -26,6 +26,7 @@ class Found:
                 self.events += part
         self.rejected = [(item.place, item.found.reason) for item in rejected]
         self.left_out = tally.left_out
+        self.first, self.last = tally.first, tally.last
 
 
 @pytest.fixture

@@ -176,6 +176,18 @@ def test_a_gzip_file_that_was_cut_is_an_error(read):
         read(cut, "access.log.gz", site=SITE)
 
 
+def test_a_gzip_file_with_a_wrong_byte_is_an_error(read):
+    content = bytearray(gzip.compress(line().encode()))
+    content[10] = 0xFF  # a block of a kind that does not exist
+
+    with pytest.raises(ImportFailed, match="broken archive"):
+        read(bytes(content), "access.log.gz", site=SITE)
+
+
+def test_a_log_with_a_byte_order_mark_is_read_from_its_first_line(read):
+    assert len(read("\ufeff" + line(), site=SITE).events) == 1
+
+
 def test_invalid_utf8_does_not_end_the_import(read):
     found = read(line("/\xff").encode("latin-1") + line().encode(), site=SITE)
 

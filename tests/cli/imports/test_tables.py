@@ -1,5 +1,12 @@
 """Our own formats, and tables whose columns are named."""
 
+import bz2
+import lzma
+import os
+import re
+import zipfile
+from datetime import UTC, datetime
+from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -138,6 +145,73 @@ def test_an_unknown_format_is_an_error_that_names_the_known_ones(read):
 def test_an_empty_file_is_an_error(read):
     with pytest.raises(ImportFailed, match="is empty"):
         read("")
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_record(read):
+    event = '\ufeff{"event":"signup","timestamp":"2026-05-16T19:00:00Z"}\n'
+
+    assert read(event).events == read(event.removeprefix("\ufeff")).events
+    assert len(read("\ufeffevent,timestamp\nsignup,2026-05-16\n").events) == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        ("event,timestamp\na,2026-05-16\n".encode("utf-16"), "UTF-16 text. Save it as UTF-8"),
+        (bz2.compress(b"event,timestamp\n"), "compressed with bzip2. Unpack it"),
+        (lzma.compress(b"event,timestamp\n"), "compressed with xz. Unpack it"),
+        (b"\x28\xb5\x2f\xfd\x04", "compressed with zstd. Unpack it"),
+        (b"a,b\rc,d\n", "The format of file is unknown"),
+        (b'[{"event": "a"}]', "JSON needs one object a line"),
+    ],
+)
+def test_a_file_that_can_t_be_read_says_what_to_do(read, content, sentence):
+    with pytest.raises(ImportFailed, match=re.escape(sentence)):
+        read(content)
+
+
+def test_a_pipe_can_t_be_imported(tmp_path, read_file):
+    os.mkfifo(tmp_path / "pipe.csv")
+
+    for path in (tmp_path / "pipe.csv", Path("-")):
+        with pytest.raises(ImportFailed, match="is no file on disk"):
+            read_file(path)
+
+
+def test_an_encrypted_zip_file_is_to_be_unpacked(tmp_path, read_file):
+    path = tmp_path / "events.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("events.csv", "event,timestamp\n")
+    content = bytearray(path.read_bytes())
+    content[content.index(b"PK\x01\x02") + 8] |= 1  # the flag in the archive's directory
+    path.write_bytes(content)
+
+    with pytest.raises(ImportFailed, match=r"is encrypted.*Unpack it"):
+        read_file(path)
+
+
+@pytest.mark.parametrize("absent", ["event", "timestamp"])
+def test_a_column_that_every_event_needs_has_to_be_named(read, absent):
+    columns = {"event": "name", "timestamp": "when"}
+    del columns[absent]
+
+    with pytest.raises(ImportFailed, match=rf"Add --map {absent}=COLUMN. It has name, when"):
+        read("name,when\na,2026-05-16\n", columns=columns)
+
+
+def test_every_record_is_checked_when_one_beside_it_is_invalid(read):
+    text = (
+        '{"event":5,"timestamp":"2026-05-16T19:00:00Z"}\n'
+        '{"event":"a","timestamp":"2999-05-16T19:00:00Z"}\n'
+        '{"event":"a","timestamp":"1960-05-16T19:00:00Z"}\n'
+        '{"event":"a","timestamp":"2026-05-16T19:00:00Z"}\n'
+    )
+
+    found = read(text)
+
+    assert [place for place, _ in found.rejected] == [1, 2, 3]
+    assert len(found.events) == 1
+    assert found.first == found.last == datetime(2026, 5, 16, 19, tzinfo=UTC)
 
 
 def test_the_option_names_every_format_of_the_importer():
