@@ -105,36 +105,7 @@ def _report(sizes: Sequence[Size], filling: Filling) -> Findings:
                 at_most=True,
             ),
         ],
-        tables=[
-            Table(
-                "Medians of the reads, in milliseconds",
-                ("events", *small.times_ms),
-                [
-                    (f"{size.events:,}", *map(write_number, map(median, size.times_ms.values())))
-                    for size in sizes
-                ],
-            ),
-            Table(
-                "One process",
-                (
-                    "events",
-                    "bytes an event",
-                    "start to first answer, s",
-                    "memory after it, MB",
-                    "memory at its highest, MB",
-                ),
-                [
-                    (
-                        f"{size.events:,}",
-                        *map(
-                            write_number,
-                            (size.bytes_per_event, size.start_s, size.idle_mb, size.peak_mb),
-                        ),
-                    )
-                    for size in sizes
-                ],
-            ),
-        ],
+        tables=_list_tables(sizes),
         charts=[
             Chart(
                 "scale",
@@ -152,6 +123,39 @@ def _report(sizes: Sequence[Size], filling: Filling) -> Findings:
         raw={"sizes": sizes, "filling": filling},
         notes=[_describe_filling(filling)],
     )
+
+
+def _list_tables(sizes: Sequence[Size]) -> list[Table]:
+    return [
+        Table(
+            "Medians of the reads, in milliseconds",
+            ("events", *sizes[0].times_ms),
+            [
+                (f"{size.events:,}", *map(write_number, map(median, size.times_ms.values())))
+                for size in sizes
+            ],
+        ),
+        Table(
+            "One process",
+            (
+                "events",
+                "bytes an event",
+                "start to first answer, s",
+                "memory after it, MB",
+                "memory at its highest, MB",
+            ),
+            [
+                (
+                    f"{size.events:,}",
+                    *map(
+                        write_number,
+                        (size.bytes_per_event, size.start_s, size.idle_mb, size.peak_mb),
+                    ),
+                )
+                for size in sizes
+            ],
+        ),
+    ]
 
 
 def _describe_filling(filling: Filling) -> str:

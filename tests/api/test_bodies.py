@@ -421,7 +421,7 @@ async def test_bodies_in_memory_have_a_common_limit(quick_api):
     assert {answer.status_code for answer in (again, *taken)} == {202}
 
 
-async def test_a_large_body_is_parsed_while_deletions_for_the_database(quick_api):
+async def test_a_large_body_is_parsed_while_deletions_wait_for_the_database(quick_api):
     may_end = threading.Event()
     waiting = [asyncio.create_task(asyncio.to_thread(may_end.wait, DEADLOCK_S)) for _ in range(50)]
     await asyncio.sleep(0)

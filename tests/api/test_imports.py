@@ -142,7 +142,9 @@ async def test_nothing_of_a_part_is_stored_when_one_event_is_invalid(api):
         ({"device_type": "fridge"}, "events[0].device_type"),
     ],
 )
-async def test_an_imported_event_is_refused_when(quick_api, change, field):
+async def test_an_imported_event_with_a_wrong_field_is_refused_by_its_name(
+    quick_api, change, field
+):
     answer = await quick_api.post("/v1/import", part(change))
 
     assert answer.status_code == 400

@@ -232,7 +232,7 @@ class Oracle:
         return found
 
     def without(self, user: str, *, linked: bool) -> "Oracle":
-        """The history after a user was erased; with ``linked``, also their own visitors' events."""
+        """The history after a user was deleted; with ``linked``, also without their own visitors."""
         users: dict[str, set[str]] = defaultdict(set)
         for event in self.events:
             if event.user:
@@ -390,7 +390,7 @@ async def test_a_funnel_by_source_equals_plain_python(api, events, steps, model,
     model=st.sampled_from(["session", "first_touch", "last_touch"]),
 )
 @settings(QUIET, max_examples=5)
-async def test_answers_after_an_erasure_equal_plain_python(api, events, user, linked, model):
+async def test_answers_after_a_deletion_equal_plain_python(api, events, user, linked, model):
     key, oracle = await send(api, events), Oracle(events).without(user, linked=linked)
     await erase(api, key, user, linked=linked)
     sources = Counter(oracle.touch(event, model, 30) for event in oracle.events)

@@ -86,7 +86,7 @@ def test_a_directory_of_another_size_or_schema_is_not_used(tmp_path):
     assert find_loading(tmp_path, events=200) is None
 
 
-def test_a_broken_marker_is_no_marker(tmp_path):
+def test_a_broken_marker_is_ignored(tmp_path):
     for text in ("", "[]", json.dumps({"events": 100}), "{"):
         (tmp_path / "loaded.json").write_text(text)
         assert find_loading(tmp_path, events=100) is None

@@ -70,7 +70,7 @@ def test_no_bar_leaves_the_page(value, logarithmic):
     assert 1 < widths(svg)[0] <= float(svg.get("width")) - 400
 
 
-def test_ours_is_set_apart_by_its_colour():
+def test_the_bars_of_the_product_have_their_own_colour():
     _, ours, others = draw(1.0, 2.0).iter(f"{SVG}rect")
     assert ours.get("fill") != others.get("fill")
 

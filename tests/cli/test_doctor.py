@@ -173,7 +173,7 @@ def test_invalid_settings_are_broken(examine):
     assert "planted" not in json.dumps(facts)
 
 
-def test_nothing_is_stored_by_an_examination(examine, api):
+def test_doctor_stores_nothing(examine, api):
     examine()
     examine()
     with httpx.Client() as http:

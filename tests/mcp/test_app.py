@@ -46,7 +46,7 @@ async def test_a_client_that_shows_views_finds_one_at_three_tools(connect, mode)
 
 @MODES
 @pytest.mark.parametrize("extensions", [None, [Views("text/plain")]])
-async def test_another_client_is_told_of_no_view(connect, mode, extensions):
+async def test_a_client_without_mcp_apps_gets_no_view(connect, mode, extensions):
     async with connect(mode=mode, extensions=extensions) as client:
         tools = (await client.list_tools()).tools
         listed = [str(resource.uri) for resource in (await client.list_resources()).resources]

@@ -115,7 +115,7 @@ class TestTopSources:
             ("facebook", "social", 3),
         ]
 
-    async def test_facebook_s_paid_events_are_told_apart_by_what_proves_them(
+    async def test_facebook_s_paid_events_are_counted_by_what_proves_them(
         self, facebook, answer, call
     ):
         counts = {"utm_medium": 4, "click_id": 2}

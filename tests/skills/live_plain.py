@@ -116,7 +116,7 @@ def may(project):
 
 
 @pytest.mark.parametrize("name", ["http-top-sources", "query-top-sources"])
-def test_plain_sources_tell_paid_from_social(name, may, run_plain):
+def test_plain_sources_separate_paid_from_social(name, may, run_plain):
     assert run_plain(name).json == {
         "breakdown": "source_medium",
         "rows": [

@@ -29,10 +29,10 @@ function roundUp(number) {
 }
 
 /**
- * Return a chart of several series over the same labels. `tell` gets the index of the point that
- * the reader looks at. `width` is in pixels.
+ * Return a chart of several series over the same labels. `describePoint` returns the text of the
+ * point that the reader looks at, by its index. `width` is in pixels.
  */
-export function lineChart({ width, label, labels, series, format, tell }) {
+export function lineChart({ width, label, labels, series, format, describePoint }) {
   const top = Math.max(4, roundUp(Math.max(...series.flat())));
   const step = (width - LEFT - 12) / Math.max(1, labels.length - 1);
   const x = (index) => LEFT + index * step;
@@ -65,10 +65,10 @@ export function lineChart({ width, label, labels, series, format, tell }) {
     cursor.setAttribute("x2", x(at));
     cursor.setAttribute("visibility", "visible");
     root.setAttribute("aria-valuenow", at);
-    root.setAttribute("aria-valuetext", tell(at));
+    root.setAttribute("aria-valuetext", describePoint(at));
   };
   root.setAttribute("aria-valuenow", at);
-  root.setAttribute("aria-valuetext", tell(at));
+  root.setAttribute("aria-valuetext", describePoint(at));
   root.addEventListener("pointermove", (event) => {
     const box = root.getBoundingClientRect();
     look(Math.round((((event.clientX - box.left) / box.width) * width - LEFT) / step));

@@ -261,7 +261,7 @@ async function findNames(window, signal) {
   return found.rows.length || last.from === window.from ? found : get(ask("schema", state, window, {}), signal);
 }
 
-/** Ask everything anew, for the state as it is now. */
+/** Ask everything again, for the state as it is now. */
 function load() {
   loading.abort();
   loading = new AbortController();

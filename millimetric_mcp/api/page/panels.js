@@ -132,13 +132,13 @@ const overTime = {
     const labels = buckets.map((at) => format.format(at));
     const say = (index) => `${labels[index]}: ${number(series[0][index])} visitors, ${number(series[1][index])} page views`;
     const read = el("span", {}, say(labels.length - 1));
-    const tell = (index) => (read.textContent = say(index));
+    const describePoint = (index) => (read.textContent = say(index));
     const rows = labels.map((label, index) => [label, number(series[0][index]), number(series[1][index])]);
     const every = `Each ${interval}, ${zone}`;
     return [
       el("p", { class: "quiet" }, el("span", { class: "key" }), "Visitors", el("span", { class: "key s1" }), "Page views"),
       el("p", {}, read),
-      lineChart({ width: view.width(), label: `Visitors and page views, ${every}`, labels, series, format: compact, tell }),
+      lineChart({ width: view.width(), label: `Visitors and page views, ${every}`, labels, series, format: compact, describePoint }),
       el("details", {}, el("summary", {}, "As a table"), table(every, [interval, "Visitors", "Page views"], rows)),
     ];
   },

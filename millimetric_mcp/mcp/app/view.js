@@ -74,7 +74,7 @@ function drawLine(rows, metric, zone) {
   const read = el("p", {}, sayPoint(labels.length - 1));
   return [
     read,
-    lineChart({ width: Math.max(280, view.clientWidth), label: metric, labels, series: [values], format: compact, tell: (index) => (read.textContent = sayPoint(index)) }),
+    lineChart({ width: Math.max(280, view.clientWidth), label: metric, labels, series: [values], format: compact, describePoint: (index) => (read.textContent = sayPoint(index)) }),
     el("details", {}, el("summary", {}, "As a table"), table(metric, ["Time", metric], labels.map((label, index) => [label, number(values[index])]))),
   ];
 }

@@ -54,7 +54,7 @@ def test_a_look_at_a_missing_data_directory_names_the_missing_files(tmp_path, se
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_lost_pepper_is_not_made_anew(tmp_path):
+def test_a_lost_pepper_is_not_replaced_by_a_new_one(tmp_path):
     settings = ControlSettings(data_dir=tmp_path)
     datadir.resolve_secrets(settings, tmp_path)
     (tmp_path / "control.sqlite3").touch()

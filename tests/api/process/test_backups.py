@@ -162,7 +162,7 @@ def test_every_backup_under_load_has_all_events_acknowledged_before_it(start_api
         assert len(events) % 5 == 0
 
 
-def test_the_backup_of_a_running_api_takes_no_deletion_apart(start_api, tmp_path):
+def test_the_backup_of_a_running_api_never_has_half_of_a_deletion(start_api, tmp_path):
     api = start_api()
     send(api, *(f"gone-{n}" for n in range(50)), user_id="leaves")
     assert api.post("/v1/forget", {"user_id": "leaves"}).status_code == 200

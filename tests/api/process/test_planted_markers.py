@@ -47,6 +47,20 @@ def list_secrets(api) -> dict[str, str]:
     return {name: key.split("_", 3)[3] for name, key in api.keys.items()}
 
 
+def list_wrong_headers(sk: dict[str, str], rk: dict[str, str], pk: dict[str, str]) -> list[dict]:
+    """Headers of requests that are refused."""
+    return [
+        *(pk | {"Origin": "https://elsewhere.example"}, rk),
+        {"Authorization": f"Bearer sk_live_AAAAAAAA_{FOREIGN_SECRET}"},
+        {"Authorization": sk["Authorization"] + FOREIGN_SECRET},
+        {"Authorization": sk["Authorization"][:-43] + FOREIGN_SECRET},
+        {"Authorization": rk["Authorization"].replace("rk_", "sk_")},
+        {"Authorization": f"Basic {FOREIGN_SECRET}"},
+        {"Authorization": FOREIGN_SECRET},
+        {},
+    ]
+
+
 def call_every_way(client: httpx.Client, keys: Mapping[str, str]) -> Iterator[httpx.Response]:
     """Successes and refusals of every kind, each with markers wherever a request has room."""
     sk, rk, pk = (
@@ -62,16 +76,7 @@ def call_every_way(client: httpx.Client, keys: Mapping[str, str]) -> Iterator[ht
         "properties": {BODY: BODY},
     }
     window = {"from": "1970-01-01T00:00:00Z", "to": "2100-01-01T00:00:00Z"}
-    wrong = [
-        *(pk | {"Origin": "https://elsewhere.example"}, rk),
-        {"Authorization": f"Bearer sk_live_AAAAAAAA_{FOREIGN_SECRET}"},
-        {"Authorization": sk["Authorization"] + FOREIGN_SECRET},
-        {"Authorization": sk["Authorization"][:-43] + FOREIGN_SECRET},
-        {"Authorization": rk["Authorization"].replace("rk_", "sk_")},
-        {"Authorization": f"Basic {FOREIGN_SECRET}"},
-        {"Authorization": FOREIGN_SECRET},
-        {},
-    ]
+    wrong = list_wrong_headers(sk, rk, pk)
 
     yield client.post("/v1/track", json=event, headers=sk)
     yield client.post("/v1/batch", json={"events": [event]}, headers=sk)

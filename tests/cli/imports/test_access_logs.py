@@ -100,7 +100,7 @@ def test_escaped_quotes_and_bytes_are_written_back(read):
         (line(method="HEAD"), "other methods than GET"),
     ],
 )
-def test_left_out_of_an_access_log_are(read, text, why):
+def test_a_request_is_left_out_of_an_access_log_with_its_group(read, text, why):
     found = read(text, site=SITE)
 
     assert (found.events, found.left_out) == ([], {why: 1})

@@ -97,7 +97,7 @@ def test_a_number_fills_a_text_field_as_it_is_written(read):
         ("2026-05-16 19:00:00 UTC", "2026-05-16T19:00:00+00:00"),
     ],
 )
-def test_times_are_read_as(read, text, time):
+def test_a_time_of_each_form_is_read(read, text, time):
     columns = {"event": "=e", "timestamp": "at"}
 
     [event] = read(f"at\n{text}\n", columns=columns, zone=BERLIN).events

@@ -129,7 +129,7 @@ def test_number_of_many_digits_is_cut_like_a_text(event):
     assert lines(rows, columns=["properties"], max_cell_chars=200)[-1] == f"{'3' * 200}…[+700]"
 
 
-def test_two_rows_share_nothing(event):
+def test_the_values_that_two_rows_share_stay_in_their_rows(event):
     assert lines([event(), event()])[1].startswith("timestamp,event_name")
 
 

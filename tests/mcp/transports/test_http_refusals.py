@@ -195,7 +195,7 @@ async def test_sessions_are_limited_and_open_ones_stay(small_server, initialize)
     assert "mcp-session-id" in (await initialize(url)).headers
 
 
-async def test_a_client_gets_by_without_a_session_while_others_hold_them_all(
+async def test_a_client_is_served_without_a_session_while_others_have_them_all(
     small_server, initialize
 ):
     for _ in range(2):

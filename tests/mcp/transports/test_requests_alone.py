@@ -59,7 +59,7 @@ async def test_hosted_tool_names_are_answered_and_not_listed(server):
 
 
 @pytest.mark.parametrize("accept", ["application/json", None], ids=["JSON", "none"])
-async def test_a_client_that_takes_no_stream_gets_by_without_a_session(accept, server):
+async def test_a_client_that_takes_no_stream_is_served_without_a_session(accept, server):
     hello = {"protocolVersion": "2025-06-18", "capabilities": {}}
     hello["clientInfo"] = {"name": "test", "version": "1"}
     opened = await post(server, message("initialize", **hello), accept=accept)
