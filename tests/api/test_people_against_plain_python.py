@@ -232,7 +232,7 @@ class Oracle:
         return found
 
     def without(self, user: str, *, linked: bool) -> "Oracle":
-        """The history after a user was deleted; with ``linked``, also without their own visitors."""
+        """The history without a deleted user; with ``linked``, also without their own visitors."""
         users: dict[str, set[str]] = defaultdict(set)
         for event in self.events:
             if event.user:
