@@ -1,0 +1,416 @@
+-- GET /v1/funnel from=2026-05-01T09:00:00Z to=2026-06-01T00:00:00Z steps=[{"event":"signup"},{"event":"purchase","properties.plan":"pro"}]
+-- project_id = 7
+-- v0 = 604800000
+-- v1 = ['signup']
+-- v2 = ['purchase']
+-- v3 = plan
+-- v4 = ['pro']
+-- v5 = 1777626000000
+-- v6 = 1780272000000
+-- limit = 51
+
+-- Of each group: how many people reached each step, and the median of seconds between two steps.
+-- Of a person's occurrences of the first step, the earliest that leads furthest counts.
+SELECT
+    first_group,
+    [sumIf(weight, level >= 1), sumIf(weight, level >= 2)] AS people,
+    [quantileExactInclusiveIf(0.5)(assumeNotNull(times[2] - times[1]) / 1000, level >= 2)] AS medians,
+    sum(sumIf(weight, is_no_touch)) OVER () / sum(sum(weight)) OVER () AS no_touch_share
+FROM
+(
+    -- Of the people who took a later step, and perhaps others: the event that counts, instead of
+    -- the earliest one.
+    WITH arrayJoin([
+        (firsts[best].2, firsts[best].3, levels[best], [times_1[best], times_2[best]], 1),
+        (firsts[1].2, firsts[1].3, 1, [NULL, NULL], -1)
+    ]) AS counted
+    SELECT
+        counted.1 AS first_group,
+        counted.2 AS is_no_touch,
+        counted.3 AS level,
+        counted.4 AS times,
+        toInt64(counted.5) AS weight
+    FROM
+    (
+        SELECT
+            arraySort(groupArrayIf((own_at, step_group, is_no_touch), step_1)) AS firsts,
+            arrayMap(first -> toNullable(first.1), firsts) AS times_1,
+            arraySort(groupArrayIf(own_at, step_2)) AS all_2, arrayMap((first, previous) -> arrayFirstOrNull(moment -> moment >= previous AND moment <= first.1 + {v0:Int64}, all_2), firsts, times_1) AS times_2,
+            arrayMap((t2) -> 1 + isNotNull(t2), times_2) AS levels,
+            indexOf(levels, arrayMax(levels)) AS best
+        FROM
+        (
+            SELECT person, own_at, step_group, is_no_touch, 1 AS step_1, 0 AS step_2
+            FROM
+            (
+SELECT person, own_at, ifNull(toString(''), '') AS step_group, toUInt8(0) AS is_no_touch
+FROM
+(
+-- Events, each with its person: its own user, else the user of the latest tie of its visitor before
+-- it, else of the earliest tie, else the visitor. For few events: only their ties are read.
+SELECT
+    own_at,
+    multiIf(
+        own_user != '', cityHash64('user', own_user),
+        tied.first_user = 0, own_visitor,
+        empty(tied.ties), tied.first_user,
+        tied.ties[greatest(1, arrayLastIndex(tie -> tie.1 <= own_at, tied.ties))].2
+    ) AS person
+FROM
+(
+    SELECT
+        visitor AS own_visitor,
+        user_id AS own_user,
+        toUnixTimestamp64Milli(timestamp) AS own_at
+    FROM events
+    WHERE project_id = {project_id:UInt64}
+    AND timestamp >= fromUnixTimestamp64Milli({v5:Int64}, 'UTC')
+    AND timestamp < fromUnixTimestamp64Milli({v6:Int64}, 'UTC')
+    AND event_name IN {v1:Array(String)}
+    AND NOT startsWith(event_name, '$pageview')
+    AND visitor GLOBAL IN
+(
+-- The visitors whose events may be of one of the persons.
+SELECT visitor
+FROM events
+WHERE project_id = {project_id:UInt64}
+    AND timestamp >= fromUnixTimestamp64Milli({v5:Int64}, 'UTC')
+    AND timestamp < fromUnixTimestamp64Milli({v6:Int64}, 'UTC')
+    AND ((event_name IN {v2:Array(String)} AND ifNull(multiIf(JSONExtractRaw(properties, {v3:String}) IN ('', 'null'), NULL, startsWith(JSONExtractRaw(properties, {v3:String}), '"'), JSONExtractString(properties, {v3:String}), JSONExtractRaw(properties, {v3:String})), '') IN {v4:Array(String)}))
+    AND NOT startsWith(event_name, '$pageview')
+    AND person_role IN (0, 1)
+UNION ALL
+SELECT visitor
+FROM events
+WHERE project_id = {project_id:UInt64} AND person_role IN (2, 3)
+    AND cityHash64('user', user_id) GLOBAL IN
+    (
+        SELECT person FROM
+        (
+-- Events, each with its person: its own user, else the user of the latest tie of its visitor before
+-- it, else of the earliest tie, else the visitor. For few events: only their ties are read.
+SELECT
+    own_at,
+    multiIf(
+        own_user != '', cityHash64('user', own_user),
+        tied.first_user = 0, own_visitor,
+        empty(tied.ties), tied.first_user,
+        tied.ties[greatest(1, arrayLastIndex(tie -> tie.1 <= own_at, tied.ties))].2
+    ) AS person
+FROM
+(
+    SELECT
+        visitor AS own_visitor,
+        user_id AS own_user,
+        toUnixTimestamp64Milli(timestamp) AS own_at
+    FROM events
+    WHERE project_id = {project_id:UInt64}
+    AND timestamp >= fromUnixTimestamp64Milli({v5:Int64}, 'UTC')
+    AND timestamp < fromUnixTimestamp64Milli({v6:Int64}, 'UTC')
+    AND ((event_name IN {v2:Array(String)} AND ifNull(multiIf(JSONExtractRaw(properties, {v3:String}) IN ('', 'null'), NULL, startsWith(JSONExtractRaw(properties, {v3:String}), '"'), JSONExtractString(properties, {v3:String}), JSONExtractRaw(properties, {v3:String})), '') IN {v4:Array(String)}))
+    AND NOT startsWith(event_name, '$pageview')
+) AS event
+LEFT ANY JOIN
+(
+-- The users that each visitor was tied to. `ties` is empty if there is only one; else it has each
+-- moment and user, oldest first.
+SELECT
+    visitor,
+    min(user) AS first_user,
+    if(
+        first_user = max(user),
+        [],
+        arrayMap(tie -> (tie.1, cityHash64('user', tie.2)), arraySort(groupUniqArray((at, user_id))))
+    ) AS ties
+FROM
+(
+    SELECT
+        visitor,
+        user_id,
+        cityHash64('user', user_id) AS user,
+        toUnixTimestamp64Milli(timestamp) AS at
+    FROM events
+    WHERE project_id = {project_id:UInt64} AND person_role IN (2, 3)
+    AND visitor GLOBAL IN
+(
+SELECT
+    visitor
+FROM events
+WHERE project_id = {project_id:UInt64}
+    AND timestamp >= fromUnixTimestamp64Milli({v5:Int64}, 'UTC')
+    AND timestamp < fromUnixTimestamp64Milli({v6:Int64}, 'UTC')
+    AND ((event_name IN {v2:Array(String)} AND ifNull(multiIf(JSONExtractRaw(properties, {v3:String}) IN ('', 'null'), NULL, startsWith(JSONExtractRaw(properties, {v3:String}), '"'), JSONExtractString(properties, {v3:String}), JSONExtractRaw(properties, {v3:String})), '') IN {v4:Array(String)}))
+    AND NOT startsWith(event_name, '$pageview')
+    AND person_role IN (0, 1)
+)
+)
+GROUP BY visitor
+) AS tied ON tied.visitor = event.own_visitor
+        )
+    )
+)
+) AS event
+LEFT ANY JOIN
+(
+-- The users that each visitor was tied to. `ties` is empty if there is only one; else it has each
+-- moment and user, oldest first.
+SELECT
+    visitor,
+    min(user) AS first_user,
+    if(
+        first_user = max(user),
+        [],
+        arrayMap(tie -> (tie.1, cityHash64('user', tie.2)), arraySort(groupUniqArray((at, user_id))))
+    ) AS ties
+FROM
+(
+    SELECT
+        visitor,
+        user_id,
+        cityHash64('user', user_id) AS user,
+        toUnixTimestamp64Milli(timestamp) AS at
+    FROM events
+    WHERE project_id = {project_id:UInt64} AND person_role IN (2, 3)
+    AND visitor GLOBAL IN
+(
+-- The visitors whose events may be of one of the persons.
+SELECT visitor
+FROM events
+WHERE project_id = {project_id:UInt64}
+    AND timestamp >= fromUnixTimestamp64Milli({v5:Int64}, 'UTC')
+    AND timestamp < fromUnixTimestamp64Milli({v6:Int64}, 'UTC')
+    AND ((event_name IN {v2:Array(String)} AND ifNull(multiIf(JSONExtractRaw(properties, {v3:String}) IN ('', 'null'), NULL, startsWith(JSONExtractRaw(properties, {v3:String}), '"'), JSONExtractString(properties, {v3:String}), JSONExtractRaw(properties, {v3:String})), '') IN {v4:Array(String)}))
+    AND NOT startsWith(event_name, '$pageview')
+    AND person_role IN (0, 1)
+UNION ALL
+SELECT visitor
+FROM events
+WHERE project_id = {project_id:UInt64} AND person_role IN (2, 3)
+    AND cityHash64('user', user_id) GLOBAL IN
+    (
+        SELECT person FROM
+        (
+-- Events, each with its person: its own user, else the user of the latest tie of its visitor before
+-- it, else of the earliest tie, else the visitor. For few events: only their ties are read.
+SELECT
+    own_at,
+    multiIf(
+        own_user != '', cityHash64('user', own_user),
+        tied.first_user = 0, own_visitor,
+        empty(tied.ties), tied.first_user,
+        tied.ties[greatest(1, arrayLastIndex(tie -> tie.1 <= own_at, tied.ties))].2
+    ) AS person
+FROM
+(
+    SELECT
+        visitor AS own_visitor,
+        user_id AS own_user,
+        toUnixTimestamp64Milli(timestamp) AS own_at
+    FROM events
+    WHERE project_id = {project_id:UInt64}
+    AND timestamp >= fromUnixTimestamp64Milli({v5:Int64}, 'UTC')
+    AND timestamp < fromUnixTimestamp64Milli({v6:Int64}, 'UTC')
+    AND ((event_name IN {v2:Array(String)} AND ifNull(multiIf(JSONExtractRaw(properties, {v3:String}) IN ('', 'null'), NULL, startsWith(JSONExtractRaw(properties, {v3:String}), '"'), JSONExtractString(properties, {v3:String}), JSONExtractRaw(properties, {v3:String})), '') IN {v4:Array(String)}))
+    AND NOT startsWith(event_name, '$pageview')
+) AS event
+LEFT ANY JOIN
+(
+-- The users that each visitor was tied to. `ties` is empty if there is only one; else it has each
+-- moment and user, oldest first.
+SELECT
+    visitor,
+    min(user) AS first_user,
+    if(
+        first_user = max(user),
+        [],
+        arrayMap(tie -> (tie.1, cityHash64('user', tie.2)), arraySort(groupUniqArray((at, user_id))))
+    ) AS ties
+FROM
+(
+    SELECT
+        visitor,
+        user_id,
+        cityHash64('user', user_id) AS user,
+        toUnixTimestamp64Milli(timestamp) AS at
+    FROM events
+    WHERE project_id = {project_id:UInt64} AND person_role IN (2, 3)
+    AND visitor GLOBAL IN
+(
+SELECT
+    visitor
+FROM events
+WHERE project_id = {project_id:UInt64}
+    AND timestamp >= fromUnixTimestamp64Milli({v5:Int64}, 'UTC')
+    AND timestamp < fromUnixTimestamp64Milli({v6:Int64}, 'UTC')
+    AND ((event_name IN {v2:Array(String)} AND ifNull(multiIf(JSONExtractRaw(properties, {v3:String}) IN ('', 'null'), NULL, startsWith(JSONExtractRaw(properties, {v3:String}), '"'), JSONExtractString(properties, {v3:String}), JSONExtractRaw(properties, {v3:String})), '') IN {v4:Array(String)}))
+    AND NOT startsWith(event_name, '$pageview')
+    AND person_role IN (0, 1)
+)
+)
+GROUP BY visitor
+) AS tied ON tied.visitor = event.own_visitor
+        )
+    )
+)
+)
+GROUP BY visitor
+) AS tied ON tied.visitor = event.own_visitor
+)
+            )
+            UNION ALL
+            SELECT person, own_at, '' AS step_group, 0 AS is_no_touch, 0 AS step_1, event_name IN {v2:Array(String)} AND ifNull(multiIf(JSONExtractRaw(properties, {v3:String}) IN ('', 'null'), NULL, startsWith(JSONExtractRaw(properties, {v3:String}), '"'), JSONExtractString(properties, {v3:String}), JSONExtractRaw(properties, {v3:String})), '') IN {v4:Array(String)} AS step_2
+            FROM
+            (
+-- Events, each with its person: its own user, else the user of the latest tie of its visitor before
+-- it, else of the earliest tie, else the visitor. For few events: only their ties are read.
+SELECT
+    event_name,
+    properties,
+    own_at,
+    multiIf(
+        own_user != '', cityHash64('user', own_user),
+        tied.first_user = 0, own_visitor,
+        empty(tied.ties), tied.first_user,
+        tied.ties[greatest(1, arrayLastIndex(tie -> tie.1 <= own_at, tied.ties))].2
+    ) AS person
+FROM
+(
+    SELECT
+    event_name,
+    properties,
+        visitor AS own_visitor,
+        user_id AS own_user,
+        toUnixTimestamp64Milli(timestamp) AS own_at
+    FROM events
+    WHERE project_id = {project_id:UInt64}
+    AND timestamp >= fromUnixTimestamp64Milli({v5:Int64}, 'UTC')
+    AND timestamp < fromUnixTimestamp64Milli({v6:Int64}, 'UTC')
+    AND ((event_name IN {v2:Array(String)} AND ifNull(multiIf(JSONExtractRaw(properties, {v3:String}) IN ('', 'null'), NULL, startsWith(JSONExtractRaw(properties, {v3:String}), '"'), JSONExtractString(properties, {v3:String}), JSONExtractRaw(properties, {v3:String})), '') IN {v4:Array(String)}))
+    AND NOT startsWith(event_name, '$pageview')
+) AS event
+LEFT ANY JOIN
+(
+-- The users that each visitor was tied to. `ties` is empty if there is only one; else it has each
+-- moment and user, oldest first.
+SELECT
+    visitor,
+    min(user) AS first_user,
+    if(
+        first_user = max(user),
+        [],
+        arrayMap(tie -> (tie.1, cityHash64('user', tie.2)), arraySort(groupUniqArray((at, user_id))))
+    ) AS ties
+FROM
+(
+    SELECT
+        visitor,
+        user_id,
+        cityHash64('user', user_id) AS user,
+        toUnixTimestamp64Milli(timestamp) AS at
+    FROM events
+    WHERE project_id = {project_id:UInt64} AND person_role IN (2, 3)
+    AND visitor GLOBAL IN
+(
+SELECT
+    visitor
+FROM events
+WHERE project_id = {project_id:UInt64}
+    AND timestamp >= fromUnixTimestamp64Milli({v5:Int64}, 'UTC')
+    AND timestamp < fromUnixTimestamp64Milli({v6:Int64}, 'UTC')
+    AND ((event_name IN {v2:Array(String)} AND ifNull(multiIf(JSONExtractRaw(properties, {v3:String}) IN ('', 'null'), NULL, startsWith(JSONExtractRaw(properties, {v3:String}), '"'), JSONExtractString(properties, {v3:String}), JSONExtractRaw(properties, {v3:String})), '') IN {v4:Array(String)}))
+    AND NOT startsWith(event_name, '$pageview')
+    AND person_role IN (0, 1)
+)
+)
+GROUP BY visitor
+) AS tied ON tied.visitor = event.own_visitor
+            )
+        )
+        GROUP BY person
+        HAVING notEmpty(firsts)
+    )
+    UNION ALL
+    -- Everybody's earliest event.
+    SELECT
+        substring(earliest, 9, length(earliest) - 10) AS first_group,
+        toUInt8(endsWith(earliest, '1')) AS is_no_touch,
+        1 AS level,
+        [NULL, NULL] AS times,
+        toInt64(count()) AS weight
+    FROM
+    (
+        SELECT person, min(concat(reinterpretAsFixedString(byteSwap(own_at)), step_group, '\0', toString(is_no_touch))) AS earliest
+        FROM
+        (
+SELECT person, own_at, ifNull(toString(''), '') AS step_group, toUInt8(0) AS is_no_touch
+FROM
+(
+-- Events, each with its person: its own user, else the user of the latest tie of its visitor before
+-- it, else of the earliest tie, else the visitor. For few events: only their ties are read.
+SELECT
+    own_at,
+    multiIf(
+        own_user != '', cityHash64('user', own_user),
+        tied.first_user = 0, own_visitor,
+        empty(tied.ties), tied.first_user,
+        tied.ties[greatest(1, arrayLastIndex(tie -> tie.1 <= own_at, tied.ties))].2
+    ) AS person
+FROM
+(
+    SELECT
+        visitor AS own_visitor,
+        user_id AS own_user,
+        toUnixTimestamp64Milli(timestamp) AS own_at
+    FROM events
+    WHERE project_id = {project_id:UInt64}
+    AND timestamp >= fromUnixTimestamp64Milli({v5:Int64}, 'UTC')
+    AND timestamp < fromUnixTimestamp64Milli({v6:Int64}, 'UTC')
+    AND event_name IN {v1:Array(String)}
+    AND NOT startsWith(event_name, '$pageview')
+) AS event
+LEFT ANY JOIN
+(
+-- The users that each visitor was tied to. `ties` is empty if there is only one; else it has each
+-- moment and user, oldest first.
+SELECT
+    visitor,
+    min(user) AS first_user,
+    if(
+        first_user = max(user),
+        [],
+        arrayMap(tie -> (tie.1, cityHash64('user', tie.2)), arraySort(groupUniqArray((at, user_id))))
+    ) AS ties
+FROM
+(
+    SELECT
+        visitor,
+        user_id,
+        cityHash64('user', user_id) AS user,
+        toUnixTimestamp64Milli(timestamp) AS at
+    FROM events
+    WHERE project_id = {project_id:UInt64} AND person_role IN (2, 3)
+    AND visitor GLOBAL IN
+(
+SELECT
+    visitor
+FROM events
+WHERE project_id = {project_id:UInt64}
+    AND timestamp >= fromUnixTimestamp64Milli({v5:Int64}, 'UTC')
+    AND timestamp < fromUnixTimestamp64Milli({v6:Int64}, 'UTC')
+    AND event_name IN {v1:Array(String)}
+    AND NOT startsWith(event_name, '$pageview')
+    AND person_role IN (0, 1)
+)
+)
+GROUP BY visitor
+) AS tied ON tied.visitor = event.own_visitor
+)
+        )
+        GROUP BY person
+    )
+    GROUP BY first_group, is_no_touch
+)
+GROUP BY first_group
+HAVING people[1] > 0
+ORDER BY people[1] DESC, first_group
+LIMIT {limit:UInt32}
