@@ -169,9 +169,7 @@ async def _read_lines(stdin: BinaryIO) -> AsyncIterator[bytes]:
         line = b"\n"
         with stdin, suppress(RuntimeError):  # the loop is closed
             while line:
-                line = rest = stdin.readline(MAX_LINE_BYTES + 1)
-                while len(rest) > MAX_LINE_BYTES and not rest.endswith(b"\n"):
-                    rest = stdin.readline(MAX_LINE_BYTES + 1)
+                line = _read_line(stdin)
                 room.acquire()
                 loop.call_soon_threadsafe(lines.put_nowait, line)
 
@@ -180,3 +178,14 @@ async def _read_lines(stdin: BinaryIO) -> AsyncIterator[bytes]:
         room.release()
         if not line.isspace():
             yield line
+
+
+def _read_line(stdin: BinaryIO) -> bytes:
+    """Return the next line, or the start of one that is too long; nothing at the end."""
+    try:
+        line = rest = stdin.readline(MAX_LINE_BYTES + 1)
+        while len(rest) > MAX_LINE_BYTES and not rest.endswith(b"\n"):
+            rest = stdin.readline(MAX_LINE_BYTES + 1)
+    except OSError:  # the terminal is gone
+        return b""
+    return line

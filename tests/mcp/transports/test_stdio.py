@@ -3,6 +3,7 @@
 import asyncio
 import fcntl
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -121,6 +122,24 @@ async def test_text_is_read_and_answered_whatever_the_machine_s_encoding_and_war
     assert "\\u2028é😀" in answer["result"]["content"][0]["text"]
     assert await asyncio.wait_for(child.process.wait(), DEADLINE_S) == 0
     assert await child.process.stderr.read() == b""
+
+
+def test_input_that_can_t_be_read_ends_the_server(environ, tmp_path):
+    """A terminal that is closed may fail instead of ending; so does a file open for writing."""
+    unreadable = os.open(tmp_path / "file", os.O_WRONLY | os.O_CREAT)
+    try:
+        process = subprocess.Popen(
+            [sys.executable, "-u", "-m", "millimetric_mcp"],
+            env=environ,
+            stdin=unreadable,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+    finally:
+        os.close(unreadable)
+    with process:
+        _, stderr = process.communicate(timeout=DEADLINE_S)
+        assert (process.returncode, stderr) == (0, b"")
 
 
 def test_a_client_that_closes_stdout_ends_the_server(environ):
