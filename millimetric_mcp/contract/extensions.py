@@ -12,8 +12,8 @@ _HOSTED_FILTERS = {
     ),
 }
 _HOSTED_METRICS = (reads.Metric.COUNT, reads.Metric.UNIQUES)
-_OWN_QUESTIONS = (reads.FunnelParams, reads.RetentionParams, reads.SchemaParams)
-"""Questions that only this API answers."""
+_HOSTED_QUESTIONS = (reads.SourcesParams, reads.StatsParams, reads.QueryParams)
+"""Questions that the hosted API answers too; only this API answers all others."""
 
 
 def list_extensions(params: reads.WindowParams) -> dict[str, Any] | None:
@@ -24,7 +24,7 @@ def list_extensions(params: reads.WindowParams) -> dict[str, Any] | None:
     asked = params.model_dump(mode="json", by_alias=True, exclude_none=True, exclude_defaults=True)
     for name in ("from", "to", "limit", "breakdown"):
         asked.pop(name, None)
-    if isinstance(params, _OWN_QUESTIONS):
+    if not isinstance(params, _HOSTED_QUESTIONS):
         return asked
     if isinstance(params, reads.StatsParams):
         asked.pop("interval", None)
