@@ -116,7 +116,7 @@ CLIENTS: Mapping[str, Client] = {
         Client("openclaw", "openclaw", _find_openclaw, "${{{name}}}", container=("mcp", "servers")),
         Client(
             "inspector",
-            "the MCP Inspector",
+            "MCP Inspector",
             lambda places: places.home / ".mcp-inspector" / "mcp.json",
             None,
         ),

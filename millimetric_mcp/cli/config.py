@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from millimetric_mcp.cli import jsonc
 from millimetric_mcp.cli.clients import (
@@ -176,13 +176,16 @@ def _merge(client: Client, text: str, entry: Mapping[str, Any]) -> str:
     root = jsonc.parse(text)
     path = (*client.container, SERVER_NAME)
     old = _find(root, path)
-    if not isinstance(old, dict) or "url" in old:  # new, or a connection over HTTP
+    if not _is_kept(old):
         text = jsonc.set_member(text, path, _without_empty(entry))
     else:
         for name, value in _merge_variables(old, entry).items():
             text = jsonc.set_member(text, (*path, name), value)
     if client.name == "vscode":
-        known = [item.get("id") for item in root.get("inputs", ()) if isinstance(item, dict)]
+        inputs = root.get("inputs", [])
+        if not isinstance(inputs, list):
+            raise ValueError("inputs is not a list")
+        known = [item.get("id") for item in inputs if isinstance(item, dict)]
         for variable in KEY_VARIABLES:
             question = build_input(variable)
             reference = f"${{input:{question['id']}}}"
@@ -195,6 +198,16 @@ def _find(root: object, path: tuple[str, ...]) -> object:
     for name in path:
         root = root.get(name) if isinstance(root, dict) else None
     return root
+
+
+def _is_kept(old: object) -> TypeGuard[Mapping[str, Any]]:
+    """Return whether an older entry can be changed: not if it is over HTTP, or invalid."""
+    return (
+        isinstance(old, Mapping)
+        and "url" not in old
+        and isinstance(old.get("env") or {}, Mapping)
+        and isinstance(old.get("env_vars") or [], list)
+    )
 
 
 def _merge_variables(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
@@ -214,10 +227,13 @@ def _without_empty(entry: Mapping[str, Any], unless_in: Collection[str] = ()) ->
 
 def _merge_toml(client: Client, text: str, entry: Mapping[str, Any]) -> str:
     import tomlkit  # noqa: PLC0415 - for one client only
+    from tomlkit.container import OutOfOrderTableProxy  # noqa: PLC0415
     from tomlkit.exceptions import TOMLKitError  # noqa: PLC0415
+    from tomlkit.items import Table  # noqa: PLC0415
 
+    start = "\ufeff" if text.startswith("\ufeff") else ""
     try:
-        document = tomlkit.parse(text)
+        document = tomlkit.parse(text.removeprefix(start))
     except TOMLKitError as error:
         raise ValueError(f"not valid TOML: {error}") from None
     table: Any = document
@@ -225,13 +241,15 @@ def _merge_toml(client: Client, text: str, entry: Mapping[str, Any]) -> str:
         if name not in table:
             table[name] = tomlkit.table(is_super_table=True)
         table = table[name]
-    if SERVER_NAME not in table or "url" in table[SERVER_NAME]:
+        if not isinstance(table, Table | OutOfOrderTableProxy):
+            raise ValueError(f"{name} is not written as [{name}.NAME]")  # noqa: TRY004
+    if not _is_kept(table.get(SERVER_NAME)):
         table[SERVER_NAME] = tomlkit.table()
     server = table[SERVER_NAME]
     for name, value in _merge_variables(server, entry).items():
         if server.get(name) != value:
             server[name] = value
-    return tomlkit.dumps(document).rstrip("\n") + "\n"
+    return start + tomlkit.dumps(document).rstrip("\n") + "\n"
 
 
 def _describe(client: Client, file: Path, plan: Plan, written: Written) -> str:

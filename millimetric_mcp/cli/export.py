@@ -27,6 +27,15 @@ from millimetric_mcp.contract.validation import (
 from millimetric_mcp.errors import SettingsError
 from millimetric_mcp.settings import ConnectionSettings, read_settings
 
+_ENDINGS = {
+    "": "ndjson",
+    ".ndjson": "ndjson",
+    ".jsonl": "ndjson",
+    ".json": "ndjson",
+    ".csv": "csv",
+    ".parquet": "parquet",
+}
+"""The format of each file's ending."""
 COLUMNS = tuple(column.name for column in SHOWN_COLUMNS)
 
 Row = Mapping[str, Any]
@@ -59,7 +68,7 @@ def _read_params(options: Namespace) -> QueryParams:
     Raises:
         SettingsError: an option is wrong; every wrong one is named.
     """
-    names = {"from": "--from", "to": "--to"}
+    names = {"from": "--from", "to": "--to", "": "--from"}
     values: dict[str, Any] = {"order": Order.OLDEST, "limit": MAX_QUERY_LIMIT}
     values["from"] = _read_time(options.from_) or EPOCH
     values["to"] = _read_time(options.to) or datetime.now(UTC) + timedelta(days=1)
@@ -77,7 +86,7 @@ def _read_params(options: Namespace) -> QueryParams:
     except ValidationError as error:
         for wrong in list_field_errors(error):
             option = names.get(wrong.field, "--filter")
-            errors.append(f"{option}: {wrong.field or 'the window'} {wrong.message}")
+            errors.append(f"{option}: {wrong.field} {wrong.message}".replace(":  ", ": "))
     if errors:
         raise SettingsError(list(dict.fromkeys(errors)))
     return params
@@ -115,15 +124,33 @@ def _choose_format(options: Namespace) -> AbstractContextManager[WriteRows]:
     """Return what writes rows; its file appears when all of them are written.
 
     Raises:
-        SettingsError: Parquet without a file, or without its library.
+        SettingsError: Parquet without a file, or without its library; the file can't be created.
     """
-    path = Path(options.output) if options.output else None
-    name = options.format or (path.suffix.removeprefix(".") if path else "")
+    path = _find_output(options.output) if options.output else None
+    name = options.format or (_ENDINGS.get(path.suffix.lower()) if path else "ndjson")
+    if name is None:
+        raise SettingsError([f"--output: {path} ends in no known format. Add --format."])
     if name == "parquet":
         if path is None:
             raise SettingsError(["--format parquet needs a file. Add --output events.parquet."])
         return _write_parquet(path)
     return _write_csv(path) if name == "csv" else _write_ndjson(path)
+
+
+def _find_output(name: str) -> Path:
+    """Return the file of that name, where a link leads to.
+
+    Raises:
+        SettingsError: it can't be created.
+    """
+    path = Path(name).resolve()
+    if path.is_dir():
+        raise SettingsError([f"--output: {name} is a directory. Name a file in it."])
+    if path.exists() and not path.is_file():
+        raise SettingsError([f"--output: {name} is not a file. Use > {name} instead of --output."])
+    if not path.parent.is_dir():
+        raise SettingsError([f"--output: {path.parent} does not exist. Create it first."])
+    return path
 
 
 @contextmanager

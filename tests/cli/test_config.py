@@ -159,6 +159,55 @@ def test_an_older_entry_over_http_is_replaced(configure, home):
     assert read_entry("claude-code", file).keys() == {"command", "args"}
 
 
+@pytest.mark.parametrize("old", [[], {"env": [1]}, {"env": "x"}])
+def test_an_older_entry_that_is_invalid_is_replaced(configure, home, old):
+    (home / "old.json").write_text(json.dumps({"mcpServers": {"millimetric": old}}))
+    configure("claude-code", "--write", "--file", "old.json")
+
+    assert read_entry("claude-code", home / "old.json")["env"] == {
+        "MILLIMETRIC_RK": "${MILLIMETRIC_RK}"
+    }
+
+
+@pytest.mark.parametrize("old", ["= 3", ".env = 3", ".env_vars = 3"])
+def test_an_older_toml_entry_that_is_invalid_is_replaced(configure, home, old):
+    (home / "old.toml").write_text(f"[mcp_servers]\nmillimetric{old}\n")
+    configure("codex", "--write", "--file", "old.toml")
+
+    assert read_entry("codex", home / "old.toml")["env_vars"] == ["MILLIMETRIC_RK"]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "sentence"),
+    [
+        ("vscode", '{"inputs": 3}', "inputs is not a list"),
+        ("vscode", '{"inputs": null}', "inputs is not a list"),
+        ("codex", "mcp_servers = 1", "mcp_servers is not written as [mcp_servers.NAME]"),
+        ("codex", "[[mcp_servers]]", "mcp_servers is not written as [mcp_servers.NAME]"),
+        ("codex", 'mcp_servers = {a = {command = "b"}}', "mcp_servers is not written as"),
+    ],
+)
+def test_a_file_with_another_form_is_named_and_not_changed(
+    configure, tmp_path, name, text, sentence
+):
+    file = tmp_path / "file"
+    file.write_text(text)
+    code, errors = configure(name, "--write", "--file", str(file))
+
+    assert code == 2
+    assert f"{file}: {sentence}" in errors
+    assert file.read_text() == text
+
+
+def test_a_toml_file_keeps_its_byte_order_mark(configure, home):
+    (home / "old.toml").write_bytes(b'\xef\xbb\xbfmodel = "o3"\n')
+    configure("codex", "--local", "--write", "--file", "old.toml")
+    content = (home / "old.toml").read_bytes()
+
+    assert content.startswith(b'\xef\xbb\xbfmodel = "o3"\n')
+    assert b'args = ["--local"]' in content
+
+
 @pytest.mark.parametrize("name", CLIENTS)
 def test_nothing_is_written_when_the_entry_is_there_already(configure, name):
     _, first = configure(name, "--local", "--write")

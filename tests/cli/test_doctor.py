@@ -305,6 +305,8 @@ def test_clocks_that_differ_are_broken(skew_s, level):
 def test_files_of_clients_are_examined(examine, tmp_path, api, capsys):
     main(["config", "claude-code", "--write"])
     main(["config", "codex", "--write"])
+    codex = tmp_path / ".codex" / "config.toml"
+    codex.write_bytes(b"\xef\xbb\xbf" + codex.read_bytes())  # as some editors save it
     (tmp_path / ".cursor").mkdir()
     (tmp_path / ".cursor" / "mcp.json").write_text('{"mcpServers": {}}')
     (tmp_path / ".vscode").mkdir()

@@ -17,7 +17,7 @@ from millimetric_mcp.contract.keys import parse_api_key
 
 _OTHERS_MAY_READ = stat.S_IRGRP | stat.S_IROTH
 _LOSSES = {
-    "api": "api, --local, keys, demo and classify don't run on this machine.",
+    "api": "No API runs on this machine; neither do --local, keys, import, demo and report.",
     "geo": "Events that this machine's API stores have no country.",
 }
 
@@ -106,7 +106,7 @@ def _check_client(client: Client, file: Path) -> Finding:
 
 
 def _read_entry(client: Client, file: Path) -> Mapping[str, Any] | None:
-    text = file.read_text(encoding="utf-8")
+    text = file.read_text(encoding="utf-8-sig")
     found: Any = tomllib.loads(text) if client.is_toml else jsonc.parse(text or "{}")
     for name in (*client.container, SERVER_NAME):
         found = found.get(name) if isinstance(found, Mapping) else None

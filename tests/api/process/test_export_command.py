@@ -62,6 +62,17 @@ def test_a_csv_file_holds_the_same(filled_api, run_command, tmp_path):
     assert json.loads(rows[0]["properties"])["big"] == 12345678901234567890
 
 
+def test_the_ending_of_the_file_chooses_its_format_and_a_link_stays_one(
+    filled_api, run_command, tmp_path
+):
+    (tmp_path / "may.csv").symlink_to("other.CSV")
+    (tmp_path / "MAY.CSV").symlink_to("may.csv")
+    run_command(filled_api, "export", "--filter", "event=outside", "--output", "MAY.CSV")
+
+    assert (tmp_path / "other.CSV").read_text().startswith("timestamp,event_name,")
+    assert (tmp_path / "may.csv").is_symlink()
+
+
 def test_a_parquet_file_holds_the_same(filled_api, run_command, tmp_path):
     parquet = pytest.importorskip("pyarrow.parquet")
 
@@ -109,7 +120,11 @@ def test_an_export_that_fails_leaves_no_file(no_api, run_command, tmp_path):
     ("arguments", "sentence"),
     [
         (["--from", "May"], "--from: from must be an ISO 8601 time"),
-        (["--from", "2026-06-01", "--to", "2026-05-01"], "from must not be after to"),
+        (["--from", "2026-06-01", "--to", "2026-05-01"], "--from: from must not be after to"),
+        (["--output", "there/may.csv"], "there does not exist. Create it first."),
+        (["--output", "."], "--output: . is a directory. Name a file in it."),
+        (["--output", "/dev/null"], "--output: /dev/null is not a file."),
+        (["--output", "may.xlsx"], "may.xlsx ends in no known format. Add --format."),
         (["--filter", "colour=red"], "--filter: Use NAME=VALUE, where NAME is one of event"),
         (["--format", "parquet"], "--format parquet needs a file"),
     ],
