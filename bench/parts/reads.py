@@ -168,37 +168,7 @@ def _report(sizes: Sequence[Size], estimates: Sequence[Estimate], empty_mb: floa
             ),
             *_check_uniques(bands),
         ],
-        tables=[
-            Table(
-                "Medians of the repetitions, in milliseconds",
-                ("events", "question", *WAYS),
-                [
-                    (
-                        f"{size.events:,}",
-                        NAMES[question],
-                        *(write_number(median(size.times_ms[question][way])) for way in WAYS),
-                    )
-                    for size in sizes
-                    for question in QUESTIONS
-                ],
-            ),
-            Table(
-                "Storage",
-                ("events", "bytes an event", "loaded in"),
-                [
-                    (f"{size.events:,}", write_number(size.bytes_per_event), f"{size.load_s:.0f} s")
-                    for size in sizes
-                ],
-            ),
-            Table(
-                "Uniques",
-                ("visitors, at least", "rows", "standard error, %"),
-                [
-                    (f"{least:,}", f"{len(errors):,}", write_number(root_mean_square(errors) * 100))
-                    for least, errors in bands.items()
-                ],
-            ),
-        ],
+        tables=_list_tables(sizes, bands),
         charts=[_draw(question, sizes) for question in QUESTIONS],
         raw={
             "sizes": sizes,
@@ -213,6 +183,40 @@ def _report(sizes: Sequence[Size], estimates: Sequence[Estimate], empty_mb: floa
             f"Uniques were compared with exact counts in {len(estimates):,} rows.",
         ],
     )
+
+
+def _list_tables(sizes: Sequence[Size], bands: dict[int, list[float]]) -> list[Table]:
+    return [
+        Table(
+            "Medians of the repetitions, in milliseconds",
+            ("events", "question", *WAYS),
+            [
+                (
+                    f"{size.events:,}",
+                    NAMES[question],
+                    *(write_number(median(size.times_ms[question][way])) for way in WAYS),
+                )
+                for size in sizes
+                for question in QUESTIONS
+            ],
+        ),
+        Table(
+            "Storage",
+            ("events", "bytes an event", "loaded in"),
+            [
+                (f"{size.events:,}", write_number(size.bytes_per_event), f"{size.load_s:.0f} s")
+                for size in sizes
+            ],
+        ),
+        Table(
+            "Uniques",
+            ("visitors, at least", "rows", "standard error, %"),
+            [
+                (f"{least:,}", f"{len(errors):,}", write_number(root_mean_square(errors) * 100))
+                for least, errors in bands.items()
+            ],
+        ),
+    ]
 
 
 def _check_read(question: str, size: Size) -> Check:

@@ -100,8 +100,7 @@ checks its script tag. The exit code is 1 if something is broken.
     "open": """\
 Open the API's page in your browser, signed in. The link that it opens works
 once, within 60 seconds, and holds no key. On a machine without a screen, or
-with --print, the link is printed. Other users of this machine can see the
-arguments of a browser: use --print where you don't trust them.
+with --print, the link is printed. Other users of this machine don't see it.
 
   millimetric-mcp open --local
   MILLIMETRIC_HOST=http://localhost:8787 millimetric-mcp open --print""",
