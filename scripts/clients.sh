@@ -14,7 +14,7 @@ fetch() {
   npm install --prefix "$2" --no-audit --no-fund --loglevel=error
 }
 
-# The validators of packages and skills, in a virtual environment of their own.
+# The validators of packages and skills, in a separate virtual environment.
 install_validators() {
   local lock=requirements/validators.lock
   if ! cmp -s "$lock" "$CACHE/python/.installed"; then

@@ -1,4 +1,4 @@
-"""A PostgreSQL of our own for as long as it is measured."""
+"""A separate PostgreSQL server, which runs while it is measured."""
 
 import os
 import pwd

@@ -154,7 +154,7 @@ def _describe_parameters(endpoint: AnyEndpoint, schemas: Json) -> Iterator[Json]
         if "description" in described:
             parameter["description"] = described.pop("description")
         parameter["schema"] = described
-        if name == "filters":  # each filter is a parameter of its own
+        if name == "filters":  # each filter is its own parameter
             parameter |= {"style": "form", "explode": True}
         if name in endpoint.request_example:
             parameter["example"] = endpoint.request_example[name]

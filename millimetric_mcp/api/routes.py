@@ -73,8 +73,8 @@ class Endpoints:
     """A handler for each endpoint that writes, and one for all that read.
 
     ``clock`` returns the UTC time. ``wake_maintenance`` starts a logged deletion at once.
-    ``note_use`` gets the prefix of each key that is used. ``fbclid`` is for projects without a
-    setting of their own.
+    ``note_use`` gets the prefix of each key that is used. ``fbclid`` is for projects without
+    a setting.
     """
 
     store: Store

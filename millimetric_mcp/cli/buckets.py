@@ -62,7 +62,7 @@ class S3Bucket:
         return next((name for name in names if self._has(self._key(name, MANIFEST))), None)
 
     def upload(self, backup: Path, manifest: Manifest) -> str:
-        """Copy a whole backup into the bucket; return its URL.
+        """Copy a complete backup into the bucket; return its URL.
 
         The service itself copies the files that the newest backup there has too.
         """

@@ -21,7 +21,7 @@ Next steps
    For your own site, create another one:
    millimetric-mcp keys create --kind pk --origin https://shop.example{data_dir_option}
 
-2. Ask an agent: add this to its mcp.json. Most clients name a file of their own.
+2. Ask an agent: add this to its mcp.json. Most clients have their own file.
 {block}
    Clients that connect by URL use {url}/mcp, with the read key
    as bearer token.

@@ -156,7 +156,7 @@ def _find_answering(local: LocalApi) -> str | None:
 
 
 def _start(local: LocalApi, environ: Mapping[str, str]) -> str:
-    """Start the API in a session of its own, wait until it answers, and return its URL."""
+    """Start the API in a new session, wait until it answers, and return its URL."""
     passed_on = {name: value for name, value in environ.items() if name not in _NOT_PASSED_ON}
     defaults = {"MILLIMETRIC_IDLE_STOP_S": str(IDLE_STOP_S), "MILLIMETRIC_LOG_LEVEL": "warning"}
     data_dir = {"MILLIMETRIC_DATA_DIR": str(local.data_dir)}

@@ -135,7 +135,7 @@ it starts. Run it yourself if the API's database user must not create tables.
 Copy events, projects, keys and secrets into a new folder of DIR, while the API
 runs or not. Every event acknowledged before it began is in the copy. Files that
 the last backup in DIR has too are hard links to it, so they take no space, and
-any folder can be deleted. A new DIR gets a whole copy. Keep it private.
+any folder can be deleted. A new DIR gets a complete copy. Keep it private.
 s3://BUCKET/PREFIX is a bucket; its credentials come from AWS_* variables or
 ~/.aws.
 

@@ -106,7 +106,7 @@ def _find_secrets(settings: DeploymentSettings, backup: Path, data_dir: Path) ->
 
 
 def _fill(draft: Path, backup: Path, manifest: Manifest, secrets: Secrets) -> None:
-    """Build a whole data directory from the backup, and compare it with the manifest."""
+    """Build a complete data directory from the backup, and compare it with the manifest."""
     shutil.copyfile(backup / CONTROL_FILE, draft / CONTROL_FILE)
     dsn = URL.create("sqlite", database=str(draft / CONTROL_FILE))
     open_control(dsn, pepper=secrets.pepper, ip_salt=secrets.ip_salt).close()

@@ -69,7 +69,7 @@ class KeyRecord:
     """A key as it is stored: its look-up prefix, a hash of its secret, and its project.
 
     ``origins`` are exact ``scheme://host[:port]`` values and matter for pk only. ``fbclid``
-    and ``timezone`` are None if the project has no setting of its own.
+    and ``timezone`` are None if the project has no setting.
     ``secret_hash`` is sha256(secret || pepper), 32 bytes.
     """
 

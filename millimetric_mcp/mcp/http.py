@@ -132,7 +132,7 @@ class _StreamableHttp:
     async def _open_session(
         self, scope: Scope, request: Message, receive: Receive, send: Send
     ) -> None:
-        """Answer ``request``, which is whole; alone, if the SDK refuses one session more."""
+        """Answer a complete ``request``; without a session if the SDK refuses another one."""
         is_refused = False
 
         async def send_unless_refused(message: Message) -> None:

@@ -1,6 +1,6 @@
 """The real API in this process: real engine, real SQLite, a clock that tests move.
 
-One engine serves the whole run (a process has one), each test has a database of its own.
+One engine serves the whole run (a process has one), each test has another database.
 """
 
 import secrets
@@ -96,7 +96,7 @@ def bearer(key: str) -> dict[str, str]:
 
 @pytest.fixture(scope="session")
 def engine_target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StoreTarget]:
-    """The engine of this run, kept alive by a handle of its own."""
+    """The engine of this run, kept alive by a separate handle."""
     directory: Path = tmp_path_factory.mktemp("engine")
     target = replace(embedded_target(directory / "store"), fsync=False)
     pool = ClientPool(target)

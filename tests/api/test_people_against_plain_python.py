@@ -280,7 +280,7 @@ async def ask(api, key: str, path: str, **params: Any) -> dict[str, Any]:
 
 
 async def send(api, events: Sequence[Sent]) -> str:
-    """Store events in a project of their own; return its read key."""
+    """Store events in a new project; return its read key."""
     project = f"p{len(api.log)}-{id(events)}"
     writing = api.make_key(KeyKind.SK, project=project)
     half = len(events) // 2

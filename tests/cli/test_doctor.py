@@ -1,4 +1,4 @@
-"""The doctor, against a real API, a website of its own, and broken ones."""
+"""The doctor, against a real API, a working website, and broken ones."""
 
 import json
 import os

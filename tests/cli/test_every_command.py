@@ -43,7 +43,7 @@ ENDLESS = {"serve", "api", "demo"}
 
 @pytest.fixture
 def environ(tmp_path):
-    """A home of its own, without settings."""
+    """A home directory without settings."""
     own = {k: v for k, v in os.environ.items() if not k.startswith("MILLIMETRIC_")}
     places = {name: str(tmp_path / name) for name in ("XDG_DATA_HOME", "XDG_CONFIG_HOME")}
     return {**own, **places, "HOME": str(tmp_path), "TMPDIR": str(tmp_path)}

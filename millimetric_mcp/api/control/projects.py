@@ -1,6 +1,6 @@
 """Projects: their names, settings and removal.
 
-A project's test data is stored as a project of its own, whose name ends in `TEST_SUFFIX`. Every
+A project's test data is stored as a separate project, whose name ends in `TEST_SUFFIX`. Every
 method here means both.
 """
 

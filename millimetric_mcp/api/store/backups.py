@@ -1,7 +1,7 @@
 """Backups of the embedded store. Calls block.
 
-Each backup is whole: files that an earlier one has too are hard links to it. So any backup can be
-deleted, and the others stay as they are.
+Each backup is complete: files that an earlier one has too are hard links to it. So any backup can
+be deleted, and the others stay as they are.
 """
 
 import os
@@ -49,7 +49,7 @@ def _count(pool: ClientPool, name: str) -> dict[str, int]:
 
 
 def _link_unchanged(directory: Path, base: Path) -> None:
-    """Make a backup of changes whole: link the files that it has in ``base`` only."""
+    """Make a backup of changes complete: link the files that it has in ``base`` only."""
     places = {
         (file.findtext("size"), file.findtext("checksum")): (
             file.findtext("data_file") or file.findtext("name") or ""

@@ -20,7 +20,7 @@ def measure(pool: ClientPool) -> dict[str, float]:
 
 
 def inspect(pool: ClientPool) -> dict[str, Any]:
-    """Read every file; return the store's id, whether all are sound, and each project's events.
+    """Read every file; return the store's id, whether all are undamaged, and each project's events.
 
     ``broken_parts`` counts what the engine found broken before, and put aside, and
     ``damaged_journals`` the files of the journal that were kept because of wrong lines.

@@ -38,7 +38,7 @@ class EventData:
 def open_event_data(events: SourceFile) -> Iterator[EventData]:
     """Read the properties beside a file of events, if there are any."""
     found = events.find_beside(FILE_NAME)
-    # Without a name, SQLite keeps the database in a file of its own once it is large.
+    # Without a name, SQLite keeps the database in a temporary file once it is large.
     with closing(sqlite3.connect("")) as database:
         database.execute("CREATE TABLE data (id TEXT, name TEXT, value BLOB)")
         if found is not None and is_event_data(found):

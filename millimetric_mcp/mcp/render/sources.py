@@ -52,7 +52,7 @@ def compare_sources(
 ) -> list[SourceChange]:
     """Return the ``current`` rows with their changes, then the rows that only ``previous`` has.
 
-    A list that a limit cut short is not whole: a row missing there is unknown, not zero.
+    A list that a limit cut short is not complete: a row missing there is unknown, not zero.
     """
     before = {(row.source, row.medium): row for row in previous}
     now = {(row.source, row.medium) for row in current}

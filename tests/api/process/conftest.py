@@ -1,4 +1,4 @@
-"""The API as a process of its own: started, stopped and killed on real sockets."""
+"""The API as a separate process: started, stopped and killed on real sockets."""
 
 import json
 import os

@@ -40,7 +40,7 @@ def send(api, *event_ids: str, **fields: str) -> None:
 
 
 def read_events(data_dir: Path) -> set[tuple[str, ...]]:
-    """Every stored event as it is on the disk, read by an engine in a process of its own."""
+    """Every stored event as it is on the disk, read by an engine in a separate process."""
     code = (
         "import sys; from pathlib import Path\n"
         "from millimetric_mcp.api.store import ClientPool, embedded_target\n"

@@ -26,7 +26,7 @@ try:
 except BaseException as error:
     raise ImportError(type(error).__name__) from error
 """
-"""Extensions that fail to be imported say so by an exception of their own, whatever the reason."""
+"""Extensions that fail to be imported raise their own exception, whatever the reason."""
 
 
 def test_sigterm_ends_with_code_0_and_loses_no_acknowledged_write(start_api):

@@ -33,7 +33,7 @@ def api(start_api):
 
 @contextmanager
 def open_clients(api) -> Iterator[list[httpx.Client]]:
-    """A caller behind the proxy, and one of an address of its own."""
+    """A caller behind the proxy, and one with another address."""
     headers = {"User-Agent": AGENT, "X-Forwarded-For": FORWARDED_IP, "Cookie": f"c={HEADER}"}
     transport = httpx.HTTPTransport(local_address=PEER_IP)
     with (

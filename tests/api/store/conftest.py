@@ -1,4 +1,4 @@
-"""The store on a ClickHouse server: `front.py` in a process of its own, the real client."""
+"""The store on a ClickHouse server: `front.py` in a separate process, the real client."""
 
 import asyncio
 import json
@@ -132,7 +132,7 @@ def start_front() -> Iterator[Callable[..., FrontProcess]]:
 def shared_front(
     start_front: Callable[..., FrontProcess], tmp_path_factory: pytest.TempPathFactory
 ) -> FrontProcess:
-    """The server of this run; tests have databases of their own."""
+    """The server of this run; each test has another database."""
     return start_front(tmp_path_factory.mktemp("front"))
 
 

@@ -1,6 +1,6 @@
 """A ClickHouse server for tests: the HTTP interface, spoken by the embedded engine.
 
-Run as a process of its own (a process has one engine):
+Run as a separate process (a process has one engine):
 
     python front.py --port 0 --directory DIRECTORY --user USER
 
@@ -293,7 +293,7 @@ def _own(params: dict[str, str]) -> dict[str, str]:
 def _execute(
     path: str, statement: bytes, params: dict[str, str], settings: dict[str, str]
 ) -> bytes:
-    """A statement in a session of its own, as the HTTP interface has it."""
+    """A statement in a new session, as the HTTP interface has it."""
     connection = chdb.connect(path)
     try:
         if database := params.get("database"):

@@ -1,4 +1,4 @@
-"""Visitors by page and day, asked four times at once in a small memory: a process of its own,
+"""Visitors by page and day, asked four times at once in a small memory: a separate process,
 since a process has one engine and its bounds.
 
     python heavy_reads.py DIRECTORY

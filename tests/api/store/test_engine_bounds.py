@@ -64,7 +64,7 @@ def test_heavy_reads_at_once_all_have_enough_memory(tmp_path):
 
 
 def _run(*arguments: str | Path) -> list[str]:
-    """The words that a Python of its own writes."""
+    """The words that a separate Python process writes."""
     done = subprocess.run(
         [sys.executable, *arguments], capture_output=True, text=True, timeout=120, check=False
     )

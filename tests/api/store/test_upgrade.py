@@ -1,6 +1,6 @@
 """An embedded store is kept as it was until an upgrade has succeeded.
 
-Each step runs in a process of its own, since a process has one engine.
+Each step runs in a separate process, since a process has one engine.
 """
 
 import shutil

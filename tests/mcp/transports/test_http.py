@@ -52,7 +52,7 @@ def guarded(serve):
 
 @pytest.fixture(scope="module")
 def passing(serve):
-    """A server that holds keys of its own, none of which a caller may ever use."""
+    """A server that holds its own keys, none of which a caller may ever use."""
     return serve(
         *("--transport", "http", "--auth", "passthrough"),
         MILLIMETRIC_KEY="sk_test_SERVERS0_" + "s" * 32,

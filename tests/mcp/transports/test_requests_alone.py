@@ -21,7 +21,7 @@ def message(method, **params):
 
 
 async def post(server, body, *, accept=None, **headers):
-    """Sends a body with these headers alone: httpx adds no Accept of its own."""
+    """Sends a body with these headers alone: httpx adds no Accept."""
     content = body if isinstance(body, bytes) else json.dumps(body)
     async with httpx.AsyncClient(base_url=server.url, timeout=DEADLINE_S) as http:
         http.headers.pop("accept")

@@ -20,7 +20,7 @@ WINDOW = {"from": "1970-01-02T00:00:00Z", "to": "2100-01-01T00:00:00Z"}
 
 
 class Deployment:
-    """The API's processes; every call has a connection of its own, so that any may answer it."""
+    """The API's processes; every call has a new connection, so that any may answer it."""
 
     def __init__(self, store: str, directory: Path, *, workers: int) -> None:
         self.database = store.rpartition("/")[2]
@@ -160,7 +160,7 @@ def module_front(start_front, tmp_path_factory: pytest.TempPathFactory):
 def start_deployment(
     module_front, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Callable[..., Deployment]]:
-    """Starts the API on a database of its own; ends what is left."""
+    """Starts the API on a new database; ends what is left."""
     started: list[Deployment] = []
 
     def start(*, workers: int) -> Deployment:
