@@ -79,7 +79,7 @@ class Crashes:
     seed: int
     counts: Counts = field(default_factory=Counts)
     sent: dict[str, Sent] = field(default_factory=dict)
-    erased: set[str] = field(default_factory=set)
+    deleted_users: set[str] = field(default_factory=set)
     _url: str = ""
     _users: int = 0
 
@@ -185,7 +185,7 @@ class Crashes:
             sent.is_stored = None  # until the answer
         answer = await http.post("/v1/forget", json={"user_id": user})
         if answer.is_success:
-            self.erased.add(user)
+            self.deleted_users.add(user)
             self.counts.acknowledged_forgets += 1
             for sent in asked:
                 sent.is_erased = True
@@ -222,7 +222,7 @@ class Crashes:
     async def _has_erased_all(self) -> bool:
         headers = {"Authorization": f"Bearer {self.keys.read}"}
         async with httpx.AsyncClient(base_url=self._url, headers=headers, trust_env=False) as http:
-            for user in self.erased:
+            for user in self.deleted_users:
                 asked = WINDOW | {"user_id": user}
                 answer = await http.get("/v1/query", params=asked, timeout=60)
                 if len(answer.raise_for_status().json()["rows"]) > 1:
@@ -232,7 +232,7 @@ class Crashes:
     def _find_erased_in_journal(self) -> int:
         files = (self.data_dir / STORE_DIR / "journal").rglob("*.*")
         texts = [file.read_bytes() for file in files]
-        return sum(f'"{user}"'.encode() in text for user in self.erased for text in texts)
+        return sum(f'"{user}"'.encode() in text for user in self.deleted_users for text in texts)
 
     def _compare(self, stored: dict[str, int]) -> None:
         for request, sent in self.sent.items():

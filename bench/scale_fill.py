@@ -21,8 +21,8 @@ from millimetric_mcp.api.store import ClientPool, embedded_target
 MARKER = "filled.json"
 COPY_TIMEOUT_S = 3600
 SAY_EVERY = 5
-# The column for the parts of an import tells the copies apart. Each has other visitors and users,
-# some seconds later.
+# The column for the parts of an import differs from copy to copy. Each has other visitors and
+# users, some seconds later.
 _COPY = """
 INSERT INTO events SELECT * REPLACE (
     {copy:UInt64} AS import_part,

@@ -54,7 +54,7 @@ def _check_journal(store: Mapping[str, Any]) -> CheckResult:
             "journal",
             f"{store['damaged_journals']} files have damaged lines, whose events are missing",
             "Check the disk. The files are kept as store/journal/*.damaged; move them away if "
-            "you can't mend them.",
+            "you can't repair them.",
         )
     return CheckResult("journal", "No file has damaged lines")
 

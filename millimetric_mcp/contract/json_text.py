@@ -10,10 +10,10 @@ _ESCAPE = re.compile(
 )
 
 
-def mend_json(text: bytes) -> bytes:
+def repair_json(text: bytes) -> bytes:
     r"""Return JSON text without a byte order mark, and with ``\ufffd`` for each lone surrogate.
 
-    JavaScript writes a lone surrogate when it cuts a text in the middle of an emoji. The mended
+    JavaScript writes a lone surrogate when it cuts a text in the middle of an emoji. The repaired
     text has the same length, apart from the mark.
     """
     text = text.removeprefix(BOM_UTF8)

@@ -27,7 +27,7 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from millimetric_mcp.contract.codes import ErrorCode
-from millimetric_mcp.contract.json_text import mend_json
+from millimetric_mcp.contract.json_text import repair_json
 from millimetric_mcp.errors import RequestError
 from millimetric_mcp.mcp.access import Access, AccessCheck, AccessError, write_pattern
 from millimetric_mcp.mcp.messages import Unreadable, read_message
@@ -229,9 +229,9 @@ def _replay(message: Message, receive: Receive) -> Receive:
 
 
 def _read(body: bytes) -> tuple[bytes | None, str | None]:
-    """Return the JSON text of a message, mended, and its method; both None if it is no message."""
+    """Return the repaired JSON text of a message and its method; both None if it is no message."""
     with suppress(Unreadable):
-        text = mend_json(body)
+        text = repair_json(body)
         return text, getattr(read_message(text), "method", None)
     return None, None
 

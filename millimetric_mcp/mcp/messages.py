@@ -6,7 +6,7 @@ import mcp_types as types
 from pydantic import ValidationError
 from pydantic_core import from_json
 
-from millimetric_mcp.contract.json_text import mend_json
+from millimetric_mcp.contract.json_text import repair_json
 
 
 class Unreadable(Exception):
@@ -24,7 +24,7 @@ def read_message(line: bytes) -> types.JSONRPCMessage:
     Raises:
         Unreadable: the line is not a message.
     """
-    line = mend_json(line)
+    line = repair_json(line)
     try:
         found = from_json(line)
     except ValueError as error:

@@ -23,7 +23,7 @@ from mcp.shared.exceptions import MCPError
 from pydantic import ValidationError
 
 from millimetric_mcp import __version__
-from millimetric_mcp.contract.json_text import mend_json
+from millimetric_mcp.contract.json_text import repair_json
 from millimetric_mcp.contract.keys import Scope
 from millimetric_mcp.errors import CallError, NotAllowed, ToolRefusal
 from millimetric_mcp.mcp import app
@@ -158,7 +158,7 @@ async def _read_arguments(ctx: Context, call_next: CallNext) -> HandlerResult:
     if ctx.method == "tools/call" and not isinstance(arguments, dict | None):
         try:
             is_text = isinstance(arguments, str) and arguments
-            read = json.loads(mend_json(arguments.encode())) if is_text else arguments
+            read = json.loads(repair_json(arguments.encode())) if is_text else arguments
         except (ValueError, RecursionError):
             read = arguments
         if not isinstance(read, dict) and read not in ([], "", None):

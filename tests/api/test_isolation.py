@@ -240,14 +240,14 @@ def at(minute: int, event: dict[str, Any]) -> dict[str, Any]:
 
 
 async def test_no_answer_changes_because_of_another_project_s_people(api):
-    """The other project gets events of the same visitors, user and session, with more to tell."""
+    """The other project gets events of the same visitors, user and session, and more events."""
     mine, other = (
         {kind: api.make_key(kind, project=name) for kind in (KeyKind.SK, KeyKind.RK)}
         for name in ("mine", "other")
     )
     sent = {"events": [at(30 + number, event) for number, event in enumerate(MINE)]}
     assert (await api.post("/v1/batch", sent, key=mine[KeyKind.SK])).status_code == 202
-    before = [await tell(api, path, params, mine) for path, params in QUESTIONS]
+    before = [await read_answer(api, path, params, mine) for path, params in QUESTIONS]
 
     theirs = {"events": [at(number, event) for number, event in enumerate(THEIRS)]}
     assert (await api.post("/v1/batch", theirs, key=other[KeyKind.SK])).status_code == 202
@@ -255,12 +255,12 @@ async def test_no_answer_changes_because_of_another_project_s_people(api):
     differ = [
         (path, params)
         for (path, params), answer in zip(QUESTIONS, before, strict=True)
-        if await tell(api, path, params, mine) != answer
+        if await read_answer(api, path, params, mine) != answer
     ]
     assert differ == []
 
 
-async def tell(api, path: str, params: dict[str, str], keys: dict[KeyKind, str]) -> Any:
+async def read_answer(api, path: str, params: dict[str, str], keys: dict[KeyKind, str]) -> Any:
     """The rows of an answer, without the visitors that the API makes up."""
     answer = await api.get(path, EVERYTHING | params, key=keys[KeyKind.RK])
     assert answer.status_code == 200, answer.text

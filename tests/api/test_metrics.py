@@ -1,4 +1,4 @@
-"""``GET /metrics``: what it tells, and whom."""
+"""``GET /metrics``: what it says, and to whom."""
 
 import json
 import re

@@ -17,7 +17,7 @@ TAIL = "&fbclid=x"
 
 @pytest.fixture
 def proofs(api):
-    """Return each URL's proof, as stats by path and proof tell it."""
+    """Return each URL's proof, as stats by path and proof say it."""
 
     async def ask(urls):
         events = [{"event": "x", "url": url, "path": f"/{n}"} for n, url in enumerate(urls)]

@@ -392,7 +392,7 @@ async def test_a_funnel_by_source_equals_plain_python(api, events, steps, model,
 @settings(QUIET, max_examples=5)
 async def test_answers_after_a_deletion_equal_plain_python(api, events, user, linked, model):
     key, oracle = await send(api, events), Oracle(events).without(user, linked=linked)
-    await erase(api, key, user, linked=linked)
+    await delete(api, key, user, linked=linked)
     sources = Counter(oracle.touch(event, model, 30) for event in oracle.events)
     steps = ["view", "purchase"]
     reached = oracle.funnel(steps, 30 * DAY_MS)
@@ -407,7 +407,7 @@ async def test_answers_after_a_deletion_equal_plain_python(api, events, user, li
     assert rows == (reached if reached[0][0] else [])
 
 
-async def erase(api, key: str, user: str, *, linked: bool) -> None:
+async def delete(api, key: str, user: str, *, linked: bool) -> None:
     """Erase a user of the project of a read key, and wait until it is done."""
     [record] = api.control.find_keys([key.split("_")[2]]).values()
     writing = api.make_key(KeyKind.SK, project=record.project)

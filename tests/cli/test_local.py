@@ -174,15 +174,15 @@ def _exists(pid):
 def test_nothing_is_sent_to_the_url_that_a_dead_api_left(machine):
     data_dir = Path(machine.local("path")["data_dir"])
     data_dir.mkdir(parents=True)
-    with socket.create_server(("127.0.0.1", 0)) as stranger:
-        stranger.setblocking(False)
-        port = stranger.getsockname()[1]
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        other.setblocking(False)
+        port = other.getsockname()[1]
         file = data_dir / "api.json"
         file.write_text(json.dumps({"pid": os.getpid(), "url": f"http://127.0.0.1:{port}"}))
         machine.connect()
 
         with pytest.raises(BlockingIOError):
-            stranger.accept()
+            other.accept()
     assert machine.local("status")["healthy"] is True
 
 

@@ -23,17 +23,17 @@ def map_query(context: schemathesis.HookContext, query: Any) -> Any:
 
 def _mend_combinations(query: dict[str, Any]) -> dict[str, Any]:
     """A property with a metric that needs it, and one cursor with its order."""
-    mended = dict(query)
-    if "property" in mended:
-        mended["metric"] = "sum"
-    elif mended.get("metric") not in {None, "count", "uniques", "sessions"}:
-        mended["metric"] = "count"
-    if "after" in mended:
-        mended.pop("before", None)
-        mended["order"] = "oldest"
-    elif "before" in mended:
-        mended["order"] = "newest"
-    return mended
+    repaired = dict(query)
+    if "property" in repaired:
+        repaired["metric"] = "sum"
+    elif repaired.get("metric") not in {None, "count", "uniques", "sessions"}:
+        repaired["metric"] = "count"
+    if "after" in repaired:
+        repaired.pop("before", None)
+        repaired["order"] = "oldest"
+    elif "before" in repaired:
+        repaired["order"] = "newest"
+    return repaired
 
 
 @schemathesis.hook

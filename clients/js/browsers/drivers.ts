@@ -14,7 +14,7 @@ export interface Tab {
   runInFrame<T>(body: string): Promise<T>;
   /** Set the width of the window's content, in pixels. */
   setWidth(width: number): Promise<void>;
-  /** Take the page off the network; WebKit is only told so. */
+  /** Take the page off the network; WebKit only gets the event. */
   setOffline(isOffline: boolean): Promise<void>;
   close(): Promise<void>;
   /** What the page wrote to its console as errors; WebKit's is not readable. */

@@ -97,7 +97,7 @@ async function listen(server: Server, host: string): Promise<string> {
   return `http://${host}:${(server.address() as AddressInfo).port}`;
 }
 
-/** Passes requests on to the API, or fails as it is told. */
+/** Passes requests on to the API, or fails as the test sets it. */
 export class Gate {
   private readonly server: Server;
   url!: string;

@@ -17,7 +17,7 @@ from pydantic import (
 
 from millimetric_mcp.contract.attribution import AttributionModel
 from millimetric_mcp.contract.filters import FILTERS, Filters
-from millimetric_mcp.contract.json_text import mend_json
+from millimetric_mcp.contract.json_text import repair_json
 from millimetric_mcp.contract.reads import Bots
 from millimetric_mcp.contract.validation import FieldError, list_field_errors
 from millimetric_mcp.errors import InvalidArguments
@@ -209,7 +209,7 @@ def _read_string(value: str, schema: Mapping[str, Any]) -> str | None:
 def _read_json(value: str, kind: str | None) -> object:
     text = value.lower() if kind == "boolean" else value  # Python writes True
     try:
-        return json.loads(mend_json(text.encode())) if text else None
+        return json.loads(repair_json(text.encode())) if text else None
     except (ValueError, RecursionError):
         return [part.strip() for part in value.split(",")] if kind == "array" else value
 

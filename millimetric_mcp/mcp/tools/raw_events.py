@@ -151,7 +151,7 @@ def _advise_rest(events: Sequence[EventRow], window: Window, shown: int) -> str:
 
 
 def _continue_at(row: EventRow, events: Sequence[EventRow], window: Window) -> str:
-    """Return the window of ``row`` and older events; empty if time alone can't tell them apart.
+    """Return the window of ``row`` and older events; empty if all have the same time.
 
     Other events may share the row's millisecond, so the window holds all of it.
     """
