@@ -190,7 +190,8 @@ class Oracle:
         for level in range(1, len(steps) + 1):
             reached = [chain for chain in chains if len(chain) >= level]
             waits = [(chain[level - 1] - chain[level - 2]) / 1000 for chain in reached]
-            rows.append((len(reached), median(waits) if reached and level > 1 else None))
+            wait_s = float(f"{median(waits):.15g}") if reached and level > 1 else None
+            rows.append((len(reached), wait_s))
         return rows
 
     def _best_chain(

@@ -92,12 +92,15 @@ def select_events(
     touch = _Touch(last)
     if selection.attribution is AttributionModel.SESSION:
         carried = list(dict.fromkeys([*carried, "own_session"]))
-        events = _select_own(
-            own, carried, binding, with_person=with_person, extra=extra, among=among
-        )
-        if counted:
-            events = f"SELECT *, count() AS event_count\nFROM\n(\n{events}\n)\nGROUP BY ALL"
-        rows = _touch_by_session(own, events, touch, binding)
+        if counted and carried == ["own_session"]:
+            rows = _select_sessions(own, touch, binding)
+        else:
+            events = _select_own(
+                own, carried, binding, with_person=with_person, extra=extra, among=among
+            )
+            if counted:
+                events = f"SELECT *, count() AS event_count\nFROM\n(\n{events}\n)\nGROUP BY ALL"
+            rows = _touch_by_session(own, events, touch, binding)
     else:
         rows = _touch_by_person(own, carried, touch, binding, extra=extra, among=among)
     if not of_touch:
@@ -227,14 +230,26 @@ def _touch_by_person(
 
 def _touch_by_session(own: Selection, events: str, touch: _Touch, binding: Binding) -> str:
     return read_template("touched_by_session").substitute(
-        touch=touch.read(),
-        rows=events,
-        session=SESSION,
-        time=IN_ORDER.format(AT),
-        text=touch.text,
-        events=EVENTS,
-        touch_conditions=write_conditions(_widen(own), binding, extra=["person_role IN (1, 3)"]),
+        rows=events, **_name_parts(own, touch, binding)
     )
+
+
+def _select_sessions(own: Selection, touch: _Touch, binding: Binding) -> str:
+    return read_template("sessions").substitute(
+        conditions=write_conditions(own, binding), **_name_parts(own, touch, binding)
+    )
+
+
+def _name_parts(own: Selection, touch: _Touch, binding: Binding) -> dict[str, str]:
+    """Return what the statements about sessions and their touches have in common."""
+    return {
+        "touch": touch.read(),
+        "session": SESSION,
+        "time": IN_ORDER.format(AT),
+        "text": touch.text,
+        "events": EVENTS,
+        "touch_conditions": write_conditions(_widen(own), binding, extra=["person_role IN (1, 3)"]),
+    }
 
 
 def _widen(selection: Selection) -> Selection:
