@@ -110,11 +110,16 @@ def _end_at_once(*_: object) -> None:
 
 
 def _check_output(command: str | None) -> None:
-    """Raise if standard output is closed and the command prints keys; the API needs none."""
+    """Discard what goes to closed outputs; raise if the command prints keys."""
     if sys.stdout is None and command == "keys":
         raise SettingsError(["keys: standard output is closed. Open it: the keys go there."])
-    if sys.stdout is None and command == "api":
-        sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - to the end
+    if command not in {None, "serve"}:
+        sys.stdout = sys.stdout or _open_devnull()
+        sys.stderr = sys.stderr or _open_devnull()
+
+
+def _open_devnull() -> TextIO:
+    return Path(os.devnull).open("w", encoding="utf-8")
 
 
 def _has_reader(stream: TextIO) -> bool:

@@ -6,8 +6,7 @@ from argparse import Namespace
 from collections.abc import Mapping
 from importlib.util import find_spec
 
-from rich.console import Console
-
+from millimetric_mcp.cli.console import open_console
 from millimetric_mcp.cli.installation import describe_missing_extra
 from millimetric_mcp.demo.processes import end_on_sigterm_as_on_ctrl_c
 from millimetric_mcp.demo.walkthrough import run_demo
@@ -31,10 +30,7 @@ def run(options: Namespace, environ: Mapping[str, str]) -> int:
     _check_extra()
     if not MIN_EVENTS <= options.events <= MAX_EVENTS:
         raise SettingsError([f"--events: use {MIN_EVENTS} to {MAX_EVENTS}."])
-    if hasattr(sys.stdout, "reconfigure"):
-        sys.stdout.reconfigure(errors="replace")  # print ? for characters that the terminal lacks
-    width = None if sys.stdout.isatty() else PIPE_WIDTH_CHARS
-    console = Console(file=sys.stdout, width=width, highlight=False)
+    console = open_console(width=None if sys.stdout.isatty() else PIPE_WIDTH_CHARS)
     # An interrupted run may be over before asyncio notices that its child has ended.
     logging.getLogger("asyncio").setLevel(logging.ERROR)
     end_on_sigterm_as_on_ctrl_c()

@@ -5,12 +5,14 @@ import os
 import pty
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
 import pytest
 
 from millimetric_mcp import __version__
+from millimetric_mcp.cli.console import open_console
 
 COMMANDS = (
     "serve",
@@ -258,12 +260,33 @@ def test_a_command_fails_with_a_sentence_when_its_output_can_t_be_written(argume
     assert done.stderr == ("millimetric-mcp: reading or writing failed: No space left on device\n")
 
 
-def test_classify_succeeds_when_stdout_is_closed():
-    command = f'exec "{sys.executable}" -m millimetric_mcp classify https://shop.example/ >&-'
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        ("classify https://shop.example/", 0),
+        ("config cursor --json", 0),
+        ("local path", 0),
+        ("local status", 1),
+    ],
+)
+def test_a_command_does_its_work_when_stdout_is_closed(arguments, code, tmp_path):
+    command = f'exec "{sys.executable}" -m millimetric_mcp {arguments} >&-'
+    environ = {**os.environ, "MILLIMETRIC_DATA_DIR": str(tmp_path)}
 
-    done = subprocess.run(["sh", "-c", command], capture_output=True, check=False, timeout=60)
+    done = subprocess.run(
+        ["sh", "-c", command], capture_output=True, check=False, timeout=60, env=environ
+    )
 
-    assert (done.returncode, done.stderr) == (0, b"")
+    assert (done.returncode, done.stderr) == (code, b"")
+
+
+def test_a_console_leaves_a_closed_pipe_to_the_command(monkeypatch):
+    reading, writing = os.pipe()
+    os.close(reading)
+    with suppress(BrokenPipeError), os.fdopen(writing, "w") as stdout:
+        monkeypatch.setattr(sys, "stdout", stdout)
+        with pytest.raises(BrokenPipeError):
+            open_console(width=80).print("a")
 
 
 def test_no_key_is_created_when_stdout_is_closed(tmp_path):

@@ -288,6 +288,22 @@ def test_an_invalid_certificate_is_named():
     assert "api.example" in finding.what
 
 
+def test_an_api_without_tls_is_named_as_such(examine, api):
+    code, facts = examine(MILLIMETRIC_HOST=api["url"].replace("http:", "https:"))
+    [finding] = find(facts, "tls", "broken")
+
+    assert code == 1
+    assert "does not answer with TLS" in finding["what"]
+    assert finding["action"].startswith("Write http:// if this API has no TLS")
+
+
+def test_a_website_without_a_scheme_is_shown_with_one(examine):
+    _, facts = examine("--site", "shop.example/a")
+
+    [finding] = find(facts, "site", "broken")
+    assert finding["action"] == "Write the whole URL: https://shop.example/a."
+
+
 @pytest.mark.parametrize(("skew_s", "level"), [(30, "ok"), (-3600, "broken"), (90, "broken")])
 def test_clocks_that_differ_are_broken(skew_s, level):
     date = NOW.strftime("%a, %d %b %Y %H:%M:%S GMT")
@@ -330,6 +346,9 @@ def test_a_local_api_that_does_not_run_is_no_failure(examine, monkeypatch):
     for name in ("MILLIMETRIC_RK", "MILLIMETRIC_KEY"):
         monkeypatch.delenv(name)
     code, facts = examine("--local")
+
+    [host] = [fact for fact in facts["settings"] if fact["setting"] == "MILLIMETRIC_HOST"]
+    assert (host["value"], host["source"]) == ("local", "--local")
 
     assert code == 0
     assert find(facts, "host", "note")[0]["what"] == "The local API does not run."

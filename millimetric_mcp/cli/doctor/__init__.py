@@ -50,10 +50,11 @@ def run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     is_broken = any(finding.level is Level.BROKEN for finding in findings)
     if options.json:
         listed = [asdict(finding) for finding in findings]
-        facts = {"ok": not is_broken, "settings": list_sources(environ), "findings": listed}
+        settings = list_sources(environ, is_local=options.local)
+        facts = {"ok": not is_broken, "settings": settings, "findings": listed}
         sys.stdout.write(json.dumps(facts) + "\n")
     else:
-        sys.stdout.write(_render(findings, environ))
+        sys.stdout.write(_render(findings, list_sources(environ, is_local=options.local)))
     return 1 if is_broken else 0
 
 
@@ -141,14 +142,16 @@ def _check_api(target: Target, http: httpx.Client, site: str | None) -> Iterator
         yield from check_site(site, api, target.read_key)
 
 
-def list_sources(environ: Mapping[str, str]) -> list[dict[str, Any]]:
+def list_sources(environ: Mapping[str, str], *, is_local: bool) -> list[dict[str, Any]]:
     """Return each setting's value and where it came from; secrets are masked."""
+    given = {"MILLIMETRIC_HOST": {"value": LOCAL, "source": "--local"}} if is_local else {}
     return [
         {
             "setting": setting.variable,
             "value": _mask(setting, environ.get(setting.variable)),
             "source": "environment" if environ.get(setting.variable) else "default",
         }
+        | given.get(setting.variable, {})
         for setting in list_settings(ServeSettings)
     ]
 
@@ -162,10 +165,10 @@ def _mask(setting: Setting, value: str | None) -> str | None:
     return f"{key.kind}_{key.env}_{key.prefix}_…" if key else "(hidden)"
 
 
-def _render(findings: Sequence[Finding], environ: Mapping[str, str]) -> str:
+def _render(findings: Sequence[Finding], settings: Sequence[Mapping[str, Any]]) -> str:
     lines = [f"millimetric-mcp {__version__} on Python {sys.version.split()[0]}", ""]
-    given = [fact for fact in list_sources(environ) if fact["source"] == "environment"]
-    lines += [f"{fact['setting']} = {fact['value']}  (environment)" for fact in given]
+    given = [fact for fact in settings if fact["source"] != "default"]
+    lines += [f"{fact['setting']} = {fact['value']}  ({fact['source']})" for fact in given]
     lines += [""] if given else []
     for finding in findings:
         lines += _wrap(f"{_MARKS[finding.level]}  {finding.what}")

@@ -78,12 +78,20 @@ def check_host(api: Api) -> Iterator[Finding]:
 
 
 def _describe_failure(url: str, error: httpx.HTTPError) -> Finding:
-    if _is_tls_error(error):
+    failure = _find_tls_error(error)
+    if isinstance(failure, ssl.SSLCertVerificationError):
         return broken(
             "tls",
             f"The certificate of {urlsplit(url).hostname} is not valid for this machine.",
             "Nothing is sent over a connection that could be read by others.",
             "Renew the certificate, or name your own authority's file in SSL_CERT_FILE.",
+        )
+    if failure:
+        return broken(
+            "tls",
+            f"{url} does not answer with TLS ({failure.reason or 'the handshake failed'}).",
+            "The tools can neither read nor send data.",
+            "Write http:// if this API has no TLS; else look at its reverse proxy.",
         )
     advice = "Check the network, the proxy variables, and MILLIMETRIC_HOST."
     if is_loopback(urlsplit(url).hostname or ""):
@@ -96,12 +104,12 @@ def _describe_failure(url: str, error: httpx.HTTPError) -> Finding:
     )
 
 
-def _is_tls_error(error: BaseException | None) -> bool:
+def _find_tls_error(error: BaseException | None) -> ssl.SSLError | None:
     while error is not None:
         if isinstance(error, ssl.SSLError):
-            return True
+            return error
         error = error.__cause__ or error.__context__
-    return False
+    return None
 
 
 def _compare_clocks(ours: datetime, theirs: datetime) -> Finding:

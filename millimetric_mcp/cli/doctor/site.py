@@ -50,7 +50,9 @@ def check_site(url: str, api: Api, read_key: str | None) -> Iterator[Finding]:
         response = api.http.get(url, follow_redirects=True)
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         what = f"{url} can't be fetched ({type(error).__name__})."
-        yield broken("site", what, "Its script tag can't be checked.", "Check the URL.")
+        is_url = url.startswith(("http://", "https://"))
+        fix = "Check the URL." if is_url else f"Write the whole URL: https://{_write_host(url)}."
+        yield broken("site", what, "Its script tag can't be checked.", fix)
         return
     if not response.is_success:
         what = f"{url} answers HTTP {response.status_code}."
@@ -205,6 +207,10 @@ def _check_arrival(api: Api, read_key: str) -> Finding:
         "Either the page had no visitors, or its events don't reach this project.",
         "Visit the page in a browser without a blocker, and run this again.",
     )
+
+
+def _write_host(url: str) -> str:
+    return url.rpartition("://")[2]
 
 
 def _origin(url: str) -> str:

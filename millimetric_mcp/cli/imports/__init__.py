@@ -20,7 +20,7 @@ from millimetric_mcp.client import MillimetricClient
 from millimetric_mcp.contract.codes import ErrorCode
 from millimetric_mcp.contract.imports import ImportUndoRequest, StoredImport
 from millimetric_mcp.contract.validation import find_zone
-from millimetric_mcp.errors import ApiError, ImportFailed, SettingsError
+from millimetric_mcp.errors import ApiError, CallError, ImportFailed, SettingsError
 from millimetric_mcp.settings import ConnectionSettings, check_url, read_settings
 
 EXIT_REJECTED = 3
@@ -145,15 +145,23 @@ async def _import_file(
     import_id = source.make_id(f"{PART_EVENTS} {found.name} {reading!r}")
     done = _find_done(source, import_id, stored)
     tally = Tally()
-    with show_progress(source) as on_part:
-        await send_parts(
-            client,
-            import_id,
-            cut_parts(found.read(source, reading), tally, rejects.add),
-            done=done,
-            tally=tally,
-            on_part=on_part,
-        )
+    try:
+        with show_progress(source) as on_part:
+            await send_parts(
+                client,
+                import_id,
+                cut_parts(found.read(source, reading), tally, rejects.add),
+                done=done,
+                tally=tally,
+                on_part=on_part,
+            )
+    except CallError as error:
+        if tally.stored == 0:
+            raise
+        raise ImportFailed(
+            f"The import stopped after {tally.stored} events of {source.name}. The same command "
+            f"goes on from there. It stopped because of this: {error}"
+        ) from None
     return import_id, tally
 
 

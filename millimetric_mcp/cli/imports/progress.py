@@ -6,6 +6,8 @@ from contextlib import contextmanager
 
 from millimetric_mcp.cli.imports.files import SourceFile
 
+MAX_NAME_CHARS = 24
+
 
 @contextmanager
 def show_progress(source: SourceFile) -> Iterator[Callable[[], object]]:
@@ -21,13 +23,17 @@ def show_progress(source: SourceFile) -> Iterator[Callable[[], object]]:
         TextColumn,
         TimeRemainingColumn,
     )
+    from rich.table import Column  # noqa: PLC0415
 
+    # Without it a long name leaves no room for the bar.
+    name = Column(no_wrap=True, max_width=MAX_NAME_CHARS)
     columns = (
-        TextColumn("{task.description}", markup=False),
+        TextColumn("{task.description}", markup=False, table_column=name),
         BarColumn(),
         DownloadColumn(),
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(source.name, total=source.size_bytes)
-        yield lambda: bar.update(task, completed=source.done_bytes)
+        # At the end of the file its last events are still being sent.
+        yield lambda: bar.update(task, completed=max(bar.tasks[task].completed, source.done_bytes))

@@ -12,6 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 from rich.console import Console
 
 from millimetric_mcp.cli.connections import needing_own_api, open_reader
+from millimetric_mcp.cli.console import open_console
 from millimetric_mcp.cli.report.numbers import Choices, Numbers, ask_all
 from millimetric_mcp.cli.report.text import write_report
 from millimetric_mcp.cli.report.windows import Range, find_range
@@ -43,11 +44,8 @@ def run(options: Namespace, environ: Mapping[str, str]) -> int:
     if options.json:
         sys.stdout.write(json.dumps(numbers.to_json()) + "\n")
         return 0
-    if hasattr(sys.stdout, "reconfigure"):
-        sys.stdout.reconfigure(errors="replace")  # print ? for characters that the terminal lacks
     width = min(Console().width, _WIDTH_CHARS) if sys.stdout.isatty() else _WIDTH_CHARS
-    console = Console(file=sys.stdout, width=width, highlight=False)
-    write_report(console, numbers, api_url=client.api_url)
+    write_report(open_console(width=width), numbers, api_url=client.api_url)
     return 0
 
 
