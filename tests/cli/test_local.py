@@ -268,3 +268,13 @@ def test_open_starts_the_api_and_links_to_its_page(machine):
     assert page == machine.local("status")["url"] + "/"
     key = httpx.post(f"{page}page/sign-in", headers=headers).json()["key"]
     assert key == machine.keys()["MILLIMETRIC_RK"]
+
+
+def test_the_command_that_takes_a_local_import_back_works_as_it_is_printed(machine, tmp_path):
+    events = tmp_path / "events.ndjson"
+    events.write_text('{"event":"a","timestamp":"2026-05-16T19:00:00Z"}\n')
+    printed = machine.run("import", "--local", str(events)).stdout.rpartition("millimetric-mcp ")[2]
+    refused = machine.run("import", "--local", str(events), "--site", "https://shop.example")
+
+    assert f"millimetric-mcp {printed}" in refused.stderr
+    assert machine.run(*printed.split()).stdout == "1 events were deleted\n"

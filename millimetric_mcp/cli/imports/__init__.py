@@ -4,7 +4,7 @@ import asyncio
 import json
 import sys
 from argparse import Namespace
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from millimetric_mcp.cli.imports import preview
 from millimetric_mcp.cli.imports.files import SourceFile, list_sources
 from millimetric_mcp.cli.imports.formats import Format, find_format
 from millimetric_mcp.cli.imports.progress import show_progress
-from millimetric_mcp.cli.imports.records import Reading
+from millimetric_mcp.cli.imports.records import Item, Reading
 from millimetric_mcp.cli.imports.rejects import RejectsFile
 from millimetric_mcp.cli.imports.sending import PART_EVENTS, Tally, cut_parts, send_parts
 from millimetric_mcp.client import MillimetricClient
@@ -21,7 +21,7 @@ from millimetric_mcp.contract.codes import ErrorCode
 from millimetric_mcp.contract.imports import ImportUndoRequest, StoredImport
 from millimetric_mcp.contract.validation import find_zone
 from millimetric_mcp.errors import ApiError, CallError, ImportFailed, SettingsError
-from millimetric_mcp.settings import ConnectionSettings, check_url, read_settings
+from millimetric_mcp.settings import LOCAL, ConnectionSettings, check_url, read_settings
 
 EXIT_REJECTED = 3
 UNDO_TIMEOUT_S = 600.0
@@ -114,21 +114,24 @@ def _make_plan(options: Namespace, reading: Reading) -> Plan:
 async def _import(
     client: MillimetricClient, plan: Plan, reading: Reading, options: Namespace
 ) -> int:
-    rejected = 0
+    rejected, is_local = 0, options.api_url == LOCAL
     files: list[dict[str, Any]] = []
     async with client:
         stored = await _list_stored(client)
         for source, found in plan:
+            import_id = source.make_id(f"{PART_EVENTS} {found.name} {reading!r}")
+            done = _find_done(source, import_id, stored, is_local=is_local)
             with RejectsFile(source.name, path=options.rejects) as rejects:
-                import_id, tally = await _import_file(
-                    client, source, found, reading, stored, rejects
-                )
+                items = found.read(source, reading)
+                tally = await _import_file(client, source, items, import_id, done, rejects)
             rejected += tally.rejected
             if options.json:
                 own = {"import_id": import_id, "rejects": rejects.path and str(rejects.path)}
                 files.append(preview.describe_file(source, found, tally) | own)
             else:
-                _show(source, found, tally, import_id, rejects)
+                _show(source, found, tally, rejects)
+                if tally.events:
+                    print(f"  to take it back: {_write_undo(import_id, is_local=is_local)}")
     if options.json:
         print(json.dumps({"files": files}))
     return EXIT_REJECTED if rejected else 0
@@ -137,20 +140,18 @@ async def _import(
 async def _import_file(
     client: MillimetricClient,
     source: SourceFile,
-    found: Format,
-    reading: Reading,
-    stored: Sequence[StoredImport],
+    items: Iterable[Item],
+    import_id: str,
+    done: frozenset[int],
     rejects: RejectsFile,
-) -> tuple[str, Tally]:
-    import_id = source.make_id(f"{PART_EVENTS} {found.name} {reading!r}")
-    done = _find_done(source, import_id, stored)
+) -> Tally:
     tally = Tally()
     try:
         with show_progress(source) as on_part:
             await send_parts(
                 client,
                 import_id,
-                cut_parts(found.read(source, reading), tally, rejects.add),
+                cut_parts(items, tally, rejects.add),
                 done=done,
                 tally=tally,
                 on_part=on_part,
@@ -162,24 +163,25 @@ async def _import_file(
             f"The import stopped after {tally.stored} events of {source.name}. The same command "
             f"goes on from there. It stopped because of this: {error}"
         ) from None
-    return import_id, tally
+    return tally
 
 
-def _show(
-    source: SourceFile, found: Format, tally: Tally, import_id: str, rejects: RejectsFile
-) -> None:
+def _write_undo(import_id: str, *, is_local: bool) -> str:
+    """Return the command that takes an import back from the API that it went to."""
+    return f"millimetric-mcp import{' --local' if is_local else ''} --undo {import_id}"
+
+
+def _show(source: SourceFile, found: Format, tally: Tally, rejects: RejectsFile) -> None:
     print(f"{source.name} ({found.name}): {tally.stored} events imported")
     if tally.repeated:
         print(f"  {tally.repeated} events were there from an earlier run")
     preview.show_tally(tally)
     if rejects.path:
         print(f"  the reasons are in {rejects.path}")
-    if tally.events:
-        print(f"  to take it back: millimetric-mcp import --undo {import_id}")
 
 
 def _find_done(
-    source: SourceFile, import_id: str, stored: Sequence[StoredImport]
+    source: SourceFile, import_id: str, stored: Sequence[StoredImport], *, is_local: bool
 ) -> frozenset[int]:
     """Return the parts of the import that are stored.
 
@@ -188,7 +190,7 @@ def _find_done(
     """
     done: frozenset[int] = frozenset()
     for known in stored:
-        undo = f"millimetric-mcp import --undo {known.import_id}"
+        undo = _write_undo(known.import_id, is_local=is_local)
         if known.import_id == import_id:
             if known.is_undoing:
                 raise ImportFailed(
