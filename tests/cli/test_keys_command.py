@@ -15,6 +15,7 @@ from millimetric_mcp.api.control import datadir, open_control
 from millimetric_mcp.cli import main
 from millimetric_mcp.cli.first_start import announce_first_keys
 from millimetric_mcp.contract.keys import hash_secret, parse_api_key
+from millimetric_mcp.settings import ControlSettings, read_settings
 
 RUN = "from millimetric_mcp.cli import main; raise SystemExit(main())"
 
@@ -387,3 +388,10 @@ def test_a_name_like_another_projects_creates_nothing_without_yes(keys, name):
     assert {key["project"] for key in keys.json("list")} == {"shop"}
     keys.json("create", "--kind", "sk", "--project", name, "--yes")
     assert {key["project"] for key in keys.json("list")} == {"shop", name}
+
+
+def test_a_relative_data_directory_is_named_in_full(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    settings = read_settings(ControlSettings, environ={}, options={"data_dir": "data"})
+
+    assert datadir.prepare_data_dir(settings) == tmp_path / "data"

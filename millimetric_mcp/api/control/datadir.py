@@ -79,7 +79,8 @@ def find_data_dir(settings: ControlSettings) -> Path:
 
 def data_dir_of(settings: ControlSettings) -> Path:
     """Return the data directory of the settings, whether it exists or not."""
-    return settings.data_dir or user_data_path("millimetric", appauthor=False)
+    # Absolute, since a person reads it in another directory than the one it was started in.
+    return (settings.data_dir or user_data_path("millimetric", appauthor=False)).absolute()
 
 
 def make_private_directory(path: Path) -> None:
