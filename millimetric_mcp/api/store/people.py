@@ -48,6 +48,19 @@ INTERVAL_NUMBERS: Mapping[Interval, str] = {
 }
 
 
+_EARLIEST = {
+    "earliest": "step_group",
+    "earliest_group": "substring(earliest, 9)",
+    "earliest_flag": "0",
+}
+_EARLIEST_WITH_FLAG = {
+    "earliest": r"step_group, '\0', toString(is_no_touch)",
+    "earliest_group": "substring(earliest, 9, length(earliest) - 10)",
+    "earliest_flag": "endsWith(earliest, '1')",
+}
+"""A person's earliest event as a text after its time: the group, and whether it has no touch."""
+
+
 def join_landing(rows: str, selection: Selection, binding: Binding) -> str:
     """Return ``rows``, which have ``own_session``, with the ``landing_path`` of each session."""
     pages = replace(selection, start=selection.start - SESSION_LEAD, conditions=())
@@ -110,6 +123,7 @@ def compose_funnel(
         no_later=", ".join(f"0 AS step_{number}" for number in later_numbers),
         which_later=", ".join(f"{flags[number]} AS step_{number}" for number in later_numbers),
         time=IN_ORDER.format("own_at"),
+        **(_EARLIEST_WITH_FLAG if selection.is_attributed else _EARLIEST),
         first=_select_first(selection, steps[0], group, binding),
         first_of_them=_select_first(selection, steps[0], group, binding, among=visitors),
         later=select_persons(own, columns, binding, extra=extra),

@@ -145,17 +145,19 @@ def select_persons(
     ``among``, a statement that selects few visitors, only their events are meant.
     """
     conditions = write_conditions(selection, binding, extra=extra)
+    tied_among = ""
     if among:
         conditions += _write_among(among)
     elif _NAMED in conditions:
-        among = _select(["visitor"], _and([conditions, "person_role IN (0, 1)"]))
-    return read_template("persons_few" if among else "persons").substitute(
+        tied_among = _select(["visitor"], _and([conditions, "person_role IN (0, 1)"]))
+    is_few = among or tied_among
+    return read_template("persons_few" if is_few else "persons").substitute(
         columns="".join(f"\n    {column}," for column in columns),
         selected="".join(f"\n    {_name(column)}," for column in columns),
         events=EVENTS,
         conditions=conditions,
         tied=read_template("tied").substitute(events=EVENTS),
-        ties=read_template("ties").substitute(events=EVENTS, among=_write_among(among)),
+        ties=read_template("ties").substitute(events=EVENTS, among=_write_among(tied_among)),
     )
 
 

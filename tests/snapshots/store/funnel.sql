@@ -18,18 +18,15 @@ SELECT
     sum(sumIf(weight, is_no_touch)) OVER () / sum(sum(weight)) OVER () AS no_touch_share
 FROM
 (
-    -- Of the people who took a later step, and perhaps others: the event that counts, instead of
-    -- the earliest one.
-    WITH arrayJoin([
-        (firsts[best].2, firsts[best].3, levels[best], [times_1[best], times_2[best]], 1),
-        (firsts[1].2, firsts[1].3, 1, [NULL, NULL], -1)
-    ]) AS counted
+    -- Of people who took a later step: the event that counts, instead of the earliest one.
     SELECT
-        counted.1 AS first_group,
-        counted.2 AS is_no_touch,
-        counted.3 AS level,
-        counted.4 AS times,
-        toInt64(counted.5) AS weight
+        arrayJoin([1, -1]) AS sign,
+        if(sign > 0, best, 1) AS counted,
+        firsts[counted].2 AS first_group,
+        firsts[counted].3 AS is_no_touch,
+        if(sign > 0, levels[best], 1) AS level,
+        [times_1[best], times_2[best]] AS times,
+        toInt64(sign) AS weight
     FROM
     (
         SELECT
@@ -171,87 +168,6 @@ FROM
         toUnixTimestamp64Milli(timestamp) AS at
     FROM events
     WHERE project_id = {project_id:UInt64} AND person_role IN (2, 3)
-    AND visitor GLOBAL IN
-(
--- The visitors whose events may be of one of the persons.
-SELECT visitor
-FROM events
-WHERE project_id = {project_id:UInt64}
-    AND timestamp >= fromUnixTimestamp64Milli({v5:Int64}, 'UTC')
-    AND timestamp < fromUnixTimestamp64Milli({v6:Int64}, 'UTC')
-    AND ((event_name IN {v2:Array(String)} AND ifNull(multiIf(JSONExtractRaw(properties, {v3:String}) IN ('', 'null'), NULL, startsWith(JSONExtractRaw(properties, {v3:String}), '"'), JSONExtractString(properties, {v3:String}), JSONExtractRaw(properties, {v3:String})), '') IN {v4:Array(String)}))
-    AND NOT startsWith(event_name, '$pageview')
-    AND person_role IN (0, 1)
-UNION ALL
-SELECT visitor
-FROM events
-WHERE project_id = {project_id:UInt64} AND person_role IN (2, 3)
-    AND cityHash64('user', user_id) GLOBAL IN
-    (
-        SELECT person FROM
-        (
--- Events, each with its person: its own user, else the user of the latest tie of its visitor before
--- it, else of the earliest tie, else the visitor. For few events: only their ties are read.
-SELECT
-    own_at,
-    multiIf(
-        own_user != '', cityHash64('user', own_user),
-        tied.first_user = 0, own_visitor,
-        empty(tied.ties), tied.first_user,
-        tied.ties[greatest(1, arrayLastIndex(tie -> tie.1 <= own_at, tied.ties))].2
-    ) AS person
-FROM
-(
-    SELECT
-        visitor AS own_visitor,
-        user_id AS own_user,
-        toUnixTimestamp64Milli(timestamp) AS own_at
-    FROM events
-    WHERE project_id = {project_id:UInt64}
-    AND timestamp >= fromUnixTimestamp64Milli({v5:Int64}, 'UTC')
-    AND timestamp < fromUnixTimestamp64Milli({v6:Int64}, 'UTC')
-    AND ((event_name IN {v2:Array(String)} AND ifNull(multiIf(JSONExtractRaw(properties, {v3:String}) IN ('', 'null'), NULL, startsWith(JSONExtractRaw(properties, {v3:String}), '"'), JSONExtractString(properties, {v3:String}), JSONExtractRaw(properties, {v3:String})), '') IN {v4:Array(String)}))
-    AND NOT startsWith(event_name, '$pageview')
-) AS event
-LEFT ANY JOIN
-(
--- The users that each visitor was tied to. `ties` is empty if there is only one; else it has each
--- moment and user, oldest first.
-SELECT
-    visitor,
-    min(user) AS first_user,
-    if(
-        first_user = max(user),
-        [],
-        arrayMap(tie -> (tie.1, cityHash64('user', tie.2)), arraySort(groupUniqArray((at, user_id))))
-    ) AS ties
-FROM
-(
-    SELECT
-        visitor,
-        user_id,
-        cityHash64('user', user_id) AS user,
-        toUnixTimestamp64Milli(timestamp) AS at
-    FROM events
-    WHERE project_id = {project_id:UInt64} AND person_role IN (2, 3)
-    AND visitor GLOBAL IN
-(
-SELECT
-    visitor
-FROM events
-WHERE project_id = {project_id:UInt64}
-    AND timestamp >= fromUnixTimestamp64Milli({v5:Int64}, 'UTC')
-    AND timestamp < fromUnixTimestamp64Milli({v6:Int64}, 'UTC')
-    AND ((event_name IN {v2:Array(String)} AND ifNull(multiIf(JSONExtractRaw(properties, {v3:String}) IN ('', 'null'), NULL, startsWith(JSONExtractRaw(properties, {v3:String}), '"'), JSONExtractString(properties, {v3:String}), JSONExtractRaw(properties, {v3:String})), '') IN {v4:Array(String)}))
-    AND NOT startsWith(event_name, '$pageview')
-    AND person_role IN (0, 1)
-)
-)
-GROUP BY visitor
-) AS tied ON tied.visitor = event.own_visitor
-        )
-    )
-)
 )
 GROUP BY visitor
 ) AS tied ON tied.visitor = event.own_visitor
@@ -327,19 +243,21 @@ GROUP BY visitor
             )
         )
         GROUP BY person
-        HAVING notEmpty(firsts)
+        HAVING notEmpty(firsts) AND levels[best] > 1
     )
     UNION ALL
     -- Everybody's earliest event.
     SELECT
-        substring(earliest, 9, length(earliest) - 10) AS first_group,
-        toUInt8(endsWith(earliest, '1')) AS is_no_touch,
+        1 AS sign,
+        1 AS counted,
+        substring(earliest, 9) AS first_group,
+        toUInt8(0) AS is_no_touch,
         1 AS level,
         [NULL, NULL] AS times,
         toInt64(count()) AS weight
     FROM
     (
-        SELECT person, min(concat(reinterpretAsFixedString(byteSwap(own_at)), step_group, '\0', toString(is_no_touch))) AS earliest
+        SELECT person, min(concat(reinterpretAsFixedString(byteSwap(own_at)), step_group)) AS earliest
         FROM
         (
 SELECT person, own_at, ifNull(toString(''), '') AS step_group, toUInt8(0) AS is_no_touch

@@ -7,18 +7,15 @@ SELECT
     sum(sumIf(weight, is_no_touch)) OVER () / sum(sum(weight)) OVER () AS no_touch_share
 FROM
 (
-    -- Of the people who took a later step, and perhaps others: the event that counts, instead of
-    -- the earliest one.
-    WITH arrayJoin([
-        (firsts[best].2, firsts[best].3, levels[best], [$best_times], 1),
-        (firsts[1].2, firsts[1].3, 1, [$no_times], -1)
-    ]) AS counted
+    -- Of people who took a later step: the event that counts, instead of the earliest one.
     SELECT
-        counted.1 AS first_group,
-        counted.2 AS is_no_touch,
-        counted.3 AS level,
-        counted.4 AS times,
-        toInt64(counted.5) AS weight
+        arrayJoin([1, -1]) AS sign,
+        if(sign > 0, best, 1) AS counted,
+        firsts[counted].2 AS first_group,
+        firsts[counted].3 AS is_no_touch,
+        if(sign > 0, levels[best], 1) AS level,
+        [$best_times] AS times,
+        toInt64(sign) AS weight
     FROM
     (
         SELECT
@@ -41,19 +38,21 @@ $later
             )
         )
         GROUP BY person
-        HAVING notEmpty(firsts)
+        HAVING notEmpty(firsts) AND levels[best] > 1
     )
     UNION ALL
     -- Everybody's earliest event.
     SELECT
-        substring(earliest, 9, length(earliest) - 10) AS first_group,
-        toUInt8(endsWith(earliest, '1')) AS is_no_touch,
+        1 AS sign,
+        1 AS counted,
+        $earliest_group AS first_group,
+        toUInt8($earliest_flag) AS is_no_touch,
         1 AS level,
         [$no_times] AS times,
         toInt64(count()) AS weight
     FROM
     (
-        SELECT person, min(concat($time, step_group, '\0', toString(is_no_touch))) AS earliest
+        SELECT person, min(concat($time, $earliest)) AS earliest
         FROM
         (
 $first
