@@ -270,9 +270,11 @@ def _report(
 
 
 def _check_call(tool: str, times: CallTimes) -> Check:
+    [count] = [len(question.targets) for question in _list_questions() if question.tool == tool]
+    calls = "HTTP call" if count == 1 else f"{count} HTTP calls, each"
     return Check(
-        f"`{tool}` over stdio − its HTTP calls, ÷ an empty tool's call",
-        times.added_ms / median(times.empty_ms),
+        f"`{tool}` over stdio − its {calls}, ÷ an empty tool's call",
+        times.added_ms / count / median(times.empty_ms),
         "×",
         CALL_BOUND,
         at_most=True,
