@@ -150,42 +150,48 @@ def _report(
                 at_most=True,
             ),
         ],
-        tables=[
-            Table(
-                f"Medians of {len(imports)} runs; a log of {size_mb} MB each",
-                (
-                    "way in",
-                    "events/s",
-                    "MB/s",
-                    "API, µs of processor an event",
-                    "sender, µs of processor an event",
-                    "peak memory of the sender, MB",
-                ),
-                [
-                    (
-                        "`millimetric-mcp import`, its start included",
-                        write_number(median(import_per_s)),
-                        write_number(median(run.size_mb / run.took_s for run in imports)),
-                        write_number(median(run.api_cpu_s / run.events * 1e6 for run in imports)),
-                        write_number(median(run.cpu_s / run.events * 1e6 for run in imports)),
-                        write_number(memory_mb),
-                    ),
-                    (
-                        "`POST /v1/batch` of 1000",
-                        write_number(median(batch_per_s)),
-                        "",
-                        write_number(
-                            median(
-                                cpu_s / (result.sent * MAX_BATCH_EVENTS) * 1e6
-                                for result, cpu_s in zip(batches, batch_cpu_s, strict=True)
-                            )
-                        ),
-                        "",
-                        "",
-                    ),
-                ],
-            )
-        ],
+        tables=[_tabulate(batches, batch_cpu_s, imports)],
         raw={"batches": batches, "imports": imports},
         notes=["Every imported event was found stored."],
+    )
+
+
+def _tabulate(
+    batches: Sequence[LoadResult], batch_cpu_s: Sequence[float], imports: Sequence[ImportRun]
+) -> Table:
+    batch_per_s = [rate * MAX_BATCH_EVENTS for rate in list_rates(batches)]
+    size_mb = write_number(median(run.size_mb for run in imports))
+    return Table(
+        f"Medians of {len(imports)} runs; a log of {size_mb} MB each",
+        (
+            "way in",
+            "events/s",
+            "MB/s",
+            "API, µs of processor an event",
+            "sender, µs of processor an event",
+            "peak memory of the sender, MB",
+        ),
+        [
+            (
+                "`millimetric-mcp import`, its start included",
+                write_number(median(run.per_s for run in imports)),
+                write_number(median(run.size_mb / run.took_s for run in imports)),
+                write_number(median(run.api_cpu_s / run.events * 1e6 for run in imports)),
+                write_number(median(run.cpu_s / run.events * 1e6 for run in imports)),
+                write_number(max(run.memory_mb for run in imports)),
+            ),
+            (
+                "`POST /v1/batch` of 1000",
+                write_number(median(batch_per_s)),
+                "",
+                write_number(
+                    median(
+                        cpu_s / (result.sent * MAX_BATCH_EVENTS) * 1e6
+                        for result, cpu_s in zip(batches, batch_cpu_s, strict=True)
+                    )
+                ),
+                "",
+                "",
+            ),
+        ],
     )
