@@ -1,12 +1,7 @@
 """The MCP server over HTTP: Streamable HTTP, and HTTP+SSE for older clients."""
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import (
-    AbstractAsyncContextManager,
-    AsyncExitStack,
-    asynccontextmanager,
-    suppress,
-)
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
@@ -23,6 +18,7 @@ from starlette.applications import Starlette
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware import Middleware
 from starlette.requests import Request
+from starlette.responses import JSONResponse
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -183,8 +179,8 @@ class _ReadBody:
 
     A body without a type is JSON.
 
-    A large body that is not a message is refused here: the SDK quotes it, which takes long. The
-    scope gets the method of the message, or None.
+    A body that is not a message is refused here: the SDK would quote it. The scope gets the method
+    of the message, or None.
     """
 
     def __init__(self, app: ASGIApp, buffer: BodyBuffer) -> None:
@@ -205,16 +201,15 @@ class _ReadBody:
         try:
             if count_json_values(body) > MAX_JSON_VALUES:
                 raise RequestError(ErrorCode.PAYLOAD_TOO_LARGE)
-            if len(body) > LARGE_BODY_BYTES:
-                text, method = await anyio.to_thread.run_sync(_read, body)
-                if text is None:
-                    raise RequestError(ErrorCode.INVALID_PAYLOAD)
-            else:
-                text, method = _read(body)
+            is_large = len(body) > LARGE_BODY_BYTES
+            text, method = await anyio.to_thread.run_sync(_read, body) if is_large else _read(body)
+        except Unreadable as unreadable:
+            answer = unreadable.answer.model_dump(mode="json", by_alias=True)
+            await JSONResponse(answer, status_code=400)(scope, receive, send)
+            return
         finally:
             self._buffer.release(body)
-        sent = body if text is None else text
-        message: Message = {"type": "http.request", "body": sent, "more_body": False}
+        message: Message = {"type": "http.request", "body": text, "more_body": False}
         await self._app({**scope, RPC_METHOD: method}, _replay(message, receive), send)
 
 
@@ -228,12 +223,14 @@ def _replay(message: Message, receive: Receive) -> Receive:
     return receive_again
 
 
-def _read(body: bytes) -> tuple[bytes | None, str | None]:
-    """Return the repaired JSON text of a message and its method; both None if it is no message."""
-    with suppress(Unreadable):
-        text = repair_json(body)
-        return text, getattr(read_message(text), "method", None)
-    return None, None
+def _read(body: bytes) -> tuple[bytes, str | None]:
+    """Return the repaired JSON text of a message, and its method.
+
+    Raises:
+        Unreadable: the body is no message.
+    """
+    text = repair_json(body)
+    return text, getattr(read_message(text), "method", None)
 
 
 def build_http_app(transports: HttpTransports, *, access: Access, log: Log) -> Starlette:

@@ -87,10 +87,23 @@ async def test_a_body_over_the_limit_is_refused(open_to_all):
                 assert (response.status_code, response.json()) == (413, TOO_LARGE)
 
 
-async def test_a_large_body_without_a_message_is_refused(open_to_all):
+@pytest.mark.parametrize("path", ["/mcp", NO_SESSION])
+@pytest.mark.parametrize(
+    ("body", "code", "sentence"),
+    [
+        pytest.param(b" " * 100_000, -32700, "EOF", id="nothing, large"),
+        pytest.param(b"{", -32700, "EOF", id="not JSON"),
+        pytest.param(b"[1]", -32600, "Not a JSON-RPC message", id="a list"),
+        pytest.param(b'{"a": 1}', -32600, "Not a JSON-RPC message", id="another object"),
+    ],
+)
+async def test_a_body_without_a_message_is_answered_in_a_sentence(
+    body, code, sentence, path, open_to_all
+):
     async with httpx.AsyncClient(base_url=open_to_all.url, timeout=DEADLINE_S) as http:
-        response = await http.post("/mcp", content=b" " * 100_000, headers=JSON | BOTH)
-    assert (response.status_code, response.json()) == (400, {"error": "invalid_payload"})
+        response = await http.post(path, content=body, headers=JSON | BOTH)
+    assert (response.status_code, response.json()["error"]["code"]) == (400, code)
+    assert response.json()["error"]["message"].startswith(sentence)
 
 
 @pytest.mark.parametrize(
