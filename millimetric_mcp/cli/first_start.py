@@ -36,8 +36,8 @@ def announce_first_keys(
 ) -> bool:
     """Create a deployment's first keys and say what to do with them, if it never had any.
 
-    They are printed if ``stdout`` is a terminal. Otherwise they are saved to files that only
-    their owner can read. Returns whether they were created.
+    They are printed if ``stdout`` is a terminal. Otherwise they are saved, with what to do, to
+    files that only their owner can read. Returns whether they were created.
     """
     show = partial(_announce, keys_dir=keys_dir, data_dir=data_dir, url=url, stdout=stdout)
     return control.create_first_keys(show) is not None
@@ -76,6 +76,9 @@ def _announce(
         data_dir=data_dir,
         data_dir_option=f" \\\n    {quote_options(data_dir=data_dir)}",
     )
+    for path in files:
+        with path.open("a", encoding="utf-8") as file:
+            file.writelines(f"# {line}".rstrip() + "\n" for line in steps.splitlines())
     stdout.write(steps)
     stdout.flush()
 

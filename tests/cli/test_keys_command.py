@@ -163,6 +163,10 @@ def test_a_first_start_saves_each_key_once_to_a_private_file(keys):
     assert "# for browsers, from http://localhost:5173, http://localhost:8787" in text
     assert not any(key in stdout.getvalue() for _, _, key in lines)
     assert stdout.getvalue().count("Next steps") == 1
+    steps = stdout.getvalue().partition("Next steps")[2].split("\n")
+    for path in paths:  # they stand in each file too, as comments
+        kept = path.read_text().partition("# Next steps\n")[2].splitlines()
+        assert [line.removeprefix("# ").removeprefix("#") for line in kept] == steps[1:-1]
 
 
 def test_a_list_shows_every_key_without_its_secret(keys):
