@@ -139,8 +139,8 @@ def _write_list(report: Report, rows: Sequence[tuple[str, Number]], unit: str) -
     largest = max(value for _, value in rows)
     width = max(len(_number(value)) for _, value in rows)
     for name, value in rows:
-        shown = Text(abbreviate(_name(name or "not known"), max_chars=_MAX_NAME_CHARS))
-        shown.pad_right(max(0, _MAX_NAME_CHARS - shown.cell_len))
+        shown = Text(_name(name or "not known"))
+        shown.truncate(_MAX_NAME_CHARS, overflow="ellipsis", pad=True)
         bar = draw_bar(value, largest=largest)
         report.write(Text.assemble(shown, f" {_number(value):>{width}} ", (bar, "cyan")))
     report.write(Text(f"{unit.capitalize()}.", style="dim"))

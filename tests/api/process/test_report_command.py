@@ -9,7 +9,7 @@ from rich.cells import cell_len
 pytestmark = pytest.mark.slow
 
 WIDTH = 80
-HOSTILE = ["\x1b[31mred\x1b[0m", "\u202eevil", "x" * 1990]
+HOSTILE = ["\x1b[31mred\x1b[0m", "\u202eevil", "漢字" * 995]
 BOT = {"User-Agent": "Googlebot/2.1 (+http://www.google.com/bot.html)"}
 LANDING = "https://shop.example/?utm_source={}&utm_medium={}&utm_campaign=spring"
 
@@ -69,6 +69,8 @@ def test_the_text_fits_80_columns_and_obeys_no_name(shop, run_command):
     assert "\\u001b[31mred" in text
     assert "A paid utm_medium proves 6 of them." in text
     assert "1 events of automated clients are left out" in text
+    (row,) = [line for line in text.splitlines() if "漢" in line]
+    assert row.split()[1:3] == ["…", "4"]
     for title in ("Today, against yesterday", "30 days, against", "Sources", "Funnel", "Countries"):
         assert title in text
 
