@@ -79,8 +79,8 @@ export function createClient(options: Options): Client {
       report(new MillimetricError(`The queue is full (maxQueued: ${maxQueued}). The event is dropped.`, { events: [event] }));
       return;
     }
-    const known = { event_id: newId(), timestamp: new Date().toISOString() };
-    queue.push(JSON.parse(JSON.stringify({ ...known, ...event })));
+    const { event_id = newId(), timestamp = new Date().toISOString() } = event;
+    queue.push(JSON.parse(JSON.stringify({ ...event, event_id, timestamp })));
     if (queue.length >= flushAt) void sendAll();
     else schedule(flushIntervalMs);
   }

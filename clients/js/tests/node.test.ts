@@ -68,6 +68,16 @@ test("an event keeps the id and time that it has", async () => {
   assert.deepEqual(requests[0].events, [event]);
 });
 
+test("an event whose id and time are undefined gets both", async () => {
+  const client = newClient();
+  client.track({ event: "signup", event_id: undefined, timestamp: undefined });
+  await client.flush();
+
+  const [{ event_id, timestamp }] = requests[0].events;
+  assert.match(event_id!, /^[0-9a-f]{32}$/);
+  assert.ok(Date.parse(timestamp!) > 0);
+});
+
 test("identify sends a $identify event, and page a $pageview", async () => {
   const client = newClient();
   client.identify({ anonymous_id: "u_1", user_id: "user_42", traits: { plan: "pro" } });
