@@ -26,6 +26,7 @@ Run = Callable[[argparse.Namespace, Mapping[str, str]], int]
 
 EXIT_FAILURE = 1
 EXIT_USAGE = 2
+EXIT_INTERRUPTED = 130
 EXIT_NO_READER = 141
 """What a shell calls a command that SIGPIPE ended."""
 
@@ -57,8 +58,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0, 1 for a failure, 2 for wrong settings."""
     try:
         return _run_and_report(argv)
-    except KeyboardInterrupt:
-        return 128 + 2
+    except BaseException as error:
+        if _is_interrupted(error):
+            return EXIT_INTERRUPTED
+        raise
+
+
+def _is_interrupted(error: BaseException | None) -> bool:
+    """Return whether an exception is due to Ctrl-C: other code may have put its own around that."""
+    if isinstance(error, BaseExceptionGroup):
+        return any(map(_is_interrupted, error.exceptions))
+    if error is None or isinstance(error, KeyboardInterrupt):
+        return error is not None
+    return _is_interrupted(error.__cause__ or error.__context__)
 
 
 def _run_and_report(argv: Sequence[str] | None) -> int:
