@@ -10,6 +10,8 @@ import pytest
 
 CACHE = Path(os.environ["MILLIMETRIC_INTEROP_CACHE"])
 TIMEOUT_S = 120
+READ_TOOLS = 6
+"""Without a server key there are no others."""
 SETUP = "mcp-setup/SKILL"
 INSPECTORS = {
     "local": "mcp-setup/clients: The Inspector",
@@ -183,7 +185,7 @@ def test_claude_code_connects(way, run_client):
 def test_openclaw_connects_with_the_tools_of_the_read_key(way, run_client):
     printed = run_client(f"{SETUP}: openclaw, {way}")
     probed = json.loads(printed[printed.index("{") :])
-    assert probed["servers"]["millimetric"]["tools"] == 3
+    assert probed["servers"]["millimetric"]["tools"] == READ_TOOLS
     assert probed["diagnostics"] == []
 
 
