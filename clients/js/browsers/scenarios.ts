@@ -268,6 +268,14 @@ export function testIn(name: keyof typeof LAUNCH): void {
     assert.equal(JSON.parse(rows[3].properties).name, "Basket");
   });
 
+  test("identify without a usable id ties the visitor to nobody, and later events are stored", async () => {
+    await tab.open(`${shop.url}/a`);
+    await tab.run("for (const id of [undefined, null, '', 'x'.repeat(257), Object.create(null)]) mm.identify(id); mm.track('later'); await mm.flush()");
+
+    assert.deepEqual((await rowsOf(tab, 2)).map(({ event_name, user_id }) => [event_name, user_id]), [["$pageview", null], ["later", null]]);
+    assert.deepEqual(tab.errors, []);
+  });
+
   test("events before setAnonymousId keep the former id", async () => {
     await tab.open(`${shop.url}/a`);
     const former = await tab.run<string>("return mm.getAnonymousId()");
@@ -330,11 +338,28 @@ export function testIn(name: keyof typeof LAUNCH): void {
     assert.deepEqual(await api.rows({ event: queued }), []);
   });
 
+  for (const [where, optOut] of [
+    ["while a request is under way", "const sent = mm.flush(); mm.optOut(); await sent"],
+    ["in another tab", "localStorage.mm_out = '1'"],
+  ]) {
+    test(`after an opt-out ${where} nothing that waited is sent`, async () => {
+      await tab.open(`${shop.url}/a`);
+      await tab.run("await mm.flush()");
+      gate.statuses = [503];
+      const before = gate.writes;
+      await tab.run(`mm.track("waiting"); ${optOut}; await mm.flush(); dispatchEvent(new Event("pagehide"))`);
+      await tab.run("mm.optIn(); await mm.flush()");
+
+      assert.equal(gate.writes - before, where === "in another tab" ? 0 : 1);
+    });
+  }
+
   test("clicked links count with data-outbound only", async () => {
     const links = `<a id="away" href="${elsewhere.url}/a?secret=1#x">a</a><a id="file" href="/price.pdf?x=1">f</a><a id="own" href="/b">o</a>`;
     const click = `document.body.innerHTML = ${JSON.stringify(links)};
-      addEventListener("click", (event) => event.preventDefault());
+      for (const name of ["click", "auxclick"]) addEventListener(name, (event) => event.preventDefault());
       for (const id of ["away", "file", "own"]) document.getElementById(id).click();
+      for (const button of [1, 2]) document.getElementById("away").dispatchEvent(new MouseEvent("auxclick", { button, bubbles: true, cancelable: true }));
       await mm.flush()`;
     await tab.open(`${shop.url}/a`);
     await tab.run(click);
@@ -342,11 +367,12 @@ export function testIn(name: keyof typeof LAUNCH): void {
     shop.head = tag("data-outbound");
     await tab.open(`${shop.url}/b`);
     await tab.run(click);
-    const rows = (await rowsOf(tab, 4)).slice(2);
+    const rows = (await rowsOf(tab, 5)).slice(2);
 
     assert.deepEqual(rows.map(({ event_name, properties }) => [event_name, JSON.parse(properties).href]), [
       ["$outbound_click", `${elsewhere.url}/a`],
       ["$download", `${shop.url}/price.pdf`],
+      ["$outbound_click", `${elsewhere.url}/a`], // by the middle button; the right one opens a menu
     ]);
   });
 
@@ -372,6 +398,15 @@ export function testIn(name: keyof typeof LAUNCH): void {
     await tab.open(`${shop.url}/a`);
 
     assert.deepEqual(namesOf(await rowsOf(tab, 1)), ["$pageview"]);
+  });
+
+  test("a script that stands in the page itself sends to the page's origin, without an error", async () => {
+    shop.head = `<script data-key="${key}">${await (await fetch(`${gate.url}/v1/a.js`)).text()}</script>`;
+    await tab.open(`${shop.url}/a`);
+    await tab.run("await mm.flush()");
+
+    assert.ok(shop.requested.includes("/v1/track"));
+    assert.deepEqual(tab.errors, []);
   });
 
   test("a tag without a key waits for init, and sends as its options say", async () => {

@@ -17,7 +17,7 @@ if (!window.mm?.track) {
   if (key) {
     window.mm.init({
       key,
-      host: host || new URL(script!.src).origin,
+      host: host || (script!.src && new URL(script!.src).origin),
       cookieless: cookieless !== undefined,
       outbound: outbound !== undefined,
     });

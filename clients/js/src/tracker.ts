@@ -23,7 +23,7 @@ export interface Tracker {
   /** Start to send. A second call does nothing. */
   init(options: Options): void;
   track(event: string, properties?: Properties): void;
-  /** Send `$identify`, and `user_id` with every later event of this page. */
+  /** Send `$identify`, and `user_id` with every later event of this page. Without an id: nothing. */
   identify(user_id: string, traits?: Properties): void;
   /** Send `$pageview`; `name` becomes the property `name`. */
   page(name?: string, properties?: Properties): void;
@@ -160,7 +160,10 @@ export function createTracker(): Tracker {
     while (canSend()) send();
   };
 
-  const canSend = () => key && queue.length && navigator.onLine && !document.prerendering;
+  const canSend = () => {
+    if (isOff()) queue = []; // opted out since: in another tab, or while a request was under way
+    return key && queue.length && navigator.onLine && !document.prerendering;
+  };
 
   const take = () => {
     let bytes = 0;
@@ -236,7 +239,7 @@ export function createTracker(): Tracker {
 
   const click = safe((event: MouseEvent) => {
     const link = (event.target as Element).closest<HTMLAnchorElement>("a[href]");
-    if (!/^https?:$/.test(link!.protocol)) return;
+    if (event.button > 1 || !/^https?:$/.test(link!.protocol)) return; // the right button opens no link
     const href = link!.origin + link!.pathname;
     if (link!.hasAttribute("download") || FILE.test(href)) track("$download", { href });
     else if (link!.host !== location.host) track("$outbound_click", { href });
@@ -273,10 +276,12 @@ export function createTracker(): Tracker {
   return {
     init,
     track,
-    identify(id, traits) {
-      user = String(id);
+    identify: safe((id, traits) => {
+      const given = String(id ?? "");
+      if (!given || given.length > 256) return; // the API would refuse every later event too
+      user = given;
       add("$identify", traits || {});
-    },
+    }),
     page: safe((name, properties) => {
       if (page && page !== location.href) startPage(page);
       track("$pageview", name ? { name, ...properties } : properties);
