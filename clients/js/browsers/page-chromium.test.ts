@@ -5,6 +5,7 @@ import { execFileSync } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
 import puppeteer from "puppeteer-core";
+import { until } from "./drivers.ts";
 import { testPageIn } from "./page.ts";
 
 const world = testPageIn("Chromium");
@@ -37,6 +38,33 @@ test("the tool call of each panel gives an answer of the MCP server", async () =
     assert.ok(!result.isError, `${call}\n${JSON.stringify(result)}`);
   }
   assert.ok(calls.length >= 12);
+});
+
+test("the focus and the place of the live table stay when it is drawn again", async () => {
+  const find = `const table = [...document.querySelectorAll("section")].find((one) => one.innerText.startsWith("Live")).querySelector(".scroll");`;
+  await world.signIn(world.api.createKeyOf("one", "rk"));
+  await world.tab.setWidth(200);
+  const left = await world.tab.run<number>(`${find} table.focus(); table.scrollLeft = 20; table.dataset.isOld = "1"; return table.scrollLeft`);
+  assert.equal(left, 20);
+  assert.ok(await until(() => world.tab.run<boolean>(`${find} return !table.dataset.isOld`)), "the table is drawn again");
+
+  assert.deepEqual(await world.tab.run(`${find} return [document.activeElement === table, table.scrollLeft]`), [true, 20]);
+  await world.tab.setWidth(1280);
+});
+
+test("a browser that blocks its storage shows the sign-in and the numbers", async (t) => {
+  const chromium = await puppeteer.launch({ executablePath: process.env.CHROMIUM, args: ["--no-sandbox"] });
+  t.after(() => chromium.close());
+  const page = await chromium.newPage();
+  await page.evaluateOnNewDocument("Object.defineProperty(window, 'sessionStorage', { get() { throw new DOMException('no', 'SecurityError') } })");
+  await page.goto(world.api.url);
+  await page.type("#key", world.readKey);
+  await page.click("#keep");
+  await page.click("#sign-in button");
+  await page.waitForFunction(`document.querySelector("#panels .number")`);
+  await page.click("#sign-out");
+
+  assert.equal(await page.evaluate("document.getElementById('panels').childElementCount"), 0);
 });
 
 for (const colors of ["light", "dark"]) {

@@ -150,6 +150,11 @@ export function testPageIn(name: keyof typeof LAUNCH): PageWorld {
     assert.deepEqual(world.tab.errors.filter((text) => !text.includes("401")), []);
   });
 
+  test("the address names the range and the time zone before anything is chosen", async () => {
+    const [search, zone] = await world.tab.run<string[]>("return [location.search, Intl.DateTimeFormat().resolvedOptions().timeZone]");
+    assert.deepEqual([...new URLSearchParams(search)], [["range", "30d"], ["zone", zone]]);
+  });
+
   test("cheap questions about the summary are asked first, and the schema, the funnel and retention last", async () => {
     const asked = await world.tab.run<string[]>(
       `return performance.getEntriesByType("resource").map(({ name }) => name.split("/v1/")[1]).filter(Boolean)`,
@@ -189,6 +194,15 @@ export function testPageIn(name: keyof typeof LAUNCH): PageWorld {
     assert.equal(await press("End"), say(rows[29]));
     assert.equal(await press("ArrowLeft"), say(rows[28]));
     assert.equal(await press("Home"), say(rows[0]));
+  });
+
+  test("the link to the numbers asks nothing again", async () => {
+    const asked = () => world.tab.run<number>(`return performance.getEntriesByType("resource").filter(({ name }) => /v1\\/(?!query)/.test(name)).length`);
+    const before = await asked();
+    await world.tab.run(`document.querySelector(".skip").click(); await new Promise((resolve) => setTimeout(resolve, 300))`);
+
+    assert.equal(await world.tab.run("return location.hash"), "#main");
+    assert.equal(await asked(), before);
   });
 
   test("a key that is typed stands in no address and no storage, and a reload forgets it", async () => {

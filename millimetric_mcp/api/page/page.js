@@ -38,6 +38,15 @@ function say(error) {
 
 // Sign-in
 
+/** Return the tab's storage; undefined if the browser blocks it. */
+function storage() {
+  try {
+    return sessionStorage;
+  } catch {
+    return undefined;
+  }
+}
+
 function refuse(given) {
   const kind = given.slice(0, 3);
   if (kind === "pk_") return "This is a browser key (pk_): it can only write. Paste a read key, which begins with rk_.";
@@ -62,7 +71,7 @@ async function signIn(event) {
     return;
   }
   byId("key").value = "";
-  if (byId("keep").checked) sessionStorage.setItem(STORED, key);
+  if (byId("keep").checked) storage()?.setItem(STORED, key);
   start();
   byId("main").focus();
 }
@@ -94,7 +103,7 @@ function signOut(message = "") {
   loading.abort();
   key = "";
   view = null;
-  sessionStorage.removeItem(STORED);
+  storage()?.removeItem(STORED);
   byId("panels").replaceChildren();
   byId("key-error").textContent = message;
   show(false);
@@ -174,11 +183,17 @@ function drawFilters() {
   }));
 }
 
-/** Replace an element's children, and keep the focus on the child with the same id. */
+/** Replace an element's children, and keep the focus on the child with the same id. Tables stay where they are scrolled to. */
 function refill(element, children) {
-  const focused = element.contains(document.activeElement) ? document.activeElement.id : "";
+  const focused = element.contains(document.activeElement) ? document.activeElement : null;
+  const tables = [...element.querySelectorAll(".scroll")];
+  const lefts = tables.map(({ scrollLeft }) => scrollLeft);
   element.replaceChildren(...children.filter(Boolean));
-  if (focused) byId(focused)?.focus();
+  if (focused?.id) byId(focused.id)?.focus();
+  element.querySelectorAll(".scroll").forEach((table, index) => {
+    table.scrollLeft = lefts[index] ?? 0;
+    if (focused && focused === tables[index]) table.focus({ preventScroll: true });
+  });
 }
 
 // Panels
@@ -296,6 +311,7 @@ function refresh() {
 }
 
 function start() {
+  history.replaceState(null, "", writeState(state)); // a bookmark shows the same elsewhere
   show(true);
   sections = PANELS.map(makeSection);
   byId("panels").replaceChildren(...sections.map(({ section }) => section));
@@ -306,14 +322,15 @@ byId("sign-in").addEventListener("submit", signIn);
 byId("controls").addEventListener("submit", (event) => event.preventDefault());
 byId("sign-out").addEventListener("click", () => signOut());
 addEventListener("popstate", () => {
+  const shown = writeState(state);
   state = readState(location.search);
-  if (view) load();
+  if (view && writeState(state) !== shown) load(); // the link to the numbers changes the fragment only
 });
 setInterval(refresh, LIVE_EVERY_MS);
 
 addEventListener("hashchange", openLink);
 
-key = sessionStorage.getItem(STORED) ?? "";
+key = storage()?.getItem(STORED) ?? "";
 if (!openLink()) {
   if (key) start();
   else show(false);
