@@ -31,6 +31,10 @@ MAX_DAY = 65_535
 _NAMED = f"NOT startsWith(event_name, '{PAGEVIEW_EVENT}')"
 """The condition of the projection ``by_name``: the engine uses it where this stands."""
 
+_TIED_USER = """empty(tied.ties), tied.first_user,
+        tied.ties[greatest(1, arrayLastIndex(tie -> tie.1 <= own_at, tied.ties))].2"""
+"""The end of a condition: the user of a tied visitor at the time of an event."""
+
 _NO_TOUCH: Mapping[str, str] = {
     "source": "direct",
     "medium": "direct",
@@ -157,6 +161,7 @@ def select_persons(
         events=EVENTS,
         conditions=conditions,
         tied=read_template("tied").substitute(events=EVENTS),
+        tied_user=_TIED_USER,
         ties=read_template("ties").substitute(events=EVENTS, among=_write_among(tied_among)),
     )
 

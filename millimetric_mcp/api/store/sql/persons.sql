@@ -11,8 +11,7 @@ UNION ALL
 SELECT$columns
     own_at,
     if(
-        empty(tied.ties), tied.first_user,
-        tied.ties[greatest(1, arrayLastIndex(tie -> tie.1 <= own_at, tied.ties))].2
+        $tied_user
     ) AS person
 FROM
 (

@@ -5,8 +5,7 @@ SELECT$columns
     multiIf(
         own_user != '', cityHash64('user', own_user),
         tied.first_user = 0, own_visitor,
-        empty(tied.ties), tied.first_user,
-        tied.ties[greatest(1, arrayLastIndex(tie -> tie.1 <= own_at, tied.ties))].2
+        $tied_user
     ) AS person
 FROM
 (
