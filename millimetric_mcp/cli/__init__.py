@@ -100,19 +100,18 @@ def _run_and_report(argv: Sequence[str] | None) -> int:
 def _run(arguments: list[str]) -> int:
     if arguments in (["help"], ["version"]):
         arguments = [f"--{arguments[0]}"]
-    if arguments == ["--version"]:
+    if arguments[:1] == ["--version"]:
         print(f"millimetric-mcp {__version__}")
         return 0
-    if arguments[:1] == ["--local"]:
+    if arguments[:1] in ([], ["--local"]):
         arguments.insert(0, "serve")
     if arguments[:1] == ["api"]:  # its modules take a second to load
         signal.signal(signal.SIGTERM, _end_at_once)
-    from millimetric_mcp.cli.parser import build_parser, check_command  # noqa: PLC0415
+    from millimetric_mcp.cli.parser import build_parser, find_command  # noqa: PLC0415
 
-    check_command(arguments)
-    options = build_parser().parse_args(arguments)
+    options = build_parser(find_command(arguments)).parse_args(arguments)
     _check_output(options.command)
-    return _load(options.command or "serve")(options, os.environ)
+    return _load(options.command)(options, os.environ)
 
 
 def _end_at_once(*_: object) -> None:
@@ -121,11 +120,11 @@ def _end_at_once(*_: object) -> None:
     os._exit(0)
 
 
-def _check_output(command: str | None) -> None:
+def _check_output(command: str) -> None:
     """Discard what goes to closed outputs; raise if the command prints keys."""
     if sys.stdout is None and command == "keys":
         raise SettingsError(["keys: standard output is closed. Open it: the keys go there."])
-    if command not in {None, "serve"}:
+    if command != "serve":
         sys.stdout = sys.stdout or _open_devnull()
         sys.stderr = sys.stderr or _open_devnull()
 

@@ -5,8 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from platformdirs import user_config_path
-
 SERVER_NAME = "millimetric"
 KEY_VARIABLES = {"MILLIMETRIC_RK": "rk_live_...", "MILLIMETRIC_KEY": "sk_live_..."}
 """Each key's variable, and what stands for it where it is not known."""
@@ -72,6 +70,8 @@ def build_input(variable: str) -> dict[str, Any]:
 
 
 def _find_claude_desktop(_: Places) -> Path:
+    from platformdirs import user_config_path  # noqa: PLC0415 - only where it is used
+
     return user_config_path("Claude", appauthor=False, roaming=True) / "claude_desktop_config.json"
 
 
