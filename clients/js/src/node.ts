@@ -34,8 +34,15 @@ export interface Client {
   identify(identification: Identification): void;
   /** Queue a `$pageview`. */
   page(event: Omit<Event, "event">): void;
-  /** Send everything that is queued, and wait until it is stored. */
-  flush(): Promise<void>;
+  /**
+   * Send everything that is queued, and wait until it is stored, at most `timeoutMs` (10,000).
+   * After that it throws; what is left stays queued, and is sent later.
+   */
+  flush(options?: FlushOptions): Promise<void>;
+}
+
+export interface FlushOptions {
+  timeoutMs?: number;
 }
 
 /** What went wrong: the response's `status` and error `code`, and the events that are dropped. */
@@ -58,7 +65,8 @@ const MAX_BATCH_BYTES = 256 * 1024;
 const MAX_ATTEMPTS = 6;
 const LONGEST_WAIT_MS = 60_000;
 const RETRY_LATER_MS = 30_000;
-const TIMEOUT_MS = 10_000;
+const TIMEOUT_MS = 10_000; // of one request
+const FLUSH_MS = 10_000;
 
 /** Return a client; the module's own functions use the one that `init` made last. */
 export function createClient(options: Options): Client {
@@ -162,8 +170,13 @@ export function createClient(options: Options): Client {
     return first;
   }
 
-  async function flush(): Promise<void> {
-    await sendAll();
+  async function flush({ timeoutMs = FLUSH_MS }: FlushOptions = {}): Promise<void> {
+    let timer: NodeJS.Timeout | undefined;
+    const timeout = new Promise<"late">((resolve) => (timer = setTimeout(resolve, timeoutMs, "late")));
+    if ((await Promise.race([sendAll(), timeout])) === "late") {
+      report(new MillimetricError(`Not all events were stored within ${timeoutMs} ms (timeoutMs). The others stay queued.`, {}));
+    }
+    clearTimeout(timer);
     const error = failure;
     failure = undefined;
     if (error) throw error;
@@ -181,8 +194,9 @@ export function createClient(options: Options): Client {
   };
 }
 
+// It keeps no process alive: `flush` does, until its timeout.
 function sleep(ms: number): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, Math.min(ms, LONGEST_WAIT_MS)));
+  return new Promise((resolve) => setTimeout(resolve, Math.min(ms, LONGEST_WAIT_MS)).unref());
 }
 
 let client: Client | undefined;
@@ -201,4 +215,4 @@ export function init(options: Options): Client {
 export const track = (event: Event): void => getClient().track(event);
 export const identify = (identification: Identification): void => getClient().identify(identification);
 export const page = (event: Omit<Event, "event">): void => getClient().page(event);
-export const flush = (): Promise<void> => getClient().flush();
+export const flush = (options?: FlushOptions): Promise<void> => getClient().flush(options);

@@ -1,9 +1,11 @@
 // @millimetric/track-node against a real HTTP server.
 
 import assert from "node:assert/strict";
+import { execFile } from "node:child_process";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { afterEach, beforeEach, test } from "node:test";
+import { promisify } from "node:util";
 import { createClient, MillimetricError, type Event } from "../src/node.ts";
 
 interface Request {
@@ -201,6 +203,29 @@ test("events that could not be sent stay in order before later ones", async () =
   await client.flush();
 
   assert.deepEqual(requests.map(namesOf), [["a", "b", "c"]]);
+});
+
+test("flush throws after its timeout, and what is left is sent later, once", async () => {
+  answerFirst(503);
+  const client = newClient({ retryWaitMs: 300 });
+  for (const event of ["a", "b"]) client.track({ event });
+  const start = Date.now();
+  await assert.rejects(client.flush({ timeoutMs: 50 }), { message: /within 50 ms \(timeoutMs\)/, events: [] });
+  assert.ok(Date.now() - start < 250);
+  await client.flush();
+
+  assert.deepEqual(requests.map(namesOf), [["a"], ["a"], ["b"]]);
+});
+
+test("flush keeps the process alive until its timeout, and no longer", async () => {
+  answer = () => ({ status: 503, headers: { "Retry-After": "30" } });
+  const script = `import { createClient } from ${JSON.stringify(import.meta.resolve("../src/node.ts"))};
+    const client = createClient({ key: "sk_live_x", host: ${JSON.stringify(host)} });
+    client.track({ event: "a" });
+    await client.flush({ timeoutMs: 300 }).catch((error) => console.log(error.message));`;
+  const { stdout } = await promisify(execFile)(process.execPath, ["--input-type=module", "-e", script], { timeout: 10_000 });
+
+  assert.match(stdout, /within 300 ms/);
 });
 
 test("flush names the host when nothing answers", async () => {
