@@ -219,6 +219,7 @@ ReadKey = Annotated[SecretStr | None, AfterValidator(partial(_check_key, kind=Ke
 Networks = Annotated[tuple[IPv4Network | IPv6Network, ...], BeforeValidator(_split)]
 Port = Annotated[int, Field(ge=0, le=65535)]
 Limits = Annotated[RateLimits | None, BeforeValidator(_parse_rate_limits)]
+PublicUrl = Annotated[str, AfterValidator(check_url)] | None
 
 _PORT = "0 to 65535 (0 = any free port)"
 _SECRET = f"at least {MIN_SECRET_LENGTH} characters"
@@ -238,6 +239,12 @@ class Settings(BaseModel):
 def _timezone() -> Any:  # noqa: ANN401 - the value of a field, for the type checker
     return _setting("MILLIMETRIC_TIMEZONE", "--timezone", "an IANA name such as Europe/Berlin",
         "Time zone used for words like today and for dates without a time.", default="UTC")
+
+
+def _public_url() -> Any:  # noqa: ANN401 - the value of a field, for the type checker
+    return _setting("MILLIMETRIC_PUBLIC_URL", "--public-url", "URL",
+        "URL of the API as browsers and clients reach it, for example through a reverse proxy. New "
+        "keys are printed with it.")
 
 
 class LogSettings(Settings):
@@ -350,6 +357,12 @@ class ControlSettings(Settings):
         "Secret hashed with every API key. Default: created once, in the data directory.")
 
 
+class NewKeySettings(ControlSettings):
+    """Settings of the commands that print a new key: ``keys create`` and ``keys rotate``."""
+
+    public_url: PublicUrl = _public_url()
+
+
 class StoreSettings(ControlSettings):
     """Where events are kept."""
 
@@ -394,6 +407,7 @@ class ApiSettings(DeploymentSettings, AnswerSettings, ClassifierSettings):
         default="127.0.0.1")
     port: Port = _setting("MILLIMETRIC_API_PORT", "--port", _PORT,
         "Port that the API listens on.", default=8787)
+    public_url: PublicUrl = _public_url()
     rate_limits: Limits = _setting("MILLIMETRIC_RATE_LIMITS", "--rate-limits",
         "on, off, or track=PER_SECOND:BURST,batch=PER_SECOND:BURST",
         "Rate limits of each project, for each kind of key. Default: on, which is "

@@ -22,7 +22,7 @@ from millimetric_mcp.mcp.tools import TOOLS
 from millimetric_mcp.mcp.tools.json_schema import FlatJsonSchema
 from millimetric_mcp.settings import (
     ApiSettings,
-    ControlSettings,
+    NewKeySettings,
     ServeSettings,
     Settings,
     StoreSettings,
@@ -248,7 +248,7 @@ def render_settings() -> str:
         ("`millimetric-mcp serve`: the MCP server", ServeSettings),
         ("`millimetric-mcp api`: the HTTP API", ApiSettings),
         ("`millimetric-mcp migrate`: the event store's schema", StoreSettings),
-        ("`millimetric-mcp keys`: API keys", ControlSettings),
+        ("`millimetric-mcp keys`: API keys", NewKeySettings),
     ]
     return "\n\n".join(
         f"## {title}\n\n{table(heads, settings_of(model))}" for title, model in sections

@@ -8,7 +8,7 @@ import pytest
 from millimetric_mcp.errors import SettingsError
 from millimetric_mcp.settings import (
     ApiSettings,
-    ControlSettings,
+    NewKeySettings,
     RateLimits,
     ServeSettings,
     StoreSettings,
@@ -16,7 +16,7 @@ from millimetric_mcp.settings import (
     read_settings,
 )
 
-MODELS = (ServeSettings, ApiSettings, StoreSettings, ControlSettings)
+MODELS = (ServeSettings, ApiSettings, StoreSettings, NewKeySettings)
 DOCUMENT = Path(__file__).parent.parent / "docs" / "settings.md"
 SECRETS = {"write_key", "read_key", "token", "pepper", "ip_salt"}
 

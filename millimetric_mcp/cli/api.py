@@ -134,7 +134,7 @@ def _serve_alone(
         if target.embedded:
             _use_temporary_dir(data_dir)
             _warn_of_shortages(settings, data_dir)
-        write_running = stack.enter_context(_running_file(data_dir, target))
+        write_running = stack.enter_context(_running_file(settings, data_dir, target))
         control, store = _open_databases(settings, data_dir, target)
         _announce_first_keys(settings, control, store.pool, data_dir, write_url(listener))
         backends = Backends(control, store, datadir.resolve_secrets(settings, data_dir))
@@ -164,11 +164,11 @@ def _warn_of_shortages(settings: ApiSettings, data_dir: Path) -> None:
 
 
 def _running_file(
-    data_dir: Path, target: StoreTarget
+    settings: ApiSettings, data_dir: Path, target: StoreTarget
 ) -> AbstractContextManager[Callable[[str], None]]:
     """Hold the file with the API's URL; several APIs may share a server's store, and have none."""
     if target.embedded:
-        return hold_running_file(data_dir)
+        return hold_running_file(data_dir, public_url=settings.public_url)
     return nullcontext(lambda _url: None)
 
 
@@ -240,7 +240,7 @@ def _announce_first_keys(
         control,
         keys_dir=keys_dir_of(settings),
         data_dir=data_dir,
-        url=url,
+        url=settings.public_url or url,
         stdout=sys.stdout,
     )
     if is_first_start and has_events(pool):

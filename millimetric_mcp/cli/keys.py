@@ -37,6 +37,7 @@ from millimetric_mcp.settings import (
     LOCAL_HOST,
     MAX_RETENTION_DAYS,
     ControlSettings,
+    NewKeySettings,
     read_settings,
 )
 
@@ -54,6 +55,7 @@ class _Place:
     data_dir: Path
     keys_dir: Path
     control: Control
+    public_url: str | None
 
     def command(self, rest: str) -> str:
         """Return a ``keys`` command for the data directory and database in use."""
@@ -77,14 +79,14 @@ def run(options: Namespace, environ: Mapping[str, str]) -> int:
         SettingsError: options or settings are wrong; every wrong option is named.
         StoreUnavailable: the control database failed.
     """
-    settings = read_settings(ControlSettings, environ=environ, options=vars(options))
+    settings = read_settings(NewKeySettings, environ=environ, options=vars(options))
     datadir.keep_private()
     is_new = options.keys_command == "create"
     _check_options(options)
     data_dir = (datadir.prepare_data_dir if is_new else datadir.find_data_dir)(settings)
     pepper = datadir.resolve_secrets(settings, data_dir).pepper
     with closing(open_control(datadir.control_dsn(settings, data_dir), pepper=pepper)) as control:
-        place = _Place(options, data_dir, keys_dir_of(settings), control)
+        place = _Place(options, data_dir, keys_dir_of(settings), control, settings.public_url)
         return _ACTIONS[options.keys_command](place)
 
 
@@ -161,13 +163,19 @@ def _show(place: _Place, new: NewKey) -> None:
         stdout=sys.stdout,
     )
     if new.key.kind is KeyKind.PK:
-        running = find_running_api(place.data_dir)
+        _write_tag(new.key.reveal(), place)
+
+
+def _write_tag(key: str, place: _Place) -> None:
+    """Print the element that loads the browser script, from the API's public URL if it is known."""
+    running = find_running_api(place.data_dir)
+    url = place.public_url or (running and running.public_url)
+    hint = "# Paste this into your pages:"
+    if not url:
         url = find_local_url(running.url) if running and running.url else LOCAL_HOST
-        sys.stdout.write(
-            "# Paste this into your pages, with the public URL of your API:\n"
-            f"{write_script_tag(new.key.reveal(), url)}\n"
-        )
-        sys.stdout.flush()
+        hint = f"# Paste this into your pages, with the public URL of your API in place of {url}:"
+    sys.stdout.write(f"{hint}\n{write_script_tag(key, url)}\n")
+    sys.stdout.flush()
 
 
 def _list(place: _Place) -> int:

@@ -19,6 +19,7 @@ from millimetric_mcp.settings import (
     ConnectionSettings,
     ControlSettings,
     DeploymentSettings,
+    NewKeySettings,
     ReportSettings,
     ServeSettings,
     Setting,
@@ -400,7 +401,8 @@ def _add_keys(parser: argparse.ArgumentParser) -> None:
     clean.add_argument("prefix", nargs="?", help=f"{_PREFIX_HELP}; default: all keys")
     for action in (create, listing, rotate, revoke, clean):
         action.description = _KEYS_DETAILS[action.prog.rpartition(" ")[2]]
-        _add_settings(action, ControlSettings, can_json=True)
+        model = NewKeySettings if action in {create, rotate} else ControlSettings
+        _add_settings(action, model, can_json=True)
 
 
 def _add_projects(parser: argparse.ArgumentParser) -> None:

@@ -8,7 +8,7 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 FILE = "api.json"
@@ -16,14 +16,18 @@ FILE = "api.json"
 
 @dataclass(frozen=True, slots=True)
 class RunningApi:
-    """An API that runs now. ``url`` is empty until it answers requests."""
+    """An API that runs now. ``url`` is empty until it answers requests.
+
+    ``public_url`` is that of its settings.
+    """
 
     pid: int
     url: str
+    public_url: str | None = None
 
 
 @contextmanager
-def hold_running_file(data_dir: Path) -> Iterator[Callable[[str], None]]:
+def hold_running_file(data_dir: Path, *, public_url: str | None) -> Iterator[Callable[[str], None]]:
     """Hold the file until the block ends; the function that is yielded writes the URL into it."""
     descriptor = os.open(data_dir / FILE, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
     with os.fdopen(descriptor, "a", encoding="utf-8") as file:
@@ -31,7 +35,8 @@ def hold_running_file(data_dir: Path) -> Iterator[Callable[[str], None]]:
 
         def write(url: str) -> None:
             file.truncate(0)
-            file.write(json.dumps({"pid": os.getpid(), "url": url}) + "\n")
+            running = RunningApi(os.getpid(), url, public_url)
+            file.write(json.dumps(asdict(running)) + "\n")
             file.flush()
 
         write("")

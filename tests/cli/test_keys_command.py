@@ -5,7 +5,7 @@ import pty
 import stat
 import subprocess
 import sys
-from contextlib import closing
+from contextlib import ExitStack, closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -14,6 +14,7 @@ import pytest
 from millimetric_mcp.api.control import datadir, open_control
 from millimetric_mcp.cli import main
 from millimetric_mcp.cli.first_start import announce_first_keys
+from millimetric_mcp.cli.running import hold_running_file
 from millimetric_mcp.contract.keys import hash_secret, parse_api_key
 from millimetric_mcp.settings import ControlSettings, read_settings
 
@@ -316,6 +317,32 @@ def test_a_browser_key_comes_with_its_script_tag(keys):
     assert code == 0
     assert out.splitlines()[-1] == (
         f'<script async src="http://localhost:8787/v1/a.js" data-key="{key}"></script>'
+    )
+
+
+@pytest.mark.parametrize("place", ["running api", "option", "variable"])
+def test_the_script_tag_has_the_public_url_where_it_is_known(keys, monkeypatch, place):
+    public = "https://analytics.shop.example"
+    options = ["--public-url", f"{public}/"] if place == "option" else []
+    if place == "variable":
+        monkeypatch.setenv("MILLIMETRIC_PUBLIC_URL", public)
+    keys.data_dir.mkdir()
+    with ExitStack() as stack:
+        if place == "running api":
+            running = hold_running_file(keys.data_dir, public_url=public)
+            stack.enter_context(running)("http://127.0.0.1:8787")
+        code, out, _ = keys("create", "--kind", "pk", "--origin", "https://shop.example", *options)
+    hint, tag = out.splitlines()[-2:]
+    assert code == 0
+    assert hint == "# Paste this into your pages:"
+    assert tag.startswith(f'<script async src="{public}/v1/a.js" data-key=')
+
+
+def test_a_script_tag_with_a_local_address_says_that_the_public_one_goes_there(keys):
+    _, out, _ = keys("create", "--kind", "pk", "--origin", "https://shop.example")
+    assert out.splitlines()[-2] == (
+        "# Paste this into your pages, with the public URL of your API in place of "
+        "http://localhost:8787:"
     )
 
 

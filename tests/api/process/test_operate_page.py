@@ -138,6 +138,9 @@ def test_every_command_of_the_page_succeeds_in_order(server):
             assert '"status":"ok"' in done.stdout
         if "/metrics" in block:
             assert "\nmillimetric_store_up 1.0\n" in done.stdout
+        if "--kind pk" in block:
+            tag = done.stdout.splitlines()[-1]
+            assert tag.startswith('<script async src="https://analytics.shop.example/v1/a.js"')
         if "millimetric-mcp check" in block:
             assert "WRONG" not in done.stdout
         if "restore /var/backups/millimetric/before-upgrade" in block:
