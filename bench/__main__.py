@@ -27,6 +27,7 @@ from bench.render import (
 )
 from bench.report import Report, read_report, write_report
 from bench.workspace import FULL, QUICK, Workspace
+from millimetric_mcp.cli import EXIT_INTERRUPTED
 from millimetric_mcp.demo.processes import end_on_sigterm_as_on_ctrl_c
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -48,8 +49,6 @@ DOCUMENTS: Sequence[tuple[Path, str, Render]] = (
 )
 """The marked parts of documents that are made from the results."""
 
-INTERRUPTED = 128 + 2
-
 
 def main() -> int:
     """0 when everything was measured, whether or not it reached its target; else 1."""
@@ -62,7 +61,7 @@ def main() -> int:
             end_on_sigterm_as_on_ctrl_c()
             failed = _measure(options, results)
         except KeyboardInterrupt:
-            return INTERRUPTED
+            return EXIT_INTERRUPTED
     reports = read_reports(results)
     _write_documents(reports, results)
     asked = [name for name in _list_parts(options) if name not in failed]

@@ -8,7 +8,7 @@ from typing import Any
 
 from millimetric_mcp.api.administration import Administration
 from millimetric_mcp.api.channel import Request, ask
-from millimetric_mcp.api.control import Control, Secrets, datadir, open_control
+from millimetric_mcp.api.control import Control, Secrets, datadir
 from millimetric_mcp.api.store import StoreTarget, hold_directories, open_event_store
 from millimetric_mcp.cli.api import resolve_store
 from millimetric_mcp.settings import DeploymentSettings
@@ -29,11 +29,7 @@ class Deployment:
         Raises:
             SettingsError: its pepper or IP salt is another one.
         """
-        return open_control(
-            datadir.control_dsn(self.settings, self.data_dir),
-            pepper=self.secrets.pepper,
-            ip_salt=self.secrets.ip_salt,
-        )
+        return datadir.open_control_of(self.settings, self.data_dir)
 
     def administer(self, request: Request) -> dict[str, Any]:
         """Return the answer to a request of `Administration`.

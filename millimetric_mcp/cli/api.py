@@ -33,12 +33,11 @@ from uvicorn.supervisors import Multiprocess
 from millimetric_mcp.api.administration import Administration
 from millimetric_mcp.api.app import Backends, build_app
 from millimetric_mcp.api.channel import serve_channel
-from millimetric_mcp.api.control import Control, datadir, open_control
+from millimetric_mcp.api.control import Control, datadir
 from millimetric_mcp.api.ingest.enrich import load_country_lookup
 from millimetric_mcp.api.ingest.pipeline import warm_up
 from millimetric_mcp.api.store import (
     ClientPool,
-    EventStore,
     Store,
     StoreTarget,
     embedded_target,
@@ -135,9 +134,8 @@ def _serve_alone(
             _use_temporary_dir(data_dir)
             _warn_of_shortages(settings, data_dir)
         write_running = stack.enter_context(_running_file(settings, data_dir, target))
-        control, store = _open_databases(settings, data_dir, target)
-        _announce_first_keys(settings, control, store.pool, data_dir, write_url(listener))
-        backends = Backends(control, store, datadir.resolve_secrets(settings, data_dir))
+        backends, pool = _open_backends(settings, data_dir, target)
+        _announce_first_keys(settings, backends.control, pool, data_dir, write_url(listener))
         config = _configure(settings, _build_app(settings, backends, lines))
         with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
 
@@ -208,8 +206,7 @@ def create_app() -> ASGIApp:
     lines = start_log(settings.log_level, settings.log_format)
     data_dir = datadir.prepare_data_dir(settings)
     try:
-        control, store = _open_databases(settings, data_dir, resolve_store(settings, data_dir))
-        backends = Backends(control, store, datadir.resolve_secrets(settings, data_dir))
+        backends, _ = _open_backends(settings, data_dir, resolve_store(settings, data_dir))
     except MillimetricError as error:
         _log.error("A worker process can't start: %s", error)
         time.sleep(WORKER_PAUSE_S)
@@ -226,11 +223,12 @@ def create_app() -> ASGIApp:
     return run_and_end
 
 
-def _open_databases(
+def _open_backends(
     settings: ApiSettings, data_dir: Path, target: StoreTarget
-) -> tuple[Control, EventStore]:
-    control = _open_control(settings, data_dir)
-    return control, open_event_store(target, max_queued_events=settings.max_queued_events)
+) -> tuple[Backends, ClientPool]:
+    control = datadir.open_control_of(settings, data_dir)
+    store = open_event_store(target, max_queued_events=settings.max_queued_events)
+    return Backends(control, store, datadir.resolve_secrets(settings, data_dir)), store.pool
 
 
 def _announce_first_keys(
@@ -249,13 +247,6 @@ def _announce_first_keys(
             "reads them. If you have lost %s, stop the API and restore it from a backup.",
             datadir.control_dsn(settings, data_dir),
         )
-
-
-def _open_control(settings: ApiSettings, data_dir: Path) -> Control:
-    secrets = datadir.resolve_secrets(settings, data_dir)
-    return open_control(
-        datadir.control_dsn(settings, data_dir), pepper=secrets.pepper, ip_salt=secrets.ip_salt
-    )
 
 
 def _build_app(settings: ApiSettings, backends: Backends, lines: LineWriter) -> ASGIApp:
@@ -339,7 +330,7 @@ def _serve_with_workers(
     # The schema and the first keys are created once, before there are several processes.
     with (
         closing(ClientPool(target)) as pool,
-        closing(_open_control(settings, data_dir)) as control,
+        closing(datadir.open_control_of(settings, data_dir)) as control,
     ):
         migrate(pool)
         _announce_first_keys(settings, control, pool, data_dir, write_url(listener))

@@ -1,7 +1,6 @@
 """``millimetric-mcp backup``: a copy of events, projects, keys and secrets, while the API runs."""
 
 import argparse
-import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,6 +12,7 @@ from millimetric_mcp.api.administration import BACKUP
 from millimetric_mcp.api.control import datadir
 from millimetric_mcp.cli.administer import Deployment, find_deployment
 from millimetric_mcp.cli.buckets import SCHEME, S3Bucket
+from millimetric_mcp.cli.output import print_json
 from millimetric_mcp.errors import BackupUnusable, SettingsError, StoreUnavailable
 from millimetric_mcp.settings import DeploymentSettings, read_settings
 
@@ -42,7 +42,7 @@ def run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
         place = str(backup)
     size = sum(file.bytes for file in manifest.files.values())
     if options.json:
-        print(json.dumps({"backup": place, "events": manifest.events, "bytes": size}))
+        print_json({"backup": place, "events": manifest.events, "bytes": size})
     else:
         print(f"{place}: {manifest.events} events, {size / 1e6:.1f} MB")
     return 0

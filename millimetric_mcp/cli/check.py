@@ -1,7 +1,6 @@
 """``millimetric-mcp check``: whether store, control database and secrets belong together."""
 
 import argparse
-import json
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import asdict
@@ -10,6 +9,7 @@ from datetime import UTC, datetime
 from millimetric_mcp.api.administration import INSPECT
 from millimetric_mcp.api.checks import CheckResult, list_results
 from millimetric_mcp.cli.administer import find_deployment
+from millimetric_mcp.cli.output import print_json
 from millimetric_mcp.settings import DeploymentSettings, read_settings
 
 
@@ -32,7 +32,7 @@ def run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     ]
     wrong = [finding for finding in findings if finding.remedy]
     if options.json:
-        print(json.dumps({"ok": not wrong, "findings": [asdict(one) for one in findings]}))
+        print_json({"ok": not wrong, "findings": [asdict(one) for one in findings]})
     else:
         for one in findings:
             print(f"{'WRONG' if one.remedy else 'ok':<6}{one.subject}: {one.fact}.")

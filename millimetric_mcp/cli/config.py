@@ -1,7 +1,6 @@
 """``millimetric-mcp config``: this server's entry in the file of an MCP client."""
 
 import argparse
-import json
 import os
 import secrets
 import shutil
@@ -22,6 +21,7 @@ from millimetric_mcp.cli.clients import (
     build_input,
 )
 from millimetric_mcp.cli.installation import own_command
+from millimetric_mcp.cli.output import print_json
 from millimetric_mcp.errors import SettingsError
 from millimetric_mcp.settings import DEFAULT_HOST, LOCAL, ServeSettings, read_settings
 
@@ -68,7 +68,7 @@ def run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
             "changed": bool(written and written.changed),
             "backup": str(written.backup) if written and written.backup else None,
         }
-        sys.stdout.write(json.dumps(facts) + "\n")
+        print_json(facts)
     elif written is None:
         sys.stdout.write(render(client, plan.entry))
         print(f"# For {file}. Add --write to merge it there.", file=sys.stderr)

@@ -1,6 +1,5 @@
 """``millimetric-mcp keys``: create, list, rotate and revoke API keys, while the API runs or not."""
 
-import json
 import sys
 from argparse import Namespace
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,7 +17,6 @@ from millimetric_mcp.api.control import (
     NewKey,
     Revocation,
     datadir,
-    open_control,
 )
 from millimetric_mcp.cli.first_start import find_local_url, write_script_tag
 from millimetric_mcp.cli.key_files import (
@@ -29,6 +27,7 @@ from millimetric_mcp.cli.key_files import (
     write_env_lines,
 )
 from millimetric_mcp.cli.names import check_name, check_origins, confirm_new_name, read_origins
+from millimetric_mcp.cli.output import print_json
 from millimetric_mcp.cli.running import find_running_api
 from millimetric_mcp.contract.keys import KeyEnv, KeyKind, parse_api_key
 from millimetric_mcp.contract.validation import format_timestamp
@@ -48,8 +47,8 @@ _MAX_OVERLAP_HOURS = 24 * 366
 
 
 @dataclass(frozen=True, slots=True)
-class _Place:
-    """Where a command works: its options, its directories and the control database."""
+class _KeysContext:
+    """A ``keys`` command: its options, its directories and the control database."""
 
     options: Namespace
     data_dir: Path
@@ -84,10 +83,11 @@ def run(options: Namespace, environ: Mapping[str, str]) -> int:
     is_new = options.keys_command == "create"
     _check_options(options)
     data_dir = (datadir.prepare_data_dir if is_new else datadir.find_data_dir)(settings)
-    pepper = datadir.resolve_secrets(settings, data_dir).pepper
-    with closing(open_control(datadir.control_dsn(settings, data_dir), pepper=pepper)) as control:
-        place = _Place(options, data_dir, keys_dir_of(settings), control, settings.public_url)
-        return _ACTIONS[options.keys_command](place)
+    with closing(datadir.open_control_of(settings, data_dir)) as control:
+        context = _KeysContext(
+            options, data_dir, keys_dir_of(settings), control, settings.public_url
+        )
+        return _ACTIONS[options.keys_command](context)
 
 
 def create_local_keys(path: Path, *, data_dir: Path, environ: Mapping[str, str]) -> None:
@@ -97,56 +97,56 @@ def create_local_keys(path: Path, *, data_dir: Path, environ: Mapping[str, str])
     """
     secrets = {name: environ.get(name, "") for name in ("MILLIMETRIC_PEPPER",)}
     settings = read_settings(ControlSettings, environ=secrets, options={"data_dir": data_dir})
-    pepper = datadir.resolve_secrets(settings, datadir.prepare_data_dir(settings)).pepper
 
     def save(created: Sequence[NewKey]) -> None:
         comment = f"# Keys of project {FIRST_PROJECT} of the local API, with its data in {data_dir}"
         datadir.write_private_file(path, "".join([comment, "\n", *write_env_lines(created)]))
 
-    with closing(open_control(datadir.control_dsn(settings, data_dir), pepper=pepper)) as control:
+    prepared = datadir.prepare_data_dir(settings)
+    with closing(datadir.open_control_of(settings, prepared)) as control:
         if control.create_first_keys(save) is None:
             create = partial(control.create_key, env=KeyEnv.LIVE, project=FIRST_PROJECT)
             save([create(kind=kind) for kind in (KeyKind.SK, KeyKind.RK)])
 
 
-def _create(place: _Place) -> int:
-    options = place.options
+def _create(context: _KeysContext) -> int:
+    options = context.options
     project = options.project.strip()
-    if not confirm_new_name(place.control, project, yes=options.yes):
+    if not confirm_new_name(context.control, project, yes=options.yes):
         return 1
     days = options.expires_days
-    place.control.create_key(
+    context.control.create_key(
         kind=KeyKind(options.kind),
         env=KeyEnv(options.env),
         project=project,
         origins=read_origins(options.origin or ()),
         label=options.label,
         expires_at=datetime.now(UTC) + timedelta(days=days) if days else None,
-        show=partial(_show, place),
+        show=partial(_show, context),
     )
     return 0
 
 
-def _rotate(place: _Place) -> int:
-    rotated = place.control.rotate_key(
-        place.options.prefix,
-        overlap=timedelta(hours=place.options.overlap_hours),
-        show=partial(_show, place),
+def _rotate(context: _KeysContext) -> int:
+    rotated = context.control.rotate_key(
+        context.options.prefix,
+        overlap=timedelta(hours=context.options.overlap_hours),
+        show=partial(_show, context),
     )
     if rotated is None:
-        return place.unknown_prefix()
-    if not place.options.json:
+        return context.unknown_prefix()
+    if not context.options.json:
         _, expires_at = rotated
         until = f"works until {expires_at:%Y-%m-%d %H:%M} UTC"
-        if not place.options.overlap_hours:
+        if not context.options.overlap_hours:
             until = "is refused within 5 seconds"
-        sys.stdout.write(f"# The old key {place.options.prefix} {until}.\n")
+        sys.stdout.write(f"# The old key {context.options.prefix} {until}.\n")
     return 0
 
 
-def _show(place: _Place, new: NewKey) -> None:
-    if place.options.json:
-        _write_json(
+def _show(context: _KeysContext, new: NewKey) -> None:
+    if context.options.json:
+        print_json(
             {
                 "key": new.key.reveal(),
                 "kind": new.key.kind.value,
@@ -158,18 +158,18 @@ def _show(place: _Place, new: NewKey) -> None:
         return
     hand_out(
         [new],
-        keys_dir=place.keys_dir,
-        clean_command=place.command(f"clean {new.key.prefix}"),
+        keys_dir=context.keys_dir,
+        clean_command=context.command(f"clean {new.key.prefix}"),
         stdout=sys.stdout,
     )
     if new.key.kind is KeyKind.PK:
-        _write_tag(new.key.reveal(), place)
+        _write_tag(new.key.reveal(), context)
 
 
-def _write_tag(key: str, place: _Place) -> None:
+def _write_tag(key: str, context: _KeysContext) -> None:
     """Print the element that loads the browser script, from the API's public URL if it is known."""
-    running = find_running_api(place.data_dir)
-    url = place.public_url or (running and running.public_url)
+    running = find_running_api(context.data_dir)
+    url = context.public_url or (running and running.public_url)
     hint = "# Paste this into your pages:"
     if not url:
         url = find_local_url(running.url) if running and running.url else LOCAL_HOST
@@ -178,15 +178,15 @@ def _write_tag(key: str, place: _Place) -> None:
     sys.stdout.flush()
 
 
-def _list(place: _Place) -> int:
-    listed = place.control.list_keys()
-    if place.options.json:
-        _write_json([_describe(key) for key in listed])
+def _list(context: _KeysContext) -> int:
+    listed = context.control.list_keys()
+    if context.options.json:
+        print_json([_describe(key) for key in listed])
     elif listed:
-        files = find_files((key.prefix for key in listed), place.keys_dir)
+        files = find_files((key.prefix for key in listed), context.keys_dir)
         sys.stdout.write("\n".join(_write_list(listed, files)) + "\n")
     else:
-        command = place.command("create --kind sk")
+        command = context.command("create --kind sk")
         sys.stdout.write(f"There are no keys yet. Create one: {command}\n")
     return 0
 
@@ -232,38 +232,38 @@ def _describe_state(key: KeySummary) -> str:
     return f"expire{'d' if key.expires_at <= datetime.now(UTC) else 's'} {key.expires_at:%Y-%m-%d}"
 
 
-def _revoke(place: _Place) -> int:
-    prefix = place.options.prefix
-    result = place.control.revoke_key(prefix)
-    if place.options.json:
-        _write_json({"prefix": prefix, "revoked": result is not Revocation.UNKNOWN})
+def _revoke(context: _KeysContext) -> int:
+    prefix = context.options.prefix
+    result = context.control.revoke_key(prefix)
+    if context.options.json:
+        print_json({"prefix": prefix, "revoked": result is not Revocation.UNKNOWN})
     elif result is Revocation.REVOKED:
         sys.stdout.write(f"{prefix} is revoked. The API refuses it within 5 seconds.\n")
     elif result is Revocation.ALREADY_REVOKED:
         sys.stdout.write(f"{prefix} is already revoked.\n")
     if result is Revocation.UNKNOWN:
-        return place.unknown_prefix()
-    for path in find_files([prefix], place.keys_dir).values():
+        return context.unknown_prefix()
+    for path in find_files([prefix], context.keys_dir).values():
         path.unlink()
     return 0
 
 
-def _clean(place: _Place) -> int:
+def _clean(context: _KeysContext) -> int:
     """Delete the files of one key, or of every key of this deployment."""
-    prefixes = [key.prefix for key in place.control.list_keys()]
-    if place.options.prefix is not None:
-        if place.options.prefix not in prefixes:
-            return place.unknown_prefix()
-        prefixes = [place.options.prefix]
-    paths = sorted(find_files(prefixes, place.keys_dir).values())
+    prefixes = [key.prefix for key in context.control.list_keys()]
+    if context.options.prefix is not None:
+        if context.options.prefix not in prefixes:
+            return context.unknown_prefix()
+        prefixes = [context.options.prefix]
+    paths = sorted(find_files(prefixes, context.keys_dir).values())
     for path in paths:
         path.unlink()
-    if place.options.json:
-        _write_json({"deleted": [str(path) for path in paths]})
+    if context.options.json:
+        print_json({"deleted": [str(path) for path in paths]})
     elif paths:
         sys.stdout.write("".join(f"Deleted {path}\n" for path in paths))
     else:
-        sys.stdout.write(f"No key is saved in {place.keys_dir}.\n")
+        sys.stdout.write(f"No key is saved in {context.keys_dir}.\n")
     return 0
 
 
@@ -274,11 +274,6 @@ _ACTIONS = {
     "revoke": _revoke,
     "clean": _clean,
 }
-
-
-def _write_json(value: object) -> None:
-    sys.stdout.write(json.dumps(value) + "\n")
-    sys.stdout.flush()
 
 
 def _check_options(options: Namespace) -> None:

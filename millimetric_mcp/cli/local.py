@@ -1,11 +1,10 @@
 """``millimetric-mcp local``: the API that all agents of this machine share."""
 
 import argparse
-import json
-import sys
 from collections.abc import Mapping
 
 from millimetric_mcp.cli.localapi import LocalApi, is_healthy, stop
+from millimetric_mcp.cli.output import print_json
 
 
 def run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
@@ -53,4 +52,7 @@ def _show_status(local: LocalApi, *, as_json: bool) -> int:
 
 
 def _write(facts: Mapping[str, object], text: str, *, as_json: bool) -> None:
-    sys.stdout.write((json.dumps(facts) if as_json else text) + "\n")
+    if as_json:
+        print_json(facts)
+    else:
+        print(text)

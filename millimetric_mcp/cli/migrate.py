@@ -1,7 +1,6 @@
 """``millimetric-mcp migrate``: bring the event store's schema up to date."""
 
 import argparse
-import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,6 +9,7 @@ from threading import Event
 from millimetric_mcp.api.control import datadir
 from millimetric_mcp.api.store import hold_directories, open_upgraded, report_building
 from millimetric_mcp.cli.api import resolve_store
+from millimetric_mcp.cli.output import print_json
 from millimetric_mcp.errors import SettingsError
 from millimetric_mcp.settings import StoreSettings, read_settings
 
@@ -37,7 +37,7 @@ def run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
         finally:
             pool.close()
     if options.json:
-        print(json.dumps({"applied": applied}))
+        print_json({"applied": applied})
     else:
         print("\n".join(f"applied {version}" for version in applied) or "up to date")
     return 0

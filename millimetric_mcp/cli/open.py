@@ -1,13 +1,13 @@
 """``millimetric-mcp open``: the API's page in a browser, signed in by a one-time link."""
 
 import asyncio
-import json
 import sys
 from argparse import Namespace
 from collections.abc import Mapping
 
 from millimetric_mcp.cli.browsers import open_page
 from millimetric_mcp.cli.connections import needing_own_api, open_reader
+from millimetric_mcp.cli.output import print_json
 from millimetric_mcp.client import MillimetricClient
 from millimetric_mcp.contract.endpoints import PAGE_PATH
 from millimetric_mcp.contract.links import LinkResult
@@ -32,7 +32,7 @@ def run(options: Namespace, environ: Mapping[str, str]) -> int:
     opened = not options.print and _has_browser(environ) and open_page(url)
     if options.json:
         facts = {"url": url, "expires_in_s": link.expires_in_s, "opened": opened}
-        sys.stdout.write(json.dumps(facts) + "\n")
+        print_json(facts)
     elif opened:
         sys.stdout.write(f"Opened {client.api_url}{PAGE_PATH} in your browser.\n")
     else:

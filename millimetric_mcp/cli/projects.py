@@ -1,6 +1,5 @@
 """``millimetric-mcp projects``: list, create, rename, set and delete projects."""
 
-import json
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Mapping
@@ -10,11 +9,12 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from millimetric_mcp.api.administration import COUNT_PROJECT, DELETE_PROJECT
-from millimetric_mcp.api.control import Control, Project, datadir, open_control
+from millimetric_mcp.api.control import Control, Project, datadir
 from millimetric_mcp.cli.administer import Deployment, find_deployment
 from millimetric_mcp.cli.confirmation import confirm, confirm_name
 from millimetric_mcp.cli.key_files import find_files, keys_dir_of
 from millimetric_mcp.cli.names import check_name, check_origins, confirm_new_name, read_origins
+from millimetric_mcp.cli.output import print_json
 from millimetric_mcp.contract.attribution import FbclidMeaning
 from millimetric_mcp.contract.validation import find_zone, format_timestamp
 from millimetric_mcp.errors import SettingsError
@@ -31,8 +31,8 @@ DECLINED = "Nothing was changed.\n"
 
 
 @dataclass(frozen=True, slots=True)
-class _Place:
-    """Where a command works: its options, the environment and the control database."""
+class _ProjectsContext:
+    """A ``projects`` command: its options, the environment and the control database."""
 
     options: Namespace
     environ: Mapping[str, str]
@@ -50,48 +50,49 @@ def run(options: Namespace, environ: Mapping[str, str]) -> int:
     settings = read_settings(ControlSettings, environ=environ, options=vars(options))
     datadir.keep_private()
     data_dir = datadir.find_data_dir(settings)
-    pepper = datadir.resolve_secrets(settings, data_dir).pepper
-    with closing(open_control(datadir.control_dsn(settings, data_dir), pepper=pepper)) as control:
-        return _ACTIONS[options.projects_command](_Place(options, environ, control))
+    with closing(datadir.open_control_of(settings, data_dir)) as control:
+        return _ACTIONS[options.projects_command](_ProjectsContext(options, environ, control))
 
 
-def _list(place: _Place) -> int:
-    listed = place.control.projects.list_all()
-    if place.options.json:
-        _write_json([_describe(project) for project in listed])
+def _list(context: _ProjectsContext) -> int:
+    listed = context.control.projects.list_all()
+    if context.options.json:
+        print_json([_describe(project) for project in listed])
         return 0
     for project in listed:
         sys.stdout.write("".join(f"{line}\n" for line in _write_project(project)))
     return 0
 
 
-def _create(place: _Place) -> int:
-    name = place.options.name
-    if not confirm_new_name(place.control, name, yes=place.options.yes):
+def _create(context: _ProjectsContext) -> int:
+    name = context.options.name
+    if not confirm_new_name(context.control, name, yes=context.options.yes):
         return _decline()
-    if not place.control.projects.create(name):
+    if not context.control.projects.create(name):
         return _fail(f"There is already a project {name}.")
-    return _say(place, name, f"Created project {name}.")
+    return _say(context, name, f"Created project {name}.")
 
 
-def _rename(place: _Place) -> int:
-    name, new_name = place.options.name, place.options.new_name
-    projects = place.control.projects
+def _rename(context: _ProjectsContext) -> int:
+    name, new_name = context.options.name, context.options.new_name
+    projects = context.control.projects
     if projects.find(name) is None:
-        return _fail_unknown(place, name)
+        return _fail_unknown(context, name)
     if projects.find(new_name) is not None:
         return _fail(f"There is already a project {new_name}.")
-    if not confirm_new_name(place.control, new_name, yes=place.options.yes, besides=name):
+    if not confirm_new_name(context.control, new_name, yes=context.options.yes, besides=name):
         return _decline()
     projects.rename(name, new_name)
-    return _say(place, new_name, f"Renamed project {name} to {new_name}. Its keys work as before.")
+    return _say(
+        context, new_name, f"Renamed project {name} to {new_name}. Its keys work as before."
+    )
 
 
-def _set(place: _Place) -> int:
-    options, projects = place.options, place.control.projects
+def _set(context: _ProjectsContext) -> int:
+    options, projects = context.options, context.control.projects
     project = projects.find(options.name)
     if project is None:
-        return _fail_unknown(place, options.name)
+        return _fail_unknown(context, options.name)
     if options.retention_days is not None:
         if not _confirm_retention(project, options.retention_days, yes=options.yes):
             return _decline()
@@ -106,7 +107,7 @@ def _set(place: _Place) -> int:
             f"Project {options.name} has no active browser key. Create one: millimetric-mcp keys "
             "create --kind pk --origin …"
         )
-    return _say(place, options.name, "Saved. A running API uses it within 5 seconds.")
+    return _say(context, options.name, "Saved. A running API uses it within 5 seconds.")
 
 
 def _unless_default(text: str) -> str | None:
@@ -123,12 +124,12 @@ def _confirm_retention(project: Project, days: int, *, yes: bool) -> bool:
     return confirm(question, yes=yes)
 
 
-def _delete(place: _Place) -> int:
-    options, name = place.options, place.options.name
-    project = place.control.projects.find(name)
+def _delete(context: _ProjectsContext) -> int:
+    options, name = context.options, context.options.name
+    project = context.control.projects.find(name)
     if project is None:
-        return _fail_unknown(place, name)
-    deployment = _find_store(place)
+        return _fail_unknown(context, name)
+    deployment = _find_store(context)
     events = deployment.administer({"do": COUNT_PROJECT, "name": name})["events"]
     question = (
         f"Delete project {name} with {events:,} events and {project.keys} active keys for good?"
@@ -142,20 +143,22 @@ def _delete(place: _Place) -> int:
     for path in find_files(deleted["prefixes"], keys_dir).values():
         path.unlink()
     if options.json:
-        _write_json({"project": name, "events": deleted["events"], "deleted": True})
+        print_json({"project": name, "events": deleted["events"], "deleted": True})
     else:
         count = len(deleted["prefixes"])
         sys.stdout.write(f"Deleted project {name}: {deleted['events']:,} events, {count} keys.\n")
     return 0
 
 
-def _find_store(place: _Place) -> Deployment:
+def _find_store(context: _ProjectsContext) -> Deployment:
     """Return the deployment with its event store.
 
     Raises:
         SettingsError: there is no store where the settings say.
     """
-    settings = read_settings(DeploymentSettings, environ=place.environ, options=vars(place.options))
+    settings = read_settings(
+        DeploymentSettings, environ=context.environ, options=vars(context.options)
+    )
     deployment = find_deployment(settings)
     target = deployment.target
     if target.embedded and not Path(target.address).exists():
@@ -167,7 +170,7 @@ def _find_store(place: _Place) -> Deployment:
     return deployment
 
 
-_ACTIONS: dict[str, Callable[[_Place], int]] = {
+_ACTIONS: dict[str, Callable[[_ProjectsContext], int]] = {
     "list": _list,
     "create": _create,
     "rename": _rename,
@@ -202,10 +205,10 @@ def _describe(project: Project) -> dict[str, object]:
     }
 
 
-def _say(place: _Place, name: str, sentence: str) -> int:
-    if place.options.json:
-        project = place.control.projects.find(name)
-        _write_json(_describe(project) if project else None)
+def _say(context: _ProjectsContext, name: str, sentence: str) -> int:
+    if context.options.json:
+        project = context.control.projects.find(name)
+        print_json(_describe(project) if project else None)
     else:
         sys.stdout.write(f"{sentence}\n")
     return 0
@@ -216,8 +219,8 @@ def _decline() -> int:
     return 1
 
 
-def _fail_unknown(place: _Place, name: str) -> int:
-    names = [project.name for project in place.control.projects.list_all()]
+def _fail_unknown(context: _ProjectsContext, name: str) -> int:
+    names = [project.name for project in context.control.projects.list_all()]
     similar = get_close_matches(name, names, n=1, cutoff=0.5)
     hint = f"Did you mean {similar[0]}?" if similar else "To see all: millimetric-mcp projects list"
     return _fail(f"There is no project {name}. {hint}")
@@ -226,10 +229,6 @@ def _fail_unknown(place: _Place, name: str) -> int:
 def _fail(sentence: str) -> int:
     sys.stderr.write(f"{sentence}\n")
     return 1
-
-
-def _write_json(value: object) -> None:
-    sys.stdout.write(json.dumps(value) + "\n")
 
 
 def _check_options(options: Namespace) -> None:

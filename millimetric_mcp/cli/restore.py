@@ -1,7 +1,6 @@
 """``millimetric-mcp restore``: a backup into an empty data directory."""
 
 import argparse
-import json
 import shutil
 from collections.abc import Mapping
 from contextlib import closing
@@ -16,6 +15,7 @@ from millimetric_mcp.api.control import Secrets, datadir, open_control
 from millimetric_mcp.api.control.datadir import CONTROL_FILE, SECRET_FILES, STORE_DIR
 from millimetric_mcp.api.store import ClientPool, embedded_target, newest_version, read_backup
 from millimetric_mcp.cli.buckets import SCHEME, S3Bucket
+from millimetric_mcp.cli.output import print_json
 from millimetric_mcp.errors import BackupUnusable, SettingsError
 from millimetric_mcp.settings import DeploymentSettings, read_settings
 
@@ -41,7 +41,7 @@ def run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
         data_dir, manifest = _restore(settings, backup)
         place = str(backup)
     if options.json:
-        print(json.dumps({"data_dir": str(data_dir), "backup": place, "events": manifest.events}))
+        print_json({"data_dir": str(data_dir), "backup": place, "events": manifest.events})
     else:
         print(f"{data_dir}: {manifest.events} events of {place}")
     return 0

@@ -89,7 +89,7 @@ REAL_TIME = RetryTiming()
 
 
 @dataclass(slots=True)
-class _Connections:
+class _Shared:
     """What a client and its copies share.
 
     The first call opens the connections. ``unknown`` are the extensions that the API ignored.
@@ -134,7 +134,7 @@ class MillimetricClient:
         self._transport = transport
         self._timing = timing
         self._on_unreachable = on_unreachable
-        self._connections = _Connections()
+        self._connections = _Shared()
 
     def with_keys(self, *, write_key: str | None, read_key: str | None) -> "MillimetricClient":
         """Return a client with other keys that shares this client's connections."""

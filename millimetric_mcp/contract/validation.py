@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from itertools import islice
 from typing import Any
 from urllib.parse import urlsplit
@@ -67,6 +67,11 @@ def cut_to_ms(value: datetime) -> datetime:
     """Return the time without the microseconds after its last whole millisecond."""
     too_fine_us = value.microsecond % 1000
     return value.replace(microsecond=value.microsecond - too_fine_us) if too_fine_us else value
+
+
+def start_of_day(day: date, zone: tzinfo) -> datetime:
+    """Return a day's first moment in UTC. Where clocks skip midnight, it is later than 0:00."""
+    return datetime.combine(day, time(), zone).astimezone(UTC)
 
 
 def to_ms(value: datetime) -> int:

@@ -29,7 +29,7 @@ SHOWN_LOG_LINES = 12
 
 
 @dataclass(frozen=True, slots=True)
-class Api:
+class ApiProcess:
     """A running API; ``started_in_s`` is the time until it answered."""
 
     url: str
@@ -65,7 +65,7 @@ def quote_log(log: Path) -> str:
 @contextmanager
 def run_api(
     directory: Path, *, environ: Mapping[str, str], options: Sequence[str] = ()
-) -> Iterator[Api]:
+) -> Iterator[ApiProcess]:
     """Run the API on a free local port, with its data and log below ``directory``.
 
     ``options`` are more options of the command.
@@ -91,12 +91,12 @@ def run_api(
         )
     try:
         _wait_until_healthy(process, url=url, log=log)
-        yield Api(url, data_dir, time.monotonic() - began, process)
+        yield ApiProcess(url, data_dir, time.monotonic() - began, process)
     finally:
         _stop(process)
 
 
-def wait_for_end(api: Api) -> None:
+def wait_for_end(api: ApiProcess) -> None:
     """Wait until the API ends, which it should not do; always raises `DemoFailed`."""
     code, log = api.process.wait(), api.data_dir.parent / API_LOG
     raise DemoFailed(f"the API ended with exit code {code}{quote_log(log)}")
@@ -125,7 +125,7 @@ def _stop(process: "subprocess.Popen[bytes]") -> None:
         process.wait()
 
 
-def create_keys(api: Api, *, environ: Mapping[str, str]) -> Keys:
+def create_keys(api: ApiProcess, *, environ: Mapping[str, str]) -> Keys:
     """Create a server key and a read key with ``keys create`` while the API runs.
 
     Raises:
@@ -153,7 +153,7 @@ def create_keys(api: Api, *, environ: Mapping[str, str]) -> Keys:
 
 @asynccontextmanager
 async def connect_agent(
-    api: Api, keys: Keys, *, environ: Mapping[str, str], on_question: Callable[[str], None]
+    api: ApiProcess, keys: Keys, *, environ: Mapping[str, str], on_question: Callable[[str], None]
 ) -> AsyncIterator[Client]:
     """Start ``millimetric-mcp`` on stdio and yield a client that is connected to it.
 

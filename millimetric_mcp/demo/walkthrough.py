@@ -20,7 +20,7 @@ from millimetric_mcp.demo import processes
 from millimetric_mcp.demo.batches import cut_batches, send_batches, write_event
 from millimetric_mcp.demo.checks import Checks, ExpectedCounts
 from millimetric_mcp.demo.generator import PAGEVIEW, SIGNUP, GeneratedEvent, generate
-from millimetric_mcp.demo.processes import COMMAND, Api, Keys
+from millimetric_mcp.demo.processes import COMMAND, ApiProcess, Keys
 from millimetric_mcp.demo.questions import Questions
 from millimetric_mcp.demo.report import Report
 from millimetric_mcp.demo.shop import load_shop
@@ -70,7 +70,13 @@ def run_demo(console: Console, *, events: int, keep: bool, environ: Mapping[str,
 
 
 async def _send_and_ask(
-    report: Report, checks: Checks, api: Api, keys: Keys, *, events: int, environ: Mapping[str, str]
+    report: Report,
+    checks: Checks,
+    api: ApiProcess,
+    keys: Keys,
+    *,
+    events: int,
+    environ: Mapping[str, str],
 ) -> None:
     end = datetime.now(UTC)
     generate_again = partial(generate, seed=SEED, end=end, events=events, days=DAYS)
@@ -200,7 +206,7 @@ async def _wait_until_deleted(questions: Questions, user_id: str, *, timeout_s: 
     raise DemoFailed(f"{user_id} was not deleted within {timeout_s:.0f} s")
 
 
-def _show_next_steps(report: Report, api: Api, keys: Keys, *, keep: bool) -> None:
+def _show_next_steps(report: Report, api: ApiProcess, keys: Keys, *, keep: bool) -> None:
     if keep:
         report.write_title("The API runs until you press Ctrl-C")
         settings = keys.to_settings(api.url)

@@ -36,7 +36,13 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import TypeVar
 from zoneinfo import ZoneInfo, available_timezones
 
-from millimetric_mcp.contract.validation import EPOCH, cut_to_ms, is_zone_name, parse_timestamp
+from millimetric_mcp.contract.validation import (
+    EPOCH,
+    cut_to_ms,
+    is_zone_name,
+    parse_timestamp,
+    start_of_day,
+)
 from millimetric_mcp.errors import InvalidArguments
 
 ReadT = TypeVar("ReadT")
@@ -186,8 +192,8 @@ def _out_of_range(name: str) -> InvalidArguments:
 
 
 def _overlaps_day(start: datetime, end: datetime, clock: _Clock) -> bool:
-    midnight = _start_of(clock.today, clock.zone)
-    next_midnight = _start_of(clock.today + timedelta(days=1), clock.zone)
+    midnight = start_of_day(clock.today, clock.zone)
+    next_midnight = start_of_day(clock.today + timedelta(days=1), clock.zone)
     return start < end and start < next_midnight and end > midnight
 
 
@@ -211,12 +217,12 @@ def _read_form(text: str, clock: _Clock) -> _Given:
         return _Given(clock.now)
     if text in PERIODS:
         first, after = _period(text, clock.today)
-        end = _start_of(after, clock.zone)
-        return _Given(_start_of(first, clock.zone), min(end, clock.now))
+        end = start_of_day(after, clock.zone)
+        return _Given(start_of_day(first, clock.zone), min(end, clock.now))
     if match := _LENGTH.fullmatch(text):
         return _Given(_go_back(clock.now, int(match[1]), match[2], clock.zone))
     if _DATE.fullmatch(text):
-        return _Given(_start_of(date.fromisoformat(text), clock.zone))
+        return _Given(start_of_day(date.fromisoformat(text), clock.zone))
     if _LOCAL_TIME.fullmatch(text):
         local = datetime.fromisoformat(text.upper().replace(",", "."))
         return _Given(cut_to_ms(_to_utc(local, clock.zone)))
@@ -271,10 +277,6 @@ def _write_day_start(local: datetime, zone: ZoneInfo) -> datetime:
     midnight = datetime.combine(local.date(), time())
     starts_day = _to_utc(midnight, zone) == local.astimezone(UTC)
     return midnight if starts_day else local.replace(tzinfo=None)
-
-
-def _start_of(day: date, zone: ZoneInfo) -> datetime:
-    return _to_utc(datetime.combine(day, time()), zone)
 
 
 def _to_utc(local: datetime, zone: ZoneInfo) -> datetime:

@@ -177,7 +177,7 @@ def test_doctor_stores_nothing(examine, api):
     examine()
     examine()
     with httpx.Client() as http:
-        asked = connection.Api(api["url"], http, connection.utc_now).read(api["rk"])
+        asked = connection.CheckedApi(api["url"], http, connection.utc_now).read(api["rk"])
 
     assert asked.json()["rows"] == []
 
@@ -275,7 +275,7 @@ def test_a_policy_is_read_as_browsers_do(policy, is_allowed):
 
 def answer_with(handler, now=NOW):
     http = httpx.Client(transport=httpx.MockTransport(handler))
-    return connection.Api("https://api.example", http, lambda: now)
+    return connection.CheckedApi("https://api.example", http, lambda: now)
 
 
 def test_an_invalid_certificate_is_named():

@@ -11,7 +11,7 @@ import pytest
 
 from millimetric_mcp.contract.keys import KeyKind, parse_api_key
 from millimetric_mcp.demo.processes import (
-    Api,
+    ApiProcess,
     Keys,
     clean_environment,
     connect_agent,
@@ -56,20 +56,20 @@ def test_running_the_api_fails_with_its_log_when_it_does_not_start(tmp_path: Pat
 
 
 @pytest.fixture
-def ended_api(tmp_path: Path) -> Api:
+def ended_api(tmp_path: Path) -> ApiProcess:
     with subprocess.Popen([sys.executable, "-c", ""]) as process:
         process.wait()
-    return Api("http://127.0.0.1:9", tmp_path / "data", 0.0, process)
+    return ApiProcess("http://127.0.0.1:9", tmp_path / "data", 0.0, process)
 
 
-def test_creating_keys_fails_with_the_error_of_the_command(ended_api: Api) -> None:
+def test_creating_keys_fails_with_the_error_of_the_command(ended_api: ApiProcess) -> None:
     ended_api.data_dir.write_text("in the way")
     with pytest.raises(DemoFailed, match=r"'keys create' failed: millimetric-mcp: "):
         create_keys(ended_api, environ=os.environ)
 
 
 async def test_connecting_fails_with_the_log_of_an_mcp_server_that_does_not_start(
-    ended_api: Api,
+    ended_api: ApiProcess,
 ) -> None:
     keys = Keys("pk_of_the_wrong_kind", "rk_test_AbCd1234_" + "r" * 40)
     with pytest.raises(DemoFailed, match="the MCP server failed; it wrote:\n") as caught:

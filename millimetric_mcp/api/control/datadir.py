@@ -10,6 +10,7 @@ from platformdirs import user_data_path
 from pydantic import SecretStr
 from sqlalchemy import URL
 
+from millimetric_mcp.api.control.database import Control, open_control
 from millimetric_mcp.api.control.engine import parse_dsn
 from millimetric_mcp.errors import SettingsError
 from millimetric_mcp.settings import MIN_SECRET_LENGTH, ControlSettings, DeploymentSettings
@@ -130,6 +131,17 @@ def resolve_secrets(settings: ControlSettings, data_dir: Path) -> Secrets:
         if isinstance(settings, DeploymentSettings)
         else None,
     )
+
+
+def open_control_of(settings: ControlSettings, data_dir: Path) -> Control:
+    """Return the control database of the settings, opened with their secrets.
+
+    Raises:
+        SettingsError: a secret or the DSN can't be used, or the deployment has other secrets.
+        StoreUnavailable: the database failed.
+    """
+    found = resolve_secrets(settings, data_dir)
+    return open_control(control_dsn(settings, data_dir), pepper=found.pepper, ip_salt=found.ip_salt)
 
 
 def _secret(value: SecretStr | None, path: Path) -> bytes:

@@ -17,7 +17,7 @@ from millimetric_mcp.api.store.statements import (
 from millimetric_mcp.contract import reads
 from millimetric_mcp.contract.columns import NULLABLE_COLUMNS
 from millimetric_mcp.contract.reads import WindowParams
-from millimetric_mcp.contract.validation import EPOCH, format_timestamp
+from millimetric_mcp.contract.validation import EPOCH, format_timestamp, start_of_day
 from millimetric_mcp.errors import StoreError, StoreUnavailable
 
 
@@ -89,16 +89,10 @@ def _show_bucket(value: date | datetime, timezone: str | None) -> str:
     if isinstance(value, datetime):
         start = value.replace(tzinfo=value.tzinfo or UTC)
     else:
-        start = _start_of_day(value, timezone or "UTC")
+        start = start_of_day(value, ZoneInfo(timezone or "UTC"))
     if timezone is None:
         return format_timestamp(start.astimezone(UTC))
     return start.astimezone(ZoneInfo(timezone)).isoformat(timespec="milliseconds")
-
-
-def _start_of_day(day: date, timezone: str) -> datetime:
-    """Return a day's first moment. Where clocks skip midnight, it is later than 0:00."""
-    midnight = datetime(day.year, day.month, day.day, tzinfo=ZoneInfo(timezone))
-    return midnight.astimezone(UTC).astimezone(midnight.tzinfo)
 
 
 def _make_cursor(rows: Sequence[Mapping[str, Any]], given: str) -> str:
@@ -132,7 +126,7 @@ def _show_cohort(row: Mapping[str, Any], params: reads.RetentionParams) -> dict[
     end = min(params.to, EPOCH + timedelta(milliseconds=row["now_ms"]))
     last = _number_interval((end - timedelta(milliseconds=1)).astimezone(zone), params.interval)
     count = max(1, min(last - row["cohort"] + 1, reads.RETENTION_INTERVALS))
-    over = _start_of_day(_day_of_interval(row["cohort"] + count, params.interval), zone.key)
+    over = start_of_day(_day_of_interval(row["cohort"] + count, params.interval), zone)
     return {
         "cohort": _show_bucket(_day_of_interval(row["cohort"], params.interval), params.timezone),
         "people": row["people"],

@@ -1,7 +1,6 @@
 """``millimetric-mcp doctor``: why no data arrives, or why an agent can't read it."""
 
 import argparse
-import json
 import sys
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,6 +15,7 @@ from millimetric_mcp.cli.clients import Places
 from millimetric_mcp.cli.doctor import connection, machine
 from millimetric_mcp.cli.doctor.finding import Finding, Level, broken, note, ok
 from millimetric_mcp.cli.doctor.site import check_site
+from millimetric_mcp.cli.output import print_json
 from millimetric_mcp.contract.keys import KeyKind, parse_api_key
 from millimetric_mcp.errors import SettingsError
 from millimetric_mcp.settings import (
@@ -52,7 +52,7 @@ def run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
         listed = [asdict(finding) for finding in findings]
         settings = list_sources(environ, is_local=options.local)
         facts = {"ok": not is_broken, "settings": settings, "findings": listed}
-        sys.stdout.write(json.dumps(facts) + "\n")
+        print_json(facts)
     else:
         sys.stdout.write(_render(findings, list_sources(environ, is_local=options.local)))
     return 1 if is_broken else 0
@@ -131,7 +131,7 @@ def _check_api(target: Target, http: httpx.Client, site: str | None) -> Iterator
             why = "The site's events can't be looked for."
             yield broken("site", "No API runs.", why, "Start it, and run this again.")
         return
-    api = connection.Api(target.url, http, connection.utc_now)
+    api = connection.CheckedApi(target.url, http, connection.utc_now)
     found = list(connection.check_host(api))
     yield from found
     if any(finding.level is Level.BROKEN for finding in found if finding.check != "clock"):

@@ -25,8 +25,8 @@ _RESTART = "Correct it, and restart the agent."
 
 
 @dataclass(frozen=True, slots=True)
-class Api:
-    """An API, and how to ask it."""
+class CheckedApi:
+    """The API that is checked, and how to ask it."""
 
     url: str
     http: httpx.Client
@@ -47,7 +47,7 @@ class Api:
         return self.http.post(self.url + TRACK.path, json={}, headers=headers)
 
 
-def check_host(api: Api) -> Iterator[Finding]:
+def check_host(api: CheckedApi) -> Iterator[Finding]:
     """Yield whether the URL leads to the API, and whether both clocks agree."""
     try:
         response = api.http.get(api.url + SOURCES.path)
@@ -125,7 +125,7 @@ def _compare_clocks(ours: datetime, theirs: datetime) -> Finding:
     )
 
 
-def check_key(api: Api, kind: KeyKind, key: str | None) -> Iterator[Finding]:
+def check_key(api: CheckedApi, kind: KeyKind, key: str | None) -> Iterator[Finding]:
     """Yield whether a key is set and complete, and whether the API accepts it."""
     variable = _VARIABLES[kind]
     if key is None:

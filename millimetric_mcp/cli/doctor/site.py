@@ -7,7 +7,7 @@ from urllib.parse import urljoin, urlsplit
 
 import httpx
 
-from millimetric_mcp.cli.doctor.connection import Api, read_code
+from millimetric_mcp.cli.doctor.connection import CheckedApi, read_code
 from millimetric_mcp.cli.doctor.finding import Finding, broken, note, ok
 from millimetric_mcp.contract.codes import ErrorCode
 from millimetric_mcp.contract.endpoints import SCRIPT_PATH
@@ -18,7 +18,7 @@ _CSP = "content-security-policy"
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class SitePage:
     """A page of the website: its address, the tags of the script, and its policies."""
 
     url: str
@@ -44,7 +44,7 @@ class _Reader(HTMLParser):
             self.policies.append(given.get("content", ""))
 
 
-def check_site(url: str, api: Api, read_key: str | None) -> Iterator[Finding]:
+def check_site(url: str, api: CheckedApi, read_key: str | None) -> Iterator[Finding]:
     """Yield what the page at ``url`` lacks, from its tag to the events that arrive."""
     try:
         response = api.http.get(url, follow_redirects=True)
@@ -74,15 +74,15 @@ def check_site(url: str, api: Api, read_key: str | None) -> Iterator[Finding]:
         yield _check_arrival(api, read_key)
 
 
-def read_page(response: httpx.Response) -> Page:
+def read_page(response: httpx.Response) -> SitePage:
     """Return what matters of a page."""
     reader = _Reader()
     reader.feed(response.text)
     headers = response.headers.get_list(_CSP, split_commas=True)
-    return Page(str(response.url), reader.tags, (*headers, *reader.policies))
+    return SitePage(str(response.url), reader.tags, (*headers, *reader.policies))
 
 
-def _check_tag(page: Page, api: Api) -> Iterator[Finding]:
+def _check_tag(page: SitePage, api: CheckedApi) -> Iterator[Finding]:
     tag = page.tags[0]
     script = urljoin(page.url, tag["src"])
     host = urljoin(page.url, tag.get("data-host") or _origin(script)).rstrip("/")
@@ -111,7 +111,7 @@ def _check_tag(page: Page, api: Api) -> Iterator[Finding]:
     yield _check_key(page, key, sent)
 
 
-def _describe_wrong_key(page: Page, key: ApiKey | None) -> Finding:
+def _describe_wrong_key(page: SitePage, key: ApiKey | None) -> Finding:
     create = f"Create one with: {_write_create(page)}"
     what = "data-key is not a pk_ key."
     if key is None:
@@ -120,11 +120,11 @@ def _describe_wrong_key(page: Page, key: ApiKey | None) -> Finding:
     return broken("key", what, why, f"Run: millimetric-mcp keys revoke {key.prefix}. {create}")
 
 
-def _write_create(page: Page) -> str:
+def _write_create(page: SitePage) -> str:
     return f"millimetric-mcp keys create --kind pk --origin {page.origin}"
 
 
-def _check_key(page: Page, key: ApiKey, sent: httpx.Response) -> Finding:
+def _check_key(page: SitePage, key: ApiKey, sent: httpx.Response) -> Finding:
     create = _write_create(page)
     code = read_code(sent)
     if code == ErrorCode.INVALID_PAYLOAD:
@@ -136,7 +136,7 @@ def _check_key(page: Page, key: ApiKey, sent: httpx.Response) -> Finding:
     return broken("key", what, _NO_EVENTS, f"Create another one: {create}")
 
 
-def _check_policies(page: Page, *, script: str, host: str, nonce: str) -> Iterator[Finding]:
+def _check_policies(page: SitePage, *, script: str, host: str, nonce: str) -> Iterator[Finding]:
     blocked = [
         (directive, target)
         for directive, target in (("script-src", script), ("connect-src", host))
@@ -193,7 +193,7 @@ def _matches(source: str, target: str, page_url: str) -> bool:
     return is_host and is_scheme and is_path and (is_port or upgraded)
 
 
-def _check_arrival(api: Api, read_key: str) -> Finding:
+def _check_arrival(api: CheckedApi, read_key: str) -> Finding:
     try:
         response = api.read(read_key, event="$pageview")
         rows = response.json()["rows"] if response.is_success else []

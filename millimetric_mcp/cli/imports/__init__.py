@@ -1,7 +1,6 @@
 """``millimetric-mcp import``: past events from files, each once; and an import taken back."""
 
 import asyncio
-import json
 import sys
 from argparse import Namespace
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,7 +14,8 @@ from millimetric_mcp.cli.imports.formats import Format, find_format
 from millimetric_mcp.cli.imports.progress import show_progress
 from millimetric_mcp.cli.imports.records import Item, Reading
 from millimetric_mcp.cli.imports.rejects import RejectsFile
-from millimetric_mcp.cli.imports.sending import PART_EVENTS, Tally, cut_parts, send_parts
+from millimetric_mcp.cli.imports.sending import PART_EVENTS, ImportCounts, cut_parts, send_parts
+from millimetric_mcp.cli.output import print_json
 from millimetric_mcp.client import MillimetricClient
 from millimetric_mcp.contract.codes import ErrorCode
 from millimetric_mcp.contract.imports import ImportUndoRequest, StoredImport
@@ -123,17 +123,17 @@ async def _import(
             done = _find_done(source, import_id, stored, is_local=is_local)
             with RejectsFile(source.name, path=options.rejects) as rejects:
                 items = found.read(source, reading)
-                tally = await _import_file(client, source, items, import_id, done, rejects)
-            rejected += tally.rejected
+                counts = await _import_file(client, source, items, import_id, done, rejects)
+            rejected += counts.rejected
             if options.json:
                 own = {"import_id": import_id, "rejects": rejects.path and str(rejects.path)}
-                files.append(preview.describe_file(source, found, tally) | own)
+                files.append(preview.describe_file(source, found, counts) | own)
             else:
-                _show(source, found, tally, rejects)
-                if tally.events:
+                _show(source, found, counts, rejects)
+                if counts.events:
                     print(f"  to take it back: {_write_undo(import_id, is_local=is_local)}")
     if options.json:
-        print(json.dumps({"files": files}))
+        print_json({"files": files})
     return EXIT_REJECTED if rejected else 0
 
 
@@ -144,26 +144,26 @@ async def _import_file(
     import_id: str,
     done: frozenset[int],
     rejects: RejectsFile,
-) -> Tally:
-    tally = Tally()
+) -> ImportCounts:
+    counts = ImportCounts()
     try:
         with show_progress(source) as on_part:
             await send_parts(
                 client,
                 import_id,
-                cut_parts(items, tally, rejects.add),
+                cut_parts(items, counts, rejects.add),
                 done=done,
-                tally=tally,
+                counts=counts,
                 on_part=on_part,
             )
     except CallError as error:
-        if tally.stored == 0:
+        if counts.stored == 0:
             raise
         raise ImportFailed(
-            f"The import stopped after {tally.stored} events of {source.name}. The same command "
+            f"The import stopped after {counts.stored} events of {source.name}. The same command "
             f"goes on from there. It stopped because of this: {error}"
         ) from None
-    return tally
+    return counts
 
 
 def _write_undo(import_id: str, *, is_local: bool) -> str:
@@ -171,11 +171,11 @@ def _write_undo(import_id: str, *, is_local: bool) -> str:
     return f"millimetric-mcp import{' --local' if is_local else ''} --undo {import_id}"
 
 
-def _show(source: SourceFile, found: Format, tally: Tally, rejects: RejectsFile) -> None:
-    print(f"{source.name} ({found.name}): {tally.stored} events imported")
-    if tally.repeated:
-        print(f"  {tally.repeated} events were there from an earlier run")
-    preview.show_tally(tally)
+def _show(source: SourceFile, found: Format, counts: ImportCounts, rejects: RejectsFile) -> None:
+    print(f"{source.name} ({found.name}): {counts.stored} events imported")
+    if counts.repeated:
+        print(f"  {counts.repeated} events were there from an earlier run")
+    preview.show_counts(counts)
     if rejects.path:
         print(f"  the reasons are in {rejects.path}")
 
@@ -234,7 +234,10 @@ async def _undo(client: MillimetricClient, import_id: str, *, as_json: bool) -> 
             )
         result = await client.undo_import(ImportUndoRequest(import_id=import_id))
     text = f"{result.deleted} events were deleted"
-    print(json.dumps({"deleted": result.deleted}) if as_json else text)
+    if as_json:
+        print_json({"deleted": result.deleted})
+    else:
+        print(text)
     return 0
 
 
@@ -244,7 +247,7 @@ async def _list(client: MillimetricClient, *, as_json: bool) -> int:
     if as_json:
         shown = {"import_id", "started_at", "events", "is_undoing"}
         imports = [one.model_dump(mode="json", include=shown) for one in found]
-        print(json.dumps({"imports": imports}))
+        print_json({"imports": imports})
         return 0
     for one in found:
         state = ", being taken back" if one.is_undoing else ""

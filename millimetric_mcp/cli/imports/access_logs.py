@@ -84,7 +84,7 @@ def read_combined(file: SourceFile, reading: Reading) -> Iterator[Item]:
             number,
             _read_request(
                 reading,
-                _Request(
+                _LogEntry(
                     time=_read_log_time(time),
                     method=method,
                     host=host,
@@ -118,7 +118,7 @@ def read_caddy(file: SourceFile, reading: Reading) -> Iterator[Item]:
             headers = {name.lower(): value for name, value in request["headers"].items()}
             found = _read_request(
                 reading,
-                _Request(
+                _LogEntry(
                     time=read_time(entry["ts"], reading.zone),
                     method=request["method"],
                     host=request["host"],
@@ -157,7 +157,7 @@ def read_cloudfront(file: SourceFile, reading: Reading) -> Iterator[Item]:
             query = entry["cs-uri-query"]
             found = _read_request(
                 reading,
-                _Request(
+                _LogEntry(
                     time=f"{entry['date']}T{entry['time']}Z",
                     method=entry["cs-method"],
                     host=entry.get("x-host-header") or entry["cs(Host)"],
@@ -175,7 +175,7 @@ def read_cloudfront(file: SourceFile, reading: Reading) -> Iterator[Item]:
             yield Item(number, found, line)
 
 
-class _Request(NamedTuple):
+class _LogEntry(NamedTuple):
     time: str
     method: str
     host: str | None
@@ -186,7 +186,7 @@ class _Request(NamedTuple):
     user_agent: str | None
 
 
-def _read_request(reading: Reading, request: _Request) -> Event | LeftOut:
+def _read_request(reading: Reading, request: _LogEntry) -> Event | LeftOut:
     """Return the page view of a request, or why it is none."""
     host, target, status = request.host, request.target, request.status
     referrer, user_agent = request.referrer, request.user_agent

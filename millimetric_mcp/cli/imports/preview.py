@@ -1,6 +1,5 @@
 """``--dry-run``: what an import would store and leave out, without the API."""
 
-import json
 from collections.abc import Sequence
 from itertools import islice
 from typing import Any
@@ -13,7 +12,8 @@ from millimetric_mcp.api.ingest.enrich import parse_user_agent
 from millimetric_mcp.cli.imports.files import SourceFile
 from millimetric_mcp.cli.imports.formats import Format
 from millimetric_mcp.cli.imports.records import Event, Item, Reading, Rejected
-from millimetric_mcp.cli.imports.sending import Tally, cut_parts
+from millimetric_mcp.cli.imports.sending import ImportCounts, cut_parts
+from millimetric_mcp.cli.output import print_json
 from millimetric_mcp.contract.imports import ImportedEvent
 
 SAMPLE_EVENTS = 10
@@ -34,43 +34,43 @@ def show(
     """Print what importing the files would do; return 0."""
     files: list[dict[str, Any]] = []
     for source, found in plan:
-        tally, reasons = Tally(), dict[str, int]()
+        counts, reasons = ImportCounts(), dict[str, int]()
 
         def note(item: Item, reasons: dict[str, int] = reasons) -> None:
             reason = item.found.reason if isinstance(item.found, Rejected) else ""
             reasons[reason] = reasons.get(reason, 0) + 1
 
         sample: list[Event] = []
-        for events in cut_parts(found.read(source, reading), tally, note):
+        for events in cut_parts(found.read(source, reading), counts, note):
             sample += events[: SAMPLE_EVENTS - len(sample)]
         if as_json:
             own = {"reasons": reasons, "sample": [_describe(event) for event in sample]}
-            files.append(describe_file(source, found, tally) | own)
+            files.append(describe_file(source, found, counts) | own)
             continue
-        print(f"{source.name} ({found.name}): {tally.events} events, nothing was sent")
-        show_tally(tally)
+        print(f"{source.name} ({found.name}): {counts.events} events, nothing was sent")
+        show_counts(counts)
         for reason, count in islice(sorted(reasons.items(), key=_by_count), SHOWN_REASONS):
             print(f"    {count} × {reason}")
         for event in sample:
             print(f"  {_describe(event)}")
     if as_json:
-        print(json.dumps({"files": files}))
+        print_json({"files": files})
     return 0
 
 
-def describe_file(source: SourceFile, found: Format, tally: Tally) -> dict[str, Any]:
+def describe_file(source: SourceFile, found: Format, counts: ImportCounts) -> dict[str, Any]:
     """Return what ``--json`` says of a file."""
-    return {"file": source.name, "format": found.name, **to_jsonable_python(tally)}
+    return {"file": source.name, "format": found.name, **to_jsonable_python(counts)}
 
 
-def show_tally(tally: Tally) -> None:
+def show_counts(counts: ImportCounts) -> None:
     """Print the window of the events, and what was left out and rejected."""
-    if tally.first and tally.last:
-        print(f"  from {tally.first:%Y-%m-%d %H:%M} to {tally.last:%Y-%m-%d %H:%M} UTC")
-    for why, count in sorted(tally.left_out.items(), key=_by_count):
+    if counts.first and counts.last:
+        print(f"  from {counts.first:%Y-%m-%d %H:%M} to {counts.last:%Y-%m-%d %H:%M} UTC")
+    for why, count in sorted(counts.left_out.items(), key=_by_count):
         print(f"  left out: {count} {why}")
-    if tally.rejected:
-        print(f"  rejected: {tally.rejected} records")
+    if counts.rejected:
+        print(f"  rejected: {counts.rejected} records")
 
 
 def _by_count(entry: tuple[str, int]) -> tuple[int, str]:

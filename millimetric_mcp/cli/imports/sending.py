@@ -28,7 +28,7 @@ _EVENTS = TypeAdapter(list[ImportedEvent])
 
 
 @dataclass(slots=True)
-class Tally:
+class ImportCounts:
     """What became of a file's records, counted."""
 
     events: int = 0
@@ -44,28 +44,28 @@ OnRejected = Callable[[Item], object]
 
 
 def cut_parts(
-    items: Iterable[Item], tally: Tally, on_rejected: OnRejected, *, size: int = PART_EVENTS
+    items: Iterable[Item], counts: ImportCounts, on_rejected: OnRejected, *, size: int = PART_EVENTS
 ) -> Iterator[list[Event]]:
     """Yield the valid events in lists of ``size``, the last one shorter; count everything else."""
     waiting: list[Item] = []
     for item in items:
         if isinstance(item.found, LeftOut):
-            tally.left_out[item.found.why] = tally.left_out.get(item.found.why, 0) + 1
+            counts.left_out[item.found.why] = counts.left_out.get(item.found.why, 0) + 1
         elif isinstance(item.found, Rejected):
-            tally.rejected += 1
+            counts.rejected += 1
             on_rejected(item)
         else:
             waiting.append(item)
             if len(waiting) == size:
-                waiting = _check(waiting, tally, on_rejected)
+                waiting = _check(waiting, counts, on_rejected)
                 if len(waiting) == size:
-                    yield _take(waiting, tally)
+                    yield _take(waiting, counts)
                     waiting = []
-    if waiting := _check(waiting, tally, on_rejected):
-        yield _take(waiting, tally)
+    if waiting := _check(waiting, counts, on_rejected):
+        yield _take(waiting, counts)
 
 
-def _check(items: list[Item], tally: Tally, on_rejected: OnRejected) -> list[Item]:
+def _check(items: list[Item], counts: ImportCounts, on_rejected: OnRejected) -> list[Item]:
     """Return the items that the API accepts."""
     wrong: dict[int, str] = {}
     try:
@@ -74,31 +74,31 @@ def _check(items: list[Item], tally: Tally, on_rejected: OnRejected) -> list[Ite
         for found in list_field_errors(error):
             place, _, name = found.field.removeprefix("[").partition("]")
             wrong.setdefault(int(place), f"{name.removeprefix('.')}: {found.message}")
-        return _check(_reject(items, wrong, tally, on_rejected), tally, on_rejected)
+        return _check(_reject(items, wrong, counts, on_rejected), counts, on_rejected)
     latest = datetime.now(UTC) + MAX_CLOCK_SKEW - timedelta(minutes=1)
     for index, event in enumerate(events):
         if event.timestamp > latest or event.timestamp.year < 1970:
             wrong[index] = "timestamp: must be between 1970 and 24 hours from now"
     times = [event.timestamp for index, event in enumerate(events) if index not in wrong]
     if times:
-        tally.first = min(tally.first or times[0], *times)
-        tally.last = max(tally.last or times[0], *times)
-    return _reject(items, wrong, tally, on_rejected)
+        counts.first = min(counts.first or times[0], *times)
+        counts.last = max(counts.last or times[0], *times)
+    return _reject(items, wrong, counts, on_rejected)
 
 
 def _reject(
-    items: list[Item], wrong: Mapping[int, str], tally: Tally, on_rejected: OnRejected
+    items: list[Item], wrong: Mapping[int, str], counts: ImportCounts, on_rejected: OnRejected
 ) -> list[Item]:
     """Report the items that are wrong, by index, and return the others."""
     for index, reason in wrong.items():
-        tally.rejected += 1
+        counts.rejected += 1
         on_rejected(items[index]._replace(found=Rejected(reason)))
     return [item for index, item in enumerate(items) if index not in wrong]
 
 
-def _take(items: list[Item], tally: Tally) -> list[Event]:
+def _take(items: list[Item], counts: ImportCounts) -> list[Event]:
     events: list[Any] = [item.found for item in items]
-    tally.events += len(events)
+    counts.events += len(events)
     return events
 
 
@@ -119,7 +119,7 @@ async def send_parts(
     parts: Iterable[list[Event]],
     *,
     done: frozenset[int],
-    tally: Tally,
+    counts: ImportCounts,
     on_part: Callable[[], object],
 ) -> None:
     """Send every part that is not ``done``, a few at a time.
@@ -132,10 +132,10 @@ async def send_parts(
     async def send_waiting() -> None:
         for chunk, (count, events) in waiting:
             if chunk in done:
-                tally.repeated += count
+                counts.repeated += count
             else:
                 start = to_json({"import_id": import_id, "chunk": chunk}).removesuffix(b"}")
-                await _send(client, start + b',"events":' + events + b"}", tally)
+                await _send(client, start + b',"events":' + events + b"}", counts)
             on_part()
 
     try:
@@ -146,7 +146,7 @@ async def send_parts(
         raise group.exceptions[0] from None
 
 
-async def _send(client: MillimetricClient, body: bytes, tally: Tally) -> None:
+async def _send(client: MillimetricClient, body: bytes, counts: ImportCounts) -> None:
     deadline_s = asyncio.get_running_loop().time() + PATIENCE_S
     while True:
         try:
@@ -159,7 +159,7 @@ async def _send(client: MillimetricClient, body: bytes, tally: Tally) -> None:
             await asyncio.sleep(error.retry_after_s or PAUSE_S)
             continue
         if result.duplicate:
-            tally.repeated += result.count
+            counts.repeated += result.count
         else:
-            tally.stored += result.count
+            counts.stored += result.count
         return

@@ -1,7 +1,6 @@
 """``millimetric-mcp report``: the numbers of the API's page, as text or JSON."""
 
 import asyncio
-import json
 import sys
 from argparse import Namespace
 from collections.abc import Mapping
@@ -13,6 +12,7 @@ from rich.console import Console
 
 from millimetric_mcp.cli.connections import needing_own_api, open_reader
 from millimetric_mcp.cli.console import open_console
+from millimetric_mcp.cli.output import print_json
 from millimetric_mcp.cli.report.numbers import Choices, Numbers, ask_all
 from millimetric_mcp.cli.report.text import write_report
 from millimetric_mcp.cli.report.windows import Range, find_range
@@ -42,7 +42,7 @@ def run(options: Namespace, environ: Mapping[str, str]) -> int:
     with needing_own_api(client.api_url, "reports"):
         numbers = asyncio.run(_ask(client, shown, choices))
     if options.json:
-        sys.stdout.write(json.dumps(numbers.to_json()) + "\n")
+        print_json(numbers.to_json())
         return 0
     width = min(Console().width, _WIDTH_CHARS) if sys.stdout.isatty() else _WIDTH_CHARS
     write_report(open_console(width=width), numbers, api_url=client.api_url)

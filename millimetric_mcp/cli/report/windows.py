@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from millimetric_mcp.contract.reads import Interval
+from millimetric_mcp.contract.validation import start_of_day
 from millimetric_mcp.errors import SettingsError
 
 DAYS = {"today": 1, "7d": 7, "30d": 30, "90d": 90}
@@ -61,7 +62,7 @@ class Range:
             day -= timedelta(days=day.weekday())
         if self.interval is Interval.MONTH:
             day = day.replace(day=1)
-        while (moment := _start_of(day, self.zone)) < self.window.end:
+        while (moment := start_of_day(day, self.zone)) < self.window.end:
             yield moment
             day = _next(day, self.interval)
 
@@ -104,13 +105,9 @@ def _read_days(first_day: str | None, last_day: str | None, today: date) -> tupl
 
 
 def _find_windows(first: date, last: date, zone: ZoneInfo, now: datetime) -> tuple[Period, Period]:
-    start, end = _start_of(first, zone), min(_start_of(last + _DAY, zone), now)
-    earlier = _start_of(first - (last - first + _DAY), zone)
+    start, end = start_of_day(first, zone), min(start_of_day(last + _DAY, zone), now)
+    earlier = start_of_day(first - (last - first + _DAY), zone)
     return Period(start, end), Period(earlier, min(start, earlier + (end - start)))
-
-
-def _start_of(day: date, zone: ZoneInfo) -> datetime:
-    return datetime.combine(day, time(), zone).astimezone(UTC)
 
 
 def _next(day: date, interval: Interval) -> date:

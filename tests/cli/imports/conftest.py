@@ -8,7 +8,7 @@ import pytest
 from millimetric_mcp.cli.imports.files import list_sources
 from millimetric_mcp.cli.imports.formats import find_format
 from millimetric_mcp.cli.imports.records import Reading
-from millimetric_mcp.cli.imports.sending import Tally, cut_parts
+from millimetric_mcp.cli.imports.sending import ImportCounts, cut_parts
 
 
 class Found:
@@ -16,17 +16,17 @@ class Found:
 
     def __init__(self, path: Path, **options: object) -> None:
         reading = Reading(**options)
-        tally, rejected = Tally(), []
+        counts, rejected = ImportCounts(), []
         self.events: list[dict] = []
         self.formats: list[str] = []
         for source in list_sources(path):
             found = find_format(source, name=None, is_mapped=bool(reading.columns))
             self.formats.append(found.name)
-            for part in cut_parts(found.read(source, reading), tally, rejected.append):
+            for part in cut_parts(found.read(source, reading), counts, rejected.append):
                 self.events += part
         self.rejected = [(item.place, item.found.reason) for item in rejected]
-        self.left_out = tally.left_out
-        self.first, self.last = tally.first, tally.last
+        self.left_out = counts.left_out
+        self.first, self.last = counts.first, counts.last
 
 
 @pytest.fixture
