@@ -247,8 +247,11 @@ def _merge_toml(client: Client, text: str, entry: Mapping[str, Any]) -> str:
         table[SERVER_NAME] = tomlkit.table()
     server = table[SERVER_NAME]
     for name, value in _merge_variables(server, entry).items():
-        if server.get(name) != value:
-            server[name] = value
+        if server.get(name) == value:
+            continue
+        # A new table with a header of its own would take the blank line before the next one.
+        is_new_table = isinstance(value, dict) and not isinstance(server.get(name), Table)
+        server[name] = tomlkit.inline_table() | value if is_new_table else value
     return start + tomlkit.dumps(document).rstrip("\n") + "\n"
 
 

@@ -134,6 +134,19 @@ def test_everything_else_in_a_toml_file_stays(configure, home):
     assert Path(facts["backup"]).read_text() == before
 
 
+def test_the_blank_line_after_a_toml_entry_stays_in_later_writes(configure, home, monkeypatch):
+    file = home / ".codex" / "config.toml"
+    file.parent.mkdir()
+    rest = '\n\n[mcp_servers.other]\ncommand = "other"\n'
+    file.write_text('[mcp_servers.millimetric]\ncommand = "old"' + rest)
+    for host in ("https://a.example", "local", "https://b.example"):
+        monkeypatch.setenv("MILLIMETRIC_HOST", host)
+        configure("codex", "--write")
+
+        assert file.read_text().endswith(rest)
+    assert read_entry("codex", file)["env"] == {"MILLIMETRIC_HOST": "https://b.example"}
+
+
 def test_an_older_entry_keeps_its_own_variables_and_loses_the_keys(configure, home):
     file = home / ".mcp.json"
     old = {
