@@ -426,7 +426,8 @@ class ApiSettings(DeploymentSettings, AnswerSettings, ClassifierSettings):
         ge=1, le=MAX_RETENTION_DAYS)
     idle_stop_s: int = _setting(
         "MILLIMETRIC_IDLE_STOP_S", "--idle-stop-s", "0 to 31536000 seconds (0 = never)",
-        "Stop after so many seconds without a request. With --local the default is 3600.",
+        "Stop after so many seconds without a request; those for health and metrics don't count. "
+        "With --local the default is 3600.",
         default=0, ge=0, le=31_536_000)
     browser_names: int = _setting(
         "MILLIMETRIC_BROWSER_NAMES", "--browser-names", "at least 100 names",

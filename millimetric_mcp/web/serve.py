@@ -6,10 +6,12 @@ import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from typing import Any
 
 import uvicorn
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
+from millimetric_mcp.contract.endpoints import HEALTH_PATH, METRICS_PATH, READINESS_PATH
 from millimetric_mcp.errors import SettingsError
 from millimetric_mcp.web.connections import LimitedHttp
 
@@ -23,6 +25,7 @@ MAX_CONNECTIONS = 10_000
 KEEP_ALIVE_S = 65
 """Longer than usual load balancers keep an idle connection."""
 SHUTDOWN_GRACE_S = 3
+_PATHS_OF_MONITORS = frozenset({HEALTH_PATH, READINESS_PATH, METRICS_PATH})
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -106,9 +109,33 @@ async def serve(
 ) -> None:
     """Serve until a signal, or ``idle_stop_s`` seconds after the last request (0: no such limit).
 
-    ``on_ready`` is called when requests are answered.
+    Requests for health and metrics do not count. ``on_ready`` is called when requests are answered.
     """
     await _Server(config, on_ready, idle_stop_s).serve([listener])
+
+
+class _Use:
+    """The application, and the time since it was last used."""
+
+    def __init__(self, app: Any) -> None:  # noqa: ANN401 - as uvicorn's configuration has it
+        self._app = app
+        self._running = 0
+        self._ended_at_s = time.monotonic()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["path"] in _PATHS_OF_MONITORS:
+            await self._app(scope, receive, send)
+            return
+        self._running += 1
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            self._running -= 1
+            self._ended_at_s = time.monotonic()
+
+    @property
+    def idle_s(self) -> float:
+        return 0.0 if self._running else time.monotonic() - self._ended_at_s
 
 
 class _Server(uvicorn.Server):
@@ -118,18 +145,14 @@ class _Server(uvicorn.Server):
         super().__init__(config)
         self._on_ready = on_ready
         self._idle_stop_s = idle_stop_s
-        self._requests = 0
-        self._used_at_s = time.monotonic()
+        self._use = _Use(config.app)
+        if idle_stop_s:
+            config.app = self._use
 
     async def on_tick(self, counter: int) -> bool:
         """Return whether to end; called ten times a second."""
-        return await super().on_tick(counter) or self._is_idle()
-
-    def _is_idle(self) -> bool:
-        requests = self.server_state.total_requests
-        if self.server_state.tasks or requests != self._requests:
-            self._requests, self._used_at_s = requests, time.monotonic()
-        return 0 < self._idle_stop_s < time.monotonic() - self._used_at_s
+        is_idle = 0 < self._idle_stop_s < self._use.idle_s
+        return await super().on_tick(counter) or is_idle
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
