@@ -98,9 +98,9 @@ def _run_and_report(argv: Sequence[str] | None) -> int:
 
 
 def _run(arguments: list[str]) -> int:
-    if arguments in (["help"], ["version"]):
-        arguments = [f"--{arguments[0]}"]
-    if arguments[:1] == ["--version"]:
+    if arguments[:1] == ["help"]:
+        arguments = [*arguments[1:], "--help"]
+    if arguments[:1] in (["version"], ["--version"]):
         print(f"millimetric-mcp {__version__}")
         return 0
     if arguments[:1] in ([], ["--local"]):

@@ -52,7 +52,7 @@ def _make(
     deployment: Deployment, directory: Path, *, has_secrets: bool
 ) -> tuple[Path, backups.Manifest]:
     """Write a backup into a new folder of ``directory``; return its place and what it holds."""
-    datadir.make_private_directory(directory)
+    datadir.make_private_directory(directory, name="DIR")
     backup = directory / backups.name_backup(datetime.now(UTC))
     unfinished = backup.with_suffix(backups.UNFINISHED)
     unfinished.mkdir()

@@ -319,6 +319,8 @@ def build_parser(only: str | None = None) -> argparse.ArgumentParser:
     for name, summary, add_arguments in _COMMANDS:
         if only in {None, name}:
             add_arguments(commands.add_parser(name, help=summary, description=_DETAILS[name]))
+    if only:
+        parser.prog += f" {only}"  # the help that an error names
     return parser
 
 

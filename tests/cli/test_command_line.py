@@ -108,7 +108,7 @@ def test_an_unknown_command_is_refused_with_a_hint(arguments, sentence):
         (["keys", "create", "--kind", "xx"], "--kind: 'xx' is invalid. Use "),
         (["keys", "revoke"], "prefix is missing. See: millimetric-mcp keys revoke --help"),
         (["demo", "--events", "x"], "--events: 'x' is invalid. Use a whole number."),
-        (["api", "--nope"], "--nope is unknown. See: millimetric-mcp --help"),
+        (["api", "--nope"], "--nope is unknown. See: millimetric-mcp api --help"),
         (["api", "--port"], "--port needs a value. See: millimetric-mcp api --help"),
     ],
     ids=" ".join,
@@ -141,8 +141,18 @@ def test_a_store_is_not_created_when_the_data_directory_is_mistyped(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_backup_names_its_argument_when_that_is_a_file(tmp_path):
+    data_dir = {"MILLIMETRIC_DATA_DIR": str(tmp_path / "data")}
+    run("keys", "create", "--kind", "sk", "--json", **data_dir)
+    done = run("backup", __file__, **data_dir)
+
+    assert done.returncode == 2
+    assert done.stderr == f"millimetric-mcp: DIR: {__file__} is a file. Choose a directory.\n"
+
+
 def test_help_and_version_work_as_words():
     assert run("help").stdout == run("--help").stdout
+    assert run("help", "keys", "list").stdout == run("keys", "list", "--help").stdout
     assert run("version").stdout == f"millimetric-mcp {__version__}\n"
 
 

@@ -84,18 +84,18 @@ def data_dir_of(settings: ControlSettings) -> Path:
     return (settings.data_dir or user_data_path("millimetric", appauthor=False)).absolute()
 
 
-def make_private_directory(path: Path) -> None:
+def make_private_directory(path: Path, *, name: str = _WHERE) -> None:
     """Create a directory for its owner only, unless it exists.
 
     Raises:
-        SettingsError: it can't be created.
+        SettingsError: it can't be created; the error calls it ``name``.
     """
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
     except FileExistsError:
-        raise SettingsError([f"{_WHERE}: {path} is a file. Choose a directory."]) from None
+        raise SettingsError([f"{name}: {path} is a file. Choose a directory."]) from None
     except OSError as error:
-        sentence = f"{_WHERE}: can't create {path}: {error.strerror}. Choose another directory."
+        sentence = f"{name}: can't create {path}: {error.strerror}. Choose another directory."
         raise SettingsError([sentence]) from None
 
 
