@@ -1,5 +1,6 @@
 """The HTTP server: listening, and serving an application until a signal ends it."""
 
+import asyncio
 import errno
 import signal
 import socket
@@ -111,6 +112,7 @@ async def serve(
 
     Requests for health and metrics do not count. ``on_ready`` is called when requests are answered.
     """
+    await asyncio.sleep(0)  # a Ctrl-C from before is raised here, and not in the application
     await _Server(config, on_ready, idle_stop_s).serve([listener])
 
 

@@ -119,6 +119,20 @@ def test_ctrl_c_ends_every_command_without_a_traceback(command, after_s, environ
     assert "Traceback" not in said, done.stderr
 
 
+def test_ctrl_c_just_before_a_server_starts_is_no_error_of_its_application(environ, tmp_path):
+    code = (
+        "import signal, sys; from millimetric_mcp import cli;"
+        "from millimetric_mcp.web import serve;"
+        "signal.signal(signal.SIGINT, signal.default_int_handler);"  # ignored if run with `&`
+        "listen = serve.listen;"
+        "serve.listen = lambda *a: signal.raise_signal(signal.SIGINT) or listen(*a);"
+        "sys.exit(cli.main(['serve', '--transport', 'http', '--port', '0']))"
+    )
+    done = run(["-c", code], environ, tmp_path, stdout=subprocess.PIPE)
+
+    assert (done.returncode, done.stderr) == (130, "")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("command", sorted(PARSERS.keys() - ENDLESS))
 def test_a_closed_pipe_ends_every_command_without_a_traceback(command, environ, tmp_path):
