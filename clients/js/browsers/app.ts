@@ -151,7 +151,7 @@ export function testAppIn(name: keyof typeof LAUNCH): void {
     assert.ok(await until(async () => (await answers()).length === 2));
     const [down, other] = await answers();
     assert.deepEqual([down.result, other.error?.code], [{}, -32601]);
-    assert.deepEqual(tab.errors, []);
+    assert.deepEqual(await tab.readErrors(), []);
     await visitor.leave();
   });
 }

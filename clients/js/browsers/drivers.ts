@@ -1,8 +1,10 @@
 // Real browsers behind one interface: Chromium and Firefox through puppeteer, WebKit through WebDriver.
 
 import { type ChildProcess, spawn } from "node:child_process";
-import { globSync } from "node:fs";
+import { globSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { createServer, type AddressInfo } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import puppeteer, { type Browser as Puppeteer, type BrowserContext, type Page } from "puppeteer-core";
 
 /** A tab. */
@@ -12,14 +14,24 @@ export interface Tab {
   run<T>(body: string): Promise<T>;
   /** As `run`, in the page's only frame. */
   runInFrame<T>(body: string): Promise<T>;
-  /** Set the width of the window's content, in pixels. */
-  setWidth(width: number): Promise<void>;
+  /** Set the width of the window's content, in CSS pixels of so many device pixels; WebKit's are always of one. */
+  setWidth(width: number, deviceScaleFactor?: number): Promise<void>;
   /** Take the page off the network; WebKit only gets the event. */
   setOffline(isOffline: boolean): Promise<void>;
   close(): Promise<void>;
-  /** What the page wrote to its console as errors; WebKit's is not readable. */
-  errors: string[];
+  /** Return the errors of the console; WebKit's without the browser's own, of refused requests and the like. */
+  readErrors(): Promise<string[]>;
 }
+
+/** Code that keeps what a page's scripts write to the console as errors, for browsers whose console is not readable. */
+export const RECORD_ERRORS = `if (!window.isRecording) {
+  window.isRecording = true;
+  const note = (text) => { sessionStorage.errors = JSON.stringify([...JSON.parse(sessionStorage.errors ?? "[]"), String(text)]); };
+  const write = console.error;
+  console.error = (...texts) => { note(texts.join(" ")); write.apply(console, texts); };
+  addEventListener("error", ({ message }) => message && note(message));
+  addEventListener("unhandledrejection", ({ reason }) => note(reason));
+}`;
 
 /** A visitor: tabs that share their storage, and nothing with other visitors. */
 export interface Visitor {
@@ -34,7 +46,7 @@ export interface Browser {
 }
 
 class PuppeteerTab implements Tab {
-  errors: string[] = [];
+  private readonly errors: string[] = [];
   private readonly page: Page;
 
   constructor(page: Page) {
@@ -51,8 +63,8 @@ class PuppeteerTab implements Tab {
     return (await this.page.evaluate(`(async () => { ${body} })()`)) as T;
   }
 
-  async setWidth(width: number): Promise<void> {
-    await this.page.setViewport({ width, height: 900 });
+  async setWidth(width: number, deviceScaleFactor = 1): Promise<void> {
+    await this.page.setViewport({ width, height: 900, deviceScaleFactor });
   }
 
   async runInFrame<T>(body: string): Promise<T> {
@@ -62,6 +74,10 @@ class PuppeteerTab implements Tab {
 
   async setOffline(isOffline: boolean): Promise<void> {
     await this.page.setOfflineMode(isOffline);
+  }
+
+  async readErrors(): Promise<string[]> {
+    return this.errors;
   }
 
   async close(): Promise<void> {
@@ -107,7 +123,6 @@ class WebDriver {
 }
 
 class WebKitTab implements Tab {
-  errors: string[] = [];
   private readonly session: WebDriver;
   private readonly handle: string;
 
@@ -123,6 +138,11 @@ class WebKitTab implements Tab {
   async open(url: string): Promise<void> {
     await this.select();
     await this.session.send("POST", "/url", { url });
+    if (url.startsWith("http")) await this.run(RECORD_ERRORS);
+  }
+
+  readErrors(): Promise<string[]> {
+    return this.run<string[]>(`return JSON.parse(sessionStorage.errors ?? "[]")`);
   }
 
   async run<T>(body: string): Promise<T> {
@@ -134,7 +154,7 @@ class WebKitTab implements Tab {
   async setWidth(width: number): Promise<void> {
     await this.select();
     await this.session.send("POST", "/window/rect", { width, height: 900 });
-    await until(() => this.run<boolean>(`return innerWidth <= ${width}`), 2);
+    if (!(await until(() => this.run<boolean>(`return innerWidth <= ${width}`), 2))) throw new Error(`The window does not become ${width} pixels wide.`);
   }
 
   async runInFrame<T>(): Promise<T> {
@@ -148,7 +168,8 @@ class WebKitTab implements Tab {
 
   async close(): Promise<void> {
     await this.select();
-    await this.session.send("DELETE", "/window");
+    const [handle] = await this.session.send<string[]>("DELETE", "/window");
+    if (handle) await this.session.send("POST", "/window", { handle });
   }
 }
 
@@ -163,7 +184,11 @@ async function freePort(): Promise<number> {
 async function launchWebKit(): Promise<Browser> {
   const port = await freePort();
   const [binary] = globSync("/usr/lib/*/webkit2gtk-4.1/MiniBrowser");
-  const env = { ...process.env, WEBKIT_DISABLE_DMABUF_RENDERER: "1", LIBGL_ALWAYS_SOFTWARE: "1" };
+  // Its tool bar makes a window wider than a phone.
+  const configuration = mkdtempSync(join(tmpdir(), "millimetric-gtk-"));
+  mkdirSync(join(configuration, "gtk-3.0"));
+  writeFileSync(join(configuration, "gtk-3.0", "gtk.css"), "* { min-width: 0; padding: 0; margin: 0; font-size: 1px; }");
+  const env = { ...process.env, XDG_CONFIG_HOME: configuration, WEBKIT_DISABLE_DMABUF_RENDERER: "1", LIBGL_ALWAYS_SOFTWARE: "1" };
   const driver: ChildProcess = spawn("WebKitWebDriver", [`--port=${port}`], { env, stdio: "ignore" });
   process.on("exit", () => driver.kill());
   const root = new WebDriver(`http://127.0.0.1:${port}`);
@@ -187,6 +212,7 @@ async function launchWebKit(): Promise<Browser> {
     },
     async close() {
       driver.kill();
+      rmSync(configuration, { recursive: true });
     },
   };
 }

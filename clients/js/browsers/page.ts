@@ -147,7 +147,7 @@ export function testPageIn(name: keyof typeof LAUNCH): PageWorld {
     assert.match(await world.panel("Sources"), /Facebook: \d+\s?% paid/);
     assert.match(await world.panel("Pages"), /<img src=x onerror=/);
     assert.equal(await world.tab.run("return window.hit ?? null"), null);
-    assert.deepEqual(world.tab.errors.filter((text) => !text.includes("401")), []);
+    assert.deepEqual((await world.tab.readErrors()).filter((text) => !text.includes("401")), []);
   });
 
   test("the address names the range and the time zone before anything is chosen", async () => {

@@ -8,6 +8,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { buildSync } from "esbuild";
+import { RECORD_ERRORS } from "./drivers.ts";
 
 export interface Row {
   event_name: string;
@@ -169,7 +170,7 @@ export class Site {
     }
     this.requested.push(pathname);
     outgoing.writeHead(200, { "Content-Type": "text/html; charset=utf-8", ...this.headers });
-    outgoing.end(this.page || `<!doctype html><html lang="en"><title>${pathname}</title>${this.head}<body><div id="root"></div>`);
+    outgoing.end(this.page || `<!doctype html><html lang="en"><title>${pathname}</title><script>${RECORD_ERRORS}</script>${this.head}<body><div id="root"></div>`);
   }
 
   async start(): Promise<void> {
