@@ -11,6 +11,8 @@ const LONG = `long-${"x".repeat(1990)}`;
 const BROWSER = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0";
 const BOT = "Googlebot/2.1 (+http://www.google.com/bot.html)";
 const WIDTHS = [1280, 768, 400];
+/** Widths of windows in pixels; a zoomed window has so many times fewer of larger ones; or only its text is larger. */
+const SIZES: { width: number; zoom?: number; text?: number }[] = [...WIDTHS.map((width) => ({ width })), { width: 1280, zoom: 2 }, { width: 768, zoom: 2 }, { width: 1280, text: 2 }, { width: 400, text: 2 }];
 
 const ago = (hours: number) => new Date(Date.now() - hours * 3_600_000).toISOString();
 
@@ -89,7 +91,7 @@ export class PageWorld {
 
   /** Wait until no panel is waiting for an answer. */
   async filled(): Promise<void> {
-    const check = `return document.querySelectorAll("#panels section").length > 0 && !document.querySelector("[aria-busy]") && !!document.getElementById("goal")`;
+    const check = `return document.querySelectorAll("#panels section").length > 0 && !document.querySelector("[aria-busy]")`;
     assert.ok(await until(() => this.tab.run<boolean>(check).catch(() => false), 30), "the panels are filled");
   }
 
@@ -97,19 +99,41 @@ export class PageWorld {
     return this.tab.run(`return [...document.querySelectorAll("section:not([hidden])")].find((one) => one.querySelector("h2").textContent.startsWith(${JSON.stringify(title)})).innerText`);
   }
 
-  /** Fail if anything reaches beyond the window, at each width and in both themes. */
+  /** Show answers with counts of nine digits and sums of ten; a count of 1 stays, so that others have grown a lot. */
+  async enlargeAnswers(): Promise<void> {
+    await this.tab.run(`const ask = window.fetch;
+      const grow = (value, digits) => (value === 1 ? 1 : Number((value * 10288065.75).toFixed(digits)));
+      window.fetch = async (address, ...rest) => {
+        const response = await ask(address, ...rest);
+        const digits = address.includes("metric=sum") ? 2 : 0;
+        const body = JSON.parse(await response.text(), (key, value) =>
+          ["value", "events", "uniques", "people", "bots_left_out"].includes(key) ? grow(value, digits)
+            : key === "returned" ? value.map((one) => grow(one, 0)) : value);
+        return new Response(JSON.stringify(body), { status: response.status });
+      };`);
+  }
+
+  /** Fail if anything reaches beyond the window or out of its box: at each width, zoomed, and in both themes. */
   async checkOverflow(): Promise<void> {
-    for (const width of WIDTHS) {
-      await this.tab.setWidth(width);
+    for (const { width, zoom = 1, text = 1 } of SIZES) {
+      await this.tab.run(`document.documentElement.style.fontSize = "${text * 100}%"`);
+      await this.tab.setWidth(width / zoom, zoom);
       for (const theme of ["light", "dark"]) {
         const found = await this.tab.run<unknown[]>(`document.documentElement.style.colorScheme = "${theme}";
           document.querySelectorAll("details").forEach((one) => { one.open = true; });
-          const out = [...document.querySelectorAll("#view *, header *")].filter((one) =>
-            one.getBoundingClientRect().right > innerWidth + 1 && !one.closest(".scroll, pre, [hidden], option"));
-          return [document.documentElement.scrollWidth <= innerWidth, out.map((one) => one.outerHTML.slice(0, 200))]`);
-        assert.deepEqual(found, [true, []], `${width} pixels, ${theme}`);
+          await new Promise((resolve) => setTimeout(resolve, 50));
+          const all = [...document.querySelectorAll("#view *, header *")].filter((one) => !one.closest("[hidden], option, pre"));
+          const out = all.filter((one) => one.getBoundingClientRect().right > innerWidth + 1 && !one.closest(".scroll"));
+          const cut = all.filter((one) => one.matches("dt, dd, th, td, p, h2, label, button, summary") && one.scrollWidth > one.clientWidth + 1 && one.clientWidth);
+          const texts = [...document.querySelectorAll(".chart text")].map((one) => [one, one.getBoundingClientRect(), one.closest("svg").getBoundingClientRect()]);
+          const charts = texts.filter(([one, box, chart], index) => box.left < chart.left - 1 || box.right > chart.right + 1 || box.bottom > chart.bottom + 1
+            || texts.slice(0, index).some(([, other]) => box.left < other.right && other.left < box.right && box.top < other.bottom && other.top < box.bottom)).map(([one]) => one);
+          return [document.documentElement.scrollWidth <= innerWidth, [...out, ...cut, ...charts].map((one) => one.outerHTML.slice(0, 200))]`);
+        assert.deepEqual(found, [true, []], `${width} pixels, zoomed ${zoom} times, text ${text} times, ${theme}`);
       }
     }
+    await this.tab.run("document.documentElement.style.fontSize = ''");
+    await this.tab.setWidth(WIDTHS[0]);
   }
 }
 
@@ -244,6 +268,18 @@ export function testPageIn(name: keyof typeof LAUNCH): PageWorld {
     assert.match(range, /before: 0/);
     assert.match(await world.panel("Pages"), /\/only\s+1\b/);
     assert.match(await world.panel("Live"), /\/only/);
+    assert.ok(!range.includes("$pageview"), "page views are shown once");
+    assert.equal(await world.tab.run("return document.getElementById('goal')"), null);
+    assert.match(await world.textOf("#message"), /no events of your own yet[^]+window\.mm\?\.track\("signup"/);
+    await world.checkOverflow();
+  });
+
+  test("numbers of nine digits reach out of no box", async () => {
+    await world.open();
+    await world.enlargeAnswers();
+    await world.type(world.readKey);
+    await world.filled();
+    assert.match(await world.panel("The last 30 days"), /Visitors\s+123,?456,?789\b[^]+Sum of amount of purchase\s+411,?522,?630\b/);
     await world.checkOverflow();
   });
 

@@ -2,9 +2,8 @@
 
 const SVG = "http://www.w3.org/2000/svg";
 const HEIGHT = 240;
-const LEFT = 56;
-const BOTTOM = 28;
 const TOP = 12;
+const RIGHT = 12;
 
 /** Return an SVG element with attributes and text. */
 export function svg(name, attributes = {}, text = "") {
@@ -28,50 +27,84 @@ function roundUp(number) {
   return [1, 1.2, 1.6, 2, 3, 4, 5, 6, 8, 10].map((factor) => factor * power).find((step) => step >= number);
 }
 
+/** Return the sizes of a chart `width` pixels wide. They follow the reader's text size and the texts' lengths. */
+function measure(width, labels, ticks) {
+  const text = 13 / 16 * parseFloat(getComputedStyle(document.documentElement).fontSize);
+  const widest = (texts) => 0.75 * text * Math.max(...texts.map(({ length }) => length));
+  const left = widest(ticks.map(([, tick]) => tick)) + 8;
+  const inner = width - left - RIGHT;
+  return { width, text, left, bottom: HEIGHT - 2.2 * text, step: inner / Math.max(1, labels.length - 1), widest: widest(labels) };
+}
+
+/** Return the labels below the chart, as many of the first, the middle and the last as fit. */
+function drawLabels({ text, left, step, widest }, labels) {
+  const last = labels.length - 1;
+  const middle = Math.floor(last / 2);
+  const places = [[0, "start"]];
+  if (last * step > 2 * widest) places.push([last, "end"]);
+  if (middle * step > 1.5 * widest) places.push([middle, "middle"]);
+  return places.map(([index, anchor]) =>
+    svg("text", { x: left + index * step, y: HEIGHT - 0.6 * text, "text-anchor": anchor }, labels[index]));
+}
+
+/** Draw the lines of the series, and those of `ticks`, pairs of a value and its text; the last one is the top. */
+function drawLines({ width, left, bottom, step }, series, ticks) {
+  const y = (value) => bottom - (value / ticks.at(-1)[0]) * (bottom - TOP);
+  const grid = ticks.flatMap(([value, tick]) => [
+    svg("line", { class: "grid", x1: left, x2: width - RIGHT, y1: y(value), y2: y(value) }),
+    svg("text", { x: left - 8, y: y(value) + 4, "text-anchor": "end" }, tick),
+  ]);
+  const lines = series.map((values, number) => {
+    if (values.length === 1) return svg("circle", { class: `s${number}`, cx: left, cy: y(values[0]), r: 4 });
+    const points = values.map((value, index) => `${(left + index * step).toFixed(1)},${y(value).toFixed(1)}`);
+    return svg("path", { class: `s${number}`, d: `M${points.join("L")}` });
+  });
+  return [...grid, ...lines];
+}
+
 /**
  * Return a chart of several series over the same labels. `describePoint` returns the text of the
- * point that the reader looks at, by its index. `width` is in pixels.
+ * point that the reader looks at, by its index. `width` is in pixels, until the page lays it out.
  */
 export function lineChart({ width, label, labels, series, format, describePoint }) {
-  const top = Math.max(4, roundUp(Math.max(...series.flat())));
-  const step = (width - LEFT - 12) / Math.max(1, labels.length - 1);
-  const x = (index) => LEFT + index * step;
-  const y = (value) => HEIGHT - BOTTOM - (value / top) * (HEIGHT - BOTTOM - TOP);
   const root = svg("svg", {
-    class: "chart", viewBox: `0 0 ${width} ${HEIGHT}`, role: "slider", tabindex: "0",
+    class: "chart", role: "slider", tabindex: "0",
     "aria-label": label, "aria-valuemin": 0, "aria-valuemax": labels.length - 1,
   });
-  for (const share of [0, 0.5, 1]) {
-    root.append(svg("line", { class: "grid", x1: LEFT, x2: width - 12, y1: y(top * share), y2: y(top * share) }));
-    root.append(svg("text", { x: LEFT - 8, y: y(top * share) + 4, "text-anchor": "end" }, format(top * share)));
-  }
-  const shown = labels.length > 1 ? [0, Math.floor((labels.length - 1) / 2), labels.length - 1] : [0];
-  for (const [place, index] of [...new Set(shown)].entries()) {
-    const anchor = ["start", "middle", "end"][place];
-    root.append(svg("text", { x: x(index), y: HEIGHT - 8, "text-anchor": anchor }, labels[index]));
-  }
-  series.forEach((values, number) => {
-    const points = values.map((value, index) => `${x(index).toFixed(1)},${y(value).toFixed(1)}`);
-    root.append(svg("path", { class: `s${number}`, d: `M${points.join("L")}` }));
-    if (values.length === 1) root.append(svg("circle", { class: `s${number}`, cx: x(0), cy: y(values[0]), r: 4 }));
-  });
-  const cursor = svg("line", { class: "cursor", y1: TOP, y2: HEIGHT - BOTTOM, visibility: "hidden" });
-  root.append(cursor);
-
+  const cursor = svg("line", { class: "cursor", y1: TOP, visibility: "hidden" });
+  const top = Math.max(4, roundUp(Math.max(...series.flat())));
+  const ticks = [0, top / 2, top].map((value) => [value, format(value)]);
+  let size;
   let at = labels.length - 1;
-  const look = (index) => {
-    at = Math.max(0, Math.min(labels.length - 1, index));
-    cursor.setAttribute("x1", x(at));
-    cursor.setAttribute("x2", x(at));
-    cursor.setAttribute("visibility", "visible");
+
+  const place = () => {
+    const x = size.left + at * size.step;
+    for (const [name, value] of [["x1", x], ["x2", x], ["y2", size.bottom]]) cursor.setAttribute(name, value);
     root.setAttribute("aria-valuenow", at);
     root.setAttribute("aria-valuetext", describePoint(at));
   };
-  root.setAttribute("aria-valuenow", at);
-  root.setAttribute("aria-valuetext", describePoint(at));
+  const draw = (drawnWidth) => {
+    size = measure(drawnWidth, labels, ticks);
+    root.setAttribute("viewBox", `0 0 ${drawnWidth} ${HEIGHT}`);
+    root.setAttribute("font-size", size.text);
+    root.replaceChildren(...drawLines(size, series, ticks), ...drawLabels(size, labels), cursor);
+    place();
+  };
+  const look = (index) => {
+    at = Math.max(0, Math.min(labels.length - 1, index));
+    cursor.setAttribute("visibility", "visible");
+    place();
+  };
+
+  draw(width);
+  const fit = () => {
+    const { width: shown } = root.getBoundingClientRect();
+    if (shown && Math.abs(shown - size.width) > 1) draw(shown);
+  };
+  new ResizeObserver(() => requestAnimationFrame(fit)).observe(root); // to draw now would resize it again
   root.addEventListener("pointermove", (event) => {
     const box = root.getBoundingClientRect();
-    look(Math.round((((event.clientX - box.left) / box.width) * width - LEFT) / step));
+    look(Math.round((((event.clientX - box.left) / box.width) * size.width - size.left) / size.step));
   });
   root.addEventListener("keydown", (event) => {
     const moved = { ArrowLeft: at - 1, ArrowRight: at + 1, Home: 0, End: labels.length - 1 }[event.key];

@@ -1,7 +1,7 @@
 // The page: sign-in, controls, filters, and the panels, which it fills with answers of the API.
 
 import { choice, el, field, nameOf } from "./elements.js";
-import { NAMED_TURN, offer, PANELS } from "./panels.js";
+import { NAMED_TURN, offer, PAGEVIEW, PANELS } from "./panels.js";
 import { addressOf, ask, MODELS, RANGES, readState, writeCurl, writeState, writeToolCall } from "./questions.js";
 import { isZone, windowOf, writeDay, dayOf } from "./times.js";
 
@@ -152,10 +152,12 @@ function chooseRange(range) {
 
 function namedFields({ names, values, goal }) {
   const chosen = state.goal ?? goal;
-  const goals = [...new Set([...names, chosen])].map((name) => [name, name]);
+  const goals = [...new Set([...names, chosen])].filter((name) => name !== PAGEVIEW).map((name) => [name, name]);
   const value = state.value ?? values[0];
   const pairs = new Map([...values, ...(value ? [value] : [])].map((pair) => [JSON.stringify(pair), `${pair[1]} of ${pair[0]}`]));
-  const fields = [field("Event", choice("goal", goals, chosen, (name) => set({ goal: name })))];
+  const fields = [];
+  if (chosen === PAGEVIEW) goals.unshift(["", "(none)"]);
+  if (goals.length > 1 || chosen !== PAGEVIEW) fields.push(field("Event", choice("goal", goals, chosen, (name) => set({ goal: name || null }))));
   if (value) {
     fields.push(field("Revenue", choice("value", [...pairs], JSON.stringify(value), (text) => set({ value: JSON.parse(text) }))));
   }
@@ -260,6 +262,12 @@ function sayEmpty() {
     el("pre", { tabindex: "0" }, tag));
 }
 
+function sayHowToSend() {
+  byId("message").replaceChildren(
+    "There are no events of your own yet. To count sign-ups or sales here too, call this in your pages when one happens:",
+    el("pre", { tabindex: "0" }, `window.mm?.track("signup", { plan: "free" })`));
+}
+
 /** Show what the schema offers to choose from. */
 async function learnNames(signal) {
   const schema = await findNames(view.window, signal);
@@ -267,6 +275,7 @@ async function learnNames(signal) {
   view.offered = offer(schema);
   drawControls(view.offered);
   if (!schema.rows.length) sayEmpty();
+  else if (schema.rows.every(({ event_name }) => event_name.startsWith("$"))) sayHowToSend();
 }
 
 /** Return the schema of the window's last days; of the whole window, which takes longer, if they have no events. */

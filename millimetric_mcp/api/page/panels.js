@@ -9,6 +9,7 @@ import { bucketsOf, intervalOf, windowOf } from "./times.js";
 
 /** From this turn on the names of events are known. */
 export const NAMED_TURN = 4;
+export const PAGEVIEW = "$pageview";
 const MOST_ROWS = 10;
 const LIVE_MS = 30 * 60_000;
 const numeric = /int|float|double|number|decimal/i;
@@ -27,22 +28,24 @@ export function offer({ rows }) {
       .map(({ key }) => [event_name, key]))
     // What reads most like a sale and its amount comes first.
     .sort((one, other) => likeness(other) - likeness(one));
-  const goal = own.find((name) => signUp.test(name)) ?? own.find((name) => sale.test(name)) ?? own[0] ?? names[0] ?? "$pageview";
+  const goal = own.find((name) => signUp.test(name)) ?? own.find((name) => sale.test(name)) ?? own[0] ?? names[0] ?? PAGEVIEW;
   return { names, values, goal };
 }
 
 const goalOf = ({ state, offered }) => state.goal ?? offered.goal;
+/** Return the chosen event in a list; empty for page views, which are shown anyway. */
+const goalsOf = (view) => [goalOf(view)].filter((name) => name !== PAGEVIEW);
 const valueOf = ({ state, offered }) => state.value ?? offered.values[0] ?? null;
-const stepsOf = ({ state, offered }) => (state.steps.length > 1 ? state.steps : ["$pageview", offered.goal]);
+const stepsOf = ({ state, offered }) => (state.steps.length > 1 ? state.steps : [PAGEVIEW, offered.goal]);
 
 function figures(view, window, turn) {
   const stats = (params) => ask("stats", view.state, window, params);
-  const unnamed = [stats({ metric: "uniques" }), stats({ metric: "count", event: "$pageview" })];
+  const unnamed = [stats({ metric: "uniques" }), stats({ metric: "count", event: PAGEVIEW })];
   if (turn < NAMED_TURN) return unnamed;
   const value = valueOf(view);
   return [
     ...unnamed,
-    stats({ metric: "count", event: goalOf(view) }),
+    ...goalsOf(view).map((event) => stats({ metric: "count", event })),
     ...(value ? [stats({ metric: "sum", property: value[1], event: value[0] })] : []),
   ];
 }
@@ -61,14 +64,17 @@ function change(now, before) {
 
 function drawFigures(view, answers) {
   const value = view.offered && valueOf(view);
-  const named = view.offered ? [goalOf(view), ...(value ? [`Sum of ${value[1]} of ${value[0]}`] : [])] : [];
+  const named = view.offered ? [...goalsOf(view), ...(value ? [`Sum of ${value[1]} of ${value[0]}`] : [])] : [];
   const labels = ["Visitors", "Page views", ...named];
   const half = answers.length / 2;
   return el("dl", { class: "cards" }, ...labels.map((label, index) => {
     const [now, before] = index < half ? [answers[index], answers[index + half]].map(total) : [];
+    const shown = index < half ? number(now) : "…";
+    const value = el("dd", { class: "number" }, shown);
+    value.style.setProperty("--chars", shown.length); // a long one is smaller
     return el("div", {},
       el("dt", {}, nameOf(label)),
-      el("dd", { class: "number" }, index < half ? number(now) : "…"),
+      value,
       el("dd", {}, index < half ? change(now, before) : ""));
   }));
 }
@@ -116,7 +122,7 @@ const overTime = {
     const common = { interval, timezone: view.state.zone, limit: "1000" };
     return [
       ask("stats", view.state, view.window, { metric: "uniques", ...common }),
-      ask("stats", view.state, view.window, { metric: "count", event: "$pageview", ...common }),
+      ask("stats", view.state, view.window, { metric: "count", event: PAGEVIEW, ...common }),
     ];
   },
   draw(view, answers) {
@@ -268,7 +274,7 @@ const funnel = {
   },
 };
 
-const firstOf = (view) => view.state.first ?? "$pageview";
+const firstOf = (view) => view.state.first ?? PAGEVIEW;
 const againOf = (view) => view.state.again ?? firstOf(view);
 
 const retention = {
@@ -309,7 +315,7 @@ export const PANELS = [
   overTime,
   sources,
   list("Channels", "Channel", "channel"),
-  list("Pages", "Page", "path", { metric: "count", event: "$pageview", unit: "Page views" }),
+  list("Pages", "Page", "path", { metric: "count", event: PAGEVIEW, unit: "Page views" }),
   list("Campaigns", "Campaign", "campaign"),
   list("Countries", "Country", "country"),
   list("Devices", "Device", "device_type"),
