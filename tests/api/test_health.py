@@ -1,10 +1,12 @@
 """``/health`` and ``/health/ready``."""
 
 import asyncio
+from pathlib import Path
 
 import pytest
 
 from millimetric_mcp.api.health import Health
+from millimetric_mcp.api.store.writers import JOURNAL_DIR
 from millimetric_mcp.errors import StoreUnavailable
 
 
@@ -28,8 +30,26 @@ async def test_the_api_is_ready_when_every_check_succeeds(api):
     assert answer.status_code == 200
     assert answer.json() == {
         "status": "ok",
-        "checks": {"store": "ok", "disk": "ok", "control": "ok"},
+        "checks": {"store": "ok", "disk": "ok", "journal": "ok", "control": "ok"},
     }
+
+
+@pytest.fixture
+def moved_journal(api, store_target):
+    """The journal's directory, moved away while the API runs."""
+    journal = Path(store_target.address, JOURNAL_DIR)
+    moved = journal.rename(journal.with_name("moved"))
+    yield moved
+    moved.rename(journal)
+
+
+@pytest.mark.usefixtures("moved_journal")
+async def test_the_api_is_not_ready_when_the_journal_can_t_be_written(api):
+    refused = await api.post("/v1/track", {"event": "a"})
+    answer = await api.http.get("/health/ready")
+
+    assert refused.status_code == answer.status_code == 503
+    assert answer.json()["checks"]["journal"] == "failed"
 
 
 async def test_the_api_is_not_ready_when_the_store_fails(quick_api):

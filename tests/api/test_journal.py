@@ -294,8 +294,11 @@ async def test_reads_are_refused_while_the_engine_fails_and_nothing_is_lost(jour
 
     with pytest.raises(StoreUnavailable, match="does not take events now"):
         await asyncio.wait_for(handover.flush(), TIMEOUT_S)
+    with pytest.raises(StoreUnavailable):
+        handover.check()
     await handover.write(REQUESTS[1:])  # there is room for more
     await asyncio.wait_for(flush_at_last(handover), TIMEOUT_S)
+    handover.check()
 
     assert engine.taken == [1, 2, 3]
     await handover.close()

@@ -79,6 +79,7 @@ class EventStore:
         self.checks: dict[str, Callable[[], Awaitable[None]]] = {"store": self._check_engine}
         if pool.target.embedded:
             self.checks["disk"] = self._check_disk
+        self.checks |= writer.checks
         self.pool = pool
         self._writer = writer
         self._closing = threading.Event()

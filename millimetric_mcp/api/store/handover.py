@@ -86,6 +86,11 @@ class Handover:
             self._hurry.set()
             await self._wait_until(lambda: self._handed_over >= wanted)
 
+    def check(self) -> None:
+        """Raise StoreUnavailable while the engine takes no events."""
+        if self._failure is not None:
+            raise self._failure
+
     def measure(self) -> dict[str, float]:
         """Return what waits in the journal, and what has left it since the start."""
         return {

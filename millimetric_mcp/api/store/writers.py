@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from functools import partial
@@ -13,6 +13,8 @@ from zlib import crc32
 from millimetric_mcp.api.store.clients import ClientPool
 from millimetric_mcp.api.store.clock import ArrivalClock
 from millimetric_mcp.api.store.commit import GroupCommitter
+from millimetric_mcp.api.store.directory import check_writable
+from millimetric_mcp.api.store.dsn import StoreTarget
 from millimetric_mcp.api.store.handover import Handover, hand_over, take_over
 from millimetric_mcp.api.store.inserts import Rows, encode_rows, insert_events, insert_rows
 from millimetric_mcp.api.store.journal import Journal
@@ -27,6 +29,7 @@ class Writer(Protocol):
     """What `EventStore` needs for its writes; the methods are those of `Store`."""
 
     executors: Sequence[ThreadPoolExecutor]
+    checks: Mapping[str, Callable[[], Awaitable[None]]]
     observe_group: Callable[[int], None]
 
     def start(self) -> None: ...
@@ -49,6 +52,7 @@ class ServerWriter:
     def __init__(self, pool: ClientPool, *, shards: int, max_queued_events: int) -> None:
         self._pool = pool
         self.observe_group: Callable[[int], None] = lambda _: None
+        self.checks: Mapping[str, Callable[[], Awaitable[None]]] = {}
         self._inserts = ThreadPoolExecutor(shards, "store-write")
         self._clock = ThreadPoolExecutor(1, "store-clock")
         self.executors: Sequence[ThreadPoolExecutor] = (self._inserts, self._clock)
@@ -110,11 +114,18 @@ class EmbeddedWriter:
         self._handover = Handover(journal, partial(hand_over, pool, journal), writers=self._inserts)
         self.executors: Sequence[ThreadPoolExecutor] = (self._handover.executor, self._inserts)
         has_journal = pool.target.journal
+        self.checks: Mapping[str, Callable[[], Awaitable[None]]] = (
+            {"journal": self._check_journal} if has_journal else {}
+        )
         self._committer: GroupCommitter[Rows] = GroupCommitter(
             self._handover.write if has_journal else self._insert,
             max_queued_events=max_queued_events,
             observe_group=lambda events: self.observe_group(events),  # noqa: PLW0108 - set later
         )
+
+    async def _check_journal(self) -> None:
+        self._handover.check()
+        await run(self._handover.executor, check_writable, _journal_directory(self._pool.target))
 
     async def _insert(self, requests: Sequence[Rows]) -> None:
         await run(self._inserts, insert_rows, self._pool, requests)
@@ -174,5 +185,8 @@ def open_writer(
 
 
 def _open_journal(pool: ClientPool) -> Journal:
-    target = pool.target
-    return Journal(Path(target.address, JOURNAL_DIR, target.database), fsync=target.fsync)
+    return Journal(_journal_directory(pool.target), fsync=pool.target.fsync)
+
+
+def _journal_directory(target: StoreTarget) -> Path:
+    return Path(target.address, JOURNAL_DIR, target.database)
