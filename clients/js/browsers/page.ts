@@ -126,7 +126,7 @@ export class PageWorld {
           const out = all.filter((one) => one.getBoundingClientRect().right > innerWidth + 1 && !one.closest(".scroll"));
           const cut = all.filter((one) => one.matches("dt, dd, th, td, p, h2, label, button, summary") && one.scrollWidth > one.clientWidth + 1 && one.clientWidth);
           const texts = [...document.querySelectorAll(".chart text")].map((one) => [one, one.getBoundingClientRect(), one.closest("svg").getBoundingClientRect()]);
-          const charts = texts.filter(([one, box, chart], index) => box.left < chart.left - 1 || box.right > chart.right + 1 || box.bottom > chart.bottom + 1
+          const charts = texts.filter(([one, box, chart], index) => box.left < chart.left - 1 || box.right > chart.right + 1 || box.top < chart.top - 1 || box.bottom > chart.bottom + 1
             || texts.slice(0, index).some(([, other]) => box.left < other.right && other.left < box.right && box.top < other.bottom && other.top < box.bottom)).map(([one]) => one);
           return [document.documentElement.scrollWidth <= innerWidth, [...out, ...cut, ...charts].map((one) => one.outerHTML.slice(0, 200))]`);
         assert.deepEqual(found, [true, []], `${width} pixels, zoomed ${zoom} times, text ${text} times, ${theme}`);

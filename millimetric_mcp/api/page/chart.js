@@ -2,7 +2,6 @@
 
 const SVG = "http://www.w3.org/2000/svg";
 const HEIGHT = 240;
-const TOP = 12;
 const RIGHT = 12;
 
 /** Return an SVG element with attributes and text. */
@@ -33,7 +32,7 @@ function measure(width, labels, ticks) {
   const widest = (texts) => 0.75 * text * Math.max(...texts.map(({ length }) => length));
   const left = widest(ticks.map(([, tick]) => tick)) + 8;
   const inner = width - left - RIGHT;
-  return { width, text, left, bottom: HEIGHT - 2.2 * text, step: inner / Math.max(1, labels.length - 1), widest: widest(labels) };
+  return { width, text, left, top: text, bottom: HEIGHT - 2.2 * text, step: inner / Math.max(1, labels.length - 1), widest: widest(labels) };
 }
 
 /** Return the labels below the chart, as many of the first, the middle and the last as fit. */
@@ -48,11 +47,11 @@ function drawLabels({ text, left, step, widest }, labels) {
 }
 
 /** Draw the lines of the series, and those of `ticks`, pairs of a value and its text; the last one is the top. */
-function drawLines({ width, left, bottom, step }, series, ticks) {
-  const y = (value) => bottom - (value / ticks.at(-1)[0]) * (bottom - TOP);
+function drawLines({ width, text, left, top, bottom, step }, series, ticks) {
+  const y = (value) => bottom - (value / ticks.at(-1)[0]) * (bottom - top);
   const grid = ticks.flatMap(([value, tick]) => [
     svg("line", { class: "grid", x1: left, x2: width - RIGHT, y1: y(value), y2: y(value) }),
-    svg("text", { x: left - 8, y: y(value) + 4, "text-anchor": "end" }, tick),
+    svg("text", { x: left - 8, y: y(value) + 0.3 * text, "text-anchor": "end" }, tick),
   ]);
   const lines = series.map((values, number) => {
     if (values.length === 1) return svg("circle", { class: `s${number}`, cx: left, cy: y(values[0]), r: 4 });
@@ -71,7 +70,7 @@ export function lineChart({ width, label, labels, series, format, describePoint 
     class: "chart", role: "slider", tabindex: "0",
     "aria-label": label, "aria-valuemin": 0, "aria-valuemax": labels.length - 1,
   });
-  const cursor = svg("line", { class: "cursor", y1: TOP, visibility: "hidden" });
+  const cursor = svg("line", { class: "cursor", visibility: "hidden" });
   const top = Math.max(4, roundUp(Math.max(...series.flat())));
   const ticks = [0, top / 2, top].map((value) => [value, format(value)]);
   let size;
@@ -79,7 +78,7 @@ export function lineChart({ width, label, labels, series, format, describePoint 
 
   const place = () => {
     const x = size.left + at * size.step;
-    for (const [name, value] of [["x1", x], ["x2", x], ["y2", size.bottom]]) cursor.setAttribute(name, value);
+    for (const [name, value] of [["x1", x], ["x2", x], ["y1", size.top], ["y2", size.bottom]]) cursor.setAttribute(name, value);
     root.setAttribute("aria-valuenow", at);
     root.setAttribute("aria-valuetext", describePoint(at));
   };
