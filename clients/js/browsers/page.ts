@@ -169,6 +169,8 @@ export function testPageIn(name: keyof typeof LAUNCH): PageWorld {
     assert.match(range, /Sum of amount of purchase\s+40\b/);
     assert.match(range, /^1 events of automated clients/m);
     assert.match(await world.panel("Sources"), /Facebook: \d+\s?% paid/);
+    // Of the four buyers, who all came by Facebook, two came by a paid link.
+    assert.match(await world.panel("Revenue by channel"), /by the last source of the person[^]+paid_social\s+20\b/);
     assert.match(await world.panel("Pages"), /<img src=x onerror=/);
     assert.equal(await world.tab.run("return window.hit ?? null"), null);
     assert.deepEqual((await world.tab.readErrors()).filter((text) => !text.includes("401")), []);
@@ -190,8 +192,8 @@ export function testPageIn(name: keyof typeof LAUNCH): PageWorld {
     const schema = signedIn.findIndex((question) => question.startsWith("schema"));
     assert.ok(schema >= 18, "every panel that needs no name has asked");
     const later = signedIn.slice(schema + 1).filter((question) => !question.startsWith("query"));
-    assert.ok(later.slice(0, -2).every((question) => /event=purchase/.test(question)), later.join("\n"));
-    assert.deepEqual(later.slice(-2).map((question) => question.split("?")[0]).sort(), ["funnel", "retention"]);
+    assert.ok(later.slice(0, -3).every((question) => /event=purchase/.test(question)), later.join("\n"));
+    assert.deepEqual(later.slice(-3).map((question) => question.split("?")[0]).sort(), ["funnel", "retention", "stats"]);
   });
 
   test("a click on a row filters, and the chip takes the filter back", async () => {

@@ -4,7 +4,7 @@
 
 import { bar, lineChart } from "./chart.js";
 import { choice, compact, el, field, nameOf, number, pickable, share, table } from "./elements.js";
-import { ask } from "./questions.js";
+import { ask, MODELS } from "./questions.js";
 import { bucketsOf, intervalOf, windowOf } from "./times.js";
 
 /** From this turn on the names of events are known. */
@@ -226,6 +226,31 @@ function list(title, one, column, { metric = "uniques", event, unit = "Visitors"
   };
 }
 
+/** A sale on a server has no source of its own: what brought its person counts, unless another model is chosen. */
+const modelOfSales = ({ state }) => (state.model === "event" ? "last_touch" : state.model);
+
+const salesByChannel = {
+  title: "Revenue by channel",
+  turns: [5],
+  questions(view) {
+    const value = valueOf(view);
+    const asked = value && { metric: "sum", property: value[1], event: value[0], group_by: "channel", attribution: modelOfSales(view) };
+    return asked ? [ask("stats", view.state, view.window, asked)] : [];
+  },
+  draw(view, [answer]) {
+    if (!answer) return [el("p", { class: "quiet" }, "No event has a number, such as the amount of a sale, as a property.")];
+    if (!answer.rows.length) return null;
+    const [event, key] = valueOf(view);
+    const model = modelOfSales(view);
+    const shown = internalLast(answer.rows);
+    const cells = shown.map((row) => [model === view.state.model ? pickable("channel", row.channel, view.pick) : nameOf(row.channel), number(row.value)]);
+    return [
+      el("p", { class: "quiet" }, nameOf(`Sum of ${key} of ${event}, by the ${MODELS[model].toLowerCase()}`)),
+      table("Largest first", ["Channel", "Sum"], cells, { bars: barsOf(shown, (row) => row.value ?? 0) }),
+    ];
+  },
+};
+
 const live = {
   title: "Live: the last 30 minutes",
   isWide: true,
@@ -248,6 +273,7 @@ const options = ({ offered }, chosen) =>
 
 const funnel = {
   title: "Funnel",
+  isWide: true,
   turns: [5],
   questions: (view) => [
     ask("funnel", view.state, view.window, { steps: JSON.stringify(stepsOf(view).map((event) => ({ event }))), within: "7d" }),
@@ -315,6 +341,7 @@ export const PANELS = [
   overTime,
   sources,
   list("Channels", "Channel", "channel"),
+  salesByChannel,
   list("Pages", "Page", "path", { metric: "count", event: PAGEVIEW, unit: "Page views" }),
   list("Campaigns", "Campaign", "campaign"),
   list("Countries", "Country", "country"),

@@ -23,6 +23,8 @@ LISTS = {
     "devices": GroupColumn.DEVICE_TYPE,
 }
 """Each list of the report, and its column."""
+REVENUE = "revenue_by_channel"
+"""The list that has sums of a property, not visitors or page views."""
 WITHIN = "7d"
 INTERNAL = "internal"
 """The source and the channel of clicks within the site."""
@@ -212,6 +214,24 @@ class _Asker:
         is_channel = column is GroupColumn.CHANNEL
         return sorted(shown, key=lambda row: is_channel and row[0] == INTERNAL)
 
+    async def list_revenue(
+        self, window: Period, revenue: tuple[str, str] | None
+    ) -> list[tuple[str, reads.Number]]:
+        """Return the sum of each channel."""
+        if revenue is None:
+            return []
+        event, key = revenue
+        rows = await self.stats(
+            window,
+            event=event,
+            metric=Metric.SUM,
+            property=key,
+            group_by=(GroupColumn.CHANNEL,),
+            attribution=find_revenue_model(self.choices.attribution),
+        )
+        found = [(row.channel or "", row.value or 0) for row in rows]
+        return sorted(found, key=lambda row: row[0] == INTERNAL)
+
     async def buckets(self, shown: Range) -> list[Bucket]:
         asked: dict[str, Any] = {"interval": shown.interval, "timezone": self.zone, "limit": 1000}
         visitors, views = await asyncio.gather(
@@ -265,6 +285,11 @@ class _Asker:
         return (await self.client.retention(question)).rows
 
 
+def find_revenue_model(chosen: AttributionModel) -> AttributionModel:
+    """Return the model for revenue: a sale on a server has no source of its own."""
+    return AttributionModel.LAST_TOUCH if chosen is AttributionModel.EVENT else chosen
+
+
 async def ask_all(client: MillimetricClient, shown: Range, choices: Choices) -> Numbers:
     """Return the numbers of a range; the questions are asked at the same time."""
     asker, window = _Asker(client, choices, shown.zone.key), shown.window
@@ -280,6 +305,7 @@ async def ask_all(client: MillimetricClient, shown: Range, choices: Choices) -> 
     funnel = start(asker.funnel(window, choices.steps or (PAGEVIEW, goal)))
     retention = start(asker.retention(window))
     lists = {name: start(asker.list_largest(window, column)) for name, column in LISTS.items()}
+    lists[REVENUE] = start(asker.list_revenue(window, revenue))
     asked = (today, figures, buckets, found, proven, funnel, retention, *lists.values())
     await asyncio.gather(*asked)
     sources = found.result().rows

@@ -6,7 +6,14 @@ from datetime import date
 from rich.console import Console
 from rich.text import Text
 
-from millimetric_mcp.cli.report.numbers import WITHIN, Facebook, Figure, Numbers
+from millimetric_mcp.cli.report.numbers import (
+    REVENUE,
+    WITHIN,
+    Facebook,
+    Figure,
+    Numbers,
+    find_revenue_model,
+)
 from millimetric_mcp.contract.attribution import AttributionModel
 from millimetric_mcp.contract.reads import FunnelRow, Number, RetentionRow
 from millimetric_mcp.demo.report import Report, draw_bar, draw_columns
@@ -24,6 +31,7 @@ _TITLES = {
     "campaigns": ("Campaigns", "visitors"),
     "countries": ("Countries", "visitors"),
     "devices": ("Devices", "visitors"),
+    REVENUE: ("Revenue by channel", "sum"),
 }
 _MAX_NAME_CHARS = 40
 _MAX_LABEL_CHARS = 34
@@ -52,7 +60,8 @@ def write_report(console: Console, numbers: Numbers, *, api_url: str) -> None:
     _write_sources(report, numbers)
     for name, rows in numbers.lists.items():
         title, unit = _TITLES[name]
-        report.write_title(title)
+        model = _MODELS[find_revenue_model(numbers.choices.attribution)]
+        report.write_title(f"{title}, by {model}" if name == REVENUE else title)
         _write_list(report, rows, unit)
     report.write_title(f"Funnel: people who took the steps in this order, within {WITHIN}")
     _write_funnel(report, numbers.funnel)

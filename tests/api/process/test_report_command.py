@@ -9,6 +9,7 @@ from rich.cells import cell_len
 pytestmark = pytest.mark.slow
 
 WIDTH = 80
+REVENUE = "Revenue by channel, by the last source of the person"
 HOSTILE = ["\x1b[31mred\x1b[0m", "\u202eevil", "漢字" * 995]
 BOT = {"User-Agent": "Googlebot/2.1 (+http://www.google.com/bot.html)"}
 LANDING = "https://shop.example/?utm_source={}&utm_medium={}&utm_campaign=spring"
@@ -51,6 +52,10 @@ def test_json_has_the_numbers_of_the_events(shop, run_command):
         {"name": "Page views", "now": 24, "before": 0},
     ]
     assert numbers["figures"][3] == {"name": "purchase: amount", "now": 40, "before": 0}
+    assert numbers["revenue_by_channel"] == [
+        {"name": "organic_search", "value": 20},
+        {"name": "paid_social", "value": 20},
+    ]
     assert numbers["bot_events"] == 1
     assert len(numbers["buckets"]) == 30
     assert sum(bucket["page_views"] for bucket in numbers["buckets"]) == 24
@@ -71,7 +76,14 @@ def test_the_text_fits_80_columns_and_obeys_no_name(shop, run_command):
     assert "1 events of automated clients are left out" in text
     (row,) = [line for line in text.splitlines() if "漢" in line]
     assert row.split()[1:3] == ["…", "4"]
-    for title in ("Today, against yesterday", "30 days, against", "Sources", "Funnel", "Countries"):
+    for title in (
+        "Today, against yesterday",
+        "30 days, against",
+        "Sources",
+        "Funnel",
+        "Countries",
+        REVENUE,
+    ):
         assert title in text
 
 
