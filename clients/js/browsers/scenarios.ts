@@ -63,7 +63,7 @@ export function testIn(name: keyof typeof LAUNCH): void {
   after(() => browser?.close());
 
   beforeEach(async () => {
-    Object.assign(gate, { isOpen: true, statuses: [], writes: 0 });
+    Object.assign(gate, { isOpen: true, statuses: [], delayMs: 0, writes: 0 });
     Object.assign(shop, { head: tag(), headers: {}, requested: [] });
     visitor = await browser.newVisitor();
     tab = await visitor.newTab();
@@ -151,6 +151,27 @@ export function testIn(name: keyof typeof LAUNCH): void {
     assert.ok(isRestored, "the browser has such a cache");
     assert.deepEqual(rows.map(({ source }) => source), ["direct", "internal", "internal"]);
   });
+
+  for (const delayMs of [300, 2000]) {
+    test(`events count once when the page goes to the cache ${delayMs} ms before their response`, async () => {
+      gate.delayMs = delayMs;
+      await tab.open(`${shop.url}/first`);
+      await tab.run("mm.track('clicked'); mm.flush(); setTimeout(() => { location.href = '/second' }, 20)");
+      await shows(tab, "/second");
+      await tab.run("setTimeout(() => history.back(), 0)");
+      await shows(tab, "/first");
+      await new Promise((resolve) => setTimeout(resolve, 2 * delayMs));
+      gate.delayMs = 0;
+      await tab.run("dispatchEvent(new Event('online')); await mm.flush()");
+
+      assert.deepEqual((await rowsOf(tab, 4)).map(({ event_name, path }) => [event_name, path]), [
+        ["$pageview", "/first"],
+        ["clicked", "/first"],
+        ["$pageview", "/second"],
+        ["$pageview", "/first"],
+      ]);
+    });
+  }
 
   if (name === "Chromium") {
     test("a page that is rendered in advance counts when it is shown", async () => {

@@ -105,6 +105,8 @@ export class Gate {
   isOpen = true;
   /** Statuses of the next writes; the API answers further ones. */
   statuses: number[] = [];
+  /** How long the API's responses to writes are held back. */
+  delayMs = 0;
   /** Writes that came in, whatever became of them. */
   writes = 0;
 
@@ -125,8 +127,10 @@ export class Gate {
       }
       const { method, headers, url } = incoming;
       const passed = request(api.url + url, { method, headers }, (response) => {
-        outgoing.writeHead(response.statusCode!, response.headers);
-        response.pipe(outgoing);
+        setTimeout(() => {
+          outgoing.writeHead(response.statusCode!, response.headers);
+          response.pipe(outgoing);
+        }, isWrite ? this.delayMs : 0);
       });
       passed.on("error", () => outgoing.destroy());
       incoming.pipe(passed);

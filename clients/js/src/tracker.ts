@@ -158,6 +158,7 @@ export function createTracker(): Tracker {
   // The page may end now: send everything, and wait for no response.
   const leave = () => {
     while (canSend()) send();
+    running = undefined; // in WebKit it never ends if the page comes back from the cache
   };
 
   const canSend = () => {
