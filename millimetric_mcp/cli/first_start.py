@@ -9,7 +9,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from millimetric_mcp.api.control import Control, NewKey
 from millimetric_mcp.cli.installation import own_command
-from millimetric_mcp.cli.key_files import hand_out, quote_options
+from millimetric_mcp.cli.key_files import hand_out, quote_options, write_keys_command
 from millimetric_mcp.contract.keys import KeyKind
 
 _STEPS = """
@@ -59,7 +59,7 @@ def find_local_url(url: str) -> str:
 def _announce(
     created: Sequence[NewKey], *, keys_dir: Path, data_dir: Path, url: str, stdout: TextIO
 ) -> None:
-    command = "millimetric-mcp keys clean" + quote_options(data_dir=data_dir)
+    command = write_keys_command("clean", keys_dir=keys_dir, data_dir=data_dir)
     files = hand_out(created, keys_dir=keys_dir, clean_command=command, stdout=stdout)
     keys = {new.key.kind: new.key.reveal() for new in created}
     if files:  # a log is no place for keys

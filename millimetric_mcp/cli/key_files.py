@@ -30,7 +30,11 @@ _WHERE = "--keys-dir / MILLIMETRIC_KEYS_DIR"
 
 def keys_dir_of(settings: ControlSettings) -> Path:
     """Return the directory of the settings for files of new keys; it may not exist."""
-    return settings.keys_dir or user_config_path("millimetric", appauthor=False) / "keys"
+    return (settings.keys_dir or _default_keys_dir()).absolute()
+
+
+def _default_keys_dir() -> Path:
+    return user_config_path("millimetric", appauthor=False) / "keys"
 
 
 def hand_out(
@@ -88,6 +92,12 @@ def quote_options(**options: object) -> str:
         for name, value in options.items()
         if value
     )
+
+
+def write_keys_command(rest: str, *, keys_dir: Path, **options: object) -> str:
+    """Return a ``keys`` command that a person can copy, for the directory of the key files."""
+    named = None if keys_dir == _default_keys_dir() else keys_dir
+    return f"millimetric-mcp keys {rest}" + quote_options(**options, keys_dir=named)
 
 
 def _save(created: Sequence[NewKey], keys_dir: Path) -> tuple[Path, ...]:

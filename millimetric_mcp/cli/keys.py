@@ -23,8 +23,8 @@ from millimetric_mcp.cli.key_files import (
     find_files,
     hand_out,
     keys_dir_of,
-    quote_options,
     write_env_lines,
+    write_keys_command,
 )
 from millimetric_mcp.cli.names import check_name, check_origins, confirm_new_name, read_origins
 from millimetric_mcp.cli.output import print_json
@@ -59,8 +59,8 @@ class _KeysContext:
     def command(self, rest: str) -> str:
         """Return a ``keys`` command for the data directory and database in use."""
         options, control = self.options, self.options.control and "DSN"
-        return f"millimetric-mcp keys {rest}" + quote_options(
-            data_dir=options.data_dir, control=control
+        return write_keys_command(
+            rest, keys_dir=self.keys_dir, data_dir=options.data_dir, control=control
         )
 
     def unknown_prefix(self) -> int:

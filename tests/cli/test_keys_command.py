@@ -94,7 +94,8 @@ def test_a_new_key_goes_to_a_private_file_when_stdout_is_not_a_terminal(keys):
     assert out == (
         f"New for project My shop: server key.\nIt is saved in\n  {path}\n"
         "Only you can read this file. Once you have copied it, run:\n"
-        f"  millimetric-mcp keys clean {prefix} --data-dir {keys.data_dir} --control DSN\n"
+        f"  millimetric-mcp keys clean {prefix} --data-dir {keys.data_dir} --control DSN "
+        f"--keys-dir {keys.keys_dir}\n"
     )
     assert list(keys.data_dir.glob("*.env")) == []
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
@@ -217,7 +218,8 @@ def test_the_list_as_json_has_every_column(keys):
 def test_an_empty_list_shows_the_command_that_creates_a_key(keys):
     keys.data_dir.mkdir()
     keys.open_control().close()
-    command = f"millimetric-mcp keys create --kind sk --data-dir {keys.data_dir} --control DSN"
+    options = f"--data-dir {keys.data_dir} --control DSN --keys-dir {keys.keys_dir}"
+    command = f"millimetric-mcp keys create --kind sk {options}"
     assert keys("list")[1] == f"There are no keys yet. Create one: {command}\n"
     assert keys.json("list") == []
 
