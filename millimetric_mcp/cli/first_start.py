@@ -21,12 +21,15 @@ Next steps
    For your own site, create another one:
    millimetric-mcp keys create --kind pk --origin https://shop.example{data_dir_option}
 
-2. Ask an agent: add this to its mcp.json. Most clients have their own file.
+2. Look at your numbers: open {url}/ in a browser, and paste
+   the read key.
+
+3. Ask an agent: add this to its mcp.json. Most clients have their own file.
 {block}
    Clients that connect by URL use {url}/mcp, with the read key
    as bearer token.
 
-3. Stop the API with Ctrl-C. Its data stays in {data_dir}.
+4. Stop the API with Ctrl-C. Its data stays in {data_dir}.
 
 """
 

@@ -367,6 +367,7 @@ def test_the_first_start_on_a_terminal_shows_keys_and_next_steps_ready_to_paste(
         '<script async src="http://localhost:8787/v1/a.js" '
         f'data-key="{found["MILLIMETRIC_PK"]}"></script>'
     ) in shown
+    assert "open http://localhost:8787/ in a browser, and paste" in shown
     block = json.loads(shown[shown.index("   {\n") : shown.rindex("   }\n") + 5])
     assert block["mcpServers"]["millimetric"]["env"] == {
         "MILLIMETRIC_HOST": "http://localhost:8787",
