@@ -230,7 +230,8 @@ async def _undo(client: MillimetricClient, import_id: str, *, as_json: bool) -> 
         known = {one.import_id for one in await _list_stored(client)}
         if import_id not in known:
             raise ImportFailed(
-                "There is no import of that id. 'millimetric-mcp import --list' shows all."
+                "There is no import of that id. The same command with --list, in place of --undo "
+                "and the id, shows all."
             )
         result = await client.undo_import(ImportUndoRequest(import_id=import_id))
     text = f"{result.deleted} events were deleted"

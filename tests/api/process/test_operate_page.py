@@ -19,6 +19,7 @@ pytestmark = pytest.mark.slow
 REPOSITORY = Path(__file__).parents[3]
 PAGE = (REPOSITORY / "docs" / "operate.md").read_text()
 BLOCKS = re.findall(r"```sh\n(.*?)```", PAGE, re.S)
+TABLE = re.findall(r"^\| `(millimetric-mcp (?:projects|keys) [^`]*)` \|", PAGE, re.M)
 UNIT = "etc/systemd/system/millimetric.service"
 
 STANDS_FOR = """\
@@ -167,3 +168,23 @@ def test_the_nightly_backup_writes_a_month_and_deletes_old_ones(server):
     assert found[2:] == ["by-hand"]
     assert re.fullmatch(r"20\d\d-\d\d", found[1])
     assert list((backups / found[1]).glob("*/manifest.json"))
+
+
+def test_every_command_of_the_table_of_projects_and_keys_succeeds(server):
+    def run(command: str) -> str:
+        settings = "MILLIMETRIC_DATA_DIR=/var/lib/data MILLIMETRIC_KEYS_DIR=/var/lib/keys"
+        program = f"{settings} {sys.executable} -m millimetric_mcp"
+        done = server.run(command.replace("millimetric-mcp", program))
+        assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
+        return done.stdout
+
+    run("millimetric-mcp keys create --kind rk")
+    run("millimetric-mcp migrate")
+    for command in TABLE:
+        if "set shop --origin" in command:
+            run("millimetric-mcp keys create --kind pk --project shop --origin https://a.example")
+        keys = json.loads(run("millimetric-mcp keys list --json"))
+        run(command.replace("AbCd1234", keys[-1]["prefix"]) + " --yes" * ("shop" in command))
+        if "rename" in command:  # the next ones are about the former name
+            run("millimetric-mcp projects rename shop-eu shop --yes")
+    assert len(TABLE) > 9
