@@ -246,13 +246,28 @@ def _merge_toml(client: Client, text: str, entry: Mapping[str, Any]) -> str:
     if not _is_kept(table.get(SERVER_NAME)):
         table[SERVER_NAME] = tomlkit.table()
     server = table[SERVER_NAME]
+    after = _take_end(server) if isinstance(server, Table) else []
     for name, value in _merge_variables(server, entry).items():
         if server.get(name) == value:
             continue
         # A new table with a header of its own would take the blank line before the next one.
         is_new_table = isinstance(value, dict) and not isinstance(server.get(name), Table)
         server[name] = tomlkit.inline_table() | value if is_new_table else value
+    for item in after:
+        server.add(item)
     return start + tomlkit.dumps(document).rstrip("\n") + "\n"
+
+
+def _take_end(table: Any) -> list[Any]:  # noqa: ANN401 - tomlkit is imported where it is used
+    """Remove and return the blank lines and comments after a table's last value, if it has any.
+
+    They stand before the next table and are often about that one.
+    """
+    body = table.value.body
+    taken: list[Any] = []
+    while body and body[-1][0] is None:
+        taken.insert(0, body.pop()[1])
+    return taken
 
 
 def _describe(client: Client, file: Path, plan: Plan, written: Written) -> str:

@@ -134,10 +134,10 @@ def test_everything_else_in_a_toml_file_stays(configure, home):
     assert Path(facts["backup"]).read_text() == before
 
 
-def test_the_blank_line_after_a_toml_entry_stays_in_later_writes(configure, home, monkeypatch):
+def test_what_stands_after_a_toml_entry_stays_there_in_later_writes(configure, home, monkeypatch):
     file = home / ".codex" / "config.toml"
     file.parent.mkdir()
-    rest = '\n\n[mcp_servers.other]\ncommand = "other"\n'
+    rest = '\n\n# the other one\n[mcp_servers.other]\ncommand = "other"\n'
     file.write_text('[mcp_servers.millimetric]\ncommand = "old"' + rest)
     for host in ("https://a.example", "local", "https://b.example"):
         monkeypatch.setenv("MILLIMETRIC_HOST", host)
@@ -145,6 +145,18 @@ def test_the_blank_line_after_a_toml_entry_stays_in_later_writes(configure, home
 
         assert file.read_text().endswith(rest)
     assert read_entry("codex", file)["env"] == {"MILLIMETRIC_HOST": "https://b.example"}
+
+
+def test_a_toml_entry_whose_tables_are_apart_is_merged(configure, home):
+    (home / "old.toml").write_text(
+        '[mcp_servers.millimetric]\ncommand = "old"\n\n[z]\nq = 1\n\n'
+        '[mcp_servers.millimetric.env]\nTZ = "UTC"\n'
+    )
+    configure("codex", "--local", "--write", "--file", "old.toml")
+
+    entry = read_entry("codex", home / "old.toml")
+    assert [entry["command"], *entry["args"]] == [*own_command(), "--local"]
+    assert entry["env"] == {"TZ": "UTC"}
 
 
 def test_an_older_entry_keeps_its_own_variables_and_loses_the_keys(configure, home):
