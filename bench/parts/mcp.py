@@ -2,7 +2,6 @@
 to the HTTP calls behind it, and what an agent pays in tokens."""
 
 import asyncio
-import compileall
 import json
 import sys
 import time
@@ -11,13 +10,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
-from pathlib import Path
 from statistics import median
 from typing import Any, ParamSpec
 
 import httpx
 
-import millimetric_mcp
 from bench.data import WINDOW, write_window
 from bench.figures import write_number
 from bench.processes import read_memory_mb
@@ -104,8 +101,6 @@ def measure(workspace: Workspace) -> Findings:
 
 
 def _compare_starts(environ: Mapping[str, str], spawns: int) -> dict[str, Starts]:
-    # As pip does when it installs: a checkout that just changed has none, and the SDK has its own.
-    compileall.compile_dir(Path(millimetric_mcp.__file__).parent, quiet=1)
     starts = {OURS: Starts(), EMPTY: Starts()}
     commands = {OURS: own_command(), EMPTY: EMPTY_COMMAND}
     for _ in range(spawns):
