@@ -20,12 +20,16 @@ COMMANDS = (
     "local",
     "config",
     "doctor",
+    "open",
+    "report",
     "keys",
     "projects",
     "migrate",
     "backup",
     "restore",
     "check",
+    "import",
+    "export",
     "classify",
     "demo",
 )
@@ -57,6 +61,24 @@ def test_the_version_is_printed_without_importing_mcp():
     )
 
     assert (done.returncode, done.stdout) == (0, f"millimetric-mcp {__version__}\n"), done.stderr
+
+
+def test_the_mcp_server_on_stdio_starts_without_what_only_other_commands_use():
+    code = (
+        "import sys; from millimetric_mcp.cli import main; code = main([]);"
+        "others = {'httpx', 'platformdirs', 'sqlalchemy', 'chdb', 'rich', 'millimetric_mcp.api'};"
+        "print(*others & set(sys.modules), file=sys.stderr); sys.exit(code)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        check=False,
+        text=True,
+        timeout=60,
+    )
+
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "\n")
 
 
 def test_the_help_names_every_command():
