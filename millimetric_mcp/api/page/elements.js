@@ -19,6 +19,8 @@ const short = new Intl.NumberFormat(undefined, { notation: "compact", maximumFra
 const percent = new Intl.NumberFormat(undefined, { style: "percent", maximumFractionDigits: 0 });
 
 export const number = (value) => whole.format(value ?? 0);
+/** Return a number with its noun, in the plural unless it is 1. */
+export const count = (value, noun) => `${number(value)} ${noun}${value === 1 ? "" : "s"}`;
 export const compact = (value) => short.format(value);
 export const share = (value) => percent.format(value);
 

@@ -3,7 +3,7 @@
 // come first; what takes the API longest comes last.
 
 import { bar, lineChart } from "./chart.js";
-import { choice, compact, el, field, nameOf, number, pickable, share, table } from "./elements.js";
+import { choice, compact, count, el, field, nameOf, number, pickable, share, table } from "./elements.js";
 import { ask, MODELS } from "./questions.js";
 import { bucketsOf, intervalOf, windowOf } from "./times.js";
 
@@ -108,8 +108,9 @@ const range = {
   questions: (view, turn) => [...figures(view, view.window, turn), ...figures(view, view.window.before, turn)],
   draw(view, answers) {
     // The first question is about every event of the window.
-    const bots = `${number(answers[0].bots_left_out)} events of automated clients are left out, here and below.`;
-    return [drawFigures(view, answers), el("p", { class: "quiet" }, bots)];
+    const bots = answers[0].bots_left_out ?? 0;
+    const leftOut = `${count(bots, "event")} of automated clients ${bots === 1 ? "is" : "are"} left out, here and below.`;
+    return [drawFigures(view, answers), el("p", { class: "quiet" }, leftOut)];
   },
 };
 
@@ -136,7 +137,7 @@ const overTime = {
     const form = { hour: { weekday: "short", hour: "2-digit", minute: "2-digit" }, month: { year: "numeric", month: "short" } };
     const format = new Intl.DateTimeFormat(undefined, { timeZone: zone, ...(form[interval] ?? { day: "numeric", month: "short" }) });
     const labels = buckets.map((at) => format.format(at));
-    const say = (index) => `${labels[index]}: ${number(series[0][index])} visitors, ${number(series[1][index])} page views`;
+    const say = (index) => `${labels[index]}: ${count(series[0][index], "visitor")}, ${count(series[1][index], "page view")}`;
     const read = el("span", {}, say(labels.length - 1));
     const describePoint = (index) => (read.textContent = say(index));
     const rows = labels.map((label, index) => [label, number(series[0][index]), number(series[1][index])]);

@@ -53,7 +53,8 @@ def write_report(console: Console, numbers: Numbers, *, api_url: str) -> None:
     report.write_title(f"{'The day' if days == 1 else f'{days} days'}, against {before}")
     _write_figures(report, numbers.figures)
     if numbers.bot_events is not None:
-        report.write(f"{numbers.bot_events:,} events of automated clients are left out everywhere.")
+        bots = "1 event" if numbers.bot_events == 1 else f"{numbers.bot_events:,} events"
+        report.write(f"Everywhere without {bots} of automated clients.")
     report.write_title("Over time")
     _write_buckets(report, numbers)
     report.write_title(f"Sources, by {_MODELS[numbers.choices.attribution]}")

@@ -73,7 +73,7 @@ def test_the_text_fits_80_columns_and_obeys_no_name(shop, run_command):
     assert not any(char in text for char in "\x1b\u202e")
     assert "\\u001b[31mred" in text
     assert "A paid utm_medium proves 6 of them." in text
-    assert "1 events of automated clients are left out" in text
+    assert "Everywhere without 1 event of automated clients." in text
     (row,) = [line for line in text.splitlines() if "漢" in line]
     assert row.split()[1:3] == ["…", "4"]
     for title in (
