@@ -3,12 +3,14 @@
 import asyncio
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
+from threading import Event, current_thread, main_thread
 from uuid import uuid4
 from zlib import crc32
 
@@ -29,6 +31,7 @@ REQUESTS = [Rows(1, 1, b'["a"]'), Rows(2, 2, b'["\xc3\xa4"],["\\n"]'), Rows(3, 1
 FILL_UNTIL_REFUSED = """
 import resource, sys
 from pathlib import Path
+from threading import Event, current_thread, main_thread
 from millimetric_mcp.api.store.inserts import Rows
 from millimetric_mcp.api.store.journal import Journal
 from millimetric_mcp.errors import StoreUnavailable
@@ -247,7 +250,6 @@ class Engine:
         if self.errors:
             raise self.errors.pop(0)
         self.taken += [rows.received_us for segment in segments for rows in segment.requests]
-        self.journal.remove(segments)
 
 
 def make_handover(engine: Engine) -> Handover:
@@ -256,11 +258,11 @@ def make_handover(engine: Engine) -> Handover:
     return handover
 
 
-async def flush_at_last(handover: Handover) -> None:
-    """Returns when the engine takes events again."""
+async def flush_at_last(flush: Callable[[], Awaitable[None]]) -> None:
+    """Returns when the store takes events again."""
     while True:
         with suppress(StoreUnavailable):
-            return await handover.flush()
+            return await flush()
         await asyncio.sleep(0.05)
 
 
@@ -272,7 +274,77 @@ async def test_a_flush_returns_when_the_engine_has_what_was_acknowledged(journal
     await asyncio.wait_for(handover.flush(), TIMEOUT_S)
 
     assert engine.taken == [1, 2, 3]
+    await handover.close()
+
+
+async def test_a_flush_for_a_deletion_returns_when_no_file_is_left(journal):
+    handover = make_handover(Engine(journal))
+    await handover.write(REQUESTS)
+
+    await asyncio.wait_for(handover.flush_for_deletion(), TIMEOUT_S)
+
     assert list(journal.read_left()) == []
+    await handover.close()
+
+
+async def test_a_read_does_not_wait_for_the_removal_of_files(journal, monkeypatch):
+    may_remove = Event()
+    remove = journal.remove
+    monkeypatch.setattr(journal, "remove", lambda found: may_remove.wait() and remove(found))
+    handover = make_handover(Engine(journal))
+    await handover.write(REQUESTS)
+
+    await asyncio.wait_for(handover.flush(), TIMEOUT_S)
+    deletion = asyncio.create_task(handover.flush_for_deletion())
+    await asyncio.sleep(0.05)
+    assert not deletion.done()
+
+    may_remove.set()
+    await asyncio.wait_for(deletion, TIMEOUT_S)
+    await handover.close()
+
+
+async def test_a_file_that_cannot_be_removed_is_tried_again(journal, monkeypatch):
+    errors = [OSError("read-only"), OSError("read-only")]
+    remove = journal.remove
+
+    def fail_twice(found) -> None:
+        if errors:
+            raise errors.pop()
+        remove(found)
+
+    monkeypatch.setattr(journal, "remove", fail_twice)
+    engine = Engine(journal)
+    handover = make_handover(engine)
+    await handover.write(REQUESTS)
+
+    await asyncio.wait_for(flush_at_last(handover.flush_for_deletion), TIMEOUT_S)
+
+    assert list(journal.read_left()) == []
+    assert engine.taken == [1, 2, 3]
+    await handover.close()
+
+
+@pytest.mark.parametrize(
+    ("flush_s", "size_bytes", "is_in_loop"),
+    [(0, 100, True), (0, 100_000, False), (0.01, 100, False)],
+    ids=["quick disk", "large request", "slow disk"],
+)
+async def test_small_requests_are_written_in_the_event_loop_while_the_disk_is_quick(
+    journal, monkeypatch, flush_s, size_bytes, is_in_loop
+):
+    threads = []
+
+    def flush(_descriptor) -> None:
+        threads.append(current_thread())
+        time.sleep(flush_s)
+
+    monkeypatch.setattr("millimetric_mcp.api.store.journal._flush", flush)
+    handover = make_handover(Engine(journal))
+    for received_us in (1, 2):  # the first one opens the file
+        await handover.write([Rows(received_us, 1, b" " * size_bytes)])
+
+    assert (threads[-1] is main_thread()) == is_in_loop
     await handover.close()
 
 
@@ -297,7 +369,7 @@ async def test_reads_are_refused_while_the_engine_fails_and_nothing_is_lost(jour
     with pytest.raises(StoreUnavailable):
         handover.check()
     await handover.write(REQUESTS[1:])  # there is room for more
-    await asyncio.wait_for(flush_at_last(handover), TIMEOUT_S)
+    await asyncio.wait_for(flush_at_last(handover.flush), TIMEOUT_S)
     handover.check()
 
     assert engine.taken == [1, 2, 3]
@@ -332,7 +404,7 @@ async def test_writes_without_room_wait_and_are_refused_while_the_engine_fails(j
 
     with pytest.raises(StoreUnavailable, match="does not take events now"):
         await asyncio.wait_for(handover.write([Rows(2, 1, b"[]")]), TIMEOUT_S)
-    await asyncio.wait_for(flush_at_last(handover), TIMEOUT_S)
+    await asyncio.wait_for(flush_at_last(handover.flush), TIMEOUT_S)
 
     await asyncio.wait_for(handover.write([Rows(3, 1, b"[]")]), TIMEOUT_S)
     await handover.close()

@@ -5,6 +5,7 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 
 from millimetric_mcp.api.store.clients import ClientPool
 from millimetric_mcp.api.store.commit import MAX_GROUP_EVENTS
@@ -20,6 +21,7 @@ MAX_WAITING_EVENTS = 2 * MAX_GROUP_EVENTS
 MAX_WAITING_BYTES = 32 * 1024 * 1024
 """With so much in the journal, writes wait for the engine. At half of it, they are handed over."""
 MIN_GROUP_EVENTS = 500
+MAX_SMALL_BYTES = 64 * 1024
 RETRY_S = 1.0
 
 _log = logging.getLogger(__name__)
@@ -42,10 +44,11 @@ class Handover:
         self._hand_over = hand_over
         self._writers = writers
         self.executor = ThreadPoolExecutor(1, "store-journal")
-        # Both count events since the start: those in the journal, and those that left it.
-        self._acknowledged = self._handed_over = 0
+        # Events since the start: written to the journal, stored by the engine, and in no file.
+        self._acknowledged = self._handed_over = self._removed = 0
         self._handovers = 0
         self._waiting_bytes = 0
+        self._journal_lock = asyncio.Lock()
         self._wanted = 0
         self._failure: StoreUnavailable | None = None
         self._closing = False
@@ -67,9 +70,14 @@ class Handover:
         """
         if not self._has_room():
             await self._wait_until(self._has_room)
-        await run(self.executor, self._journal.append, requests)
+        size_bytes = sum(len(rows.text) for rows in requests)
+        async with self._journal_lock:
+            if size_bytes <= MAX_SMALL_BYTES and self._journal.is_quick:
+                self._journal.append(requests)  # to wake a thread would take longer
+            else:
+                await run(self.executor, self._journal.append, requests)
         self._acknowledged += sum(map(len, requests))
-        self._waiting_bytes += sum(len(rows.text) for rows in requests)
+        self._waiting_bytes += size_bytes
         self._work.set()
         if not self._has_room(share=0.5):
             self._hurry.set()
@@ -100,8 +108,17 @@ class Handover:
             "journal_handed_over_events_total": self._handed_over,
         }
 
-    async def remove_damaged(self) -> None:
-        """Delete the damaged files that were kept: it is unknown whose events they hold."""
+    async def flush_for_deletion(self) -> None:
+        """Return when no file holds an event that was acknowledged before the call.
+
+        Damaged files that were kept are deleted: it is unknown whose events they hold.
+
+        Raises:
+            StoreUnavailable: the engine does not take the events.
+        """
+        wanted = self._acknowledged
+        await self.flush()
+        await self._wait_until(lambda: self._removed >= wanted)
         removed = await run(self.executor, self._journal.remove_damaged)
         if removed:
             _log.warning("store: %d damaged files of the journal were deleted", removed)
@@ -142,26 +159,40 @@ class Handover:
 
     async def _hand_over_all(self) -> bool:
         """Hand over what the journal holds; return False if the engine did not take it at last."""
-        segments = await run(self.executor, self._journal.seal)
-        attempts = 0
-        while not await self._try(segments, attempts):
-            if self._closing:
-                return False
-            if attempts:
-                await asyncio.sleep(RETRY_S)
-            attempts += 1
+        async with self._journal_lock:
+            segments = self._journal.seal()
+        if not await self._insist(partial(self._hand_over, segments)):
+            return False
         requests = [rows for segment in segments for rows in segment.requests]
         self._handed_over += sum(map(len, requests))
         self._handovers += 1
         self._waiting_bytes -= sum(len(rows.text) for rows in requests)
         if self._wanted <= self._handed_over and self._has_room(share=0.5) and not self._closing:
             self._hurry.clear()
+        await self._report(None)  # reads go on: they need not wait for the files
+        if not await self._insist(lambda _: self._journal.remove(segments)):
+            return False
+        self._removed = self._handed_over
         await self._report(None)
         return True
 
-    async def _try(self, segments: Sequence[Segment], attempts: int) -> bool:
+    async def _insist(self, work: Callable[[int], object]) -> bool:
+        """Do the work, which gets the number of attempts before, in the thread of writers.
+
+        It is done again until it succeeds; return False if it does not before the end.
+        """
+        attempts = 0
+        while not await self._try(work, attempts):
+            if self._closing:
+                return False
+            if attempts:
+                await asyncio.sleep(RETRY_S)
+            attempts += 1
+        return True
+
+    async def _try(self, work: Callable[[int], object], attempts: int) -> bool:
         try:
-            await run(self._writers, self._hand_over, segments, attempts)
+            await run(self._writers, work, attempts)
         except Exception as error:  # noqa: BLE001 - all later reads need this loop
             _log.error("store: events wait in the journal (%s)", type(error).__name__)
             if attempts:
@@ -176,10 +207,8 @@ class Handover:
             self._progress.notify_all()
 
 
-def hand_over(
-    pool: ClientPool, journal: Journal, segments: Sequence[Segment], attempts: int = 0
-) -> int:
-    """Store the segments' events that the engine does not have, and delete the files.
+def hand_over(pool: ClientPool, segments: Sequence[Segment], attempts: int = 0) -> int:
+    """Store the segments' events that the engine does not have.
 
     Returns how many events were stored. A crash or an error may have come after an earlier
     insert; so the second attempt asks which requests are stored. Later ones insert smaller
@@ -187,7 +216,6 @@ def hand_over(
 
     Raises:
         StoreError: an insert failed; requests may be stored by now.
-        OSError: a file can't be deleted.
     """
     stored = 0
     for segment in segments:
@@ -199,7 +227,6 @@ def hand_over(
         for group in _divide(requests, max_events=max_events):
             insert_rows(pool, group, columns=segment.columns)
             stored += sum(map(len, group))
-    journal.remove(segments)
     return stored
 
 
@@ -211,12 +238,13 @@ def take_over(pool: ClientPool, journal: Journal) -> None:
     """
     for segment in journal.read_left():
         try:
-            stored = hand_over(pool, journal, [segment], attempts=1)
+            stored = hand_over(pool, [segment], attempts=1)
         except StoreRefused as error:
             raise StoreRefused(
                 f"the events in {segment.path} can't be stored ({error}). To start without them, "
                 "move the file elsewhere"
             ) from None
+        journal.remove([segment])
         if stored:
             _log.info("store: %d events were taken over from the journal", stored)
         if segment.damaged_lines:

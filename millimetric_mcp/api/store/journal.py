@@ -16,6 +16,7 @@ off, and was never acknowledged.
 
 import json
 import os
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +28,7 @@ from millimetric_mcp.errors import StoreUnavailable, StoreUncertain
 MIN_FREE_BYTES = 64 * 1024 * 1024
 """Below it nothing is acknowledged: the engine must have room for what is in the journal."""
 RETRY_AFTER_S = 5
+MAX_QUICK_S = 0.001
 
 SUFFIX, DAMAGED = ".journal", ".damaged"
 _flush = getattr(os, "fdatasync", os.fsync)  # macOS has no fdatasync
@@ -58,7 +60,7 @@ def check_space(directory: Path, *, min_free_bytes: int = MIN_FREE_BYTES) -> Non
 
 
 class Journal:
-    """The files of one store. `append` and `seal` are for one thread; all others raise OSError.
+    """The files of one store. `append` and `seal` are for one caller at a time; all others raise OSError.
 
     Without ``fsync``, what is appended survives the end of the process, not a power failure.
     """
@@ -71,7 +73,13 @@ class Journal:
         self._min_free_bytes = min_free_bytes
         self._descriptor: int | None = None
         self._size = 0
+        self._flush_s = 0.0
         self._segments: list[Segment] = []
+
+    @property
+    def is_quick(self) -> bool:
+        """Whether the event loop can wait for a small append: a file is open on a fast disk."""
+        return self._descriptor is not None and self._flush_s <= MAX_QUICK_S
 
     def append(self, requests: Sequence[Rows]) -> None:
         """Return when the requests are durably in the journal.
@@ -137,7 +145,9 @@ class Journal:
         while rest:
             rest = rest[os.write(descriptor, rest) :]
         if self._fsync:
+            started_s = time.perf_counter()
             _flush(descriptor)
+            self._flush_s = time.perf_counter() - started_s
         self._size += len(lines)
 
     def _cut_back(self) -> None:

@@ -111,7 +111,7 @@ class EmbeddedWriter:
         self._arrivals = arrivals
         self._inserts = ThreadPoolExecutor(1, "store-write")
         journal = _open_journal(pool)
-        self._handover = Handover(journal, partial(hand_over, pool, journal), writers=self._inserts)
+        self._handover = Handover(journal, partial(hand_over, pool), writers=self._inserts)
         self.executors: Sequence[ThreadPoolExecutor] = (self._handover.executor, self._inserts)
         has_journal = pool.target.journal
         self.checks: Mapping[str, Callable[[], Awaitable[None]]] = (
@@ -150,8 +150,7 @@ class EmbeddedWriter:
         await self._handover.flush()
 
     async def flush_for_deletion(self) -> None:
-        await self._handover.flush()
-        await self._handover.remove_damaged()
+        await self._handover.flush_for_deletion()
 
     async def now(self) -> datetime:
         return self._arrivals.next_time()
