@@ -2,7 +2,8 @@
 
 While one write runs, the requests for the next one gather, so groups grow with the load.
 After a group of several requests there is a pause of a few milliseconds, in which the same
-callers send again: this gives fewer, larger inserts. A single caller never waits.
+callers send again: this gives fewer, larger inserts. A single caller never waits, not even for
+another turn of the event loop.
 """
 
 import asyncio
@@ -40,7 +41,8 @@ class GroupCommitter(Generic[EventsT]):
 
     ``max_queued_events`` limits the events that wait or are being written. A request that exceeds
     it is refused; an empty queue takes a request of any size. ``observe_group`` gets the number of
-    events of each group.
+    events of each group. ``write_now`` gets the request of a single caller; it writes that and
+    returns True, or returns False if that could take long.
     """
 
     def __init__(
@@ -49,14 +51,18 @@ class GroupCommitter(Generic[EventsT]):
         *,
         max_queued_events: int,
         observe_group: Callable[[int], None] = lambda _: None,
+        write_now: Callable[[EventsT], bool] = lambda _: False,
     ) -> None:
         self._write_group = write
+        self._write_now = write_now
         self._observe_group = observe_group
         self._max_queued_events = max_queued_events
         self._queue: deque[_Request[EventsT]] = deque()
         self._queued_events = 0
         self._wake = asyncio.Event()
         self._closing = False
+        self._is_single = True
+        self._had_request = False
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -79,11 +85,25 @@ class GroupCommitter(Generic[EventsT]):
             raise StoreUnavailable("the server is stopping")
         if self._queue and self._queued_events + len(events) > self._max_queued_events:
             raise StoreUnavailable("too many events are waiting to be stored")
+        if self._is_alone() and self._write_now(events):
+            self._observe_group(len(events))
+            return
         request = _Request(events, asyncio.get_running_loop().create_future())
         self._queue.append(request)
         self._queued_events += len(events)
         self._wake.set()
         await request.stored
+
+    def _is_alone(self) -> bool:
+        """Whether nothing else waits, and this is the only request in this turn of the loop."""
+        if self._had_request or self._queued_events or not self._is_single:
+            return False
+        self._had_request = True
+        asyncio.get_running_loop().call_soon(self._end_turn)
+        return True
+
+    def _end_turn(self) -> None:
+        self._had_request = False
 
     async def close(self) -> None:
         """Write what is queued, then end."""
@@ -101,7 +121,8 @@ class GroupCommitter(Generic[EventsT]):
             group = self._take_group()
             self._observe_group(sum(len(request.events) for request in group))
             await self._write(group)
-            if len(group) > 1:
+            self._is_single = len(group) == 1
+            if not self._is_single:
                 await self._gather(len(group))
 
     async def _gather(self, enough: int) -> None:

@@ -70,14 +70,29 @@ class Handover:
         """
         if not self._has_room():
             await self._wait_until(self._has_room)
-        size_bytes = sum(len(rows.text) for rows in requests)
-        async with self._journal_lock:
-            if size_bytes <= MAX_SMALL_BYTES and self._journal.is_quick:
-                self._journal.append(requests)  # to wake a thread would take longer
-            else:
+        if not self._write_quickly(requests):
+            async with self._journal_lock:
                 await run(self.executor, self._journal.append, requests)
+            self._note_written(requests)
+
+    def write_now(self, request: Rows) -> bool:
+        """Write the request in the event loop, if that is quick; return whether it is written.
+
+        Not while `write` runs. Errors are those of `write`.
+        """
+        return self._has_room() and self._write_quickly([request])
+
+    def _write_quickly(self, requests: Sequence[Rows]) -> bool:
+        size_bytes = sum(len(rows.text) for rows in requests)
+        if self._journal_lock.locked() or not self._journal.is_quick or size_bytes > MAX_SMALL_BYTES:
+            return False
+        self._journal.append(requests)  # to wake a thread would take longer
+        self._note_written(requests)
+        return True
+
+    def _note_written(self, requests: Sequence[Rows]) -> None:
         self._acknowledged += sum(map(len, requests))
-        self._waiting_bytes += size_bytes
+        self._waiting_bytes += sum(len(rows.text) for rows in requests)
         self._work.set()
         if not self._has_room(share=0.5):
             self._hurry.set()

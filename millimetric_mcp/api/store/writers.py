@@ -119,6 +119,7 @@ class EmbeddedWriter:
         )
         self._committer: GroupCommitter[Rows] = GroupCommitter(
             self._handover.write if has_journal else self._insert,
+            write_now=self._handover.write_now if has_journal else lambda _: False,
             max_queued_events=max_queued_events,
             observe_group=lambda events: self.observe_group(events),  # noqa: PLW0108 - set later
         )
