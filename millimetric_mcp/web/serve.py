@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import gc
 import signal
 import socket
 import time
@@ -158,6 +159,10 @@ class _Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
+        # What exists now lives as long as the process. The collector went through all of it again
+        # and again, which took a fifth of the time of a large body.
+        gc.collect()
+        gc.freeze()
         if not self.should_exit:
             self._on_ready()
 

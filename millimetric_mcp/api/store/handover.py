@@ -84,7 +84,11 @@ class Handover:
 
     def _write_quickly(self, requests: Sequence[Rows]) -> bool:
         size_bytes = sum(len(rows.text) for rows in requests)
-        if self._journal_lock.locked() or not self._journal.is_quick or size_bytes > MAX_SMALL_BYTES:
+        if (
+            self._journal_lock.locked()
+            or not self._journal.is_quick
+            or size_bytes > MAX_SMALL_BYTES
+        ):
             return False
         self._journal.append(requests)  # to wake a thread would take longer
         self._note_written(requests)

@@ -60,9 +60,10 @@ def check_space(directory: Path, *, min_free_bytes: int = MIN_FREE_BYTES) -> Non
 
 
 class Journal:
-    """The files of one store. `append` and `seal` are for one caller at a time; all others raise OSError.
+    """The files of one store; all methods but `append` and `seal` raise OSError.
 
-    Without ``fsync``, what is appended survives the end of the process, not a power failure.
+    One caller at a time may use `append` and `seal`. Without ``fsync``, what is
+    appended survives the end of the process, not a power failure.
     """
 
     def __init__(

@@ -184,3 +184,59 @@ async def test_an_unexpected_error_fails_its_group_and_the_next_is_written(commi
 
     assert isinstance(failed, StoreUncertain)
     assert await commit_all(committer, ["b"]) == [None]
+
+
+@pytest.fixture
+async def quick(inserts):
+    """A committer that can write at once, and what it wrote so."""
+    written: list[Any] = []
+
+    def write_now(events: Sequence[Any]) -> bool:
+        written.append(events)
+        return True
+
+    committer = GroupCommitter(inserts, max_queued_events=10, write_now=write_now)
+    committer.start()
+    yield committer, written
+    await asyncio.wait_for(committer.close(), TIMEOUT_S)
+
+
+async def test_a_single_callers_requests_are_written_at_once(quick, inserts):
+    committer, written = quick
+    for request in (["a"], ["b"]):
+        await committer.commit(request)
+        await asyncio.sleep(0)  # another turn of the loop
+
+    assert written == [["a"], ["b"]]
+    assert inserts.groups == []
+
+
+async def test_requests_of_one_turn_share_a_group_and_so_do_those_after_it(quick, inserts):
+    committer, written = quick
+    assert await commit_all(committer, ["a"], ["b"], ["c"]) == [None] * 3
+    assert await commit_all(committer, ["d"], ["e"]) == [None] * 2
+
+    assert written == [["a"]]  # when it came, nobody knew of the others
+    assert inserts.groups == [["b", "c"], ["d", "e"]]
+
+
+async def test_a_caller_that_is_alone_again_is_written_at_once_again(quick):
+    committer, written = quick
+    await commit_all(committer, ["a"], ["b"], ["c"])
+    await asyncio.sleep(0.01)
+
+    for request in (["d"], ["e"]):
+        await committer.commit(request)
+        await asyncio.sleep(0.01)
+
+    assert written == [["a"], ["e"]]
+
+
+async def test_what_cannot_be_written_at_once_is_queued(inserts):
+    committer = GroupCommitter(inserts, max_queued_events=10, write_now=lambda _: False)
+    committer.start()
+
+    await committer.commit(["a"])
+
+    assert inserts.groups == [["a"]]
+    await asyncio.wait_for(committer.close(), TIMEOUT_S)
