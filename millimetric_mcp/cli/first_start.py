@@ -48,7 +48,9 @@ def announce_first_keys(
 
 def write_script_tag(key: str, url: str) -> str:
     """Return the element that loads the browser script from the API at ``url``."""
-    return f'<script async src="{url}/v1/a.js" data-key="{key}"></script>'
+    # The script finds its origin by itself, and not a path before /v1.
+    host = f' data-host="{url}"' if urlsplit(url).path else ""
+    return f'<script async src="{url}/v1/a.js" data-key="{key}"{host}></script>'
 
 
 def find_local_url(url: str) -> str:

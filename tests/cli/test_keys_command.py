@@ -340,6 +340,14 @@ def test_the_script_tag_has_the_public_url_where_it_is_known(keys, monkeypatch, 
     assert tag.startswith(f'<script async src="{public}/v1/a.js" data-key=')
 
 
+def test_the_script_tag_names_the_host_of_an_api_below_a_path(keys):
+    options = ("--origin", "https://shop.example", "--public-url", "https://shop.example/stats")
+    _, out, _ = keys("create", "--kind", "pk", *options)
+    tag = out.splitlines()[-1]
+    assert tag.startswith('<script async src="https://shop.example/stats/v1/a.js" data-key="pk_')
+    assert tag.endswith('" data-host="https://shop.example/stats"></script>')
+
+
 def test_a_script_tag_with_a_local_address_says_that_the_public_one_goes_there(keys):
     _, out, _ = keys("create", "--kind", "pk", "--origin", "https://shop.example")
     assert out.splitlines()[-2] == (

@@ -7,6 +7,7 @@ import { test } from "node:test";
 import puppeteer from "puppeteer-core";
 import { until } from "./drivers.ts";
 import { testPageIn } from "./page.ts";
+import { Gate } from "./world.ts";
 
 const world = testPageIn("Chromium");
 
@@ -50,6 +51,19 @@ test("the focus and the place of the live table stay when it is drawn again", as
 
   assert.deepEqual(await world.tab.run(`${find} return [document.activeElement === table, table.scrollLeft]`), [true, 20]);
   await world.tab.setWidth(1280);
+});
+
+test("the page works below a path of another server, and the tag names that address", async (t) => {
+  const gate = new Gate(world.api, "/stats");
+  await gate.start();
+  t.after(() => gate.stop());
+  await world.tab.open(`${gate.url}/stats/`);
+  assert.ok(await until(() => world.tab.run<boolean>("return document.getElementById('sign-in')?.hidden === false")));
+  await world.type(world.api.createKeyOf("empty", "rk"));
+  await world.filled();
+
+  const tag = `<script async src="${gate.url}/stats/v1/a.js" data-key="pk_live_..." data-host="${gate.url}/stats"></script>`;
+  assert.ok((await world.textOf("#message")).includes(tag));
 });
 
 test("a browser that blocks its storage shows the sign-in and the numbers", async (t) => {

@@ -110,7 +110,8 @@ export class Gate {
   /** Writes that came in, whatever became of them. */
   writes = 0;
 
-  constructor(api: Api) {
+  /** The API's paths begin with `prefix` here. */
+  constructor(api: Api, prefix = "") {
     this.server = createServer((incoming, outgoing) => {
       const isWrite = incoming.method === "POST";
       if (isWrite) this.writes++;
@@ -126,7 +127,7 @@ export class Gate {
         return;
       }
       const { method, headers, url } = incoming;
-      const passed = request(api.url + url, { method, headers }, (response) => {
+      const passed = request(api.url + url!.slice(prefix.length), { method, headers }, (response) => {
         setTimeout(() => {
           outgoing.writeHead(response.statusCode!, response.headers);
           response.pipe(outgoing);

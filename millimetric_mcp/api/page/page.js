@@ -256,7 +256,9 @@ async function fill({ panel, section, choices, body, how }, turn, { names, known
 let sections = [];
 
 function sayEmpty() {
-  const tag = `<script async src="${new URL("v1/a.js", location.href.split("?")[0])}" data-key="pk_live_..."></script>`;
+  const base = new URL(".", location.href.split(/[?#]/)[0]);
+  const host = base.pathname === "/" ? "" : ` data-host="${base.href.slice(0, -1)}"`; // the script finds its origin by itself
+  const tag = `<script async src="${base}v1/a.js" data-key="pk_live_..."${host}></script>`;
   byId("message").replaceChildren(
     "There are no events in this range. To count a website, paste this into its pages, with your browser key (pk_):",
     el("pre", { tabindex: "0" }, tag));
