@@ -126,8 +126,6 @@ class Crashes:
                 await asyncio.sleep(0.02)
         if step and process.returncode == -signal.SIGKILL:
             return process  # the start took events over from the journal, and came to the step
-        if step and process.returncode == -signal.SIGKILL:
-            return process  # its step came while it took over the journal
         raise RuntimeError(f"the API did not start: exit code {process.returncode}")
 
     def _spawn(self, arguments: Sequence[str]) -> "subprocess.Popen[bytes]":

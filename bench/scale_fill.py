@@ -8,7 +8,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -21,6 +21,8 @@ from millimetric_mcp.api.store import ClientPool, embedded_target
 MARKER = "filled.json"
 COPY_TIMEOUT_S = 3600
 SAY_EVERY = 5
+FILL_MEMORY_MB = 4096
+"""A copy is larger than what the product inserts; the store's usual limit may be too low for it."""
 # The column for the parts of an import differs from copy to copy. Each has other visitors and
 # users, some seconds later.
 _COPY = """
@@ -88,7 +90,8 @@ class _Engine:
     """The engine of a worker, and how many rows it had merged at the last look."""
 
     def __init__(self, data_dir: Path) -> None:
-        self.pool = ClientPool(embedded_target(data_dir / STORE_DIR))
+        target = replace(embedded_target(data_dir / STORE_DIR), memory_mb=FILL_MEMORY_MB)
+        self.pool = ClientPool(target)
         self._merged = 0
         self.run(_PROJECTIONS.format(on=1))
 
