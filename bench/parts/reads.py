@@ -157,7 +157,7 @@ def _report(sizes: Sequence[Size], estimates: Sequence[Estimate], empty_mb: floa
         checks=[
             *(_check_read(question, large) for question in QUESTIONS),
             _check_growth(small, large),
-            Check("Disk, per event", large.bytes_per_event, "bytes", 60, at_most=True),
+            Check("Disk, per event", large.bytes_per_event, "bytes", 70, at_most=True),
             Check("API resident memory before the first load", empty_mb, "MB", 400, at_most=True),
             Check(
                 f"Start to first answer, {large.events:,} events",

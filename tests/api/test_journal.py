@@ -31,7 +31,6 @@ REQUESTS = [Rows(1, 1, b'["a"]'), Rows(2, 2, b'["\xc3\xa4"],["\\n"]'), Rows(3, 1
 FILL_UNTIL_REFUSED = """
 import resource, sys
 from pathlib import Path
-from threading import Event, current_thread, main_thread
 from millimetric_mcp.api.store.inserts import Rows
 from millimetric_mcp.api.store.journal import Journal
 from millimetric_mcp.errors import StoreUnavailable
@@ -68,6 +67,11 @@ def written(journal: Journal, tmp_path: Path) -> Path:
     return path
 
 
+def read_written(path: Path) -> bytes:
+    """What a file holds, without the room after it."""
+    return path.read_bytes().rstrip(b"\0")
+
+
 def test_requests_are_read_back_as_they_were_appended(written):
     segment = read_segment(written)
 
@@ -77,20 +81,32 @@ def test_requests_are_read_back_as_they_were_appended(written):
 
 
 def test_a_file_cut_off_anywhere_loses_the_request_that_is_cut_and_those_after(written):
-    content = written.read_bytes()
+    content = read_written(written)
     ends = [at + 1 for at, byte in enumerate(content) if byte == ord("\n")]
 
     for length in range(len(content)):
-        written.write_bytes(content[:length])
-        segment = read_segment(written)
+        for room in (b"", bytes(100)):
+            written.write_bytes(content[:length] + room)
+            segment = read_segment(written)
 
-        whole = sum(end <= length for end in ends[1:])
-        assert segment.requests == REQUESTS[:whole], length
-        assert segment.damaged_lines == 0
+            whole = sum(end <= length for end in ends[1:])
+            assert segment.requests == REQUESTS[:whole], length
+            assert segment.damaged_lines == 0
+
+
+def test_a_line_whose_begin_never_reached_the_disk_is_not_called_damaged(written):
+    content = read_written(written)
+    last = content[:-1].rindex(b"\n") + 1
+    written.write_bytes(content[:last] + bytes(5) + content[last + 5 :] + bytes(100))
+
+    segment = read_segment(written)
+
+    assert segment.requests == REQUESTS[:2]
+    assert segment.damaged_lines == 0
 
 
 def test_a_changed_byte_loses_the_request_of_its_line_only(written):
-    content = written.read_bytes()
+    content = read_written(written)
     first = content.index(b"\n") + 1
 
     for at in range(first, len(content) - 1):

@@ -55,7 +55,7 @@ def torture_journal(directory):
                 break
     acknowledged, lines = number + 1, sum(file.read_bytes().count(b"\n") - 1 for file in files)
     content = bytearray(files[0].read_bytes())
-    content[-20] ^= 1
+    content[content.rindex(b"\n") - 20] ^= 1
     files[0].write_bytes(content)
     with run_api(data_dir) as api:
         stored = api.count(event="j")
