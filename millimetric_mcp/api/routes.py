@@ -24,7 +24,7 @@ from millimetric_mcp.api.ingest.pipeline import build_event
 from millimetric_mcp.api.ingest.validate import (
     check_times,
     list_unknown_fields,
-    list_unknown_params,
+    list_unused_params,
     read_params,
 )
 from millimetric_mcp.api.quotas import BrowserQuota
@@ -147,7 +147,7 @@ class Endpoints:
         else:
             params = request.query_params.multi_items()
             asked = read_params(endpoint.request, params)
-            ignored = list_unknown_params(endpoint.request, (name for name, _ in params))
+            ignored = list_unused_params(asked, (name for name, _ in params))
         handling = handle(asked, admitted)
         body = await (
             handling if endpoint.method == "POST" else _run_while_connected(request, handling)

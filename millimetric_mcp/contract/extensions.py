@@ -24,6 +24,12 @@ def list_extensions(params: reads.WindowParams) -> dict[str, Any] | None:
     asked = params.model_dump(mode="json", by_alias=True, exclude_none=True, exclude_defaults=True)
     for name in ("from", "to", "limit", "breakdown"):
         asked.pop(name, None)
+    if isinstance(params, reads.AttributedParams):
+        if params.attribution is AttributionModel.EVENT:
+            asked.pop("attribution", None)
+            asked.pop("lookback_days", None)
+        else:
+            asked["lookback_days"] = params.lookback_days
     if not isinstance(params, _HOSTED_QUESTIONS):
         return asked
     if isinstance(params, reads.StatsParams):
@@ -32,12 +38,6 @@ def list_extensions(params: reads.WindowParams) -> dict[str, Any] | None:
             asked.pop("metric", None)
         if reads.HOSTED_GROUP_COLUMNS.issuperset(params.group_by):
             asked.pop("group_by", None)
-    if isinstance(params, reads.AttributedParams):
-        if params.attribution is AttributionModel.EVENT:
-            asked.pop("attribution", None)
-            asked.pop("lookback_days", None)
-        else:
-            asked["lookback_days"] = params.lookback_days
     hosted = _HOSTED_FILTERS.get(type(params), frozenset())
     filters = asked.pop("filters", {})
     filters = {name: v for name, v in filters.items() if name not in hosted or len(v) > 1}

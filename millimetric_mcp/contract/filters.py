@@ -60,6 +60,7 @@ class Operator(StrEnum):
 NUMERIC = frozenset({Operator.GREATER, Operator.AT_LEAST, Operator.LESS, Operator.AT_MOST})
 _OF_PROPERTIES = NUMERIC | {Operator.EXISTS}
 _NAME = re.compile(rf"(.+?)(?:\[({'|'.join(filter(None, Operator))})\])?", re.S)
+_UNKNOWN_OPERATOR = re.compile(r".+\[[a-z]+\]", re.S)
 
 
 class Condition(NamedTuple):
@@ -108,7 +109,8 @@ def _read_filters(value: object) -> object:
 def _read_values(named: tuple[object, object]) -> tuple[str, ...]:
     name, values = named
     split = split_name(name) if isinstance(name, str) else None
-    if split is None:
+    # `properties.amount[more]` is a misspelt operator rather than a key with brackets.
+    if split is None or _UNKNOWN_OPERATOR.fullmatch(split[0]):
         raise PydanticCustomError(
             "filters",
             "is no filter; known: {known}, properties.KEY, each with [not], [prefix] or "

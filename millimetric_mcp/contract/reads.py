@@ -333,13 +333,15 @@ class QueryParams(FilteredParams):
             return {**values, "order": Order.OLDEST}
         return values
 
-    @model_validator(mode="after")
-    def _check_cursor(self) -> Self:
-        if self.before and (self.after or self.order is Order.OLDEST):
-            raise PydanticCustomError("cursor", "before goes with order=newest, without after")
-        if self.after and self.order is not Order.OLDEST:
-            raise PydanticCustomError("cursor", "after goes with order=oldest")
-        return self
+    @field_validator("before", "after")
+    @classmethod
+    def _check_cursor(cls, cursor: str | None, info: ValidationInfo) -> str | None:
+        way = Order.NEWEST if info.field_name == "before" else Order.OLDEST
+        if cursor and (info.data.get("order", way) or Order.NEWEST) is not way:
+            raise PydanticCustomError(
+                "cursor", "goes with order={way}, without another cursor", {"way": way.value}
+            )
+        return cursor
 
 
 class FunnelStep(BaseModel):
@@ -424,6 +426,15 @@ class FunnelParams(AttributedParams):
     limit: Limit = Field(50, ge=1, le=MAX_SOURCES_LIMIT, description="Most groups to answer with.")
 
 
+_COHORTS = ("day", "week", "month")
+
+
+def _check_cohort(value: object) -> object:
+    if value not in _COHORTS:
+        raise PydanticCustomError("interval", "must be day, week or month")
+    return value
+
+
 class RetentionParams(FilteredParams):
     """How many people came back, by when they came first."""
 
@@ -432,7 +443,9 @@ class RetentionParams(FilteredParams):
         None, alias="return", description="The event that counts as coming back; absent: the same."
     )
     interval: Annotated[
-        Interval, WithJsonSchema({"type": "string", "enum": ["day", "week", "month"]})
+        Interval,
+        BeforeValidator(_check_cohort),
+        WithJsonSchema({"type": "string", "enum": list(_COHORTS)}),
     ] = Field(Interval.WEEK, description="Width of a cohort.")
     timezone: TimezoneName | None = Field(
         None, description="IANA zone in which days begin; absent: the project's, else UTC."
@@ -444,12 +457,6 @@ class RetentionParams(FilteredParams):
         if isinstance(values, Mapping) and not (values.get("return") or values.get("return_")):
             return {**values, "return": values.get("event")}
         return values
-
-    @model_validator(mode="after")
-    def _check_interval(self) -> Self:
-        if self.interval is Interval.HOUR:
-            raise PydanticCustomError("interval", "interval must be day, week or month")
-        return self
 
 
 class SchemaParams(WindowParams):
@@ -620,13 +627,20 @@ class PropertyDescription(ResponseBody):
 
 
 class SchemaRow(ResponseBody):
-    """An event's name: how often, first and last seen in the window, and its properties."""
+    """An event's name: how often, first and last seen in the window, and its properties.
+
+    ``properties`` are those that most events have; ``properties_left_out`` counts the others, and
+    is absent if there are none.
+    """
 
     event_name: str
     events: Annotated[int, Field(ge=0)]
     first_seen: str
     last_seen: str
     properties: list[PropertyDescription]
+    properties_left_out: Annotated[
+        int | None, WithJsonSchema({"type": "integer", "minimum": 1})
+    ] = None
 
 
 class SchemaResult(ReadResult):

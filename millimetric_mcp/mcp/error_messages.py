@@ -34,7 +34,8 @@ EXPLANATIONS: Mapping[ErrorCode, str] = {
     ErrorCode.ORIGIN_NOT_ALLOWED: "the key is a browser's key (pk_…); use a server key (sk_…)",
     ErrorCode.INSUFFICIENT_SCOPE: f"this kind of key is not allowed to do this; {_CHECK_KEY}",
     ErrorCode.FORGET_REQUIRES_SECRET_KEY: "only a server key (sk_…) is allowed to delete a user",
-    ErrorCode.NOT_FOUND: f"the API does not have this endpoint; {_CHECK_HOST}",
+    ErrorCode.NOT_FOUND: "the API does not have this endpoint; only the API of millimetric-mcp has "
+    f"funnels, retention and descriptions of data; {_CHECK_HOST}",
     ErrorCode.METHOD_NOT_ALLOWED: f"the API does not allow this method; {_CHECK_HOST}",
     ErrorCode.IMPORT_BUSY: "another request writes this part of the import, or takes it back",
     ErrorCode.PAYLOAD_TOO_LARGE: "the request is too large; send fewer or smaller events",

@@ -1,4 +1,5 @@
-"""Unknown fields and parameters are ignored, and named in the response."""
+"""Unknown fields and parameters are ignored, and named in the response. What an answer owes to
+parameters beyond the hosted API's is repeated in it as ``applied``."""
 
 import pytest
 
@@ -47,3 +48,88 @@ async def test_an_event_may_have_an_unknown_field_with_the_name_of_a_batchs(quic
     answer = await quick_api.post("/v1/track", {"event": "x", "events": value})
 
     assert answer.json() == {"ok": True, "event_id": None, "ignored": ["events"]}
+
+
+STEPS = '[{"event": "view"}, {"event": "signup", "country": "DE"}]'
+MODEL = {"attribution": "last_touch", "lookback_days": 30}
+APPLIED = [
+    ("/v1/sources", {"breakdown": "source", "limit": 5}, None),
+    ("/v1/sources", {"attribution": "last_touch"}, MODEL),
+    ("/v1/sources", {"attribution": "session", "lookback_days": 7},
+     {"attribution": "session", "lookback_days": 7}),
+    ("/v1/sources", {"event": "signup"}, {"filters": {"event": ["signup"]}}),
+    ("/v1/stats", {"metric": "uniques", "group_by": "os", "interval": "day", "event": "a"}, None),
+    ("/v1/stats", {"event": ["a", "b"]}, {"filters": {"event": ["a", "b"]}}),
+    ("/v1/stats", {"metric": "sum", "property": "n"}, {"metric": "sum", "property": "n"}),
+    ("/v1/stats", {"metric": "sessions"}, {"metric": "sessions"}),
+    ("/v1/stats", {"group_by": "channel,source"}, {"group_by": ["channel", "source"]}),
+    ("/v1/stats", {"interval": "day", "timezone": "Europe/Berlin"}, {"timezone": "Europe/Berlin"}),
+    ("/v1/stats", {"properties.n[gte]": 10, "path[not]": "/"},
+     {"filters": {"properties.n[gte]": ["10"], "path[not]": ["/"]}}),
+    ("/v1/query", {"event": "a", "source": "b", "user_id": "c"}, None),
+    ("/v1/query", {"bots": "exclude"}, {"bots": "exclude"}),
+    ("/v1/query", {"order": "oldest"}, {"order": "oldest"}),
+    ("/v1/query", {"after": "1.2.3.4"}, {"order": "oldest", "after": "1.2.3.4"}),
+    ("/v1/funnel", {"steps": STEPS, "within": "1d", "group_by": "source", **MODEL},
+     {"within": "1d", "group_by": ["source"], **MODEL,
+      "steps": '[{"event": "view"}, {"event": "signup", "country": ["DE"]}]'}),
+    ("/v1/retention", {"event": "a", "interval": "month", "timezone": "Asia/Tokyo"},
+     {"event": "a", "return": "a", "interval": "month", "timezone": "Asia/Tokyo"}),
+    ("/v1/schema", {"bots": "only"}, {"bots": "only"}),
+    ("/v1/schema", {}, {}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("path", "asked", "applied"), APPLIED)
+async def test_an_answer_repeats_the_extensions_that_it_applied(quick_api, path, asked, applied):
+    answer = (await quick_api.get(path, asked)).json()
+
+    assert answer.get("applied") == applied
+    assert "ignored" not in answer
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("/v1/stats", "attributon"),
+        ("/v1/query", "attribution"),
+        ("/v1/funnel", "timezone"),
+        ("/v1/sources", "country[like]"),
+        ("/v1/schema", "country"),
+    ],
+)
+async def test_a_parameter_that_an_endpoint_does_not_know_is_never_applied(quick_api, path, name):
+    needed = {"steps": STEPS} if path == "/v1/funnel" else {}
+    answer = (await quick_api.get(path, needed | {name: "last_touch"})).json()
+
+    assert answer["ignored"] == [name]
+    assert name not in answer.get("applied", {})
+
+
+@pytest.mark.parametrize("path", ["/v1/sources", "/v1/stats"])
+async def test_a_look_back_without_an_attribution_is_ignored(quick_api, path):
+    answer = (await quick_api.get(path, {"lookback_days": 7})).json()
+
+    assert answer["ignored"] == ["lookback_days"]
+    assert "applied" not in answer
+
+
+@pytest.mark.parametrize(
+    ("path", "asked", "field"),
+    [
+        ("/v1/stats", {"properties.n[more]": "1"}, "properties.n[more]"),
+        ("/v1/stats", {"metric": "sum"}, "property"),
+        ("/v1/stats", {"lookback_days": "400"}, "lookback_days"),
+        ("/v1/query", {"before": "1.2.3.4", "order": "oldest"}, "before"),
+        ("/v1/query", {"after": "1.2.3.4", "order": "newest"}, "after"),
+        ("/v1/query", {"before": "1.2.3.4", "after": "1.2.3.4"}, "before"),
+        ("/v1/funnel", {"steps": '[{"event": "a"}, {"event": "b", "x": 1}]'}, "steps[1].filters.x"),
+        ("/v1/funnel", {"steps": STEPS, "within": "91d"}, "within"),
+        ("/v1/retention", {"event": "a", "interval": "hour"}, "interval"),
+    ],
+)
+async def test_a_wrong_value_is_refused_by_its_parameter_s_name(quick_api, path, asked, field):
+    answer = await quick_api.get(path, asked)
+
+    assert answer.status_code == 400
+    assert list(answer.json()["details"]["fieldErrors"]) == [field]

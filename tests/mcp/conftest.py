@@ -92,6 +92,8 @@ class FakeApi:
     """Whether it ignores the parameters beyond the hosted API's, as that does."""
     bots: int = 0
     """The events of automated clients that every question leaves out."""
+    no_touch_share: float = 0.0
+    """The share without a touch, in answers by touch."""
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
         self.requests.append(request)
@@ -165,10 +167,12 @@ class FakeApi:
         asked = model.model_validate(dict(request.url.params))
         applied = None if self.is_hosted else list_extensions(asked)
         left_out = applied and asked.bots is Bots.EXCLUDE
+        by_touch = applied and "attribution" in applied
         return respond(
             {
                 **({} if applied is None else {"applied": applied}),
                 **({"bots_left_out": self.bots} if left_out else {}),
+                **({"no_touch_share": self.no_touch_share} if by_touch else {}),
                 **body,
             }
         )

@@ -3,6 +3,7 @@
 import json
 import re
 
+import httpx
 import pytest
 
 from millimetric_mcp.contract.reads import SourcesParams
@@ -46,14 +47,15 @@ BOTS = {
     "funnel": {"steps": [{"event": "signup"}, {"event": "purchase"}]},
     "retention": {"event": "signup"},
 }
+WINDOW = "http://api.test/v1/schema?from=2026-05-01T00:00:00Z&to=2026-06-01T00:00:00Z"
 INCLUDED = "Events of automated clients are included: this API can't leave them out."
 
 
-@pytest.mark.parametrize("tool", BOTS)
+@pytest.mark.parametrize("tool", [*BOTS, "describe_data"])
 async def test_automated_clients_are_left_out_and_counted(tool, api, call):
     api.bots = 12
 
-    outcome = await call(tool, BOTS[tool])
+    outcome = await call(tool, BOTS.get(tool, {}))
 
     assert api.requests[0].url.params["bots"] == "exclude"
     assert "12 events of automated clients left out." in outcome.lines
@@ -98,6 +100,64 @@ async def test_the_hosted_api_is_never_asked_for_bots_by_name(api, call):
     assert "doesn't know bots." in named.text
     assert with_touch.is_error
     assert "doesn't know attribution, lookback_days." in with_touch.text
+
+
+@pytest.mark.parametrize("tool", ["funnel", "retention", "describe_data"])
+async def test_an_api_without_the_endpoint_is_told_from_a_wrong_address(tool, api, call, answer):
+    path = "schema" if tool == "describe_data" else tool
+    api.rules[f"/v1/{path}"] = lambda _request: answer({"error": "not_found"}, 404)
+
+    outcome = await call(tool, BOTS.get(tool, {}))
+
+    assert outcome.is_error
+    assert "only the API of millimetric-mcp has funnels" in outcome.text
+    assert "MILLIMETRIC_HOST" in outcome.text
+
+
+@pytest.mark.parametrize(
+    ("tool", "what"), [("top_sources", "event"), ("stats", "event"), ("funnel", "first step")]
+)
+async def test_an_answer_by_touch_says_the_model_the_look_back_and_the_share_without(
+    tool, what, api, source, call
+):
+    api.no_touch_share, api.sources = 0.25, [source("google", "organic", 7)]
+    api.stats = lambda _params: [{"value": 7}]
+    asked = BOTS[tool] | {"attribution": "last_touch", "lookback_days": 7}
+
+    outcome = await call(tool, asked)
+    plain = await call(tool, BOTS[tool])
+
+    assert (
+        f"Each {what} counts for the last source that brought its person before it "
+        "(looking back 7 days); 25% had none: direct."
+    ) in outcome.lines
+    assert outcome.data["no_touch_share"] == 0.25
+    assert "no_touch_share" not in plain.data
+    assert "counts for" not in plain.text
+
+
+async def test_events_without_a_number_are_counted(api, answer, call):
+    asked = {"metric": "sum", "property": "amount"}
+    applied = asked | {"bots": "exclude"}
+    body = {"metric": "sum", "rows": [{"value": 49}], "skipped": 3, "applied": applied}
+    api.rules["/v1/stats"] = lambda _request: answer(body)
+
+    outcome = await call("stats", asked)
+
+    assert '3 events without a number in "amount" skipped.' in outcome.lines
+    assert outcome.data["skipped"] == 3
+
+
+async def test_properties_that_are_not_described_are_counted(api, answer, call):
+    described = json.loads(api.schema_(httpx.Request("GET", WINDOW)).read())
+    described["applied"] = {"bots": "exclude"}
+    described["rows"][0]["properties_left_out"] = 4
+    api.rules["/v1/schema"] = lambda _request: answer(described)
+
+    outcome = await call("describe_data", {})
+
+    assert "plan (string, 100%: free); and 4 more" in outcome.text
+    assert outcome.data["rows"][0]["properties_left_out"] == 4
 
 
 class TestTopSources:

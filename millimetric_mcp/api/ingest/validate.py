@@ -12,11 +12,12 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json
 
 from millimetric_mcp.contract import validation
+from millimetric_mcp.contract.attribution import AttributionModel
 from millimetric_mcp.contract.codes import ErrorCode
 from millimetric_mcp.contract.events import TrackEvent
 from millimetric_mcp.contract.filters import split_name, take_filters
 from millimetric_mcp.contract.json_text import repair_json
-from millimetric_mcp.contract.reads import GroupColumn
+from millimetric_mcp.contract.reads import AttributedParams, GroupColumn
 from millimetric_mcp.contract.validation import FieldError
 from millimetric_mcp.errors import RequestError
 
@@ -63,10 +64,12 @@ def list_unknown_fields(body: BaseModel) -> list[str]:
     return _cut_names(names)
 
 
-def list_unknown_params(model: type[BaseModel], names: Iterable[str]) -> list[str]:
-    """Return the first 20 of a query string's names that are no parameters of the model."""
-    known = validation.list_names(model) - {"filters"}
-    has_filters = "filters" in model.model_fields
+def list_unused_params(asked: BaseModel, names: Iterable[str]) -> list[str]:
+    """Return the first 20 of a query string's names that do not change what is asked."""
+    known = validation.list_names(type(asked)) - {"filters"}
+    has_filters = "filters" in type(asked).model_fields
+    if isinstance(asked, AttributedParams) and asked.attribution is AttributionModel.EVENT:
+        known = known - {"lookback_days"}
     return _cut_names(
         name
         for name in dict.fromkeys(names)

@@ -167,6 +167,7 @@ def _show_name(row: Mapping[str, Any]) -> dict[str, Any]:
             }
             for key, kinds, share, values in row["properties"]
         ],
+        **({"properties_left_out": row["left_out"]} if row["left_out"] else {}),
     }
 
 

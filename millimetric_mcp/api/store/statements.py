@@ -298,7 +298,7 @@ def _compose_funnel(asked: Asked) -> Statement:
         ("group", "people", "medians", "no_touch_share"),
         max_rows=limit,
         is_heavy=True,
-        whole=frozenset({"no_touch_share"}),
+        whole=frozenset({"no_touch_share"} if selection.is_attributed else ()),
     )
 
 
@@ -324,7 +324,7 @@ def _compose_schema(asked: Asked) -> Statement:
     return Statement(
         text,
         {**binding.values, "limit": MAX_NAMES + 1, "sampled": SAMPLED_EVENTS},
-        ("event_name", "events", "first_seen", "last_seen", "properties", "columns"),
+        ("event_name", "events", "first_seen", "last_seen", "properties", "left_out", "columns"),
         max_rows=MAX_NAMES,
         is_heavy=True,
         whole=frozenset({"columns"}),

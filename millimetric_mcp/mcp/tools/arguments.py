@@ -114,14 +114,19 @@ class AttributedArguments(QuestionArguments):
             "lookback_days": self.lookback_days,
         }
 
-    def describe_attribution(self, no_touch_share: float | None) -> list[str]:
-        """Return a sentence about the model, the look-back and the share without a touch."""
+    def describe_attribution(
+        self, no_touch_share: float | None, *, what: str = "event"
+    ) -> list[str]:
+        """Return a sentence about the model, the look-back and the share without a touch.
+
+        ``what`` is what counts for a touch.
+        """
         model = _MODELS.get(self.attribution)
         if model is None:
             return []
         days = f" (looking back {self.lookback_days} days)"
         share = "" if no_touch_share is None else f"; {percent(no_touch_share)} had none: direct"
-        return [f"Each event counts for {model}{days}{share}."]
+        return [f"Each {what} counts for {model}{days}{share}."]
 
 
 _MODELS = {

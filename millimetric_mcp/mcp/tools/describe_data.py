@@ -74,7 +74,7 @@ def _render(rows: Sequence[reads.SchemaRow]) -> Table:
                 row.events,
                 row.first_seen[:10],
                 row.last_seen[:10],
-                "; ".join(_describe(one) for one in row.properties),
+                "; ".join([*map(_describe, row.properties), *_count_others(row)]),
             )
         )
         for row in rows
@@ -84,6 +84,10 @@ def _render(rows: Sequence[reads.SchemaRow]) -> Table:
         lines,
         advice="narrow the window",
     )
+
+
+def _count_others(row: reads.SchemaRow) -> list[str]:
+    return [f"and {row.properties_left_out} more"] if row.properties_left_out else []
 
 
 def _describe(one: reads.PropertyDescription) -> str:

@@ -1,5 +1,7 @@
 -- Names of events, and what the properties of a random sample of each name's events hold.
-SELECT event_name, events, first_seen, last_seen, found.properties AS properties, used
+SELECT
+    event_name, events, first_seen, last_seen, found.properties AS properties,
+    found.left_out AS left_out, used
 FROM
 (
     SELECT
@@ -16,7 +18,10 @@ FROM
 ) AS named
 LEFT ANY JOIN
 (
-    SELECT event_name, arraySlice(groupArray((key, types, share, top_values)), 1, $max_keys) AS properties
+    SELECT
+        event_name,
+        arraySlice(groupArray((key, types, share, top_values)), 1, $max_keys) AS properties,
+        count() - length(properties) AS left_out
     FROM
     (
         SELECT
