@@ -8,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from millimetric_mcp.contract.attribution import AttributionModel
 from millimetric_mcp.contract.endpoints import ENDPOINTS, QUERY
 from millimetric_mcp.contract.filters import FILTERS
 from millimetric_mcp.contract.keys import KeyKind, Scope
@@ -113,6 +114,8 @@ async def test_no_parameter_shows_a_row_of_another_project(api, neighbours, data
         "interval": st.sampled_from(Interval),
         "metric": st.sampled_from(Metric),
         "breakdown": st.sampled_from(Breakdown),
+        "attribution": st.sampled_from(AttributionModel),
+        "bots": st.sampled_from(Bots),
         "limit": st.integers(1, 200).map(str),
         "project_id": st.just(str(neighbours.their_id)),
     }
@@ -232,6 +235,16 @@ QUESTIONS: list[tuple[str, dict[str, str]]] = [
         for zone in ("UTC", "Asia/Kolkata")
     ),
     ("/v1/schema", {}),
+    *(
+        (path, {"bots": one} | asked)
+        for one in (Bots.EXCLUDE, Bots.ONLY)
+        for path, asked in {
+            "/v1/stats": {"attribution": "last_touch"},
+            "/v1/funnel": {"steps": STEPS},
+            "/v1/retention": {"event": "view"},
+            "/v1/schema": {},
+        }.items()
+    ),
 ]
 
 
@@ -250,7 +263,12 @@ async def test_no_answer_changes_because_of_another_project_s_people(api):
     before = [await read_answer(api, path, params, mine) for path, params in QUESTIONS]
 
     theirs = {"events": [at(number, event) for number, event in enumerate(THEIRS)]}
-    assert (await api.post("/v1/batch", theirs, key=other[KeyKind.SK])).status_code == 202
+    headers = {"Authorization": f"Bearer {other[KeyKind.SK]}"}
+    for agent in ("curl/8.5.0", "Googlebot/2.1"):
+        sent = await api.http.post(
+            "/v1/batch", json=theirs, headers=headers | {"User-Agent": agent}
+        )
+        assert sent.status_code == 202
 
     differ = [
         (path, params)
@@ -261,8 +279,6 @@ async def test_no_answer_changes_because_of_another_project_s_people(api):
 
 
 async def read_answer(api, path: str, params: dict[str, str], keys: dict[KeyKind, str]) -> Any:
-    """The rows of an answer, without the visitors that the API makes up."""
     answer = await api.get(path, EVERYTHING | params, key=keys[KeyKind.RK])
     assert answer.status_code == 200, answer.text
-    rows = answer.json()["rows"]
-    return [{**row, "anonymous_id": "", "session_id": ""} for row in rows]
+    return answer.json()

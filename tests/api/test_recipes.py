@@ -5,8 +5,10 @@ is the one that ``docs/attribution.md`` names.
 """
 
 import json
+import re
 from collections import Counter, defaultdict
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -222,3 +224,59 @@ async def test_daily_retention_is_that_of_the_recipe(shop):
         for row in rows
         if row["cohort"][:10] in next_day and row["returned"][1]
     } == returned
+
+
+PAGE = (Path(__file__).parents[2] / "docs" / "attribution.md").read_text()
+SHOP = "https://shop.example"
+ANNA = [
+    (2, {"anonymous_id": "laptop", "url": f"{SHOP}/?utm_source=facebook&utm_medium=cpc"}),
+    (2, {"anonymous_id": "laptop", "url": f"{SHOP}/prices", "referrer": f"{SHOP}/"}),
+    (5, {"anonymous_id": "phone", "url": f"{SHOP}/blog", "referrer": "https://www.google.com/"}),
+    (
+        5,
+        {
+            "event": "signup",
+            "anonymous_id": "phone",
+            "user_id": "anna",
+            "url": f"{SHOP}/blog",
+            "referrer": f"{SHOP}/blog",
+        },
+    ),
+    (
+        9,
+        {"event": "login", "anonymous_id": "laptop", "user_id": "anna", "url": f"{SHOP}/login"},
+    ),
+    (
+        9,
+        {
+            "anonymous_id": "laptop",
+            "url": f"{SHOP}/thanks",
+            "referrer": "https://checkout.stripe.com/",
+        },
+    ),
+    (9, {"event": "purchase", "user_id": "anna", "properties": {"amount": 49}}),
+]
+"""The visits of the page's example: the day of May, and what was sent."""
+
+
+async def test_the_example_of_the_page_about_attribution_is_as_it_says(api):
+    events = [
+        {"event": "$pageview", "timestamp": f"2026-05-{day:02}T10:{minute:02}:00Z", **event}
+        for minute, (day, event) in enumerate(ANNA)
+    ]
+    assert (await api.post("/v1/batch", {"events": events})).status_code == 202
+    [block] = re.findall(r"```text\n( 2 May.*?)```", PAGE, re.DOTALL)
+    own = re.findall(r"(\S+ / \S+)", block)
+    by_model = dict(re.findall(r"\| `attribution=(\w+)`[^|]*\| `(\S+ / \S+)`", PAGE))
+
+    rows = await ask(api, "/v1/query", order="oldest")
+    credited = {}
+    for model in by_model:
+        asked = {"metric": "sum", "property": "amount", "group_by": "source,medium"}
+        [row] = await ask(api, "/v1/stats", event="purchase", attribution=model, **asked)
+        assert row["value"] == 49
+        credited[model] = f"{row['source']} / {row['medium']}"
+
+    assert [f"{row['source']} / {row['medium']}" for row in rows] == own
+    assert len(by_model) == 4
+    assert credited == by_model

@@ -78,7 +78,8 @@ class Error:
 
     ``kind``: ``cut_before`` and ``cut_after`` close the connection before or after the
     statement was done; ``refuse`` answers with ``code`` and does nothing; ``fail_after`` does
-    it and answers with ``code`` all the same; ``hang`` waits ``delay_s`` before it is done.
+    it and answers with ``code`` all the same; ``hang`` waits ``delay_s`` before it is done;
+    ``divide`` is no error: each shard reads only the events of ``rows``, a condition.
     """
 
     kind: str
@@ -88,6 +89,7 @@ class Error:
     code: int = 0
     name: str = ""
     delay_s: float = 0
+    rows: str = ""
 
 
 @dataclass
@@ -224,6 +226,9 @@ class Handler(BaseHTTPRequestHandler):
             raise Failed(error.code, f"Planted. ({error.name})")
         if error and error.kind == "hang":
             time.sleep(error.delay_s)
+        if error and error.kind == "divide":
+            local = f"{error.database}.events_local"
+            settings["additional_table_filters"] = f"{{'{local}': {_quote(error.rows)}}}"
         answer = _execute(state.path, statement, params, settings)
         if error and error.kind == "cut_after":
             self._cut()

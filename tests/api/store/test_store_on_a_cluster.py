@@ -10,6 +10,36 @@ VISIT = {"event": "visit", "timestamp": "2026-05-10T10:00:00Z"}
 VISITORS = [f"visitor-{number}" for number in range(40)]
 
 
+AD = "https://shop.example/?utm_source=facebook&utm_medium=cpc"
+MAIL = "https://shop.example/offer?utm_source=news&utm_medium=email"
+PEOPLE = [
+    {"event": "view", "anonymous_id": "laptop", "url": AD},
+    {"event": "view", "anonymous_id": "phone", "url": MAIL},
+    {"event": "view", "anonymous_id": "laptop", "url": "https://shop.example/a"},
+    {"event": "login", "anonymous_id": "laptop", "user_id": "ann"},
+    {"event": "signup", "anonymous_id": "phone", "user_id": "ann"},
+    {"event": "purchase", "user_id": "ann", "properties": {"amount": 49}},
+    {"event": "view", "anonymous_id": "tablet", "url": AD},
+    {"event": "signup", "anonymous_id": "tablet", "user_id": "bob"},
+    {"event": "login", "anonymous_id": "tablet", "user_id": "cat"},
+    {"event": "purchase", "anonymous_id": "tablet", "properties": {"amount": 7}},
+    {"event": "view", "anonymous_id": "nobody", "url": MAIL},
+    {"event": "view", "anonymous_id": "nobody", "url": "https://shop.example/a"},
+]
+"""An event a minute: touches, ties and purchases of each person lie in odd and even minutes."""
+STEPS = '[{"event":"view"},{"event":"signup"},{"event":"purchase"}]'
+PURCHASES = {"event": "purchase", "metric": "sum", "property": "amount", "group_by": "source"}
+ABOUT_PEOPLE = [
+    ("/v1/sources", {"attribution": "session"}),
+    ("/v1/sources", {"attribution": "last_touch"}),
+    ("/v1/stats", PURCHASES | {"attribution": "session"}),
+    ("/v1/stats", PURCHASES | {"attribution": "first_touch"}),
+    ("/v1/stats", {"group_by": "landing_path"}),
+    ("/v1/funnel", {"steps": STEPS, "group_by": "source", "attribution": "last_touch"}),
+    ("/v1/retention", {"event": "view", "return": "purchase", "interval": "day"}),
+]
+
+
 class TestOneShard:
     @pytest.fixture
     def cluster(self):
@@ -149,3 +179,33 @@ class TestTwoShards:
 
         assert (row["events"], row["uniques"]) == (2 * len(batch), len(VISITORS))
         assert uniques == [{"value": len(VISITORS)}]
+
+    @pytest.fixture
+    def divide(self, front, database):
+        """Gives each shard only some of the events, by a condition."""
+
+        def plant(rows):
+            every = {"database": database, "match": "", "times": 100_000}
+            front.plant(every | {"kind": "divide", "rows": rows})
+
+        return plant
+
+    async def test_people_whose_events_lie_on_two_shards_are_answered_as_on_one(self, api, divide):
+        events = [
+            {**event, "event_id": f"{minute}", "timestamp": f"2026-05-10T12:{minute:02}:00Z"}
+            for minute, event in enumerate(PEOPLE)
+        ]
+        await api.post("/v1/batch", {"events": events})
+
+        divide("shardNum() = 1")
+        together = [(await api.get(path, asked)).json() for path, asked in ABOUT_PEOPLE]
+        divide("shardNum() = toMinute(timestamp) % 2 + 1")
+        apart = [(await api.get(path, asked)).json() for path, asked in ABOUT_PEOPLE]
+
+        assert all(answer["rows"] for answer in apart)
+        assert apart == together
+        sums, funnel = apart[3]["rows"], apart[5]["rows"]
+        assert {row["source"]: row["value"] for row in sums} == {"facebook": 49, "direct": 7}
+        people = [(row["group"], row["people"]) for row in funnel]
+        assert people[:3] == [("facebook", 2), ("facebook", 2), ("facebook", 1)]
+        assert people[3:] == [("news", 1), ("news", 0), ("news", 0)]
