@@ -243,6 +243,30 @@ def revenue(sent, now):
     return sorted(rows, key=lambda row: -row["cents"])
 
 
+def revenue_by_day(sent, now):
+    found = since(sent, midnight(now, days_ago=6), event_name="purchase")
+    totals: Counter[datetime] = Counter()
+    for event in found:
+        totals[midnight(event.at)] += event.body["properties"]["amount_cents"]
+    return [{"bucket": write_time(day), "value": cents} for day, cents in sorted(totals.items())]
+
+
+def visits(sent, now):
+    """By source: here every event is a visit, because they are hours apart."""
+    return count_by(since(sent, midnight(now, days_ago=6)), "source", "medium")
+
+
+def described(sent, now):
+    found = since(sent, midnight(now, days_ago=29))
+    rows = []
+    for row in count_by(found, "event_name"):
+        bodies = [e.body for e in found if e["event_name"] == row["event_name"]]
+        counts = Counter(key for body in bodies for key in body.get("properties", {}))
+        keys = sorted(counts, key=lambda key: (-counts[key], key))
+        rows.append({"event_name": row["event_name"], "events": row["value"], "properties": keys})
+    return rows
+
+
 def revenue_by_channel(sent, now):
     totals: Counter[str] = Counter()
     for event in since(sent, month(now), event_name="purchase"):
@@ -337,6 +361,9 @@ ANSWERS = {
     "query/recipes: Devices and browsers, last 7 days": devices,
     EVENT_NAMES: event_names,
     REVENUE: revenue,
+    "query/recipes: Revenue per day, last 7 days": revenue_by_day,
+    "query/recipes: Visits by source, last 7 days": visits,
+    "query/recipes: Which properties do events have?": described,
     CHANNEL: revenue_by_channel,
     FIRST_TOUCH: first_touch,
     "query/recipes: Where do people drop out?": funnel,
