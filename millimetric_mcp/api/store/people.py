@@ -106,20 +106,18 @@ def compose_funnel(
     extra = [f"({is_later})", *write_named([step.event for step in steps[1:]])]
     visitors = select_visitors(own, binding, extra=extra)
     return read_template("funnel").substitute(
-        reached=", ".join(
-            f"sumIf(weight, level >= {number})" for number in range(1, len(steps) + 1)
-        ),
+        steps=len(steps),
+        reached=", ".join(f"sumIf(weight, level >= {number})" for number in later_numbers),
         medians=", ".join(
             f"quantileExactInclusiveIf(0.5)("
             f"assumeNotNull(times[{number}] - times[{number - 1}]) / 1000, level >= {number})"
             for number in later_numbers
         ),
         best_times=", ".join(f"times_{number}[best]" for number in range(1, len(steps) + 1)),
-        times=join_list(times, indent=12),
+        times=join_list(times, indent=16),
         names=", ".join(names),
         level=" + ".join(["1", *(f"isNotNull({name})" for name in names)]),
         arrays=", ".join(f"times_{number}" for number in later_numbers),
-        no_times=", ".join("NULL" for _ in steps),
         no_later=", ".join(f"0 AS step_{number}" for number in later_numbers),
         which_later=", ".join(f"{flags[number]} AS step_{number}" for number in later_numbers),
         time=IN_ORDER.format("own_at"),

@@ -13,33 +13,121 @@
 -- Of a person's occurrences of the first step, the earliest that leads furthest counts.
 SELECT
     first_group,
-    [sumIf(weight, level >= 1), sumIf(weight, level >= 2)] AS people,
-    [quantileExactInclusiveIf(0.5)(assumeNotNull(times[2] - times[1]) / 1000, level >= 2)] AS medians,
-    sum(sumIf(weight, is_no_touch)) OVER () / sum(sum(weight)) OVER () AS no_touch_share
+    arrayResize(arrayConcat([started + moved], reached), 2) AS people,
+    arrayResize(waits, 2 - 1, nan) AS medians,
+    sum(untouched + moved_untouched) OVER () / sum(started + moved) OVER () AS no_touch_share
 FROM
+(
+    -- Everybody's earliest event.
+    SELECT
+        substring(earliest, 9) AS first_group,
+        toInt64(count()) AS started,
+        toInt64(countIf(0)) AS untouched
+    FROM
+    (
+        SELECT person, min(concat(reinterpretAsFixedString(byteSwap(own_at)), step_group)) AS earliest
+        FROM
+        (
+SELECT person, own_at, ifNull(toString(''), '') AS step_group, toUInt8(0) AS is_no_touch
+FROM
+(
+-- Events, each with its person: its own user, else the user of the latest tie of its visitor before
+-- it, else of the earliest tie, else the visitor. For few events: only their ties are read.
+SELECT
+    own_at,
+    multiIf(
+        own_user != '', cityHash64('user', own_user),
+        tied.first_user = 0, own_visitor,
+        empty(tied.ties), tied.first_user,
+        tied.ties[greatest(1, arrayLastIndex(tie -> tie.1 <= own_at, tied.ties))].2
+    ) AS person
+FROM
+(
+    SELECT
+        visitor AS own_visitor,
+        user_id AS own_user,
+        toUnixTimestamp64Milli(timestamp) AS own_at
+    FROM events
+    WHERE project_id = {project_id:UInt64}
+    AND timestamp >= fromUnixTimestamp64Milli({v5:Int64}, 'UTC')
+    AND timestamp < fromUnixTimestamp64Milli({v6:Int64}, 'UTC')
+    AND event_name IN {v1:Array(String)}
+    AND NOT startsWith(event_name, '$pageview')
+) AS event
+LEFT ANY JOIN
+(
+-- The users that each visitor was tied to. `ties` is empty if there is only one; else it has each
+-- moment and user, oldest first.
+SELECT
+    visitor,
+    min(user) AS first_user,
+    if(
+        first_user = max(user),
+        [],
+        arrayMap(tie -> (tie.1, cityHash64('user', tie.2)), arraySort(groupUniqArray((at, user_id))))
+    ) AS ties
+FROM
+(
+    SELECT
+        visitor,
+        user_id,
+        cityHash64('user', user_id) AS user,
+        toUnixTimestamp64Milli(timestamp) AS at
+    FROM events
+    WHERE project_id = {project_id:UInt64} AND person_role IN (2, 3)
+    AND visitor GLOBAL IN
+(
+SELECT
+    visitor
+FROM events
+WHERE project_id = {project_id:UInt64}
+    AND timestamp >= fromUnixTimestamp64Milli({v5:Int64}, 'UTC')
+    AND timestamp < fromUnixTimestamp64Milli({v6:Int64}, 'UTC')
+    AND event_name IN {v1:Array(String)}
+    AND NOT startsWith(event_name, '$pageview')
+    AND person_role IN (0, 1)
+)
+)
+GROUP BY visitor
+) AS tied ON tied.visitor = event.own_visitor
+)
+        )
+        GROUP BY person
+    )
+    GROUP BY first_group
+) AS everybody
+-- The right side comes first, so both sides never hold their people in memory at the same time.
+FULL JOIN
 (
     -- Of people who took a later step: the event that counts, instead of the earliest one.
     SELECT
-        arrayJoin([1, -1]) AS sign,
-        if(sign > 0, best, 1) AS counted,
-        firsts[counted].2 AS first_group,
-        firsts[counted].3 AS is_no_touch,
-        if(sign > 0, levels[best], 1) AS level,
-        [times_1[best], times_2[best]] AS times,
-        toInt64(sign) AS weight
+        first_group,
+        sum(weight) AS moved,
+        sumIf(weight, is_no_touch) AS moved_untouched,
+        [sumIf(weight, level >= 2)] AS reached,
+        [quantileExactInclusiveIf(0.5)(assumeNotNull(times[2] - times[1]) / 1000, level >= 2)] AS waits
     FROM
     (
         SELECT
-            arraySort(groupArrayIf((own_at, step_group, is_no_touch), step_1)) AS firsts,
-            arrayMap(first -> toNullable(first.1), firsts) AS times_1,
-            arraySort(groupArrayIf(own_at, step_2)) AS all_2, arrayMap((first, previous) -> arrayFirstOrNull(moment -> moment >= previous AND moment <= first.1 + {v0:Int64}, all_2), firsts, times_1) AS times_2,
-            arrayMap((t2) -> 1 + isNotNull(t2), times_2) AS levels,
-            indexOf(levels, arrayMax(levels)) AS best
+            toInt64(arrayJoin([1, -1])) AS weight,
+            if(weight > 0, best, 1) AS counted,
+            firsts[counted].2 AS first_group,
+            firsts[counted].3 AS is_no_touch,
+            if(weight > 0, levels[best], 1) AS level,
+            [times_1[best], times_2[best]] AS times
         FROM
         (
-            SELECT person, own_at, step_group, is_no_touch, 1 AS step_1, 0 AS step_2
+            SELECT
+                arraySort(groupArrayIf((own_at, step_group, is_no_touch), step_1)) AS firsts,
+                arrayMap(first -> toNullable(first.1), firsts) AS times_1,
+                arraySort(groupArrayIf(own_at, step_2)) AS all_2, arrayMap((first, previous) -> arrayFirstOrNull(moment -> moment >= previous AND moment <= first.1 + {v0:Int64}, all_2), firsts, times_1) AS times_2,
+                arrayMap((t2) -> 1 + isNotNull(t2), times_2) AS levels,
+                indexOf(levels, arrayMax(levels)) AS best
             FROM
             (
+                SELECT person, own_at, step_group, is_no_touch, 1 AS step_1, 0 AS step_2
+                FROM
+                (
 SELECT person, own_at, ifNull(toString(''), '') AS step_group, toUInt8(0) AS is_no_touch
 FROM
 (
@@ -172,11 +260,11 @@ FROM
 GROUP BY visitor
 ) AS tied ON tied.visitor = event.own_visitor
 )
-            )
-            UNION ALL
-            SELECT person, own_at, '' AS step_group, 0 AS is_no_touch, 0 AS step_1, event_name IN {v2:Array(String)} AND ifNull(multiIf(JSONExtractRaw(properties, {v3:String}) IN ('', 'null'), NULL, startsWith(JSONExtractRaw(properties, {v3:String}), '"'), JSONExtractString(properties, {v3:String}), JSONExtractRaw(properties, {v3:String})), '') IN {v4:Array(String)} AS step_2
-            FROM
-            (
+                )
+                UNION ALL
+                SELECT person, own_at, '' AS step_group, 0 AS is_no_touch, 0 AS step_1, event_name IN {v2:Array(String)} AND ifNull(multiIf(JSONExtractRaw(properties, {v3:String}) IN ('', 'null'), NULL, startsWith(JSONExtractRaw(properties, {v3:String}), '"'), JSONExtractString(properties, {v3:String}), JSONExtractRaw(properties, {v3:String})), '') IN {v4:Array(String)} AS step_2
+                FROM
+                (
 -- Events, each with its person: its own user, else the user of the latest tie of its visitor before
 -- it, else of the earliest tie, else the visitor. For few events: only their ties are read.
 SELECT
@@ -240,95 +328,14 @@ WHERE project_id = {project_id:UInt64}
 )
 GROUP BY visitor
 ) AS tied ON tied.visitor = event.own_visitor
+                )
             )
+            GROUP BY person
+            HAVING notEmpty(firsts) AND levels[best] > 1
         )
-        GROUP BY person
-        HAVING notEmpty(firsts) AND levels[best] > 1
     )
-    UNION ALL
-    -- Everybody's earliest event.
-    SELECT
-        1 AS sign,
-        1 AS counted,
-        substring(earliest, 9) AS first_group,
-        toUInt8(0) AS is_no_touch,
-        1 AS level,
-        [NULL, NULL] AS times,
-        toInt64(count()) AS weight
-    FROM
-    (
-        SELECT person, min(concat(reinterpretAsFixedString(byteSwap(own_at)), step_group)) AS earliest
-        FROM
-        (
-SELECT person, own_at, ifNull(toString(''), '') AS step_group, toUInt8(0) AS is_no_touch
-FROM
-(
--- Events, each with its person: its own user, else the user of the latest tie of its visitor before
--- it, else of the earliest tie, else the visitor. For few events: only their ties are read.
-SELECT
-    own_at,
-    multiIf(
-        own_user != '', cityHash64('user', own_user),
-        tied.first_user = 0, own_visitor,
-        empty(tied.ties), tied.first_user,
-        tied.ties[greatest(1, arrayLastIndex(tie -> tie.1 <= own_at, tied.ties))].2
-    ) AS person
-FROM
-(
-    SELECT
-        visitor AS own_visitor,
-        user_id AS own_user,
-        toUnixTimestamp64Milli(timestamp) AS own_at
-    FROM events
-    WHERE project_id = {project_id:UInt64}
-    AND timestamp >= fromUnixTimestamp64Milli({v5:Int64}, 'UTC')
-    AND timestamp < fromUnixTimestamp64Milli({v6:Int64}, 'UTC')
-    AND event_name IN {v1:Array(String)}
-    AND NOT startsWith(event_name, '$pageview')
-) AS event
-LEFT ANY JOIN
-(
--- The users that each visitor was tied to. `ties` is empty if there is only one; else it has each
--- moment and user, oldest first.
-SELECT
-    visitor,
-    min(user) AS first_user,
-    if(
-        first_user = max(user),
-        [],
-        arrayMap(tie -> (tie.1, cityHash64('user', tie.2)), arraySort(groupUniqArray((at, user_id))))
-    ) AS ties
-FROM
-(
-    SELECT
-        visitor,
-        user_id,
-        cityHash64('user', user_id) AS user,
-        toUnixTimestamp64Milli(timestamp) AS at
-    FROM events
-    WHERE project_id = {project_id:UInt64} AND person_role IN (2, 3)
-    AND visitor GLOBAL IN
-(
-SELECT
-    visitor
-FROM events
-WHERE project_id = {project_id:UInt64}
-    AND timestamp >= fromUnixTimestamp64Milli({v5:Int64}, 'UTC')
-    AND timestamp < fromUnixTimestamp64Milli({v6:Int64}, 'UTC')
-    AND event_name IN {v1:Array(String)}
-    AND NOT startsWith(event_name, '$pageview')
-    AND person_role IN (0, 1)
-)
-)
-GROUP BY visitor
-) AS tied ON tied.visitor = event.own_visitor
-)
-        )
-        GROUP BY person
-    )
-    GROUP BY first_group, is_no_touch
-)
-GROUP BY first_group
-HAVING people[1] > 0
+    GROUP BY first_group
+) AS further USING (first_group)
+WHERE people[1] > 0
 ORDER BY people[1] DESC, first_group
 LIMIT {limit:UInt32}
