@@ -13,7 +13,7 @@ from bench.data import END, WINDOW, make_read_request, write_window
 from bench.figures import pair_ratio, write_number
 from bench.http_load import Load, LoadResult, drive, list_rates
 from bench.parts.batch import measure_batches, prepare_batches
-from bench.parts.reads import measure_files
+from bench.parts.reads import DISK_BOUND, measure_files
 from bench.parts.track import drive_track, prepare_track
 from bench.plain_people import close_reader, count_people, make_store_without, time_plain
 from bench.processes import Worker, read_memory_mb, settle, start_worker
@@ -65,7 +65,7 @@ QUESTIONS: Mapping[str, tuple[str, str, Mapping[str, str | int], float]] = {
     ),
 }
 """What each asks, its endpoint and parameters, and how many seconds it may take."""
-RATIO_BOUND, INGEST_BOUND, DELAY_BOUND, DISK_BOUND = 0.6, 0.9, 5.0, 70
+RATIO_BOUND, INGEST_BOUND, DELAY_BOUND = 0.6, 0.9, 5.0
 CONNECTIONS = 16
 LEAD_S = 1.0
 

@@ -27,6 +27,7 @@ from bench.workspace import Deployment, Workspace
 from millimetric_mcp.api.control.datadir import STORE_DIR
 
 TITLE = "Reads over 30 days, disk, memory and start"
+DISK_BOUND = 70
 NAMES = {
     "sources": "`GET /v1/sources`",
     "daily": "`GET /v1/stats`, daily by source and medium",
@@ -157,7 +158,7 @@ def _report(sizes: Sequence[Size], estimates: Sequence[Estimate], empty_mb: floa
         checks=[
             *(_check_read(question, large) for question in QUESTIONS),
             _check_growth(small, large),
-            Check("Disk, per event", large.bytes_per_event, "bytes", 70, at_most=True),
+            Check("Disk, per event", large.bytes_per_event, "bytes", DISK_BOUND, at_most=True),
             Check("API resident memory before the first load", empty_mb, "MB", 400, at_most=True),
             Check(
                 f"Start to first answer, {large.events:,} events",

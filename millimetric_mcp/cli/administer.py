@@ -29,7 +29,7 @@ class Deployment:
         Raises:
             SettingsError: its pepper or IP salt is another one.
         """
-        return datadir.open_control_of(self.settings, self.data_dir)
+        return datadir.open_control_of(self.settings, self.data_dir, self.secrets)
 
     def administer(self, request: Request) -> dict[str, Any]:
         """Return the answer to a request of `Administration`.

@@ -226,9 +226,10 @@ def create_app() -> ASGIApp:
 def _open_backends(
     settings: ApiSettings, data_dir: Path, target: StoreTarget
 ) -> tuple[Backends, ClientPool]:
-    control = datadir.open_control_of(settings, data_dir)
+    found = datadir.resolve_secrets(settings, data_dir)
+    control = datadir.open_control_of(settings, data_dir, found)
     store = open_event_store(target, max_queued_events=settings.max_queued_events)
-    return Backends(control, store, datadir.resolve_secrets(settings, data_dir)), store.pool
+    return Backends(control, store, found), store.pool
 
 
 def _announce_first_keys(

@@ -250,7 +250,7 @@ def _merge_toml(client: Client, text: str, entry: Mapping[str, Any]) -> str:
     for name, value in _merge_variables(server, entry).items():
         if server.get(name) == value:
             continue
-        # A new table with a header of its own would take the blank line before the next one.
+        # A new table with its own header would take the blank line before the next one.
         is_new_table = isinstance(value, dict) and not isinstance(server.get(name), Table)
         server[name] = tomlkit.inline_table() | value if is_new_table else value
     for item in after:

@@ -114,7 +114,7 @@ def test_ctrl_c_ends_every_command_without_a_traceback(command, after_s, environ
     # The alarm may come when Python has ended the command, and its own handlers are gone.
     late = -signal.SIGALRM
     assert done.returncode in {0, 1, 2, 3, 130, late}, done.stderr
-    # Python reports an interrupt in one of its own callbacks, and continues.
+    # Python reports an interrupt in one of its callbacks, and goes on.
     said = re.sub(r"Exception ignored in: .*?\nKeyboardInterrupt: ?\n", "", done.stderr, flags=re.S)
     assert "Traceback" not in said, done.stderr
 

@@ -303,7 +303,7 @@ export function testIn(name: keyof typeof LAUNCH): void {
     assert.equal(JSON.parse(rows[3].properties).name, "Basket");
   });
 
-  test("identify without a usable id ties the visitor to nobody, and later events are stored", async () => {
+  test("identify without a usable id ties the visitor to no user, and later events are stored", async () => {
     await tab.open(`${shop.url}/a`);
     await tab.run("for (const id of [undefined, null, '', 'x'.repeat(257), Object.create(null)]) mm.identify(id); mm.track('later'); await mm.flush()");
 

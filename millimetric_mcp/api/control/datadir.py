@@ -133,14 +133,16 @@ def resolve_secrets(settings: ControlSettings, data_dir: Path) -> Secrets:
     )
 
 
-def open_control_of(settings: ControlSettings, data_dir: Path) -> Control:
-    """Return the control database of the settings, opened with their secrets.
+def open_control_of(
+    settings: ControlSettings, data_dir: Path, secrets: Secrets | None = None
+) -> Control:
+    """Return the control database of the settings, opened with their secrets, or with those given.
 
     Raises:
         SettingsError: a secret or the DSN can't be used, or the deployment has other secrets.
         StoreUnavailable: the database failed.
     """
-    found = resolve_secrets(settings, data_dir)
+    found = secrets or resolve_secrets(settings, data_dir)
     return open_control(control_dsn(settings, data_dir), pepper=found.pepper, ip_salt=found.ip_salt)
 
 

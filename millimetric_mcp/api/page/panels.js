@@ -227,7 +227,7 @@ function list(title, one, column, { metric = "uniques", event, unit = "Visitors"
   };
 }
 
-/** A sale on a server has no source of its own: what brought its person counts, unless another model is chosen. */
+/** A sale that a server sends has no source: the visit that brought the person counts, unless another model is chosen. */
 const modelOfSales = ({ state }) => (state.model === "event" ? "last_touch" : state.model);
 
 const salesByChannel = {

@@ -22,6 +22,7 @@ MAX_WAITING_BYTES = 32 * 1024 * 1024
 """With so much in the journal, writes wait for the engine. At half of it, they are handed over."""
 MIN_GROUP_EVENTS = 500
 MAX_SMALL_BYTES = 64 * 1024
+"""The event loop writes no more than this itself."""
 RETRY_S = 1.0
 
 _log = logging.getLogger(__name__)
@@ -73,7 +74,7 @@ class Handover:
         if not self._write_quickly(requests):
             async with self._journal_lock:
                 await run(self.executor, self._journal.append, requests)
-            self._note_written(requests)
+            self._note_written(requests, _count_bytes(requests))
 
     def write_now(self, request: Rows) -> bool:
         """Write the request in the event loop, if that is quick; return whether it is written.
@@ -83,7 +84,7 @@ class Handover:
         return self._has_room() and self._write_quickly([request])
 
     def _write_quickly(self, requests: Sequence[Rows]) -> bool:
-        size_bytes = sum(len(rows.text) for rows in requests)
+        size_bytes = _count_bytes(requests)
         if (
             self._journal_lock.locked()
             or not self._journal.is_quick
@@ -91,12 +92,12 @@ class Handover:
         ):
             return False
         self._journal.append(requests)  # to wake a thread would take longer
-        self._note_written(requests)
+        self._note_written(requests, size_bytes)
         return True
 
-    def _note_written(self, requests: Sequence[Rows]) -> None:
+    def _note_written(self, requests: Sequence[Rows], size_bytes: int) -> None:
         self._acknowledged += sum(map(len, requests))
-        self._waiting_bytes += sum(len(rows.text) for rows in requests)
+        self._waiting_bytes += size_bytes
         self._work.set()
         if not self._has_room(share=0.5):
             self._hurry.set()
@@ -177,7 +178,7 @@ class Handover:
                 await self._work.wait()
 
     async def _hand_over_all(self) -> bool:
-        """Hand over what the journal holds; return False if the engine did not take it at last."""
+        """Hand over what the journal holds; return False if that did not work before the end."""
         async with self._journal_lock:
             segments = self._journal.seal()
         if not await self._insist(partial(self._hand_over, segments)):
@@ -185,7 +186,7 @@ class Handover:
         requests = [rows for segment in segments for rows in segment.requests]
         self._handed_over += sum(map(len, requests))
         self._handovers += 1
-        self._waiting_bytes -= sum(len(rows.text) for rows in requests)
+        self._waiting_bytes -= _count_bytes(requests)
         if self._wanted <= self._handed_over and self._has_room(share=0.5) and not self._closing:
             self._hurry.clear()
         await self._report(None)  # reads go on: they need not wait for the files
@@ -224,6 +225,10 @@ class Handover:
         async with self._progress:
             self._failure = failure
             self._progress.notify_all()
+
+
+def _count_bytes(requests: Iterable[Rows]) -> int:
+    return sum(len(rows.text) for rows in requests)
 
 
 def hand_over(pool: ClientPool, segments: Sequence[Segment], attempts: int = 0) -> int:

@@ -33,6 +33,7 @@ MIN_FREE_BYTES = 64 * 1024 * 1024
 RETRY_AFTER_S = 5
 RESERVED_BYTES = 1024 * 1024
 MAX_QUICK_S = 0.001
+"""The event loop waits for a flush if the last one took no longer."""
 
 SUFFIX, DAMAGED = ".journal", ".damaged"
 _flush = getattr(os, "fdatasync", os.fsync)  # macOS has no fdatasync

@@ -286,7 +286,7 @@ class _Asker:
 
 
 def find_revenue_model(chosen: AttributionModel) -> AttributionModel:
-    """Return the model for revenue: a sale on a server has no source of its own."""
+    """Return the model for revenue: a sale that a server sends has no source."""
     return AttributionModel.LAST_TOUCH if chosen is AttributionModel.EVENT else chosen
 
 

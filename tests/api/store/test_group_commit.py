@@ -216,7 +216,7 @@ async def test_requests_of_one_turn_share_a_group_and_so_do_those_after_it(quick
     assert await commit_all(committer, ["a"], ["b"], ["c"]) == [None] * 3
     assert await commit_all(committer, ["d"], ["e"]) == [None] * 2
 
-    assert written == [["a"]]  # when it came, nobody knew of the others
+    assert written == [["a"]]  # the others came after it
     assert inserts.groups == [["b", "c"], ["d", "e"]]
 
 
