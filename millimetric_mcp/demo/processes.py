@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO
 
 import httpx
 from mcp import Client, MCPError, StdioServerParameters, stdio_client
@@ -79,21 +80,54 @@ def run_api(
     place = ["--host", HOST, "--port", url.rpartition(":")[2], "--data-dir", str(data_dir)]
     place += ["--keys-dir", str(directory / "keys")]  # not among the user's own
     began = time.monotonic()
-    with log.open("wb") as errors:
-        process = subprocess.Popen(  # noqa: S603 - our own command
-            [*COMMAND, "api", *place, "--rate-limits", "off", *options],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=errors,
-            env=clean_environment(environ),
-            cwd=directory,
-            start_new_session=True,  # a terminal's Ctrl-C goes to the demo, which ends the API
-        )
-    try:
+    command = [*COMMAND, "api", *place, "--rate-limits", "off", *options]
+    with (
+        log.open("wb") as errors,
+        _run_child(
+            command, stdout=subprocess.DEVNULL, stderr=errors, environ=environ, cwd=directory
+        ) as process,
+    ):
         _wait_until_healthy(process, url=url, log=log)
         yield ApiProcess(url, data_dir, time.monotonic() - began, process)
+
+
+@contextmanager
+def _run_child(
+    command: Sequence[str],
+    *,
+    stdout: int,
+    stderr: int | IO[bytes],
+    environ: Mapping[str, str],
+    cwd: Path,
+) -> "Iterator[subprocess.Popen[bytes]]":
+    """Start a child process, and end it in the end.
+
+    Ctrl-C while it is being started waits: nobody would end a child that has no name yet, and it
+    would write files after the demo has removed them.
+    """
+    pressed: list[int] = []
+    process = None
+    before = signal.signal(signal.SIGINT, lambda number, _: pressed.append(number))
+    try:
+        try:
+            process = subprocess.Popen(  # noqa: S603 - our own command
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=stdout,
+                stderr=stderr,
+                env=clean_environment(environ),
+                cwd=cwd,
+                start_new_session=True,  # a terminal's Ctrl-C goes to the demo, which ends it
+            )
+        finally:
+            signal.signal(signal.SIGINT, before)
+        if pressed:
+            raise KeyboardInterrupt
+        yield process
     finally:
-        _stop(process)
+        if process is not None:
+            with process:  # closes its pipes
+                _stop(process)
 
 
 def wait_for_end(api: ApiProcess) -> None:
@@ -134,20 +168,18 @@ def create_keys(api: ApiProcess, *, environ: Mapping[str, str]) -> Keys:
     keys = []
     for kind in ("sk", "rk"):
         options = ["--json", "--kind", kind, "--data-dir", str(api.data_dir)]
-        ended = subprocess.run(  # noqa: S603 - our own command
+        with _run_child(
             [*COMMAND, "keys", "create", *options],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            env=clean_environment(environ),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            environ=environ,
             cwd=api.data_dir.parent,
-            start_new_session=True,
-            timeout=TIMEOUT_S,
-            check=False,
-        )
-        if ended.returncode != 0:
-            message = ended.stderr.decode(errors="replace").strip()
+        ) as process:
+            output, errors = process.communicate(timeout=TIMEOUT_S)
+        if process.returncode != 0:
+            message = errors.decode(errors="replace").strip()
             raise DemoFailed(f"'keys create' failed: {message}")
-        keys.append(json.loads(ended.stdout)["key"])
+        keys.append(json.loads(output)["key"])
     return Keys(*keys)
 
 

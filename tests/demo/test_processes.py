@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -53,6 +54,25 @@ def test_running_the_api_fails_with_its_log_when_it_does_not_start(tmp_path: Pat
         run_api(tmp_path, environ=os.environ),
     ):
         pytest.fail("it started")
+
+
+def test_a_child_that_ctrl_c_meets_while_it_starts_is_ended(
+    tmp_path: Path, ended_api: ApiProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[subprocess.Popen[bytes]] = []
+
+    class Interrupted(subprocess.Popen[bytes]):
+        def __init__(self, *args: Any, **options: Any) -> None:
+            super().__init__(*args, **options)
+            started.append(self)
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(subprocess, "Popen", Interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        create_keys(ended_api, environ=os.environ)
+    with pytest.raises(KeyboardInterrupt), run_api(tmp_path, environ=os.environ):
+        pytest.fail("it went on")
+    assert [child.returncode for child in started] == [-signal.SIGTERM, -signal.SIGTERM]
 
 
 @pytest.fixture
