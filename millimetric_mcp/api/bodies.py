@@ -2,7 +2,7 @@
 
 import asyncio
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TypeVar
@@ -38,6 +38,7 @@ _GZIP = frozenset({"gzip", "x-gzip"})
 _ENCODINGS = _GZIP | {"", "identity"}
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
+ResultT = TypeVar("ResultT")
 
 
 class BodyReader:
@@ -60,9 +61,12 @@ class BodyReader:
         headers: Mapping[str, str],
         *,
         project_id: int,
+        finish: Callable[[ModelT], ResultT],
         media_types: frozenset[str] = JSON_TYPES,
-    ) -> ModelT:
-        """Return the request's JSON as a model; a gzip body is inflated first.
+    ) -> ResultT:
+        """Return what ``finish`` makes of the request's JSON; a gzip body is inflated first.
+
+        A large body is parsed and finished in a thread.
 
         Raises:
             RequestError: unsupported_media_type, payload_too_large, invalid_payload, or
@@ -74,21 +78,23 @@ class BodyReader:
             if len(body) <= LARGE_BODY_BYTES:
                 text = inflate(body, max_bytes=LARGE_BODY_BYTES) if is_gzip else body
                 if text is not None:
-                    return _parse(model, text)
+                    return finish(_parse(model, text))
             async with self._turns.setdefault(project_id, asyncio.Lock()):
                 if await request.is_disconnected():  # many may wait whose senders have left
                     raise ClientDisconnect
-                parse = partial(_parse_large, model, body, is_gzip=is_gzip)
-                return await asyncio.get_running_loop().run_in_executor(self._threads, parse)
+                read = partial(_read_large, model, body, finish, is_gzip=is_gzip)
+                return await asyncio.get_running_loop().run_in_executor(self._threads, read)
         finally:
             self._buffer.release(body)
 
 
-def _parse_large(model: type[ModelT], body: bytes, *, is_gzip: bool) -> ModelT:
+def _read_large(
+    model: type[ModelT], body: bytes, finish: Callable[[ModelT], ResultT], *, is_gzip: bool
+) -> ResultT:
     text = inflate(body, max_bytes=MAX_BODY_BYTES) if is_gzip else body
     if text is None:
         raise RequestError(ErrorCode.PAYLOAD_TOO_LARGE)
-    return _parse(model, text)
+    return finish(_parse(model, text))
 
 
 def _parse(model: type[ModelT], text: bytes) -> ModelT:

@@ -6,9 +6,9 @@ import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, NamedTuple
 
-from millimetric_mcp.api.control import Claim, ClaimedPart, ImportLog, PartWriter
+from millimetric_mcp.api.control import Claim, ImportLog, PartWriter
 from millimetric_mcp.api.store import Store
 from millimetric_mcp.contract.codes import ErrorCode
 from millimetric_mcp.contract.columns import StoredEvent
@@ -23,10 +23,12 @@ BUSY_RETRY_S = 1
 _log = logging.getLogger(__name__)
 
 
-class Build(Protocol):
-    """Returns a part's events."""
+class ImportedPart(NamedTuple):
+    """A part of an import: its number, and its events as they are stored."""
 
-    def __call__(self, *, import_part: int) -> Sequence[StoredEvent]: ...
+    import_id: str
+    chunk: int
+    events: Sequence[StoredEvent]
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -45,9 +47,7 @@ class Imports:
     def _writer(self) -> PartWriter:
         return PartWriter(self.writer_id, self.store.id, LEASE_S, self.store.is_alone)
 
-    async def store_part(
-        self, project_id: int, import_id: str, chunk: int, build: Build
-    ) -> Mapping[str, Any]:
+    async def store_part(self, project_id: int, given: ImportedPart) -> Mapping[str, Any]:
         """Store a part, unless it is stored.
 
         Raises:
@@ -58,35 +58,30 @@ class Imports:
             self.log.claim,
             self._writer,
             project_id=project_id,
-            import_id=import_id,
-            chunk=chunk,
+            import_id=given.import_id,
+            chunk=given.chunk,
             now=self.clock(),
         )
         if part.claim is Claim.BUSY:
             raise RequestError(ErrorCode.IMPORT_BUSY, retry_after_s=BUSY_RETRY_S)
         if part.claim is Claim.STORED:
             return {"ok": True, "count": part.events, "duplicate": True}
-        place = (part.number << 32) + chunk
+        place = (part.number << 32) + given.chunk
         if part.claim is Claim.CHECK:
             count = await self.store.count_imported(project_id, parts=(place, place))
             if count:
-                await asyncio.to_thread(self.log.finish, part, chunk=chunk, events=count)
+                await asyncio.to_thread(self.log.finish, part, chunk=given.chunk, events=count)
                 return {"ok": True, "count": count, "duplicate": True}
-        count = await self._write(part, chunk, build)
-        return {"ok": True, "count": count, "duplicate": False}
-
-    async def _write(self, part: ClaimedPart, chunk: int, build: Build) -> int:
         try:
-            # In a thread: some thousand events take a tenth of a second.
-            events = await asyncio.to_thread(build, import_part=(part.number << 32) + chunk)
-            await self.store.append_part(events)
+            await self.store.append_part(given.events, import_part=place)
         except StoreUncertain:
             raise  # it stays claimed, so that the next request asks the store
         except Exception:
-            await asyncio.to_thread(self.log.release, part, chunk=chunk)
+            await asyncio.to_thread(self.log.release, part, chunk=given.chunk)
             raise
-        await asyncio.to_thread(self.log.finish, part, chunk=chunk, events=len(events))
-        return len(events)
+        count = len(given.events)
+        await asyncio.to_thread(self.log.finish, part, chunk=given.chunk, events=count)
+        return {"ok": True, "count": count, "duplicate": False}
 
     async def undo(self, record: KeyRecord, import_id: str) -> Mapping[str, Any]:
         """Delete an import's events, then its parts' claims, so that it can be sent again.

@@ -17,7 +17,7 @@ from millimetric_mcp.api.auth import FindKey, authenticate, authorise, check_ori
 from millimetric_mcp.api.bodies import BEACON_TYPES, JSON_TYPES, BodyReader
 from millimetric_mcp.api.control import DeletionKind, DeletionLog, Links
 from millimetric_mcp.api.health import Health
-from millimetric_mcp.api.imports import Imports
+from millimetric_mcp.api.imports import ImportedPart, Imports
 from millimetric_mcp.api.ingest import pipeline
 from millimetric_mcp.api.ingest.enrich import CountryLookup
 from millimetric_mcp.api.ingest.pipeline import build_event
@@ -133,17 +133,17 @@ class Endpoints:
     async def _answer(self, endpoint: AnyEndpoint, handle: Handler, request: Request) -> Response:
         """Admit a request, read its body or parameters, and answer with what ``handle`` returns."""
         admitted = await self._admit(endpoint, request)
-        asked: BaseModel
+        asked: Any
         if endpoint.method == "POST":
             project_id, headers = admitted.record.project_id, admitted.headers
-            asked = await self.bodies.read(
+            asked, ignored = await self.bodies.read(
                 endpoint.request,
                 request,
                 headers,
                 project_id=project_id,
+                finish=partial(self._finish_body, admitted),
                 media_types=BEACON_TYPES if admitted.is_beacon else JSON_TYPES,
             )
-            ignored = list_unknown_fields(asked)
         else:
             params = request.query_params.multi_items()
             asked = read_params(endpoint.request, params)
@@ -153,6 +153,14 @@ class Endpoints:
             handling if endpoint.method == "POST" else _run_while_connected(request, handling)
         )
         return _json({**body, "ignored": ignored} if ignored else body, endpoint.status)
+
+    def _finish_body(self, admitted: AdmittedRequest, body: BaseModel) -> tuple[Any, list[str]]:
+        """Return what the handler gets, and the names of unknown fields."""
+        ignored = list_unknown_fields(body)
+        # Some thousand events take a tenth of a second. Their models go before the next part comes.
+        if isinstance(body, ImportRequest):
+            return self._build_part(body, admitted), ignored
+        return body, ignored
 
     async def _admit(self, endpoint: AnyEndpoint, request: Request) -> AdmittedRequest:
         # Read once: each look-up in Starlette's own headers goes through all of them.
@@ -229,19 +237,19 @@ class Endpoints:
         done = {"ok": True, "queued": True}
         return {**done, "applied": {"linked": True}} if body.linked else done
 
-    async def _import(self, part: ImportRequest, admitted: AdmittedRequest) -> Body:
+    def _build_part(self, part: ImportRequest, admitted: AdmittedRequest) -> ImportedPart:
         check_times(part.events, now=self.clock(), in_batch=True)
-
-        build = partial(
-            pipeline.build_imported,
+        built = pipeline.build_imported(
             part.events,
             key=admitted.record,
             country_of=self.country_of,
             ip_salt=self.ip_salt,
             fbclid=self._fbclid_of(admitted),
         )
-        project_id = admitted.record.project_id
-        return await self.imports.store_part(project_id, part.import_id, part.chunk, build)
+        return ImportedPart(part.import_id, part.chunk, built)
+
+    async def _import(self, part: ImportedPart, admitted: AdmittedRequest) -> Body:
+        return await self.imports.store_part(admitted.record.project_id, part)
 
     async def _undo_import(self, body: ImportUndoRequest, admitted: AdmittedRequest) -> Body:
         return await self.imports.undo(admitted.record, body.import_id)

@@ -3,7 +3,6 @@
 import json
 import re
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from itertools import islice
@@ -53,11 +52,13 @@ def find_zone(name: str) -> ZoneInfo | None:
 
 def parse_timestamp(value: object) -> datetime:
     """Parse an ISO 8601 text with an offset or ``Z``; return UTC, cut to milliseconds."""
-    with suppress(ValueError, OverflowError):
+    try:
         if isinstance(value, str) and _ISO_8601.fullmatch(value):
             value = datetime.fromisoformat(value.upper().replace(",", "."))
         if isinstance(value, datetime) and value.tzinfo:
             return cut_to_ms(value if value.tzinfo is UTC else value.astimezone(UTC))
+    except (ValueError, OverflowError):
+        pass
     raise PydanticCustomError(
         "timestamp", "must be an ISO 8601 time with an offset, such as 2026-05-16T19:00:00.000Z"
     )

@@ -154,8 +154,8 @@ class StoreDouble:
         await self.ping()
         self.events.extend(events)
 
-    async def append_part(self, events: Sequence[StoredEvent]) -> None:
-        await self.append(events)
+    async def append_part(self, events: Sequence[StoredEvent], *, import_part: int) -> None:
+        await self.append([event._replace(import_part=import_part) for event in events])
 
     async def count_imported(self, project_id: int, *, parts: tuple[int, int]) -> int:
         await self.ping()

@@ -303,6 +303,6 @@ class UnansweringStore:
     async def close(self):
         pass
 
-    async def append_part(self, events):
-        await self._store.append_part(events)
+    async def append_part(self, events, *, import_part):
+        await self._store.append_part(events, import_part=import_part)
         raise StoreUncertain("no answer")

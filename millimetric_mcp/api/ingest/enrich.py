@@ -209,7 +209,7 @@ def hash_ip(ip: str, *, salt: bytes, date_utc: date) -> bytes:
     Other forms of an address (IPv4 in IPv6 form, upper case) have the same hash.
     """
     key = salt + date_utc.isoformat().encode()
-    text = str(_read_ip(ip) or ip)
+    text = _write_ip(ip)
     return hmac.digest(key, text.encode(errors="replace"), "sha256")[:IP_HASH_BYTES]
 
 
@@ -217,9 +217,15 @@ def make_visitor_id(
     ip: str, user_agent: str, *, salt: bytes, date_utc: date, project_id: int
 ) -> str:
     """Return an id that a visitor has for one UTC day, in one project, without a cookie."""
-    facts = f"{date_utc.isoformat()} {project_id} {_read_ip(ip) or ip} {user_agent}"
+    facts = f"{date_utc.isoformat()} {project_id} {_write_ip(ip)} {user_agent}"
     digest = hmac.digest(salt + b"visitor", facts.encode(errors="replace"), "sha256")
     return f"d_{digest[:16].hex()}"
+
+
+@lru_cache(maxsize=8192)
+def _write_ip(ip: str) -> str:
+    """Return the one form of an address; a text that is none stays as it is."""
+    return str(_read_ip(ip) or ip)
 
 
 @lru_cache(maxsize=8192)

@@ -41,7 +41,6 @@ class RequestFacts(NamedTuple):
     country: str
     ip_hash: bytes
     visitor_id: str | None
-    import_part: int = 0
 
 
 def read_request_facts(
@@ -128,7 +127,6 @@ def build_event(
         ip_hash=request.ip_hash,
         key_kind=request.key_kind,
         is_bot=int(device.is_bot),
-        import_part=request.import_part,
     )
 
 
@@ -147,7 +145,6 @@ def build_imported(
     events: Iterable[ImportedEvent],
     *,
     key: KeyRecord,
-    import_part: int,
     country_of: CountryLookup,
     ip_salt: bytes,
     fbclid: FbclidMeaning,
@@ -169,7 +166,7 @@ def build_imported(
                 country_of=country_of,
                 ip_salt=ip_salt,
             )
-            facts = facts._replace(key_kind=key.kind.value, import_part=import_part)
+            facts = facts._replace(key_kind=key.kind.value)
             known[visit] = facts
         stored.append(build_event(event, _take_given(event, facts), fbclid=fbclid))
     return stored

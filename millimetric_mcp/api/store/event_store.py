@@ -108,8 +108,8 @@ class EventStore:
     async def append(self, events: Sequence[StoredEvent]) -> None:
         await self._writer.append(events)
 
-    async def append_part(self, events: Sequence[StoredEvent]) -> None:
-        await self._writer.append_part(events)
+    async def append_part(self, events: Sequence[StoredEvent], *, import_part: int) -> None:
+        await self._writer.append_part(events, import_part=import_part)
 
     async def count_imported(self, project_id: int, *, parts: tuple[int, int]) -> int:
         return await run(self._maintenance, count_imported, self.pool, project_id, parts=parts)

@@ -16,6 +16,7 @@ _NAMES = tuple(column.name for column in COLUMNS)
 # With types, the client does not ask for them before each insert.
 _TYPES = tuple(column.clickhouse_type for column in COLUMNS)
 _TIMESTAMP, _IP_HASH = _NAMES.index("timestamp"), _NAMES.index("ip_hash")
+_IMPORT_PART = _NAMES.index("import_part")
 
 ROW_COLUMNS = (*_NAMES, "received_at")
 """The columns of `Rows`, in their order."""
@@ -36,7 +37,7 @@ class Rows:
         return self.count
 
 
-def encode_rows(events: Sequence[StoredEvent], *, received_us: int) -> Rows:
+def encode_rows(events: Sequence[StoredEvent], *, received_us: int, import_part: int = 0) -> Rows:
     """Return the events of one request as text."""
     seconds, fraction = divmod(received_us, 1_000_000)
     received_at = f"{seconds:010}.{fraction:06}"
@@ -46,6 +47,7 @@ def encode_rows(events: Sequence[StoredEvent], *, received_us: int) -> Rows:
         seconds, fraction = divmod(event.timestamp_ms, 1000)
         row[_TIMESTAMP] = f"{seconds:010}.{fraction:03}"
         row[_IP_HASH] = int.from_bytes(event.ip_hash)
+        row[_IMPORT_PART] = import_part
         rows.append(row)
     return Rows(received_us, len(rows), to_json(rows)[1:-1])
 
@@ -59,10 +61,13 @@ def insert_rows(
     pool.run(lambda client: client.raw_query(text))
 
 
-def insert_events(pool: ClientPool, events: Sequence[StoredEvent], *, shard: int = 0) -> None:
+def insert_events(
+    pool: ClientPool, events: Sequence[StoredEvent], *, import_part: int = 0, shard: int = 0
+) -> None:
     """Store all events or none, durably; ``shard`` counts from 1 on a cluster, else it is 0."""
     columns: list[Sequence[Any]] = list(zip(*events, strict=True))
     columns[_IP_HASH] = [int.from_bytes(ip_hash) for ip_hash in columns[_IP_HASH]]
+    columns[_IMPORT_PART] = [import_part] * len(events)
     pool.run(
         lambda client: client.insert(
             EVENTS,

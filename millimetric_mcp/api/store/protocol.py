@@ -39,7 +39,7 @@ class Store(Protocol):
             StoreUncertain: it is unknown whether they are stored.
         """
 
-    async def append_part(self, events: Sequence[StoredEvent]) -> None:
+    async def append_part(self, events: Sequence[StoredEvent], *, import_part: int) -> None:
         """Return when all events of an import's part are durably stored. Raises as `append`."""
 
     async def count_imported(self, project_id: int, *, parts: tuple[int, int]) -> int:

@@ -34,7 +34,7 @@ class Writer(Protocol):
 
     def start(self) -> None: ...
     async def append(self, events: Sequence[StoredEvent]) -> None: ...
-    async def append_part(self, events: Sequence[StoredEvent]) -> None: ...
+    async def append_part(self, events: Sequence[StoredEvent], *, import_part: int) -> None: ...
     async def flush(self) -> None: ...
     async def flush_for_deletion(self) -> None:
         """Return as `flush`, when besides no file of a journal holds an older event."""
@@ -81,10 +81,12 @@ class ServerWriter:
         lanes = len(self._lanes)
         return crc32(events[0].anonymous_id.encode()) % lanes if lanes > 1 else 0
 
-    async def append_part(self, events: Sequence[StoredEvent]) -> None:
+    async def append_part(self, events: Sequence[StoredEvent], *, import_part: int) -> None:
         # A part is as large as a group, so it waits for no other one.
         shard = self._choose_lane(events) + 1 if self._pool.target.cluster else 0
-        await run(self._inserts, insert_events, self._pool, events, shard=shard)
+        await run(
+            self._inserts, insert_events, self._pool, events, import_part=import_part, shard=shard
+        )
 
     async def flush(self) -> None:
         """Return at once: an event is acknowledged when the server has it."""
@@ -138,12 +140,13 @@ class EmbeddedWriter:
     async def append(self, events: Sequence[StoredEvent]) -> None:
         await self._committer.commit(encode_rows(events, received_us=self._arrivals.next_us()))
 
-    async def append_part(self, events: Sequence[StoredEvent]) -> None:
+    async def append_part(self, events: Sequence[StoredEvent], *, import_part: int) -> None:
         # A part is as large as a group, so it does not go through the journal.
         received_us = self._arrivals.next_us()
 
         def insert() -> None:
-            insert_rows(self._pool, [encode_rows(events, received_us=received_us)])
+            rows = encode_rows(events, received_us=received_us, import_part=import_part)
+            insert_rows(self._pool, [rows])
 
         await run(self._inserts, insert)
 

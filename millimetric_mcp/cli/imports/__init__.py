@@ -14,7 +14,7 @@ from millimetric_mcp.cli.imports.formats import Format, find_format
 from millimetric_mcp.cli.imports.progress import show_progress
 from millimetric_mcp.cli.imports.records import Item, Reading
 from millimetric_mcp.cli.imports.rejects import RejectsFile
-from millimetric_mcp.cli.imports.sending import PART_EVENTS, ImportCounts, cut_parts, send_parts
+from millimetric_mcp.cli.imports.sending import PART_EVENTS, ImportCounts, Sender, cut_parts
 from millimetric_mcp.cli.output import print_json
 from millimetric_mcp.client import MillimetricClient
 from millimetric_mcp.contract.codes import ErrorCode
@@ -119,7 +119,7 @@ async def _import(
     async with client:
         stored = await _list_stored(client)
         for source, found in plan:
-            import_id = source.make_id(f"{PART_EVENTS} {found.name} {reading!r}")
+            import_id = source.make_id(f"{PART_EVENTS} records {found.name} {reading!r}")
             done = _find_done(source, import_id, stored, is_local=is_local)
             with RejectsFile(source.name, path=options.rejects) as rejects:
                 items = found.read(source, reading)
@@ -148,14 +148,8 @@ async def _import_file(
     counts = ImportCounts()
     try:
         with show_progress(source) as on_part:
-            await send_parts(
-                client,
-                import_id,
-                cut_parts(items, counts, rejects.add),
-                done=done,
-                counts=counts,
-                on_part=on_part,
-            )
+            sender = Sender(client, import_id, done=done, counts=counts, on_rejected=rejects.add)
+            await sender.send(cut_parts(items, counts, rejects.add), on_part)
     except CallError as error:
         if counts.stored == 0:
             raise

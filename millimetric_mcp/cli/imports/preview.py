@@ -12,7 +12,7 @@ from millimetric_mcp.api.ingest.enrich import parse_user_agent
 from millimetric_mcp.cli.imports.files import SourceFile
 from millimetric_mcp.cli.imports.formats import Format
 from millimetric_mcp.cli.imports.records import Event, Item, Reading, Rejected
-from millimetric_mcp.cli.imports.sending import ImportCounts, cut_parts
+from millimetric_mcp.cli.imports.sending import ImportCounts, check_part, count_events, cut_parts
 from millimetric_mcp.cli.output import print_json
 from millimetric_mcp.contract.imports import ImportedEvent
 
@@ -41,7 +41,8 @@ def show(
             reasons[reason] = reasons.get(reason, 0) + 1
 
         sample: list[Event] = []
-        for events in cut_parts(found.read(source, reading), counts, note):
+        for items in cut_parts(found.read(source, reading), counts, note):
+            events = count_events(check_part(items, counts, note), counts)
             sample += events[: SAMPLE_EVENTS - len(sample)]
         if as_json:
             own = {"reasons": reasons, "sample": [_describe(event) for event in sample]}

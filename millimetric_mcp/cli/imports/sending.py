@@ -1,7 +1,7 @@
 """Sends a file's events in numbered parts, which the API stores once."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -11,10 +11,11 @@ from pydantic_core import to_json
 
 from millimetric_mcp.cli.imports.records import Event, Item, LeftOut, Rejected
 from millimetric_mcp.client import MillimetricClient
+from millimetric_mcp.contract.codes import ErrorCode
 from millimetric_mcp.contract.events import MAX_BODY_BYTES
 from millimetric_mcp.contract.imports import MAX_IMPORT_EVENTS, ImportedEvent
-from millimetric_mcp.contract.validation import MAX_CLOCK_SKEW, list_field_errors
-from millimetric_mcp.errors import CallError, NextStep, UncertainWrite
+from millimetric_mcp.contract.validation import MAX_CLOCK_SKEW, list_field_errors, parse_timestamp
+from millimetric_mcp.errors import ApiError, CallError, NextStep, UncertainWrite
 
 PART_EVENTS = MAX_IMPORT_EVENTS
 PARALLEL_REQUESTS = 2
@@ -45,8 +46,8 @@ OnRejected = Callable[[Item], object]
 
 def cut_parts(
     items: Iterable[Item], counts: ImportCounts, on_rejected: OnRejected, *, size: int = PART_EVENTS
-) -> Iterator[list[Event]]:
-    """Yield the valid events in lists of ``size``, the last one shorter; count everything else."""
+) -> Iterator[list[Item]]:
+    """Yield what was read as events in lists of ``size``, the last one shorter; count the rest."""
     waiting: list[Item] = []
     for item in items:
         if isinstance(item.found, LeftOut):
@@ -57,16 +58,16 @@ def cut_parts(
         else:
             waiting.append(item)
             if len(waiting) == size:
-                waiting = _check(waiting, counts, on_rejected)
-                if len(waiting) == size:
-                    yield _take(waiting, counts)
-                    waiting = []
-    if waiting := _check(waiting, counts, on_rejected):
-        yield _take(waiting, counts)
+                yield waiting
+                waiting = []
+    if waiting:
+        yield waiting
 
 
-def _check(items: list[Item], counts: ImportCounts, on_rejected: OnRejected) -> list[Item]:
-    """Return the items that the API accepts."""
+def check_part(
+    items: Sequence[Item], counts: ImportCounts, on_rejected: OnRejected
+) -> Sequence[Item]:
+    """Return the items that the API accepts; report the others."""
     wrong: dict[int, str] = {}
     try:
         events = _EVENTS.validate_python([item.found for item in items])
@@ -74,21 +75,17 @@ def _check(items: list[Item], counts: ImportCounts, on_rejected: OnRejected) -> 
         for found in list_field_errors(error):
             place, _, name = found.field.removeprefix("[").partition("]")
             wrong.setdefault(int(place), f"{name.removeprefix('.')}: {found.message}")
-        return _check(_reject(items, wrong, counts, on_rejected), counts, on_rejected)
+        return check_part(_reject(items, wrong, counts, on_rejected), counts, on_rejected)
     latest = datetime.now(UTC) + MAX_CLOCK_SKEW - timedelta(minutes=1)
     for index, event in enumerate(events):
         if event.timestamp > latest or event.timestamp.year < 1970:
             wrong[index] = "timestamp: must be between 1970 and 24 hours from now"
-    times = [event.timestamp for index, event in enumerate(events) if index not in wrong]
-    if times:
-        counts.first = min(counts.first or times[0], *times)
-        counts.last = max(counts.last or times[0], *times)
     return _reject(items, wrong, counts, on_rejected)
 
 
 def _reject(
-    items: list[Item], wrong: Mapping[int, str], counts: ImportCounts, on_rejected: OnRejected
-) -> list[Item]:
+    items: Sequence[Item], wrong: Mapping[int, str], counts: ImportCounts, on_rejected: OnRejected
+) -> Sequence[Item]:
     """Report the items that are wrong, by index, and return the others."""
     for index, reason in wrong.items():
         counts.rejected += 1
@@ -96,70 +93,111 @@ def _reject(
     return [item for index, item in enumerate(items) if index not in wrong]
 
 
-def _take(items: list[Item], counts: ImportCounts) -> list[Event]:
+def count_events(items: Sequence[Item], counts: ImportCounts) -> list[Event]:
+    """Return the events of items that the API accepts, counted."""
     events: list[Any] = [item.found for item in items]
+    times = [parse_timestamp(event["timestamp"]) for event in events]
+    if times:
+        counts.first = min(counts.first or times[0], *times)
+        counts.last = max(counts.last or times[0], *times)
     counts.events += len(events)
     return events
 
 
-def write_parts(parts: Iterable[list[Event]]) -> Iterator[tuple[int, bytes]]:
-    """Yield the number of each part's events, and their JSON; large parts are halved."""
-    for events in parts:
-        text = to_json(events)
-        if len(text) <= MAX_PART_BYTES:
-            yield len(events), text
-        else:
-            middle = len(events) // 2
-            yield from write_parts([events[:middle], events[middle:]])
+class Sender:
+    """Sends the parts of one file that are not ``done``, each with its number.
 
-
-async def send_parts(
-    client: MillimetricClient,
-    import_id: str,
-    parts: Iterable[list[Event]],
-    *,
-    done: frozenset[int],
-    counts: ImportCounts,
-    on_part: Callable[[], object],
-) -> None:
-    """Send every part that is not ``done``, a few at a time.
-
-    Raises:
-        CallError: a part could not be sent.
+    The API checks the events. Only in a part that it refuses the wrong ones are looked for here,
+    which takes as long as reading them.
     """
-    waiting = enumerate(write_parts(parts))
 
-    async def send_waiting() -> None:
-        for chunk, (count, events) in waiting:
-            if chunk in done:
-                counts.repeated += count
-            else:
-                start = to_json({"import_id": import_id, "chunk": chunk}).removesuffix(b"}")
-                await _send(client, start + b',"events":' + events + b"}", counts)
-            on_part()
+    def __init__(
+        self,
+        client: MillimetricClient,
+        import_id: str,
+        *,
+        done: frozenset[int],
+        counts: ImportCounts,
+        on_rejected: OnRejected,
+    ) -> None:
+        self._client = client
+        self._import_id = import_id
+        self._done = done
+        self._counts = counts
+        self._on_rejected = on_rejected
 
-    try:
-        async with asyncio.TaskGroup() as senders:
-            for _ in range(PARALLEL_REQUESTS):
-                senders.create_task(send_waiting())
-    except ExceptionGroup as group:
-        raise group.exceptions[0] from None
+    async def send(self, parts: Iterable[Sequence[Item]], on_part: Callable[[], object]) -> None:
+        """Send parts, a few at a time.
 
+        Raises:
+            CallError: a part could not be sent.
+        """
+        waiting = enumerate(self._write_parts(parts))
 
-async def _send(client: MillimetricClient, body: bytes, counts: ImportCounts) -> None:
-    deadline_s = asyncio.get_running_loop().time() + PATIENCE_S
-    while True:
+        async def send_waiting() -> None:
+            for chunk, (items, text) in waiting:
+                if chunk in self._done:
+                    self._counts.repeated += len(count_events(self._check(items), self._counts))
+                else:
+                    await self._send_valid(chunk, items, text)
+                on_part()
+
         try:
-            result = await client.import_part(body)
-        except CallError as error:
-            # The API stores a part once, so a part without an answer may be sent again.
-            may_repeat = isinstance(error, UncertainWrite) or error.next_step is NextStep.WAIT
-            if not may_repeat or asyncio.get_running_loop().time() > deadline_s:
+            async with asyncio.TaskGroup() as senders:
+                for _ in range(PARALLEL_REQUESTS):
+                    senders.create_task(send_waiting())
+        except ExceptionGroup as group:
+            raise group.exceptions[0] from None
+
+    def _write_parts(
+        self, parts: Iterable[Sequence[Item]]
+    ) -> Iterator[tuple[Sequence[Item], bytes]]:
+        """Yield each part, and its events as JSON; large parts are halved."""
+        for items in parts:
+            text = _write_events(items)
+            if len(text) <= MAX_PART_BYTES:
+                yield items, text
+            else:
+                middle = len(items) // 2
+                yield from self._write_parts([items[:middle], items[middle:]])
+
+    def _check(self, items: Sequence[Item]) -> Sequence[Item]:
+        return check_part(items, self._counts, self._on_rejected)
+
+    async def _send_valid(self, chunk: int, items: Sequence[Item], text: bytes) -> None:
+        try:
+            await self._send(chunk, text)
+        except ApiError as error:
+            if error.code is not ErrorCode.INVALID_PAYLOAD:
                 raise
-            await asyncio.sleep(error.retry_after_s or PAUSE_S)
-            continue
-        if result.duplicate:
-            counts.repeated += result.count
-        else:
-            counts.stored += result.count
-        return
+            valid = self._check(items)
+            if len(valid) == len(items):
+                raise
+            items = valid
+            if items:
+                await self._send(chunk, _write_events(items))
+        count_events(items, self._counts)
+
+    async def _send(self, chunk: int, text: bytes) -> None:
+        start = to_json({"import_id": self._import_id, "chunk": chunk}).removesuffix(b"}")
+        body = start + b',"events":' + text + b"}"
+        deadline_s = asyncio.get_running_loop().time() + PATIENCE_S
+        while True:
+            try:
+                result = await self._client.import_part(body)
+            except CallError as error:
+                # The API stores a part once, so a part without an answer may be sent again.
+                may_repeat = isinstance(error, UncertainWrite) or error.next_step is NextStep.WAIT
+                if not may_repeat or asyncio.get_running_loop().time() > deadline_s:
+                    raise
+                await asyncio.sleep(error.retry_after_s or PAUSE_S)
+                continue
+            if result.duplicate:
+                self._counts.repeated += result.count
+            else:
+                self._counts.stored += result.count
+            return
+
+
+def _write_events(items: Sequence[Item]) -> bytes:
+    return to_json([item.found for item in items])

@@ -4,7 +4,7 @@ import csv
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from pydantic_core import from_json
+from pydantic_core import from_json, to_jsonable_python
 
 from millimetric_mcp.cli.imports.files import SourceFile
 from millimetric_mcp.cli.imports.records import (
@@ -109,7 +109,11 @@ def _read_parquet(file: SourceFile) -> Iterator[tuple[int, Row | None, object]]:
     for batch in _open_parquet(file).iter_batches(batch_size=BATCH_ROWS):
         for row in batch.to_pylist():
             number += 1
-            yield number, row, row
+            try:
+                found = to_jsonable_python(row)  # times and decimals as texts
+            except ValueError:  # bytes that are no text
+                found = None
+            yield number, found, row
 
 
 def is_own(file: SourceFile) -> bool:

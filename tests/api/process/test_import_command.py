@@ -156,6 +156,38 @@ def test_rejected_records_are_in_a_private_file_with_their_reasons(
     assert count(api) == 2
 
 
+def test_a_second_run_counts_only_what_the_api_took_of_a_part(start_api, run_command, tmp_path):
+    api = start_api()
+    events = [
+        {"event": "signup", "timestamp": f"2026-05-16T19:00:0{number}Z"} for number in range(4)
+    ]
+    events[1]["timestamp"] = "yesterday"
+    events[2]["properties"] = ["no object"]
+    file = tmp_path / "events.ndjson"
+    file.write_text("".join(json.dumps(event) + "\n" for event in events))
+
+    for stored, repeated in ((2, 0), (0, 2)):
+        stdout, _ = run_command(api, "import", file, "--json", code=3)
+
+        [done] = json.loads(stdout)["files"]
+        found = (done["events"], done["stored"], done["repeated"], done["rejected"])
+        assert found == (2, stored, repeated, 2)
+        assert (done["first"], done["last"]) == ("2026-05-16T19:00:00Z", "2026-05-16T19:00:03Z")
+    assert count(api) == 2
+
+
+def test_a_part_without_a_valid_event_is_not_sent(start_api, run_command, tmp_path):
+    api = start_api()
+    file = tmp_path / "events.ndjson"
+    file.write_text('{"event":"signup","timestamp":"yesterday"}\n')
+
+    stdout, _ = run_command(api, "import", file, code=3)
+
+    assert "events.ndjson (events): 0 events imported" in stdout
+    assert "rejected: 1 records" in stdout
+    assert run_command(api, "import", "--list")[0] == "no imports\n"
+
+
 def test_a_dry_run_sends_nothing_and_shows_what_would_be_stored(run_command, no_api, tmp_path):
     log = tmp_path / "access.log"
     log.write_text(line(1) + line(2, agent=BOT) + line(3).replace("/page/3", "/a.css") + "broken\n")

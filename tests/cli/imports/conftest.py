@@ -8,7 +8,7 @@ import pytest
 from millimetric_mcp.cli.imports.files import list_sources
 from millimetric_mcp.cli.imports.formats import find_format
 from millimetric_mcp.cli.imports.records import Reading
-from millimetric_mcp.cli.imports.sending import ImportCounts, cut_parts
+from millimetric_mcp.cli.imports.sending import ImportCounts, check_part, count_events, cut_parts
 
 
 class Found:
@@ -23,7 +23,7 @@ class Found:
             found = find_format(source, name=None, is_mapped=bool(reading.columns))
             self.formats.append(found.name)
             for part in cut_parts(found.read(source, reading), counts, rejected.append):
-                self.events += part
+                self.events += count_events(check_part(part, counts, rejected.append), counts)
         self.rejected = [(item.place, item.found.reason) for item in rejected]
         self.left_out = counts.left_out
         self.first, self.last = counts.first, counts.last

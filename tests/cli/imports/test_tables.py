@@ -5,7 +5,8 @@ import lzma
 import os
 import re
 import zipfile
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
+from decimal import Decimal
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -135,6 +136,24 @@ def test_a_parquet_file_is_read(tmp_path, read_file):
 
     assert found.formats == ["events"]
     assert len(found.events) == 5000
+
+
+def test_values_of_a_parquet_file_that_json_lacks_are_texts_or_rejected(tmp_path, read_file):
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet  # noqa: PLC0415
+
+    moment = datetime(2026, 5, 16, 19, tzinfo=UTC)
+    values = [Decimal("1.50"), date(2026, 5, 16), b"text", b"\xff"]
+    for number, value in enumerate(values):
+        table = pyarrow.table({"event": ["a"], "timestamp": [moment], "value": [value]})
+        parquet.write_table(table, tmp_path / f"{number}.parquet")
+    columns = {"event": "event", "timestamp": "timestamp", "properties.value": "value"}
+
+    found = [read_file(tmp_path / f"{number}.parquet", columns=columns) for number in range(4)]
+
+    properties = [file.events[0]["properties"]["value"] for file in found[:3]]
+    assert properties == [1.5, "2026-05-16", "text"]
+    assert found[3].rejected == [(1, "is not a complete row")]
 
 
 def test_an_unknown_format_is_an_error_that_names_the_known_ones(read):
