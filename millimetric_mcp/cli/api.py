@@ -64,6 +64,8 @@ TEMPORARY_DIR = "tmp"
 WORKER_PAUSE_S = 1
 GARBAGE_THRESHOLD = 20_000
 """New objects that may be garbage, until the interpreter looks for it."""
+SWITCH_INTERVAL_S = 0.0005
+"""A thread that reads waits so long for a busy event loop to let it go on; by default 5 ms."""
 
 _log = logging.getLogger(__name__)
 
@@ -258,6 +260,7 @@ def _build_app(settings: ApiSettings, backends: Backends, lines: LineWriter) -> 
     # of the time under load, and finds hardly any.
     gc.freeze()
     gc.set_threshold(GARBAGE_THRESHOLD)
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
     return app
 
 

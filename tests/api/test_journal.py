@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from threading import Event, current_thread, main_thread
@@ -274,6 +275,10 @@ def make_handover(engine: Engine) -> Handover:
     return handover
 
 
+async def flush(handover: Handover) -> None:
+    await asyncio.to_thread(handover.flush)
+
+
 async def flush_at_last(flush: Callable[[], Awaitable[None]]) -> None:
     """Returns when the store takes events again."""
     while True:
@@ -287,7 +292,7 @@ async def test_a_flush_returns_when_the_engine_has_what_was_acknowledged(journal
     handover = make_handover(engine)
     await handover.write(REQUESTS)
 
-    await asyncio.wait_for(handover.flush(), TIMEOUT_S)
+    await asyncio.wait_for(flush(handover), TIMEOUT_S)
 
     assert engine.taken == [1, 2, 3]
     await handover.close()
@@ -310,7 +315,7 @@ async def test_a_read_does_not_wait_for_the_removal_of_files(journal, monkeypatc
     handover = make_handover(Engine(journal))
     await handover.write(REQUESTS)
 
-    await asyncio.wait_for(handover.flush(), TIMEOUT_S)
+    await asyncio.wait_for(flush(handover), TIMEOUT_S)
     deletion = asyncio.create_task(handover.flush_for_deletion())
     await asyncio.sleep(0.05)
     assert not deletion.done()
@@ -369,7 +374,7 @@ async def test_an_engine_that_fails_once_is_asked_again_at_once(journal):
     handover = make_handover(engine)
     await handover.write(REQUESTS)
 
-    await asyncio.wait_for(handover.flush(), TIMEOUT_S)
+    await asyncio.wait_for(flush(handover), TIMEOUT_S)
 
     assert engine.attempts == [0, 1]
     await handover.close()
@@ -381,11 +386,11 @@ async def test_reads_are_refused_while_the_engine_fails_and_nothing_is_lost(jour
     await handover.write(REQUESTS[:1])
 
     with pytest.raises(StoreUnavailable, match="does not take events now"):
-        await asyncio.wait_for(handover.flush(), TIMEOUT_S)
+        await asyncio.wait_for(flush(handover), TIMEOUT_S)
     with pytest.raises(StoreUnavailable):
         handover.check()
     await handover.write(REQUESTS[1:])  # there is room for more
-    await asyncio.wait_for(flush_at_last(handover.flush), TIMEOUT_S)
+    await asyncio.wait_for(flush_at_last(partial(flush, handover)), TIMEOUT_S)
     handover.check()
 
     assert engine.taken == [1, 2, 3]
@@ -420,7 +425,7 @@ async def test_writes_without_room_wait_and_are_refused_while_the_engine_fails(j
 
     with pytest.raises(StoreUnavailable, match="does not take events now"):
         await asyncio.wait_for(handover.write([Rows(2, 1, b"[]")]), TIMEOUT_S)
-    await asyncio.wait_for(flush_at_last(handover.flush), TIMEOUT_S)
+    await asyncio.wait_for(flush_at_last(partial(flush, handover)), TIMEOUT_S)
 
     await asyncio.wait_for(handover.write([Rows(3, 1, b"[]")]), TIMEOUT_S)
     await handover.close()

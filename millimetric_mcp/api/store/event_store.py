@@ -119,14 +119,14 @@ class EventStore:
         return await run(self._maintenance, work, self.pool, project_id)
 
     async def flush(self) -> None:
-        await self._writer.flush()
+        await run(self._maintenance, self._writer.flush)
 
     async def read(self, project_id: int, params: WindowParams) -> Mapping[str, Any]:
         statement, left_out = compose(project_id, params), compose_left_out(project_id, params)
-        await self.flush()
         readers = self._heavy_readers if statement.is_heavy else self._readers
 
         def answer(mark: str) -> Mapping[str, Any]:
+            self._writer.flush()
             settings = {"log_comment": mark, "max_execution_time": READ_TIMEOUT_S}
             found = read_answer(self.pool, statement, params, settings=settings)
             if left_out is None:

@@ -1,11 +1,11 @@
-"""Hands over events from the journal to the engine, in the background and in large groups."""
+"""Hands over events from the journal to the engine: in the background, or when somebody asks."""
 
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from functools import partial
+from threading import Lock
 
 from millimetric_mcp.api.store.clients import ClientPool
 from millimetric_mcp.api.store.commit import MAX_GROUP_EVENTS
@@ -34,8 +34,9 @@ HandOver = Callable[[Sequence[Segment], int], object]
 class Handover:
     """Acknowledges requests that are in the journal, and gives them to ``hand_over`` later.
 
-    ``hand_over`` runs in the thread of ``writers``. While it fails, nothing is lost: it is called
-    again, reads are refused, and so are writes when the journal has no room for more.
+    ``hand_over`` runs in the thread of ``writers``, or in that of a reader who needs the events
+    now. While it fails, nothing is lost: it is called again, reads are refused, and so are writes
+    when the journal has no room for more.
     """
 
     def __init__(
@@ -45,12 +46,15 @@ class Handover:
         self._hand_over = hand_over
         self._writers = writers
         self.executor = ThreadPoolExecutor(1, "store-journal")
-        # Events since the start: written to the journal, stored by the engine, and in no file.
-        self._acknowledged = self._handed_over = self._removed = 0
+        # Since the start: what the journal has taken, and what the engine has. In the same order.
+        self._acknowledged = self._acknowledged_bytes = 0
+        self._handed_over = self._handed_over_bytes = 0
         self._handovers = 0
-        self._waiting_bytes = 0
-        self._journal_lock = asyncio.Lock()
-        self._wanted = 0
+        # Held by the thread that hands over; it guards the following three.
+        self._engine_lock = Lock()
+        self._sealed: list[Segment] = []
+        self._attempts = 0
+        self._stored: list[Segment] = []
         self._failure: StoreUnavailable | None = None
         self._closing = False
         self._work = asyncio.Event()
@@ -70,10 +74,9 @@ class Handover:
             StoreUncertain: it is unknown whether they are stored.
         """
         if not self._has_room():
-            await self._wait_until(self._has_room)
+            await self._wait_for_room()
         if not self._write_quickly(requests):
-            async with self._journal_lock:
-                await run(self.executor, self._journal.append, requests)
+            await run(self.executor, self._journal.append, requests)
             self._note_written(requests, _count_bytes(requests))
 
     def write_now(self, request: Rows) -> bool:
@@ -85,11 +88,7 @@ class Handover:
 
     def _write_quickly(self, requests: Sequence[Rows]) -> bool:
         size_bytes = _count_bytes(requests)
-        if (
-            self._journal_lock.locked()
-            or not self._journal.is_quick
-            or size_bytes > MAX_SMALL_BYTES
-        ):
+        if not self._journal.is_quick or size_bytes > MAX_SMALL_BYTES:
             return False
         self._journal.append(requests)  # to wake a thread would take longer
         self._note_written(requests, size_bytes)
@@ -97,22 +96,25 @@ class Handover:
 
     def _note_written(self, requests: Sequence[Rows], size_bytes: int) -> None:
         self._acknowledged += sum(map(len, requests))
-        self._waiting_bytes += size_bytes
+        self._acknowledged_bytes += size_bytes
         self._work.set()
         if not self._has_room(share=0.5):
             self._hurry.set()
 
-    async def flush(self) -> None:
+    def flush(self) -> None:
         """Return when the engine has every event that was acknowledged before the call.
+
+        It hands over in the caller's thread: to wake another one takes longer than an insert when
+        the event loop is busy.
 
         Raises:
             StoreUnavailable: it does not take them.
         """
         wanted = self._acknowledged
         if self._handed_over < wanted:
-            self._wanted = wanted
-            self._hurry.set()
-            await self._wait_until(lambda: self._handed_over >= wanted)
+            with self._engine_lock:
+                self.check()
+                self._hand_over_until(wanted)
 
     def check(self) -> None:
         """Raise StoreUnavailable while the engine takes no events."""
@@ -122,8 +124,8 @@ class Handover:
     def measure(self) -> dict[str, float]:
         """Return what waits in the journal, and what has left it since the start."""
         return {
-            "journal_events": self._acknowledged - self._handed_over,
-            "journal_bytes": self._waiting_bytes,
+            "journal_events": max(0, self._acknowledged - self._handed_over),
+            "journal_bytes": max(0, self._acknowledged_bytes - self._handed_over_bytes),
             "journal_handovers_total": self._handovers,
             "journal_handed_over_events_total": self._handed_over,
         }
@@ -134,11 +136,9 @@ class Handover:
         Damaged files that were kept are deleted: it is unknown whose events they hold.
 
         Raises:
-            StoreUnavailable: the engine does not take the events.
+            StoreUnavailable: the engine does not take the events, or a file can't be removed.
         """
-        wanted = self._acknowledged
-        await self.flush()
-        await self._wait_until(lambda: self._removed >= wanted)
+        await run(self._writers, self._work_off)
         removed = await run(self.executor, self._journal.remove_damaged)
         if removed:
             _log.warning("store: %d damaged files of the journal were deleted", removed)
@@ -153,78 +153,85 @@ class Handover:
 
     def _has_room(self, *, share: float = 1) -> bool:
         events = self._acknowledged - self._handed_over
-        return (
-            events < MAX_WAITING_EVENTS * share and self._waiting_bytes < MAX_WAITING_BYTES * share
-        )
+        size_bytes = self._acknowledged_bytes - self._handed_over_bytes
+        return events < MAX_WAITING_EVENTS * share and size_bytes < MAX_WAITING_BYTES * share
 
-    async def _wait_until(self, holds: Callable[[], bool]) -> None:
+    async def _wait_for_room(self) -> None:
         async with self._progress:
-            await self._progress.wait_for(lambda: holds() or self._failure is not None)
-        if not holds() and self._failure is not None:
-            raise self._failure
+            await self._progress.wait_for(lambda: self._has_room() or self._failure is not None)
+        if not self._has_room():
+            self.check()
 
     async def _run(self) -> None:
-        while True:
-            if self._handed_over < self._acknowledged:
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(GATHER_S):
-                        await self._hurry.wait()
-                if not await self._hand_over_all():
-                    return
-            elif self._closing:
-                return
-            else:
-                self._work.clear()
-                await self._work.wait()
-
-    async def _hand_over_all(self) -> bool:
-        """Hand over what the journal holds; return False if that did not work before the end."""
-        async with self._journal_lock:
-            segments = self._journal.seal()
-        if not await self._insist(partial(self._hand_over, segments)):
-            return False
-        requests = [rows for segment in segments for rows in segment.requests]
-        self._handed_over += sum(map(len, requests))
-        self._handovers += 1
-        self._waiting_bytes -= _count_bytes(requests)
-        if self._wanted <= self._handed_over and self._has_room(share=0.5) and not self._closing:
+        is_last = False
+        while not is_last:
+            await self._work.wait()
+            self._work.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(GATHER_S):
+                    await self._hurry.wait()
             self._hurry.clear()
-        await self._report(None)  # reads go on: they need not wait for the files
-        if not await self._insist(lambda _: self._journal.remove(segments)):
-            return False
-        self._removed = self._handed_over
-        await self._report(None)
-        return True
+            is_last = self._closing
+            await self._work_off_at_last()
 
-    async def _insist(self, work: Callable[[int], object]) -> bool:
-        """Do the work, which gets the number of attempts before, in the thread of writers.
-
-        It is done again until it succeeds; return False if it does not before the end.
-        """
-        attempts = 0
-        while not await self._try(work, attempts):
+    async def _work_off_at_last(self) -> None:
+        """Work off what waits. What fails is done again, until the end."""
+        while True:
+            with suppress(StoreUnavailable):
+                await run(self._writers, self._work_off)
+                await self._tell_progress()
+                return
             if self._closing:
-                return False
-            if attempts:
-                await asyncio.sleep(RETRY_S)
-            attempts += 1
-        return True
+                return
+            await self._tell_progress()
+            await asyncio.sleep(RETRY_S)
 
-    async def _try(self, work: Callable[[int], object], attempts: int) -> bool:
-        try:
-            await run(self._writers, work, attempts)
-        except Exception as error:  # noqa: BLE001 - all later reads need this loop
-            _log.error("store: events wait in the journal (%s)", type(error).__name__)
-            if attempts:
-                failure = StoreUnavailable("the event store does not take events now")
-                await self._report(failure)
-            return False
-        return True
-
-    async def _report(self, failure: StoreUnavailable | None) -> None:
+    async def _tell_progress(self) -> None:
         async with self._progress:
-            self._failure = failure
             self._progress.notify_all()
+
+    def _work_off(self) -> None:
+        """Hand over everything, and remove the files whose events the engine has.
+
+        Raises:
+            StoreUnavailable: either fails; it is tried again later.
+        """
+        with self._engine_lock:
+            self._hand_over_until(self._acknowledged)
+            stored = list(self._stored)
+        try:
+            self._journal.remove(stored)
+        except OSError as error:
+            _log.error("store: files of the journal can't be removed (%s)", error.strerror)
+            raise StoreUnavailable("files of the journal can't be removed") from None
+        del self._stored[: len(stored)]
+
+    def _hand_over_until(self, wanted: int) -> None:
+        """Hand over until the engine has ``wanted`` events. Only with the engine's lock.
+
+        Raises:
+            StoreUnavailable: it has failed twice.
+        """
+        while self._handed_over < wanted:
+            self._sealed = self._sealed or self._journal.seal()
+            try:
+                self._hand_over(self._sealed, self._attempts)
+            except Exception as error:  # noqa: BLE001 - whatever it is, the events must wait
+                _log.error("store: events wait in the journal (%s)", type(error).__name__)
+                self._attempts += 1
+                if self._attempts == 1:
+                    continue
+                self._failure = StoreUnavailable("the event store does not take events now")
+                raise self._failure from None
+            self._note_handed_over()
+
+    def _note_handed_over(self) -> None:
+        requests = [rows for segment in self._sealed for rows in segment.requests]
+        self._handed_over += sum(map(len, requests))
+        self._handed_over_bytes += _count_bytes(requests)
+        self._handovers += 1
+        self._stored += self._sealed
+        self._sealed, self._attempts, self._failure = [], 0, None
 
 
 def _count_bytes(requests: Iterable[Rows]) -> int:

@@ -23,6 +23,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Lock
 from zlib import crc32
 
 from millimetric_mcp.api.store.inserts import ROW_COLUMNS, Rows
@@ -67,8 +68,8 @@ def check_space(directory: Path, *, min_free_bytes: int = MIN_FREE_BYTES) -> Non
 class Journal:
     """The files of one store; all methods but `append` and `seal` raise OSError.
 
-    One caller at a time may use `append` and `seal`. Without ``fsync``, what is
-    appended survives the end of the process, not a power failure.
+    `append` and `seal` may be called from several threads. Without ``fsync``, what is appended
+    survives the end of the process, not a power failure.
     """
 
     def __init__(
@@ -81,6 +82,7 @@ class Journal:
         self._size = 0
         self._flush_s = 0.0
         self._segments: list[Segment] = []
+        self._lock = Lock()
 
     @property
     def is_quick(self) -> bool:
@@ -94,22 +96,25 @@ class Journal:
             StoreUnavailable: none is, for example because the disk is full.
             StoreUncertain: it is unknown whether they are.
         """
-        try:
-            descriptor = self._descriptor
-            if descriptor is None:
-                descriptor = self._open(requests[0].received_us)
-            self._write(descriptor, b"".join(map(_write_request, requests)))
-        except OSError as error:
-            self._cut_back()
-            raise StoreUnavailable(
-                f"the journal can't be written: {error.strerror}", retry_after_s=RETRY_AFTER_S
-            ) from None
-        self._segments[-1].requests.extend(requests)
+        lines = b"".join(map(_write_request, requests))
+        with self._lock:
+            try:
+                descriptor = self._descriptor
+                if descriptor is None:
+                    descriptor = self._open(requests[0].received_us)
+                self._write(descriptor, lines)
+            except OSError as error:
+                self._cut_back()
+                raise StoreUnavailable(
+                    f"the journal can't be written: {error.strerror}", retry_after_s=RETRY_AFTER_S
+                ) from None
+            self._segments[-1].requests.extend(requests)
 
     def seal(self) -> list[Segment]:
         """Return what was appended since the last call; what follows goes to another file."""
-        self._close()
-        sealed, self._segments = self._segments, []
+        with self._lock:
+            self._close()
+            sealed, self._segments = self._segments, []
         return sealed
 
     def remove(self, segments: Sequence[Segment]) -> None:

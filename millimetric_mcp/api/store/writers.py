@@ -35,7 +35,9 @@ class Writer(Protocol):
     def start(self) -> None: ...
     async def append(self, events: Sequence[StoredEvent]) -> None: ...
     async def append_part(self, events: Sequence[StoredEvent], *, import_part: int) -> None: ...
-    async def flush(self) -> None: ...
+    def flush(self) -> None:
+        """Return as that of `Store`. Blocks."""
+
     async def flush_for_deletion(self) -> None:
         """Return as `flush`, when besides no file of a journal holds an older event."""
 
@@ -88,7 +90,7 @@ class ServerWriter:
             self._inserts, insert_events, self._pool, events, import_part=import_part, shard=shard
         )
 
-    async def flush(self) -> None:
+    def flush(self) -> None:
         """Return at once: an event is acknowledged when the server has it."""
 
     async def flush_for_deletion(self) -> None:
@@ -150,8 +152,8 @@ class EmbeddedWriter:
 
         await run(self._inserts, insert)
 
-    async def flush(self) -> None:
-        await self._handover.flush()
+    def flush(self) -> None:
+        self._handover.flush()
 
     async def flush_for_deletion(self) -> None:
         await self._handover.flush_for_deletion()
