@@ -8,22 +8,22 @@
 -- v5 = ['signup', 'purchase']
 
 -- Of the people whose first event lies in an interval: how many came back in each one since.
-SELECT cohort, count() AS people, sumForEach(came_back) AS returned, toUnixTimestamp64Milli(now64(3)) AS now_ms
+SELECT
+    cohort,
+    count() AS people,
+    sumForEach(arrayMap(later -> has(numbers, cohort + later), range(13))) AS returned,
+    toUnixTimestamp64Milli(now64(3)) AS now_ms
 FROM
 (
     SELECT
-        min(began_at) AS first_at,
-        argMin(interval_number, began_at) AS cohort,
-        groupArrayIf((interval_number, assumeNotNull(seen_at)), isNotNull(seen_at)) AS seen,
-        arrayMap(one -> one.1, arrayFilter(one -> one.2 >= first_at, seen)) AS numbers,
-        arrayMap(later -> has(numbers, cohort + later), range(13)) AS came_back
+        minOrNullIf(own_at, event_name = {v1:String}) AS first_at,
+        argMinIf(interval_number, own_at, event_name = {v1:String}) AS cohort,
+        groupArrayIf(interval_number, event_name = {v2:String}) AS all_numbers,
+        groupArrayIf(own_at, event_name = {v2:String}) AS times,
+        arrayFilter((number, at) -> at >= first_at, all_numbers, times) AS numbers
     FROM
     (
-        SELECT
-            person,
-            toInt32(intDiv(toInt32(toDate32(timestamp, {v0:String})) - toDayOfWeek(timestamp, 1, {v0:String}) + 3, 7)) AS interval_number,
-            minOrNullIf(own_at, event_name = {v1:String}) AS began_at,
-            maxOrNullIf(own_at, event_name = {v2:String}) AS seen_at
+        SELECT person, own_at, event_name, toInt32(intDiv(toInt32(toDate32(timestamp, {v0:String})) - toDayOfWeek(timestamp, 1, {v0:String}) + 3, 7)) AS interval_number
         FROM
         (
 -- Events, each with its person: its own user, else the user of the latest tie of its visitor before
@@ -90,7 +90,6 @@ WHERE project_id = {project_id:UInt64}
 GROUP BY visitor
 ) AS tied ON tied.visitor = event.own_visitor
         )
-        GROUP BY person, interval_number
     )
     GROUP BY person
     HAVING isNotNull(first_at)

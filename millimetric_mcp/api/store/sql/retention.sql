@@ -1,25 +1,24 @@
 -- Of the people whose first event lies in an interval: how many came back in each one since.
-SELECT cohort, count() AS people, sumForEach(came_back) AS returned, toUnixTimestamp64Milli(now64(3)) AS now_ms
+SELECT
+    cohort,
+    count() AS people,
+    sumForEach(arrayMap(later -> has(numbers, cohort + later), range($intervals))) AS returned,
+    toUnixTimestamp64Milli(now64(3)) AS now_ms
 FROM
 (
     SELECT
-        min(began_at) AS first_at,
-        argMin(interval_number, began_at) AS cohort,
-        groupArrayIf((interval_number, assumeNotNull(seen_at)), isNotNull(seen_at)) AS seen,
-        arrayMap(one -> one.1, arrayFilter(one -> one.2 >= first_at, seen)) AS numbers,
-        arrayMap(later -> has(numbers, cohort + later), range($intervals)) AS came_back
+        minOrNullIf(own_at, event_name = $event) AS first_at,
+        argMinIf(interval_number, own_at, event_name = $event) AS cohort,
+        groupArrayIf(interval_number, event_name = $return) AS all_numbers,
+        groupArrayIf(own_at, event_name = $return) AS times,
+        arrayFilter((number, at) -> at >= first_at, all_numbers, times) AS numbers
     FROM
     (
-        SELECT
-            person,
-            toInt32($interval_number) AS interval_number,
-            minOrNullIf(own_at, event_name = $event) AS began_at,
-            maxOrNullIf(own_at, event_name = $return) AS seen_at
+        SELECT person, own_at, event_name, toInt32($interval_number) AS interval_number
         FROM
         (
 $persons
         )
-        GROUP BY person, interval_number
     )
     GROUP BY person
     HAVING isNotNull(first_at)
