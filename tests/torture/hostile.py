@@ -1,5 +1,6 @@
 """Hostile inputs that keep the structure of requests: no unexpected error, no slow answer."""
 
+import shutil
 import socket
 import time
 from collections import Counter
@@ -9,10 +10,12 @@ from bench.processes import start_worker
 from tests.torture.harness import at_least, at_most, none, run_api
 from tests.torture.hostile_inputs import make_http_request, make_mcp_request, make_random
 
-CALLERS = (("http", 0.3), ("http", 0.3), ("http", 0.3), ("mcp", 0.1))
-"""What each caller sends, and its share of the inputs."""
-MAX_S = 2400
-"""Then a caller ends, and the figure says how many inputs there were."""
+CALLERS = 1
+MCP_SHARE = 0.1
+ROUND = 10_000
+"""So many inputs go to one API: what they store makes the questions among them slower."""
+MAX_S = 3600
+"""Then no round begins any more, and the figure says how many inputs there were."""
 TIMEOUT_S = 30
 
 
@@ -48,16 +51,13 @@ class Caller:
         return int(line.split()[1])
 
 
-def send_inputs(port, keys, kind, seed, count, *, slow_s):
+def send_inputs(port, keys, seed, count, *, slow_s):
     """Send so many inputs one after the other; return their statuses and the slow ones."""
-    make = make_mcp_request if kind == "mcp" else make_http_request
     chance, caller = make_random(seed), Caller(port)
     statuses, slowest_s, slow = Counter(), 0.0, 0
-    ends_s = time.monotonic() + MAX_S
     for _ in range(count):
-        if time.monotonic() > ends_s:
-            break
-        request = make(chance, keys)
+        is_mcp = chance.random() < MCP_SHARE
+        request = (make_mcp_request if is_mcp else make_http_request)(chance, keys)
         began_s = time.perf_counter()
         statuses[caller.ask(request)] += 1
         took_s = time.perf_counter() - began_s
@@ -68,26 +68,16 @@ def send_inputs(port, keys, kind, seed, count, *, slow_s):
 def run(scale, directory):
     slow_s = scale.pick(1, 10)
     target = int(scale.pick(1_000_000, 2_000))
-    statuses, slowest_s, slow = Counter(), 0.0, 0
-    with run_api(directory / "data") as api, ExitStack() as stack:
-        works = [
-            stack.enter_context(start_worker()).start(
-                send_inputs, api.port, api.keys, kind, seed, int(target * share), slow_s=slow_s
-            )
-            for seed, (kind, share) in enumerate(CALLERS)
-        ]
-        for work in works:
-            found, longest_s, late = work.result()
-            statuses += found
-            slowest_s, slow = max(slowest_s, longest_s), slow + late
-        alive = api.ask("GET", "/health").is_success and api.track("after") == 202
-        unexpected = api.count_unexpected()
-        project_of_another = api.ask(
-            "GET",
-            "/v1/query",
-            key="other rk",
-            params={"from": "1970-01-02T00:00:00Z", "to": "2100-01-01T00:00:00Z"},
-        ).json()["rows"]
+    statuses, slowest_s, found = Counter(), 0.0, Counter()
+    ends_s = time.monotonic() + MAX_S
+    for number in range(-(-target // ROUND)):
+        if time.monotonic() > ends_s:
+            break
+        count = min(ROUND, target - number * ROUND)
+        place = directory / str(number)
+        of_round, longest_s = _run_round(place, number, count, statuses, slow_s=slow_s)
+        slowest_s, found = max(slowest_s, longest_s), found + of_round
+        shutil.rmtree(place)
     total = sum(statuses.values())
     what = f"of {total:,} hostile inputs over HTTP and MCP"
     return [
@@ -97,9 +87,38 @@ def run(scale, directory):
             sum(count for status, count in statuses.items() if status >= 500),
         ),
         none(f"without an answer {what}", statuses[0]),
-        none(f"unexpected errors {what}", unexpected),
-        none(f"answers over {slow_s:.0f} s {what}", slow),
+        none(f"unexpected errors {what}", found["unexpected"]),
+        none(f"answers over {slow_s:.0f} s {what}", found["slow"]),
         at_most("slowest of their answers", slowest_s, slow_s, "s"),
-        none(f"events in another project {what}", len(project_of_another)),
-        none(f"APIs that don't serve after {what}", int(not alive)),
+        none(f"events in another project {what}", found["of another"]),
+        none(f"APIs that don't serve after {what}", found["dead"]),
     ]
+
+
+def _run_round(directory, number, count, statuses, *, slow_s):
+    """Send inputs to a new API; return what is wrong, counted, and the slowest answer."""
+    found, slowest_s = Counter(), 0.0
+    with run_api(directory) as api, ExitStack() as stack:
+        works = [
+            stack.enter_context(start_worker()).start(
+                send_inputs,
+                api.port,
+                api.keys,
+                number * CALLERS + caller,
+                count // CALLERS,
+                slow_s=slow_s,
+            )
+            for caller in range(CALLERS)
+        ]
+        for work in works:
+            answers, longest_s, slow = work.result()
+            statuses.update(answers)
+            slowest_s = max(slowest_s, longest_s)
+            found["slow"] += slow
+        alive = api.ask("GET", "/health").is_success and api.track("after") == 202
+        found["dead"] = int(not alive)
+        found["unexpected"] = api.count_unexpected()
+        window = {"from": "1970-01-02T00:00:00Z", "to": "2100-01-01T00:00:00Z"}
+        answer = api.ask("GET", "/v1/query", key="other rk", params=window)
+        found["of another"] = len(answer.json()["rows"])
+    return found, slowest_s
