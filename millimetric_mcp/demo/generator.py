@@ -67,9 +67,21 @@ class _Visitor:
     seen_until_ms: int = 0
 
 
-def generate(*, seed: int, end: datetime, events: int, days: int = 30) -> Iterator[GeneratedEvent]:
-    """Yield exactly ``events`` events of the ``days`` before ``end`` (exclusive), oldest first."""
-    visits = _Visits(Random(seed), until_ms=to_ms(end))  # noqa: S311 - the data must repeat
+def generate(
+    *,
+    seed: int,
+    end: datetime,
+    events: int,
+    days: int = 30,
+    returning_share: float | None = None,
+) -> Iterator[GeneratedEvent]:
+    """Yield exactly ``events`` events of the ``days`` before ``end`` (exclusive), oldest first.
+
+    ``returning_share``, 0 to 1, is that of visits by visitors who came before; by default the
+    shop's.
+    """
+    rng = Random(seed)  # noqa: S311 - the data must repeat
+    visits = _Visits(rng, until_ms=to_ms(end), returning_share=returning_share)
     created, get_time = 0, attrgetter("timestamp_ms")
     waiting: list[GeneratedEvent] = []
     for hour, events_until in _plan_hours(end=end, events=events, days=days):
@@ -102,10 +114,12 @@ def _plan_hours(*, end: datetime, events: int, days: int) -> Iterator[tuple[date
 class _Visits:
     """Creates visits and remembers the visitors."""
 
-    def __init__(self, rng: Random, *, until_ms: int) -> None:
+    def __init__(self, rng: Random, *, until_ms: int, returning_share: float | None) -> None:
         self._rng = rng
         self._until_ms = until_ms
         self._shop = load_shop()
+        shops = self._shop.traffic["returning_share"]
+        self._returning_share = shops if returning_share is None else returning_share
         self._visitors: list[_Visitor] = []
         self._users = 0
         self._orders = 0
@@ -131,7 +145,7 @@ class _Visits:
         return [event for event in visit.events if event.timestamp_ms < until_ms]
 
     def _find_returning(self, now_ms: int) -> _Visitor | None:
-        if not self._visitors or self._rng.random() >= self._shop.traffic["returning_share"]:
+        if not self._visitors or self._rng.random() >= self._returning_share:
             return None
         visitor = self._visitors[int(self._rng.random() * len(self._visitors))]
         return visitor if visitor.seen_until_ms + SESSION_GAP_MS < now_ms else None

@@ -50,6 +50,14 @@ def test_month_is_the_same_for_the_same_arguments() -> None:
     assert _digest(list(generate(seed=7, end=END, events=5_000))) == GOLDEN
 
 
+def test_more_returning_visits_make_fewer_visitors() -> None:
+    def count_visitors(returning_share: float) -> int:
+        month = generate(seed=7, end=END, events=5_000, returning_share=returning_share)
+        return len({event.anonymous_id for event in month})
+
+    assert count_visitors(0) > 1.5 * count_visitors(0.36) > 1.5 * 1.5 * count_visitors(0.8)
+
+
 @pytest.mark.parametrize(
     "change",
     [{"seed": 8}, {"end": END + timedelta(hours=1)}, {"events": 4_999}, {"days": 29}],
