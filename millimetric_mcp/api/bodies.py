@@ -14,19 +14,14 @@ from starlette.requests import ClientDisconnect, Request
 from millimetric_mcp.api.ingest.validate import read_body
 from millimetric_mcp.contract.codes import ErrorCode
 from millimetric_mcp.contract.events import MAX_BODY_BYTES
+from millimetric_mcp.contract.json_text import has_too_many_values
 from millimetric_mcp.errors import RequestError
-from millimetric_mcp.web.bodies import BodyBuffer, count_json_values
+from millimetric_mcp.web.bodies import BodyBuffer
 
 LARGE_BODY_BYTES = 256 * 1024
 """Larger bodies are inflated and parsed in a thread."""
 MAX_HELD_BYTES = 8 * MAX_BODY_BYTES
 """For all requests together: the bodies that are being received or parsed, as sent."""
-MAX_JSON_VALUES = 300_000
-"""The parser holds the interpreter's lock: so many values take it about 40 ms."""
-DENSE_JSON_VALUES = 10_000
-BYTES_PER_JSON_VALUE = 6
-"""Beyond `DENSE_JSON_VALUES`, a body must have so many bytes for each value: real properties have
-more, and a flood of nothing but brackets is refused before it is parsed."""
 MAX_PARSING_THREADS = 4
 MAX_GZIP_MEMBERS = 100
 NOT_GZIP = f"The body is not complete gzip data with at most {MAX_GZIP_MEMBERS} members."
@@ -98,8 +93,7 @@ def _read_large(
 
 
 def _parse(model: type[ModelT], text: bytes) -> ModelT:
-    allowed = min(DENSE_JSON_VALUES + len(text) // BYTES_PER_JSON_VALUE, MAX_JSON_VALUES)
-    if count_json_values(text) > allowed:
+    if has_too_many_values(text):
         raise RequestError(ErrorCode.PAYLOAD_TOO_LARGE)
     return read_body(model, text)
 

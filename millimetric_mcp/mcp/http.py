@@ -23,12 +23,12 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from millimetric_mcp.contract.codes import ErrorCode
-from millimetric_mcp.contract.json_text import repair_json
+from millimetric_mcp.contract.json_text import count_json_values, repair_json
 from millimetric_mcp.errors import RequestError
 from millimetric_mcp.mcp.access import Access, AccessCheck, AccessError, write_pattern
 from millimetric_mcp.mcp.messages import Unreadable, read_message
 from millimetric_mcp.web.app import build_web_app
-from millimetric_mcp.web.bodies import BodyBuffer, count_json_values
+from millimetric_mcp.web.bodies import BodyBuffer
 from millimetric_mcp.web.cors import Cors
 from millimetric_mcp.web.log import Log
 

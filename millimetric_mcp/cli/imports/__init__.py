@@ -19,6 +19,7 @@ from millimetric_mcp.cli.output import print_json
 from millimetric_mcp.client import MillimetricClient
 from millimetric_mcp.contract.codes import ErrorCode
 from millimetric_mcp.contract.imports import ImportUndoRequest, StoredImport
+from millimetric_mcp.contract.json_text import MAX_JSON_VALUES
 from millimetric_mcp.contract.validation import find_zone
 from millimetric_mcp.errors import ApiError, CallError, ImportFailed, SettingsError
 from millimetric_mcp.settings import LOCAL, ConnectionSettings, check_url, read_settings
@@ -119,7 +120,8 @@ async def _import(
     async with client:
         stored = await _list_stored(client)
         for source, found in plan:
-            import_id = source.make_id(f"{PART_EVENTS} records {found.name} {reading!r}")
+            cut = f"{PART_EVENTS} records of {MAX_JSON_VALUES} values"  # the parts' numbers
+            import_id = source.make_id(f"{cut} {found.name} {reading!r}")
             done = _find_done(source, import_id, stored, is_local=is_local)
             with RejectsFile(source.name, path=options.rejects) as rejects:
                 items = found.read(source, reading)

@@ -7,13 +7,14 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
-from pydantic_core import to_json
+from pydantic_core import from_json, to_json
 
 from millimetric_mcp.cli.imports.records import Event, Item, LeftOut, Rejected
 from millimetric_mcp.client import MillimetricClient
 from millimetric_mcp.contract.codes import ErrorCode
 from millimetric_mcp.contract.events import MAX_BODY_BYTES
 from millimetric_mcp.contract.imports import MAX_IMPORT_EVENTS, ImportedEvent
+from millimetric_mcp.contract.json_text import has_too_many_values
 from millimetric_mcp.contract.validation import MAX_CLOCK_SKEW, list_field_errors, parse_timestamp
 from millimetric_mcp.errors import ApiError, CallError, NextStep, UncertainWrite
 
@@ -21,6 +22,10 @@ PART_EVENTS = MAX_IMPORT_EVENTS
 PARALLEL_REQUESTS = 2
 MAX_PART_BYTES = MAX_BODY_BYTES - 1024
 """Of the events; the rest of the body is shorter than 1 kB."""
+HEAD_VALUES = 3
+"""JSON values of the rest of the body."""
+TOO_DEEP = "properties: nest too many objects and lists"
+TOO_LARGE = "is larger than a request to the API"
 PATIENCE_S = 240.0
 """Longer than a part that got no answer stays claimed."""
 PAUSE_S = 1.0
@@ -80,7 +85,18 @@ def check_part(
     for index, event in enumerate(events):
         if event.timestamp > latest or event.timestamp.year < 1970:
             wrong[index] = "timestamp: must be between 1970 and 24 hours from now"
+    if not _is_readable(items):
+        wrong |= {index: TOO_DEEP for index, item in enumerate(items) if not _is_readable([item])}
     return _reject(items, wrong, counts, on_rejected)
+
+
+def _is_readable(items: Sequence[Item]) -> bool:
+    """Return whether a parser reads the events in a body, where they nest deeper."""
+    try:
+        from_json(b'{"events":' + _write_events(items) + b"}")
+    except ValueError:
+        return False
+    return True
 
 
 def _reject(
@@ -152,11 +168,16 @@ class Sender:
     def _write_parts(
         self, parts: Iterable[Sequence[Item]]
     ) -> Iterator[tuple[Sequence[Item], bytes]]:
-        """Yield each part, and its events as JSON; large parts are halved."""
+        """Yield each part, and its events as JSON; large parts are halved.
+
+        An event that is too large alone is rejected.
+        """
         for items in parts:
             text = _write_events(items)
-            if len(text) <= MAX_PART_BYTES:
+            if _fits_request(text):
                 yield items, text
+            elif len(items) == 1:
+                _reject(items, {0: TOO_LARGE}, self._counts, self._on_rejected)
             else:
                 middle = len(items) // 2
                 yield from self._write_parts([items[:middle], items[middle:]])
@@ -197,6 +218,10 @@ class Sender:
             else:
                 self._counts.stored += result.count
             return
+
+
+def _fits_request(text: bytes) -> bool:
+    return len(text) <= MAX_PART_BYTES and not has_too_many_values(text, besides=HEAD_VALUES)
 
 
 def _write_events(items: Sequence[Item]) -> bytes:
