@@ -1,7 +1,7 @@
 """Our own formats, and any table: NDJSON, CSV and Parquet."""
 
 import csv
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from pydantic_core import from_json, to_jsonable_python
@@ -29,10 +29,15 @@ _PROPERTY = "properties."
 Row = Mapping[str, Any]
 
 
-def read_rows(file: SourceFile) -> Iterator[tuple[int, Row | None, object]]:
-    """Yield the rows of a CSV, Parquet or NDJSON file with their place and text; None: invalid."""
+def read_rows(
+    file: SourceFile, *, columns: Collection[str] | None = None
+) -> Iterator[tuple[int, Row | None, object]]:
+    """Yield the rows of a CSV, Parquet or NDJSON file with their place and text; None: invalid.
+
+    Of a Parquet file only ``columns`` are read, if they are given.
+    """
     if file.sample.startswith(PARQUET_MAGIC):
-        yield from _read_parquet(file)
+        yield from _read_parquet(file, columns)
     elif file.sample.lstrip()[:1] == b"{":
         yield from read_json_lines(file)
     else:
@@ -104,16 +109,32 @@ def _open_parquet(file: SourceFile) -> Any:  # noqa: ANN401 - the library has no
         raise ImportFailed(f"{file.name} is a broken Parquet file. Fetch it again.") from None
 
 
-def _read_parquet(file: SourceFile) -> Iterator[tuple[int, Row | None, object]]:
+def _read_parquet(
+    file: SourceFile, columns: Collection[str] | None
+) -> Iterator[tuple[int, Row | None, object]]:
     number = 0
-    for batch in _open_parquet(file).iter_batches(batch_size=BATCH_ROWS):
-        for row in batch.to_pylist():
+    parquet = _open_parquet(file)
+    names = [name for name in parquet.schema_arrow.names if columns is None or name in columns]
+    for batch in parquet.iter_batches(batch_size=BATCH_ROWS, columns=names):
+        for row in _list_rows(batch):
             number += 1
             try:
                 found = to_jsonable_python(row)  # times and decimals as texts
             except ValueError:  # bytes that are no text
                 found = None
             yield number, found, row
+
+
+def _list_rows(batch: Any) -> Iterator[Row | None]:  # noqa: ANN401 - the library has no types
+    """Yield a batch's rows; None for one with a time that Python lacks, such as the year 38000."""
+    try:
+        yield from batch.to_pylist()
+    except (ValueError, OverflowError):
+        if batch.num_rows == 1:
+            yield None
+        else:
+            for index in range(batch.num_rows):
+                yield from _list_rows(batch.slice(index, 1))
 
 
 def is_own(file: SourceFile) -> bool:
@@ -127,7 +148,8 @@ def is_own(file: SourceFile) -> bool:
 
 def read_own(file: SourceFile, reading: Reading) -> Iterator[Item]:
     """Read events as the API takes them, or event rows as it shows them."""
-    yield from _read_items(read_rows(file), reading, _read_own_row)
+    rows = read_rows(file, columns=_FIELDS | {"event_name"})
+    yield from _read_items(rows, reading, _read_own_row)
 
 
 def read_mapped(file: SourceFile, reading: Reading) -> Iterator[Item]:
@@ -154,7 +176,8 @@ def read_mapped(file: SourceFile, reading: Reading) -> Iterator[Item]:
     def read_row(row: Row, reading: Reading) -> Event:
         return _map_row(row, columns, reading)
 
-    yield from _read_items(read_rows(file), reading, read_row)
+    rows = read_rows(file, columns=frozenset(columns.values()))
+    yield from _read_items(rows, reading, read_row)
 
 
 def _map_row(row: Row, columns: Mapping[str, str], reading: Reading) -> Event:

@@ -156,6 +156,34 @@ def test_values_of_a_parquet_file_that_json_lacks_are_texts_or_rejected(tmp_path
     assert found[3].rejected == [(1, "is not a complete row")]
 
 
+def test_columns_of_a_parquet_file_that_no_field_needs_are_not_read(tmp_path, read_file):
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet  # noqa: PLC0415
+
+    moment = datetime(2026, 5, 16, 19, tzinfo=UTC)
+    far = pyarrow.array([2**60], pyarrow.timestamp("us"))
+    table = {"event": ["a"], "timestamp": [moment], "digest": [b"\xff"], "far": far}
+    parquet.write_table(pyarrow.table(table), tmp_path / "events.parquet")
+
+    for columns in (None, {"event": "=b"}):
+        found = read_file(tmp_path / "events.parquet", columns=columns)
+        assert (len(found.events), found.rejected) == (1, [])
+
+
+def test_a_row_of_a_parquet_file_with_a_time_that_python_lacks_is_rejected(tmp_path, read_file):
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet  # noqa: PLC0415
+
+    times = pyarrow.array([0, 2**60, 0], pyarrow.timestamp("us", "UTC"))
+    table = pyarrow.table({"event": ["a", "b", "c"], "timestamp": times})
+    parquet.write_table(table, tmp_path / "events.parquet")
+
+    found = read_file(tmp_path / "events.parquet")
+
+    assert [event["event"] for event in found.events] == ["a", "c"]
+    assert found.rejected == [(2, "is not a complete row")]
+
+
 def test_an_unknown_format_is_an_error_that_names_the_known_ones(read):
     with pytest.raises(ImportFailed, match=r"The format of notes is unknown.*umami.*combined"):
         read("Dear diary,\n", "notes")
