@@ -115,7 +115,7 @@ def _read_parquet(
     number = 0
     parquet = _open_parquet(file)
     names = [name for name in parquet.schema_arrow.names if columns is None or name in columns]
-    for batch in parquet.iter_batches(batch_size=BATCH_ROWS, columns=names):
+    for batch in _read_batches(file, parquet.iter_batches(batch_size=BATCH_ROWS, columns=names)):
         for row in _list_rows(batch):
             number += 1
             try:
@@ -123,6 +123,13 @@ def _read_parquet(
             except ValueError:  # bytes that are no text
                 found = None
             yield number, found, row
+
+
+def _read_batches(file: SourceFile, batches: Iterator[Any]) -> Iterator[Any]:
+    try:
+        yield from batches
+    except OSError:  # what the library raises for pages that it cannot inflate
+        raise ImportFailed(f"{file.name} is a broken Parquet file. Fetch it again.") from None
 
 
 def _list_rows(batch: Any) -> Iterator[Row | None]:  # noqa: ANN401 - the library has no types

@@ -184,6 +184,22 @@ def test_a_row_of_a_parquet_file_with_a_time_that_python_lacks_is_rejected(tmp_p
     assert found.rejected == [(2, "is not a complete row")]
 
 
+def test_a_parquet_file_that_is_broken_in_the_middle_is_named(tmp_path, read_file):
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet  # noqa: PLC0415
+
+    path = tmp_path / "events.parquet"
+    ids = [str(number * 7919) for number in range(5000)]
+    table = {"event": ids, "timestamp": ["2026-05-16T19:00:00Z"] * 5000}
+    parquet.write_table(pyarrow.table(table), path)
+    text = bytearray(path.read_bytes())
+    text[3000:9000] = b"\xff" * 6000
+    path.write_bytes(text)
+
+    with pytest.raises(ImportFailed, match=r"events\.parquet is a broken Parquet file"):
+        read_file(path)
+
+
 def test_an_unknown_format_is_an_error_that_names_the_known_ones(read):
     with pytest.raises(ImportFailed, match=r"The format of notes is unknown.*umami.*combined"):
         read("Dear diary,\n", "notes")
