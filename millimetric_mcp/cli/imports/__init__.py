@@ -117,13 +117,14 @@ async def _import(
 ) -> int:
     rejected, is_local = 0, options.api_url == LOCAL
     files: list[dict[str, Any]] = []
+    written: set[Path] = set()
     async with client:
         stored = await _list_stored(client)
         for source, found in plan:
             cut = f"{PART_EVENTS} records of {MAX_JSON_VALUES} values"  # the parts' numbers
             import_id = source.make_id(f"{cut} {found.name} {reading!r}")
             done = _find_done(source, import_id, stored, is_local=is_local)
-            with RejectsFile(source.name, path=options.rejects) as rejects:
+            with RejectsFile(source.name, path=options.rejects, written=written) as rejects:
                 items = found.read(source, reading)
                 counts = await _import_file(client, source, items, import_id, done, rejects)
             rejected += counts.rejected

@@ -156,6 +156,26 @@ def test_rejected_records_are_in_a_private_file_with_their_reasons(
     assert count(api) == 2
 
 
+def test_rejected_records_of_several_files_are_in_the_one_that_is_named(
+    start_api, run_command, tmp_path
+):
+    api = start_api()
+    files = [tmp_path / name for name in ("a.ndjson", "b.ndjson", "good.ndjson")]
+    for file in files[:2]:
+        file.write_text('{"event":"signup","timestamp":"yesterday"}\n')
+    files[2].write_text('{"event":"signup","timestamp":"2026-05-16T19:00:00Z"}\n')
+    rejects = tmp_path / "all.ndjson"
+    rejects.write_text("of an earlier run\n")
+
+    run_command(api, "import", *files, "--rejects", rejects, code=3)
+
+    entries = [json.loads(entry) for entry in rejects.read_text().splitlines()]
+    assert [(entry["file"], entry["place"]) for entry in entries] == [
+        ("a.ndjson", 1),
+        ("b.ndjson", 1),
+    ]
+
+
 def test_a_second_run_counts_only_what_the_api_took_of_a_part(start_api, run_command, tmp_path):
     api = start_api()
     events = [
