@@ -58,10 +58,11 @@ class BodyReader:
         project_id: int,
         finish: Callable[[ModelT], ResultT],
         media_types: frozenset[str] = JSON_TYPES,
+        large_bytes: int = LARGE_BODY_BYTES,
     ) -> ResultT:
         """Return what ``finish`` makes of the request's JSON; a gzip body is inflated first.
 
-        A large body is parsed and finished in a thread.
+        A body of more than ``large_bytes`` is parsed and finished in a thread.
 
         Raises:
             RequestError: unsupported_media_type, payload_too_large, invalid_payload, or
@@ -70,8 +71,8 @@ class BodyReader:
         is_gzip = _read_media_type(headers, allowed=media_types)
         body = await self._buffer.read(request, headers, max_bytes=MAX_BODY_BYTES)
         try:
-            if len(body) <= LARGE_BODY_BYTES:
-                text = inflate(body, max_bytes=LARGE_BODY_BYTES) if is_gzip else body
+            if len(body) <= large_bytes:
+                text = inflate(body, max_bytes=large_bytes) if is_gzip else body
                 if text is not None:
                     return finish(_parse(model, text))
             async with self._turns.setdefault(project_id, asyncio.Lock()):

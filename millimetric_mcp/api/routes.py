@@ -14,7 +14,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from millimetric_mcp.api.auth import FindKey, authenticate, authorise, check_origin
-from millimetric_mcp.api.bodies import BEACON_TYPES, JSON_TYPES, BodyReader
+from millimetric_mcp.api.bodies import BEACON_TYPES, JSON_TYPES, LARGE_BODY_BYTES, BodyReader
 from millimetric_mcp.api.control import DeletionKind, DeletionLog, Links
 from millimetric_mcp.api.health import Health
 from millimetric_mcp.api.imports import ImportedPart, Imports
@@ -45,6 +45,9 @@ from millimetric_mcp.web.headers import read_bearer
 
 MAX_FORGET_S = 15
 """For each of many deletions that wait for the control database; callers wait for 30 s."""
+
+LARGE_PART_BYTES = 16 * 1024
+"""A larger part of an import is built in a thread: its short events take more than their JSON."""
 
 AnyEndpoint: TypeAlias = endpoints.Endpoint[Any, Any]
 
@@ -143,6 +146,7 @@ class Endpoints:
                 project_id=project_id,
                 finish=partial(self._finish_body, admitted),
                 media_types=BEACON_TYPES if admitted.is_beacon else JSON_TYPES,
+                large_bytes=LARGE_PART_BYTES if endpoint is endpoints.IMPORT else LARGE_BODY_BYTES,
             )
         else:
             params = request.query_params.multi_items()
@@ -157,7 +161,7 @@ class Endpoints:
     def _finish_body(self, admitted: AdmittedRequest, body: BaseModel) -> tuple[Any, list[str]]:
         """Return what the handler gets, and the names of unknown fields."""
         ignored = list_unknown_fields(body)
-        # Some thousand events take a tenth of a second. Their models go before the next part comes.
+        # Built where it was parsed: the models go before the next part comes.
         if isinstance(body, ImportRequest):
             return self._build_part(body, admitted), ignored
         return body, ignored

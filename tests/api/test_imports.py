@@ -3,9 +3,11 @@
 import asyncio
 import logging
 from datetime import timedelta
+from threading import current_thread, main_thread
 
 import pytest
 
+from millimetric_mcp.api.ingest.pipeline import build_imported
 from millimetric_mcp.contract.keys import KeyEnv, KeyKind
 from millimetric_mcp.errors import StoreUnavailable, StoreUncertain
 
@@ -66,6 +68,25 @@ async def test_an_imported_visitor_is_the_one_whose_browser_came_without_an_id(a
     await api.post("/v1/import", part({"ip": BRITISH, "user_agent": FIREFOX}))
 
     assert len({row["anonymous_id"] for row in await api.rows("/v1/query")}) == 1
+
+
+@pytest.mark.parametrize(("count", "is_in_loop"), [(10, True), (1000, False)])
+async def test_a_part_of_many_short_events_leaves_the_event_loop_free(
+    quick_api, monkeypatch, count, is_in_loop
+):
+    threads = []
+
+    def build(events, **known):
+        threads.append(current_thread())
+        return build_imported(events, **known)
+
+    monkeypatch.setattr("millimetric_mcp.api.ingest.pipeline.build_imported", build)
+    sent = part(*([{}] * count))
+
+    answer = await quick_api.post("/v1/import", sent)
+
+    assert answer.json()["count"] == count
+    assert [thread is main_thread() for thread in threads] == [is_in_loop]
 
 
 async def test_what_an_import_says_of_country_and_device_counts(api):
