@@ -1,5 +1,7 @@
 """Matomo's visits with their actions, as its reporting API writes them."""
 
+import json
+import math
 import re
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
@@ -24,6 +26,8 @@ from millimetric_mcp.cli.imports.records import (
     read_value,
 )
 from millimetric_mcp.cli.imports.tables import Row
+from millimetric_mcp.contract.json_text import repair_json
+from millimetric_mcp.errors import ImportFailed
 
 READ_BYTES = 64 * 1024
 MAX_OBJECT_BYTES = 16 * 1024 * 1024
@@ -150,9 +154,17 @@ def _find_properties(action: Row) -> Event:
     )
 
 
+def _read_int(digits: str) -> int | float:
+    """Return the number; infinity, which is rejected later, for more digits than Python reads."""
+    try:
+        return int(digits)
+    except ValueError:
+        return math.inf
+
+
 def _read_objects(file: SourceFile) -> Iterator[tuple[int, Any]]:
     """Yield the objects of a JSON list, or one a line, without reading all at once."""
-    decoder, number, buffer = JSONDecoder(), 0, ""
+    decoder, number, buffer = JSONDecoder(parse_int=_read_int), 0, ""
     with file.text() as text:
         while block := text.read(READ_BYTES):
             buffer += block
@@ -162,6 +174,12 @@ def _read_objects(file: SourceFile) -> Iterator[tuple[int, Any]]:
                 except JSONDecodeError:
                     buffer = rest
                     break
+                except RecursionError:
+                    raise ImportFailed(
+                        f"{file.name} nests too many lists and objects. Remove record {number + 1}."
+                    ) from None
+                if "\\ud" in rest[:end].lower():  # a title that was cut in the middle of an emoji
+                    found = json.loads(repair_json(rest[:end].encode()), parse_int=_read_int)
                 number += 1
                 yield number, found
                 buffer = rest[end:]

@@ -158,12 +158,15 @@ class Sender:
                     await self._send_valid(chunk, items, text)
                 on_part()
 
+        failed: Exception | None = None
         try:
             async with asyncio.TaskGroup() as senders:
                 for _ in range(PARALLEL_REQUESTS):
                     senders.create_task(send_waiting())
         except ExceptionGroup as group:
-            raise group.exceptions[0] from None
+            failed = group.exceptions[0]
+        if failed is not None:
+            raise failed  # raised above, it would have the group that holds it as its context
 
     def _write_parts(
         self, parts: Iterable[Sequence[Item]]

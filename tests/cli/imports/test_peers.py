@@ -382,6 +382,43 @@ def test_matomos_times_are_those_of_the_visit_in_any_zone(read, offset_s, first_
     ]
 
 
+def make_matomo_visit(title):
+    """Returns a visit of one action as JSON; ``title`` is JSON."""
+    return (
+        '{"idVisit": 1, "visitorId": "v", "firstActionTimestamp": 1747422000, "actionDetails": '
+        '[{"type": "action", "url": "https://s.example/", "timestamp": 1747422000, '
+        f'"pageTitle": {title}}}]}}'
+    )
+
+
+@pytest.mark.parametrize("cut", [r"\ud83d", r"\uD83D"])
+def test_a_title_of_matomo_that_is_cut_in_an_emoji_is_read(read, cut):
+    titles = [f'"cut {cut}"', r'"whole \ud83d\ude00"']
+
+    found = read(f"[{','.join(map(make_matomo_visit, titles))}]", "visits.json")
+
+    titles = [event["properties"]["pageTitle"] for event in found.events]
+    assert titles == ["cut \ufffd", "whole \U0001f600"]
+
+
+def test_a_number_of_matomo_with_thousands_of_digits_is_rejected_alone(read):
+    visits = [make_matomo_visit(title) for title in ("9" * 5000, '"title"')]
+
+    found = read(f"[{','.join(visits)}]", "visits.json")
+
+    assert len(found.events) == 1
+    assert found.rejected == [
+        (1, "properties: must hold finite numbers only, of at most 4300 digits")
+    ]
+
+
+def test_a_file_of_matomo_that_nests_too_deep_is_named(read):
+    deep = "[" * 5000 + "]" * 5000
+
+    with pytest.raises(ImportFailed, match=r"visits\.json nests too many .* Remove record 2\."):
+        read(f"[{make_matomo_visit(1)},{make_matomo_visit(deep)}]", "visits.json")
+
+
 def test_matomos_times_without_that_of_the_visit_are_in_the_zone_of_the_options(read):
     visit = {name: value for name, value in VISIT.items() if name != "firstActionTimestamp"}
 

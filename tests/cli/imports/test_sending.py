@@ -101,3 +101,14 @@ async def test_an_event_that_nests_too_deep_for_a_request_is_rejected_alone(send
     counts, tried = ImportCounts(), []
     check_part([Item(1, deep, b"")], counts, tried.append)
     assert counts.rejected == (not is_taken)
+
+
+async def test_the_error_of_a_part_is_raised_without_the_group_that_holds_it(api, send):
+    async def refuse(_body):
+        raise ApiError(ErrorCode.INVALID_API_KEY, status=401)
+
+    api.import_part = refuse
+
+    with pytest.raises(ApiError) as raised:
+        await send([{"event": "e", "timestamp": MOMENT}])
+    assert raised.value.__context__ is None
