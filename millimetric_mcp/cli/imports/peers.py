@@ -30,6 +30,7 @@ from millimetric_mcp.cli.imports.records import (
     read_value,
 )
 from millimetric_mcp.cli.imports.tables import Row, read_header, read_rows
+from millimetric_mcp.contract.json_text import repair_json
 from millimetric_mcp.errors import ImportFailed
 
 TOTAL_EVENT = "$total"
@@ -287,7 +288,7 @@ def find_totals(file: SourceFile) -> str | None:
 
 
 def _read_object(value: object) -> dict[str, Any]:
-    found = from_json(value) if isinstance(value, str) else value
+    found = from_json(repair_json(value.encode())) if isinstance(value, str) else value
     if not isinstance(found, dict):
         raise TypeError
     return found

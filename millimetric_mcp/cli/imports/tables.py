@@ -17,6 +17,7 @@ from millimetric_mcp.cli.imports.records import (
     read_value,
 )
 from millimetric_mcp.contract.imports import ImportedEvent
+from millimetric_mcp.contract.json_text import repair_json
 from millimetric_mcp.errors import ImportFailed, SettingsError
 
 PARQUET_MAGIC = b"PAR1"
@@ -48,7 +49,7 @@ def read_json_lines(file: SourceFile) -> Iterator[tuple[int, Row | None, object]
     """Yield the objects of a file with one a line."""
     for number, line in file.lines():
         try:
-            row = from_json(line)
+            row = from_json(repair_json(line))
         except ValueError:
             row = None
         yield number, row if isinstance(row, dict) else None, line
@@ -219,7 +220,7 @@ def _complete(event: Event, reading: Reading) -> Event:
 
 def _read_properties(value: object) -> dict[str, Any]:
     if isinstance(value, str):
-        value = from_json(value)
+        value = from_json(repair_json(value.encode()))
     if value is None:
         return {}
     if not isinstance(value, dict):

@@ -200,6 +200,17 @@ def test_a_parquet_file_that_is_broken_in_the_middle_is_named(tmp_path, read_fil
         read_file(path)
 
 
+@pytest.mark.parametrize(
+    "properties", [r'{"title":"cut \ud83d"}', r'"{\"title\":\"cut \\ud83d\"}"']
+)
+def test_a_text_that_is_cut_in_an_emoji_is_read_as_the_api_reads_it(read, properties):
+    line = f'{{"event":"a","timestamp":"2026-05-16T19:00:00Z","properties":{properties}}}\n'
+
+    [event] = read(line).events
+
+    assert event["properties"] == {"title": "cut \ufffd"}
+
+
 def test_an_unknown_format_is_an_error_that_names_the_known_ones(read):
     with pytest.raises(ImportFailed, match=r"The format of notes is unknown.*umami.*combined"):
         read("Dear diary,\n", "notes")
