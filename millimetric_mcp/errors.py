@@ -223,12 +223,21 @@ class ApiError(CallError):
 
 
 class UpstreamError(CallError):
-    """The API could not be reached, or its response is not in the contract."""
+    """The API could not be reached, or its response is not in the contract.
+
+    ``status`` is that of an error response without a code of the contract.
+    """
 
     def __init__(
-        self, message: str, *, next_step: NextStep, retry_after_s: float | None = None
+        self,
+        message: str,
+        *,
+        next_step: NextStep,
+        retry_after_s: float | None = None,
+        status: int | None = None,
     ) -> None:
         super().__init__(message)
+        self.status = status
         self.next_step = next_step
         self.retry_after_s = retry_after_s
 

@@ -290,6 +290,7 @@ def _read_failure(
             f"{advice if next_step is NextStep.CONFIGURE else ''}.",
             next_step=next_step,
             retry_after_s=wait_s,
+            status=status,
         )
     return Failure(error, repeatable=status in {429, 503} or (effect is None and status >= 500))
 

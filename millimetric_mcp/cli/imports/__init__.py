@@ -17,11 +17,16 @@ from millimetric_mcp.cli.imports.rejects import RejectsFile
 from millimetric_mcp.cli.imports.sending import PART_EVENTS, ImportCounts, Sender, cut_parts
 from millimetric_mcp.cli.output import print_json
 from millimetric_mcp.client import MillimetricClient
-from millimetric_mcp.contract.codes import ErrorCode
 from millimetric_mcp.contract.imports import ImportUndoRequest, StoredImport
 from millimetric_mcp.contract.json_text import MAX_JSON_VALUES
 from millimetric_mcp.contract.validation import find_zone
-from millimetric_mcp.errors import ApiError, CallError, ImportFailed, SettingsError
+from millimetric_mcp.errors import (
+    ApiError,
+    CallError,
+    ImportFailed,
+    SettingsError,
+    UpstreamError,
+)
 from millimetric_mcp.settings import LOCAL, ConnectionSettings, check_url, read_settings
 
 EXIT_REJECTED = 3
@@ -213,8 +218,8 @@ async def _list_stored(client: MillimetricClient) -> Sequence[StoredImport]:
     """
     try:
         return (await client.list_imports()).imports
-    except ApiError as error:
-        if error.code is not ErrorCode.NOT_FOUND:
+    except (ApiError, UpstreamError) as error:
+        if error.status not in {404, 405}:  # another API's body may have any form
             raise
         raise ImportFailed(
             "The API has no /v1/import: it is hosted Millimetric, or an older version. Set "
