@@ -26,11 +26,15 @@ from millimetric_mcp.cli.imports.records import (
 # Apache's documentation of mod_log_config: "combined" and "common", with %v:%p in front in
 # "vhost_combined"; nginx's "combined" is the same. Fields after the User-Agent are ignored.
 _QUOTED = r'"([^"\\]*+(?:\\.[^"\\]*+)*+)"'
-_LINE = re.compile(
-    r"(?:([^\s:\"]++)(?::\d+)? )?([0-9A-Fa-f:.]*[:.][0-9A-Fa-f:.]+) \S+ [^\[]*+"
+_HOST = r"(?:([^\s:\"]++)(?::\d+)? )?"
+_REST = (
     r"\[(\d\d/[A-Z][a-z]{2}/\d{4}:\d\d:\d\d:\d\d [+-]\d{4})\] "
     rf"{_QUOTED} (\d{{3}}) \S+(?: {_QUOTED} {_QUOTED})?"
 )
+_LINE = re.compile(rf"{_HOST}([0-9A-Fa-f:.]*[:.][0-9A-Fa-f:.]+) \S+ [^\[]*+{_REST}")
+# With HostnameLookups, Apache writes the visitor's host name instead of the address.
+_NAMED_LINE = re.compile(rf"{_HOST}([A-Za-z0-9][\w.-]*+) - [^\[]*+{_REST}")
+_MAX_IP_CHARS = 64
 _REQUEST = re.compile(r"([A-Z]+) (.*?)(?: HTTP/[\d.]+)?", re.DOTALL)
 _ANY_LINE = re.compile(r'\S+ .*\[\d\d/[A-Z][a-z]{2}/\d{4}:[\d:]{8} [+-]\d{4}\] "')
 _ESCAPE = re.compile(r"\\(?:x([0-9A-Fa-f]{2})|(.))")
@@ -68,7 +72,7 @@ def read_combined(file: SourceFile, reading: Reading) -> Iterator[Item]:
     """Read a log of Apache or nginx, in the combined or common format."""
     for number, raw in file.lines():
         line = raw.decode("utf-8", "replace")
-        found = _LINE.match(line)
+        found = _LINE.match(line) or _NAMED_LINE.match(line)
         request = _REQUEST.fullmatch(found[4]) if found else None
         if found and request is None and found[5].startswith("4"):
             yield Item(number, LeftOut("errors"), line)  # TLS to a port without it, scanners
@@ -90,7 +94,7 @@ def read_combined(file: SourceFile, reading: Reading) -> Iterator[Item]:
                     host=host,
                     target=target or "",
                     status=status,
-                    ip=ip,
+                    ip=ip[:_MAX_IP_CHARS],
                     referrer=referrer,
                     user_agent=user_agent,
                 ),

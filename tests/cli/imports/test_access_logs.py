@@ -59,6 +59,23 @@ def test_a_host_in_front_of_the_line_names_the_site(read):
     assert event["url"] == "https://www.shop.example/a?utm_source=x"
 
 
+@pytest.mark.parametrize(
+    ("client", "ip", "site"),
+    [
+        ("dsl-7.isp.example", "dsl-7.isp.example", "https://shop.example"),
+        ("www.shop.example:443 dsl-7.isp.example", "dsl-7.isp.example", "https://www.shop.example"),
+        ("www.shop.example dsl-7.isp.example", "dsl-7.isp.example", "https://www.shop.example"),
+        ("x" * 80, "x" * 64, "https://shop.example"),
+    ],
+)
+def test_the_name_of_a_visitors_host_stands_for_its_address(read, client, ip, site):
+    options = {"site": SITE} if site == SITE else {}
+
+    [event] = read(line().replace("203.0.113.7", client), **options).events
+
+    assert (event["ip"], event["url"]) == (ip, f"{site}/a?utm_source=x")
+
+
 def test_the_site_of_the_options_counts_before_that_of_the_file(read):
     [event] = read(line(host="origin.internal:80 "), site=SITE).events
 
