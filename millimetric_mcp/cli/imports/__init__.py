@@ -158,7 +158,7 @@ async def _import_file(
         with show_progress(source) as on_part:
             sender = Sender(client, import_id, done=done, counts=counts, on_rejected=rejects.add)
             await sender.send(cut_parts(items, counts, rejects.add), on_part)
-    except CallError as error:
+    except (CallError, ImportFailed) as error:
         if counts.stored == 0:
             raise
         raise ImportFailed(

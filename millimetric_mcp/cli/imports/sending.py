@@ -16,7 +16,7 @@ from millimetric_mcp.contract.events import MAX_BODY_BYTES
 from millimetric_mcp.contract.imports import MAX_IMPORT_EVENTS, ImportedEvent
 from millimetric_mcp.contract.json_text import has_too_many_values
 from millimetric_mcp.contract.validation import MAX_CLOCK_SKEW, list_field_errors, parse_timestamp
-from millimetric_mcp.errors import ApiError, CallError, NextStep, UncertainWrite
+from millimetric_mcp.errors import ApiError, CallError, ImportFailed, NextStep, UncertainWrite
 
 PART_EVENTS = MAX_IMPORT_EVENTS
 PARALLEL_REQUESTS = 2
@@ -147,6 +147,7 @@ class Sender:
 
         Raises:
             CallError: a part could not be sent.
+            ImportFailed: the file can't be read, or the API refuses a part that is valid here.
         """
         waiting = enumerate(self._write_parts(parts))
 
@@ -196,7 +197,11 @@ class Sender:
                 raise
             valid = self._check(items)
             if len(valid) == len(items):
-                raise
+                raise ImportFailed(
+                    f"The API refuses a part from record {items[0].place} to {items[-1].place}, in "
+                    "which this command finds nothing wrong. Use an API of the same version, and "
+                    "check the clocks of both machines."
+                ) from None
             items = valid
             if items:
                 await self._send(chunk, _write_events(items))

@@ -11,7 +11,7 @@ from millimetric_mcp.contract.codes import ErrorCode
 from millimetric_mcp.contract.events import MAX_BODY_BYTES
 from millimetric_mcp.contract.imports import ImportRequest, ImportResult
 from millimetric_mcp.contract.json_text import has_too_many_values
-from millimetric_mcp.errors import ApiError, RequestError
+from millimetric_mcp.errors import ApiError, ImportFailed, RequestError
 
 MOMENT = "2026-05-16T19:00:00Z"
 
@@ -112,3 +112,13 @@ async def test_the_error_of_a_part_is_raised_without_the_group_that_holds_it(api
     with pytest.raises(ApiError) as raised:
         await send([{"event": "e", "timestamp": MOMENT}])
     assert raised.value.__context__ is None
+
+
+async def test_a_part_that_only_the_api_finds_wrong_is_named_by_its_records(api, send):
+    async def refuse(_body):
+        raise ApiError(ErrorCode.INVALID_PAYLOAD, status=400)
+
+    api.import_part = refuse
+
+    with pytest.raises(ImportFailed, match=r"refuses a part from record 1 to 2, .* same version"):
+        await send([{"event": "e", "timestamp": MOMENT}] * 2)
