@@ -125,21 +125,26 @@ async def _import(
     written: set[Path] = set()
     async with client:
         stored = await _list_stored(client)
-        for source, found in plan:
-            cut = f"{PART_EVENTS} records of {MAX_JSON_VALUES} values"  # the parts' numbers
-            import_id = source.make_id(f"{cut} {found.name} {reading!r}")
-            done = _find_done(source, import_id, stored, is_local=is_local)
-            with RejectsFile(source.name, path=options.rejects, written=written) as rejects:
-                items = found.read(source, reading)
-                counts = await _import_file(client, source, items, import_id, done, rejects)
-            rejected += counts.rejected
-            if options.json:
-                own = {"import_id": import_id, "rejects": rejects.path and str(rejects.path)}
-                files.append(preview.describe_file(source, found, counts) | own)
-            else:
-                _show(source, found, counts, rejects)
-                if counts.events:
-                    print(f"  to take it back: {_write_undo(import_id, is_local=is_local)}")
+        try:
+            for source, found in plan:
+                cut = f"{PART_EVENTS} records of {MAX_JSON_VALUES} values"  # the parts' numbers
+                import_id = source.make_id(f"{cut} {found.name} {reading!r}")
+                done = _find_done(source, import_id, stored, is_local=is_local)
+                with RejectsFile(source.name, path=options.rejects, written=written) as rejects:
+                    items = found.read(source, reading)
+                    counts = await _import_file(client, source, items, import_id, done, rejects)
+                rejected += counts.rejected
+                if options.json:
+                    own = {"import_id": import_id, "rejects": rejects.path and str(rejects.path)}
+                    files.append(preview.describe_file(source, found, counts) | own)
+                else:
+                    _show(source, found, counts, rejects)
+                    if counts.events:
+                        print(f"  to take it back: {_write_undo(import_id, is_local=is_local)}")
+        except (CallError, ImportFailed):
+            if files:
+                print_json({"files": files})  # what is stored, and how to take it back
+            raise
     if options.json:
         print_json({"files": files})
     return EXIT_REJECTED if rejected else 0

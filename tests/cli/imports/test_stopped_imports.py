@@ -59,3 +59,16 @@ def test_an_import_that_stops_says_how_much_is_stored(api_url, monkeypatch, tmp_
     assert re.search(r"stopped after (5000|10000) events of events\.ndjson\.", errors), errors
     assert "The same command goes on from there." in errors
     assert "The key is unknown, revoked or has a wrong secret." in errors
+
+
+def test_a_script_gets_the_files_before_the_one_that_stops(api_url, monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("MILLIMETRIC_HOST", api_url)
+    monkeypatch.setenv("MILLIMETRIC_KEY", "sk_live_AAAAAAAA_" + "s" * 32)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "first.ndjson").write_text(EVENT)
+    (tmp_path / "second.ndjson").write_text(EVENT * (2 * MAX_IMPORT_EVENTS + 1))
+
+    assert main(["import", "first.ndjson", "second.ndjson", "--json"]) == 1
+
+    [done] = json.loads(capsys.readouterr().out)["files"]
+    assert (done["file"], done["stored"]) == ("first.ndjson", 1)
