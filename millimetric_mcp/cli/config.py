@@ -130,6 +130,8 @@ def write_entry(
         sentence = f"{file}: {error}. Correct it, or choose another file with --file."
         raise SettingsError([sentence]) from None
     if after == before:
+        if is_private:
+            file.chmod(_PRIVATE)
         return Written(changed=False, backup=None)
     backup = None
     if before is not None:

@@ -78,9 +78,13 @@ def test_an_entry_refers_to_the_keys_and_holds_none(configure, monkeypatch, name
 def test_keys_are_written_into_a_private_file_when_asked(configure, monkeypatch, name):
     monkeypatch.setenv("MILLIMETRIC_RK", READ_KEY)
     _, facts = configure(name, "--write", "--inline-keys")
+    file = Path(facts["file"])
 
     assert read_entry(name, facts["file"])["env"] == {"MILLIMETRIC_RK": READ_KEY}
-    assert Path(facts["file"]).stat().st_mode & 0o777 == 0o600
+    assert file.stat().st_mode & 0o777 == 0o600
+    file.chmod(0o644)
+    configure(name, "--write", "--inline-keys")  # the file has the entry already
+    assert file.stat().st_mode & 0o777 == 0o600
 
 
 @pytest.mark.parametrize("name", WITHOUT_REFERENCES)
