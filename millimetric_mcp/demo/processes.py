@@ -102,8 +102,8 @@ def _run_child(
 ) -> "Iterator[subprocess.Popen[bytes]]":
     """Start a child process, and end it in the end.
 
-    Ctrl-C while it is being started waits: nobody would end a child that has no name yet, and it
-    would write files after the demo has removed them.
+    If the user presses Ctrl-C while it starts, that counts afterwards. Otherwise nothing would end
+    the child, and it would write files after the demo has removed them.
     """
     pressed: list[int] = []
     process = None

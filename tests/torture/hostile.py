@@ -4,13 +4,11 @@ import shutil
 import socket
 import time
 from collections import Counter
-from contextlib import ExitStack
 
 from bench.processes import start_worker
 from tests.torture.harness import at_least, at_most, none, run_api
 from tests.torture.hostile_inputs import make_http_request, make_mcp_request, make_random
 
-CALLERS = 1
 MCP_SHARE = 0.1
 ROUND = 10_000
 """So many inputs go to one API: what they store makes the questions among them slower."""
@@ -97,24 +95,12 @@ def run(scale, directory):
 
 def _run_round(directory, number, count, statuses, *, slow_s):
     """Send inputs to a new API; return what is wrong, counted, and the slowest answer."""
-    found, slowest_s = Counter(), 0.0
-    with run_api(directory) as api, ExitStack() as stack:
-        works = [
-            stack.enter_context(start_worker()).start(
-                send_inputs,
-                api.port,
-                api.keys,
-                number * CALLERS + caller,
-                count // CALLERS,
-                slow_s=slow_s,
-            )
-            for caller in range(CALLERS)
-        ]
-        for work in works:
-            answers, longest_s, slow = work.result()
-            statuses.update(answers)
-            slowest_s = max(slowest_s, longest_s)
-            found["slow"] += slow
+    found = Counter()
+    with run_api(directory) as api, start_worker() as worker:
+        answers, slowest_s, found["slow"] = worker.run(
+            send_inputs, api.port, api.keys, number, count, slow_s=slow_s
+        )
+        statuses.update(answers)
         alive = api.ask("GET", "/health").is_success and api.track("after") == 202
         found["dead"] = int(not alive)
         found["unexpected"] = api.count_unexpected()

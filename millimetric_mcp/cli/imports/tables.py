@@ -107,7 +107,11 @@ def _open_parquet(file: SourceFile) -> Any:  # noqa: ANN401 - the library has no
     try:
         return parquet.ParquetFile(file.path)
     except (pyarrow.ArrowException, OSError):
-        raise ImportFailed(f"{file.name} is a broken Parquet file. Fetch it again.") from None
+        raise _describe_broken(file) from None
+
+
+def _describe_broken(file: SourceFile) -> ImportFailed:
+    return ImportFailed(f"{file.name} is a broken Parquet file. Fetch it again.")
 
 
 def _read_parquet(
@@ -130,7 +134,7 @@ def _read_batches(file: SourceFile, batches: Iterator[Any]) -> Iterator[Any]:
     try:
         yield from batches
     except OSError:  # what the library raises for pages that it cannot inflate
-        raise ImportFailed(f"{file.name} is a broken Parquet file. Fetch it again.") from None
+        raise _describe_broken(file) from None
 
 
 def _list_rows(batch: Any) -> Iterator[Row | None]:  # noqa: ANN401 - the library has no types
