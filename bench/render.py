@@ -89,22 +89,24 @@ def render_server_sizing(reports: Sequence[Report]) -> str:
             f"{events:,}",
             write_number(events / (30 * 86_400)),
             write_number(events * 12 * disk.value / 1e9),
-            _write_memory(reports, events=events * 12),
+            _write_memory(reports, a_month=events),
         )
         for events in EVENTS_A_MONTH
     ]
     return render_table(heads, rows)
 
 
-def _write_memory(reports: Sequence[Report], *, events: int) -> str:
-    """What was measured with the fewest events of which ``events`` are not more than twice."""
+def _write_memory(reports: Sequence[Report], *, a_month: int) -> str:
+    """What was measured with the fewest events that are at least half of a year's, or with those
+    of one month."""
     under_load = _find_checks(reports, "isolation", "API resident memory")
     sizes = [(_MEASURED_EVENTS, check.value) for check in under_load]
     for report in _only(reports, "scale"):
         sizes += [(size["events"], size["peak_mb"]) for size in report.findings.raw["sizes"]]
-    for measured, memory_mb in sorted(sizes, key=lambda size: (size[0], -size[1])):
-        if events <= 2 * measured:
-            return f"{write_number(memory_mb)}, measured with {measured:,} events"
+    for needed in (a_month * 12 // 2, a_month):
+        for measured, memory_mb in sorted(sizes, key=lambda size: (size[0], -size[1])):
+            if measured >= needed:
+                return f"{write_number(memory_mb)}, measured with {measured:,} events"
     return "not measured"
 
 

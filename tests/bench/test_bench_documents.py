@@ -129,13 +129,13 @@ def test_memory_is_sized_by_the_nearest_number_of_events_that_was_measured():
 
     assert list_memory(render_server_sizing(reports)) == [
         "834, measured with 10,000,000 events",
-        "not measured",
+        "834, measured with 10,000,000 events",
         "not measured",
     ]
     assert list_memory(render_server_sizing([*reports, scale])) == [
         "834, measured with 10,000,000 events",
         "1,200, measured with 100,000,000 events",
-        "not measured",
+        "1,200, measured with 100,000,000 events",
     ]
 
 

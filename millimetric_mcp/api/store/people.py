@@ -1,7 +1,7 @@
 """The parts of statements that only questions about people, sessions and names need."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from millimetric_mcp.api.store.dimensions import (
@@ -16,7 +16,10 @@ from millimetric_mcp.api.store.dimensions import (
 )
 from millimetric_mcp.api.store.dsn import EVENTS
 from millimetric_mcp.api.store.relations import (
+    Aggregate,
     Selection,
+    group_persons,
+    list_events_by_person,
     read_template,
     select_events,
     select_persons,
@@ -40,25 +43,36 @@ SESSION_LEAD = timedelta(days=1)
 """How long before the window a session's first page is looked for."""
 
 INTERVAL_NUMBERS: Mapping[Interval, str] = {
-    Interval.DAY: "toDate32(timestamp, {zone})",
+    Interval.DAY: "toDate32({time}, {zone})",
     # Weeks are counted from the one that begins on Monday, 1969-12-29.
-    Interval.WEEK: "intDiv(toInt32(toDate32(timestamp, {zone}))"
-    " - toDayOfWeek(timestamp, 1, {zone}) + 3, 7)",
-    Interval.MONTH: "toYear(timestamp, {zone}) * 12 + toMonth(timestamp, {zone}) - 1",
+    Interval.WEEK: "intDiv(toInt32(toDate32({time}, {zone}))"
+    " - toDayOfWeek({time}, 1, {zone}) + 3, 7)",
+    Interval.MONTH: "toYear({time}, {zone}) * 12 + toMonth({time}, {zone}) - 1",
 }
 
 
-_EARLIEST = {
-    "earliest": "step_group",
-    "earliest_group": "substring(earliest, 9)",
-    "earliest_flag": "0",
-}
-_EARLIEST_WITH_FLAG = {
-    "earliest": r"step_group, '\0', toString(is_no_touch)",
-    "earliest_group": "substring(earliest, 9, length(earliest) - 10)",
-    "earliest_flag": "endsWith(earliest, '1')",
-}
-"""A person's earliest event as a text after its time: the group, and whether it has no touch."""
+@dataclass(frozen=True, slots=True)
+class _Occurrence:
+    """An occurrence of a funnel's first step as a text: its time, its group, its flag if any."""
+
+    group: str
+    flag: str
+
+    @property
+    def text(self) -> str:
+        flag = rf", '\0', toString({self.flag})" if self.flag else ""
+        return f"concat({IN_ORDER.format('own_at')}, ifNull(toString({self.group}), ''){flag})"
+
+    @staticmethod
+    def read_time(text: str) -> str:
+        return f"byteSwap(reinterpretAsInt64(substring({text}, 1, 8)))"
+
+    def read_group(self, text: str) -> str:
+        length = f", length({text}) - 10" if self.flag else ""
+        return f"substring({text}, 9{length})"
+
+    def read_flag(self, text: str) -> str:
+        return f"endsWith({text}, '1')" if self.flag else "0"
 
 
 def join_landing(rows: str, selection: Selection, binding: Binding) -> str:
@@ -88,12 +102,14 @@ def compose_funnel(
         number: " AND ".join(express_conditions(_list_conditions(step), binding))
         for number, step in enumerate(steps, 1)
     }
+    all_times = [
+        f"arraySort(groupArrayIf(own_at, step_{number})) AS all_{number}"
+        for number in later_numbers
+    ]
     times = [
-        f"arraySort(groupArrayIf(own_at, step_{number})) AS all_{number}, "
-        f"arrayMap((first, previous) -> arrayFirstOrNull("
-        f"moment -> moment {_compare(steps, number)} previous"
-        f" AND moment <= first.1 + {within_ms}, all_{number}),"
-        f" firsts, times_{number - 1}) AS times_{number}"
+        f"arrayMap((first_at, previous) -> arrayFirstOrNull("
+        f"at -> at {_compare(steps, number)} previous AND at <= first_at + {within_ms},"
+        f" all_{number}), times_1, times_{number - 1}) AS times_{number}"
         for number in later_numbers
     ]
     names = [f"t{number}" for number in later_numbers]
@@ -105,25 +121,27 @@ def compose_funnel(
     is_later = " OR ".join(f"({flags[number]})" for number in later_numbers)
     extra = [f"({is_later})", *write_named([step.event for step in steps[1:]])]
     visitors = select_visitors(own, binding, extra=extra)
+    value = express(group, binding) if group else "''"
+    occurrence = _Occurrence(value, "is_no_touch" if selection.is_attributed else "")
     return read_template("funnel").substitute(
-        steps=len(steps),
-        reached=", ".join(f"sumIf(weight, level >= {number})" for number in later_numbers),
+        group=occurrence.read_group("counted"),
+        flag=occurrence.read_flag("counted"),
+        moment=occurrence.read_time("first"),
+        reached=", ".join(f"toInt64(countIf(level >= {number}))" for number in later_numbers),
         medians=", ".join(
             f"quantileExactInclusiveIf(0.5)("
             f"assumeNotNull(times[{number}] - times[{number - 1}]) / 1000, level >= {number})"
             for number in later_numbers
         ),
         best_times=", ".join(f"times_{number}[best]" for number in range(1, len(steps) + 1)),
-        times=join_list(times, indent=16),
+        times=join_list(times, indent=8),
+        later_times=join_list(all_times, indent=12),
         names=", ".join(names),
         level=" + ".join(["1", *(f"isNotNull({name})" for name in names)]),
         arrays=", ".join(f"times_{number}" for number in later_numbers),
         no_later=", ".join(f"0 AS step_{number}" for number in later_numbers),
         which_later=", ".join(f"{flags[number]} AS step_{number}" for number in later_numbers),
-        time=IN_ORDER.format("own_at"),
-        **(_EARLIEST_WITH_FLAG if selection.is_attributed else _EARLIEST),
-        first=_select_first(selection, steps[0], group, binding),
-        first_of_them=_select_first(selection, steps[0], group, binding, among=visitors),
+        first=_group_first(selection, steps[0], group, occurrence, visitors, binding),
         later=select_persons(own, columns, binding, extra=extra),
     )
 
@@ -142,30 +160,37 @@ def _compare(steps: Sequence[FunnelStep], number: int) -> str:
     return ">" if steps[number - 1].event in earlier else ">="
 
 
-def _select_first(
+def _group_first(
     selection: Selection,
     step: FunnelStep,
     group: str | None,
+    occurrence: _Occurrence,
+    going_on: str,
     binding: Binding,
-    *,
-    among: str = "",
 ) -> str:
+    """Return the first step of each person: the ``earliest`` of its ``occurrences``, and all of
+    them if it may have taken a later step, which ``going_on`` selects."""
     own, of_touch = selection.split_conditions()
     # The step's own filters are about its event, those of the question about its touch.
-    rows = select_events(
-        replace(selection, conditions=(*own.conditions, *of_touch)),
-        list_columns(group) if group else (),
-        binding,
-        with_person=True,
-        extra=[*express_conditions(_list_conditions(step), binding), *write_named([step.event])],
-        among=among,
-    )
-    value = express(group, binding) if group else "''"
-    is_no_touch = "is_no_touch" if selection.is_attributed else "0"
-    return (
-        f"SELECT person, own_at, ifNull(toString({value}), '') AS step_group,"
-        f" toUInt8({is_no_touch}) AS is_no_touch\nFROM\n(\n{rows}\n)"
-    )
+    wanted = replace(selection, conditions=(*own.conditions, *of_touch))
+    columns = list_columns(group) if group else ()
+    named = write_named([step.event])
+    extra = [*express_conditions(_list_conditions(step), binding), *named]
+    text, is_going_on = occurrence.text, f"GLOBAL IN\n(\n{going_on}\n)"
+    # Without the condition a person has more occurrences than are needed, which few events allow.
+    is_few = named or not selection.is_attributed
+    aggregates = [
+        Aggregate("earliest", f"min({text})", text),
+        Aggregate(
+            "occurrences",
+            f"groupArrayIf({text}, own {is_going_on})",
+            f"[{text}]" if is_few else f"if(person {is_going_on}, [{text}], [])",
+        ),
+    ]
+    if not selection.is_attributed:
+        return group_persons(wanted, columns, aggregates, binding, extra=extra)
+    rows = select_events(wanted, columns, binding, with_person=True, extra=extra)
+    return list_events_by_person(rows, aggregates)
 
 
 def compose_retention(
@@ -183,13 +208,23 @@ def compose_retention(
         selection,
         conditions=(*selection.conditions, Condition("event", Operator.EQUALS, names)),
     )
-    number = INTERVAL_NUMBERS[interval].replace("{zone}", binding.bind(timezone))
+    zone = binding.bind(timezone)
+    cohort, number = (
+        INTERVAL_NUMBERS[interval].format(time=f"fromUnixTimestamp64Milli({at}, 'UTC')", zone=zone)
+        for at in ("assumeNotNull(first)", "at")
+    )
+    is_first, is_return = (f"event_name = {binding.bind(name)}" for name in (event, returning))
+    aggregates = [
+        Aggregate("first_at", f"minOrNullIf(own_at, {is_first})", f"if({is_first}, own_at, NULL)"),
+        Aggregate(
+            "returns", f"groupArrayIf(own_at, {is_return})", f"if({is_return}, [own_at], [])"
+        ),
+    ]
     return read_template("retention").substitute(
         intervals=RETENTION_INTERVALS,
-        event=binding.bind(event),
-        **{"return": binding.bind(returning)},
-        interval_number=number,
-        persons=select_persons(wanted, ("event_name", "timestamp"), binding),
+        cohort=f"toInt32({cohort})",
+        number=f"toInt32({number})",
+        persons=group_persons(wanted, ("event_name",), aggregates, binding),
     )
 
 

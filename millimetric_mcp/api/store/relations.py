@@ -77,7 +77,6 @@ def select_events(
     with_person: bool = False,
     counted: bool = False,
     extra: Sequence[str] = (),
-    among: str = "",
 ) -> str:
     """Return the statement that selects ``columns`` of the events of a selection.
 
@@ -85,11 +84,11 @@ def select_events(
     ``is_no_touch`` says that there is none. ``own_session`` is a hash of the session. With
     ``with_person`` there are also ``person``, and ``own_at`` in milliseconds. With ``counted``
     events that are alike in all columns are one row, and ``event_count`` is their number.
-    ``extra`` are more conditions on the events, ``among`` is that of `select_persons`.
+    ``extra`` are more conditions on the events.
     """
     own, of_touch = selection.split_conditions()
     if not selection.is_attributed:
-        return _select_own(own, columns, binding, with_person=with_person, extra=extra, among=among)
+        return _select_own(own, columns, binding, with_person=with_person, extra=extra)
     carried = [column for column in columns if column not in TOUCH_COLUMNS]
     needed = {*columns, *(column for one in of_touch for column in list_columns(one.name))}
     last = max([2, *(at for at, name in enumerate(TOUCH_COLUMNS, 1) if name in needed)])
@@ -99,14 +98,12 @@ def select_events(
         if counted and carried == ["own_session"]:
             rows = _select_sessions(own, touch, binding)
         else:
-            events = _select_own(
-                own, carried, binding, with_person=with_person, extra=extra, among=among
-            )
+            events = _select_own(own, carried, binding, with_person=with_person, extra=extra)
             if counted:
                 events = f"SELECT *, count() AS event_count\nFROM\n(\n{events}\n)\nGROUP BY ALL"
             rows = _touch_by_session(own, events, touch, binding)
     else:
-        rows = _touch_by_person(own, carried, touch, binding, extra=extra, among=among)
+        rows = _touch_by_person(own, carried, touch, binding, extra=extra)
     if not of_touch:
         return rows
     conditions = express_conditions(of_touch, binding)
@@ -120,10 +117,9 @@ def _select_own(
     *,
     with_person: bool,
     extra: Sequence[str],
-    among: str,
 ) -> str:
     if with_person:
-        return select_persons(own, columns, binding, extra=extra, among=among)
+        return select_persons(own, columns, binding, extra=extra)
     return _select(
         [_name(column) for column in columns], write_conditions(own, binding, extra=extra)
     )
@@ -166,8 +162,56 @@ def select_persons(
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Aggregate:
+    """What is known of a group of one person's events, and of a single event, as expressions."""
+
+    name: str
+    of_group: str
+    of_event: str
+
+
+def group_persons(
+    selection: Selection,
+    columns: Sequence[str],
+    aggregates: Sequence[Aggregate],
+    binding: Binding,
+    *,
+    extra: Sequence[str] = (),
+) -> str:
+    """Return the statement that selects each ``person`` and ``aggregates`` of its events.
+
+    A person may have several rows. The expressions are over ``columns``, which do not change their
+    names, ``own_at`` in milliseconds, and ``own``: the event's own user or visitor, hashed.
+    """
+    conditions = write_conditions(selection, binding, extra=extra)
+    if _NAMED in conditions:  # few events
+        persons = select_persons(selection, columns, binding, extra=extra)
+        return list_events_by_person(persons, aggregates)
+    several = read_template("tied_to_several").substitute(events=EVENTS)
+    persons = select_persons(
+        selection, columns, binding, extra=[*extra, "person_role IN (0, 1)"], among=several
+    )
+    return read_template("persons_grouped").substitute(
+        names=join_list([one.name for one in aggregates]),
+        aggregates=join_list([f"{one.of_group} AS {one.name}" for one in aggregates], indent=8),
+        selected="".join(f"\n            {column}," for column in columns),
+        events=EVENTS,
+        conditions=conditions,
+        ties=read_template("ties").substitute(events=EVENTS, among=""),
+        single_events=list_events_by_person(persons, aggregates),
+    )
+
+
+def list_events_by_person(persons: str, aggregates: Sequence[Aggregate]) -> str:
+    """Return `group_persons` of events that have their ``person``: a row is a single event."""
+    single = join_list([f"{one.of_event} AS {one.name}" for one in aggregates])
+    return f"SELECT\n    person,{single}\nFROM\n(\n{persons}\n)"
+
+
 def select_visitors(selection: Selection, binding: Binding, *, extra: Sequence[str] = ()) -> str:
-    """Return the statement that selects the visitors of the persons of a selection's events."""
+    """Return the statement that selects hashes of the visitors and users of the persons of a
+    selection's events."""
     return read_template("visitors_of_persons").substitute(
         events=EVENTS,
         conditions=write_conditions(selection, binding, extra=extra),
@@ -212,7 +256,6 @@ def _touch_by_person(
     binding: Binding,
     *,
     extra: Sequence[str],
-    among: str,
 ) -> str:
     is_first = own.attribution is AttributionModel.FIRST_TOUCH
     lookback = binding.bind(own.lookback_days * _DAY_MS, "Int64")
@@ -222,12 +265,12 @@ def _touch_by_person(
         TOUCH_COLUMNS[: touch.width],
         binding,
         extra=["person_role IN (1, 3)"],
-        among=among or (select_visitors(own, binding, extra=extra) if is_few else ""),
+        among=select_visitors(own, binding, extra=extra) if is_few else "",
     )
     return read_template("touched_by_person").substitute(
         which="first" if is_first else "latest",
         touch=touch.read(f"found.at <= event.own_at AND found.at >= event.own_at - {lookback}"),
-        persons=select_persons(own, carried, binding, extra=extra, among=among),
+        persons=select_persons(own, carried, binding, extra=extra),
         touches=read_template("touches_of_persons").substitute(touch=touch.text, persons=touches),
         nearest=f"event.own_at - {lookback} <= found.at"
         if is_first

@@ -74,6 +74,18 @@ elif name == "systemctl":
 elif name not in {{"useradd", "apt-get"}}:
     sys.exit(f"what does {{name}} {{args}} do?")
 """
+RUN_SQL = """
+import json, sys
+from chdb.session import Session
+
+session = Session(sys.argv[1])
+session.query("SYSTEM FLUSH LOGS")
+for statement in filter(None, map(str.strip, sys.stdin.read().split(";"))):
+    session.query(statement)
+logs = "SELECT name, create_table_query FROM system.tables WHERE name IN ('query_log', 'trace_log')"
+lines = str(session.query(logs, "JSONCompactEachRow")).splitlines()
+print(json.dumps(dict(map(json.loads, lines))))
+"""
 REPLACED = ("sudo", "install", "python3", "systemctl", "useradd", "apt-get")
 
 
@@ -188,3 +200,23 @@ def test_every_command_of_the_table_of_projects_and_keys_succeeds(server):
         if "rename" in command:  # the next ones are about the former name
             run("millimetric-mcp projects rename shop-eu shop --yes")
     assert len(TABLE) > 9
+
+
+def test_the_page_limits_the_logs_of_a_real_engine(tmp_path):
+    logs = ("query_log", "trace_log")
+    tables = "".join(
+        f"<{log}><database>system</database><table>{log}</table></{log}>" for log in logs
+    )
+    (tmp_path / "config.xml").write_text(f"<clickhouse>{tables}</clickhouse>")
+    done = subprocess.run(
+        [sys.executable, "-c", RUN_SQL, f"{tmp_path}/store?config-file={tmp_path}/config.xml"],
+        input=re.search(r"```sql\n(.*?)```", PAGE, re.S)[1],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    tables = json.loads(done.stdout)
+    assert set(tables) == set(logs)
+    for statement in tables.values():
+        assert "TTL event_date + toIntervalDay(7)" in statement

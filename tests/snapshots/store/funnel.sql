@@ -12,123 +12,37 @@
 -- Of each group: how many people reached each step, and the median of seconds between two steps.
 -- Of a person's occurrences of the first step, the earliest that leads furthest counts.
 SELECT
-    first_group,
-    arrayResize(arrayConcat([started + moved], reached), 2) AS people,
-    arrayResize(waits, 2 - 1, nan) AS medians,
-    sum(untouched + moved_untouched) OVER () / sum(started + moved) OVER () AS no_touch_share
+    substring(counted, 9) AS first_group,
+    [toInt64(count()), toInt64(countIf(level >= 2))] AS people,
+    [quantileExactInclusiveIf(0.5)(assumeNotNull(times[2] - times[1]) / 1000, level >= 2)] AS medians,
+    sum(countIf(0)) OVER () / sum(count()) OVER () AS no_touch_share
 FROM
 (
-    -- Everybody's earliest event.
     SELECT
-        substring(earliest, 9) AS first_group,
-        toInt64(count()) AS started,
-        toInt64(countIf(0)) AS untouched
+        if(empty(occurrences), [earliest], occurrences) AS firsts,
+        arrayMap(first -> toNullable(byteSwap(reinterpretAsInt64(substring(first, 1, 8)))), firsts) AS times_1,
+        arrayMap((first_at, previous) -> arrayFirstOrNull(at -> at >= previous AND at <= first_at + {v0:Int64}, all_2), times_1, times_1) AS times_2,
+        arrayMap((t2) -> 1 + isNotNull(t2), times_2) AS levels,
+        arrayMax(levels) AS level,
+        indexOf(levels, level) AS best,
+        firsts[best] AS counted,
+        [times_1[best], times_2[best]] AS times
     FROM
     (
-        SELECT person, min(concat(reinterpretAsFixedString(byteSwap(own_at)), step_group)) AS earliest
-        FROM
-        (
-SELECT person, own_at, ifNull(toString(''), '') AS step_group, toUInt8(0) AS is_no_touch
-FROM
-(
--- Events, each with its person: its own user, else the user of the latest tie of its visitor before
--- it, else of the earliest tie, else the visitor. For few events: only their ties are read.
-SELECT
-    own_at,
-    multiIf(
-        own_user != '', cityHash64('user', own_user),
-        tied.first_user = 0, own_visitor,
-        empty(tied.ties), tied.first_user,
-        tied.ties[greatest(1, arrayLastIndex(tie -> tie.1 <= own_at, tied.ties))].2
-    ) AS person
-FROM
-(
-    SELECT
-        visitor AS own_visitor,
-        user_id AS own_user,
-        toUnixTimestamp64Milli(timestamp) AS own_at
-    FROM events
-    WHERE project_id = {project_id:UInt64}
-    AND timestamp >= fromUnixTimestamp64Milli({v5:Int64}, 'UTC')
-    AND timestamp < fromUnixTimestamp64Milli({v6:Int64}, 'UTC')
-    AND event_name IN {v1:Array(String)}
-    AND NOT startsWith(event_name, '$pageview')
-) AS event
-LEFT ANY JOIN
-(
--- The users that each visitor was tied to. `ties` is empty if there is only one; else it has each
--- moment and user, oldest first.
-SELECT
-    visitor,
-    min(user) AS first_user,
-    if(
-        first_user = max(user),
-        [],
-        arrayMap(tie -> (tie.1, cityHash64('user', tie.2)), arraySort(groupUniqArray((at, user_id))))
-    ) AS ties
-FROM
-(
-    SELECT
-        visitor,
-        user_id,
-        cityHash64('user', user_id) AS user,
-        toUnixTimestamp64Milli(timestamp) AS at
-    FROM events
-    WHERE project_id = {project_id:UInt64} AND person_role IN (2, 3)
-    AND visitor GLOBAL IN
-(
-SELECT
-    visitor
-FROM events
-WHERE project_id = {project_id:UInt64}
-    AND timestamp >= fromUnixTimestamp64Milli({v5:Int64}, 'UTC')
-    AND timestamp < fromUnixTimestamp64Milli({v6:Int64}, 'UTC')
-    AND event_name IN {v1:Array(String)}
-    AND NOT startsWith(event_name, '$pageview')
-    AND person_role IN (0, 1)
-)
-)
-GROUP BY visitor
-) AS tied ON tied.visitor = event.own_visitor
-)
-        )
-        GROUP BY person
-    )
-    GROUP BY first_group
-) AS everybody
--- The right side comes first, so both sides never hold their people in memory at the same time.
-FULL JOIN
-(
-    -- Of people who took a later step: the event that counts, instead of the earliest one.
-    SELECT
-        first_group,
-        sum(weight) AS moved,
-        sumIf(weight, is_no_touch) AS moved_untouched,
-        [sumIf(weight, level >= 2)] AS reached,
-        [quantileExactInclusiveIf(0.5)(assumeNotNull(times[2] - times[1]) / 1000, level >= 2)] AS waits
-    FROM
-    (
+        -- An occurrence of the first step is a text: its time and its group.
         SELECT
-            toInt64(arrayJoin([1, -1])) AS weight,
-            if(weight > 0, best, 1) AS counted,
-            firsts[counted].2 AS first_group,
-            firsts[counted].3 AS is_no_touch,
-            if(weight > 0, levels[best], 1) AS level,
-            [times_1[best], times_2[best]] AS times
+            minIf(earliest, earliest != '') AS earliest,
+            arraySort(groupArrayArray(occurrences)) AS occurrences,
+            arraySort(groupArrayIf(own_at, step_2)) AS all_2
         FROM
         (
-            SELECT
-                arraySort(groupArrayIf((own_at, step_group, is_no_touch), step_1)) AS firsts,
-                arrayMap(first -> toNullable(first.1), firsts) AS times_1,
-                arraySort(groupArrayIf(own_at, step_2)) AS all_2, arrayMap((first, previous) -> arrayFirstOrNull(moment -> moment >= previous AND moment <= first.1 + {v0:Int64}, all_2), firsts, times_1) AS times_2,
-                arrayMap((t2) -> 1 + isNotNull(t2), times_2) AS levels,
-                indexOf(levels, arrayMax(levels)) AS best
+            SELECT person, earliest, occurrences, 0 AS own_at, 0 AS step_2
             FROM
             (
-                SELECT person, own_at, step_group, is_no_touch, 1 AS step_1, 0 AS step_2
-                FROM
-                (
-SELECT person, own_at, ifNull(toString(''), '') AS step_group, toUInt8(0) AS is_no_touch
+SELECT
+    person,
+    concat(reinterpretAsFixedString(byteSwap(own_at)), ifNull(toString(''), '')) AS earliest,
+    [concat(reinterpretAsFixedString(byteSwap(own_at)), ifNull(toString(''), ''))] AS occurrences
 FROM
 (
 -- Events, each with its person: its own user, else the user of the latest tie of its visitor before
@@ -153,47 +67,6 @@ FROM
     AND timestamp < fromUnixTimestamp64Milli({v6:Int64}, 'UTC')
     AND event_name IN {v1:Array(String)}
     AND NOT startsWith(event_name, '$pageview')
-    AND visitor GLOBAL IN
-(
--- The visitors whose events may be of one of the persons.
-SELECT visitor
-FROM events
-WHERE project_id = {project_id:UInt64}
-    AND timestamp >= fromUnixTimestamp64Milli({v5:Int64}, 'UTC')
-    AND timestamp < fromUnixTimestamp64Milli({v6:Int64}, 'UTC')
-    AND ((event_name IN {v2:Array(String)} AND ifNull(multiIf(JSONExtractRaw(properties, {v3:String}) IN ('', 'null'), NULL, startsWith(JSONExtractRaw(properties, {v3:String}), '"'), JSONExtractString(properties, {v3:String}), JSONExtractRaw(properties, {v3:String})), '') IN {v4:Array(String)}))
-    AND NOT startsWith(event_name, '$pageview')
-    AND person_role IN (0, 1)
-UNION ALL
-SELECT visitor
-FROM events
-WHERE project_id = {project_id:UInt64} AND person_role IN (2, 3)
-    AND cityHash64('user', user_id) GLOBAL IN
-    (
-        SELECT person FROM
-        (
--- Events, each with its person: its own user, else the user of the latest tie of its visitor before
--- it, else of the earliest tie, else the visitor. For few events: only their ties are read.
-SELECT
-    own_at,
-    multiIf(
-        own_user != '', cityHash64('user', own_user),
-        tied.first_user = 0, own_visitor,
-        empty(tied.ties), tied.first_user,
-        tied.ties[greatest(1, arrayLastIndex(tie -> tie.1 <= own_at, tied.ties))].2
-    ) AS person
-FROM
-(
-    SELECT
-        visitor AS own_visitor,
-        user_id AS own_user,
-        toUnixTimestamp64Milli(timestamp) AS own_at
-    FROM events
-    WHERE project_id = {project_id:UInt64}
-    AND timestamp >= fromUnixTimestamp64Milli({v5:Int64}, 'UTC')
-    AND timestamp < fromUnixTimestamp64Milli({v6:Int64}, 'UTC')
-    AND ((event_name IN {v2:Array(String)} AND ifNull(multiIf(JSONExtractRaw(properties, {v3:String}) IN ('', 'null'), NULL, startsWith(JSONExtractRaw(properties, {v3:String}), '"'), JSONExtractString(properties, {v3:String}), JSONExtractRaw(properties, {v3:String})), '') IN {v4:Array(String)}))
-    AND NOT startsWith(event_name, '$pageview')
 ) AS event
 LEFT ANY JOIN
 (
@@ -224,118 +97,88 @@ FROM events
 WHERE project_id = {project_id:UInt64}
     AND timestamp >= fromUnixTimestamp64Milli({v5:Int64}, 'UTC')
     AND timestamp < fromUnixTimestamp64Milli({v6:Int64}, 'UTC')
-    AND ((event_name IN {v2:Array(String)} AND ifNull(multiIf(JSONExtractRaw(properties, {v3:String}) IN ('', 'null'), NULL, startsWith(JSONExtractRaw(properties, {v3:String}), '"'), JSONExtractString(properties, {v3:String}), JSONExtractRaw(properties, {v3:String})), '') IN {v4:Array(String)}))
+    AND event_name IN {v1:Array(String)}
     AND NOT startsWith(event_name, '$pageview')
     AND person_role IN (0, 1)
 )
 )
 GROUP BY visitor
 ) AS tied ON tied.visitor = event.own_visitor
-        )
-    )
 )
-) AS event
-LEFT ANY JOIN
-(
--- The users that each visitor was tied to. `ties` is empty if there is only one; else it has each
--- moment and user, oldest first.
-SELECT
-    visitor,
-    min(user) AS first_user,
-    if(
-        first_user = max(user),
-        [],
-        arrayMap(tie -> (tie.1, cityHash64('user', tie.2)), arraySort(groupUniqArray((at, user_id))))
-    ) AS ties
-FROM
-(
-    SELECT
-        visitor,
-        user_id,
-        cityHash64('user', user_id) AS user,
-        toUnixTimestamp64Milli(timestamp) AS at
-    FROM events
-    WHERE project_id = {project_id:UInt64} AND person_role IN (2, 3)
-)
-GROUP BY visitor
-) AS tied ON tied.visitor = event.own_visitor
-)
-                )
-                UNION ALL
-                SELECT person, own_at, '' AS step_group, 0 AS is_no_touch, 0 AS step_1, event_name IN {v2:Array(String)} AND ifNull(multiIf(JSONExtractRaw(properties, {v3:String}) IN ('', 'null'), NULL, startsWith(JSONExtractRaw(properties, {v3:String}), '"'), JSONExtractString(properties, {v3:String}), JSONExtractRaw(properties, {v3:String})), '') IN {v4:Array(String)} AS step_2
-                FROM
-                (
--- Events, each with its person: its own user, else the user of the latest tie of its visitor before
--- it, else of the earliest tie, else the visitor. For few events: only their ties are read.
-SELECT
-    event_name,
-    properties,
-    own_at,
-    multiIf(
-        own_user != '', cityHash64('user', own_user),
-        tied.first_user = 0, own_visitor,
-        empty(tied.ties), tied.first_user,
-        tied.ties[greatest(1, arrayLastIndex(tie -> tie.1 <= own_at, tied.ties))].2
-    ) AS person
-FROM
-(
-    SELECT
-    event_name,
-    properties,
-        visitor AS own_visitor,
-        user_id AS own_user,
-        toUnixTimestamp64Milli(timestamp) AS own_at
-    FROM events
-    WHERE project_id = {project_id:UInt64}
-    AND timestamp >= fromUnixTimestamp64Milli({v5:Int64}, 'UTC')
-    AND timestamp < fromUnixTimestamp64Milli({v6:Int64}, 'UTC')
-    AND ((event_name IN {v2:Array(String)} AND ifNull(multiIf(JSONExtractRaw(properties, {v3:String}) IN ('', 'null'), NULL, startsWith(JSONExtractRaw(properties, {v3:String}), '"'), JSONExtractString(properties, {v3:String}), JSONExtractRaw(properties, {v3:String})), '') IN {v4:Array(String)}))
-    AND NOT startsWith(event_name, '$pageview')
-) AS event
-LEFT ANY JOIN
-(
--- The users that each visitor was tied to. `ties` is empty if there is only one; else it has each
--- moment and user, oldest first.
-SELECT
-    visitor,
-    min(user) AS first_user,
-    if(
-        first_user = max(user),
-        [],
-        arrayMap(tie -> (tie.1, cityHash64('user', tie.2)), arraySort(groupUniqArray((at, user_id))))
-    ) AS ties
-FROM
-(
-    SELECT
-        visitor,
-        user_id,
-        cityHash64('user', user_id) AS user,
-        toUnixTimestamp64Milli(timestamp) AS at
-    FROM events
-    WHERE project_id = {project_id:UInt64} AND person_role IN (2, 3)
-    AND visitor GLOBAL IN
-(
-SELECT
-    visitor
-FROM events
-WHERE project_id = {project_id:UInt64}
-    AND timestamp >= fromUnixTimestamp64Milli({v5:Int64}, 'UTC')
-    AND timestamp < fromUnixTimestamp64Milli({v6:Int64}, 'UTC')
-    AND ((event_name IN {v2:Array(String)} AND ifNull(multiIf(JSONExtractRaw(properties, {v3:String}) IN ('', 'null'), NULL, startsWith(JSONExtractRaw(properties, {v3:String}), '"'), JSONExtractString(properties, {v3:String}), JSONExtractRaw(properties, {v3:String})), '') IN {v4:Array(String)}))
-    AND NOT startsWith(event_name, '$pageview')
-    AND person_role IN (0, 1)
-)
-)
-GROUP BY visitor
-) AS tied ON tied.visitor = event.own_visitor
-                )
             )
-            GROUP BY person
-            HAVING notEmpty(firsts) AND levels[best] > 1
+            UNION ALL
+            SELECT person, '' AS earliest, [] AS occurrences, own_at, event_name IN {v2:Array(String)} AND ifNull(multiIf(JSONExtractRaw(properties, {v3:String}) IN ('', 'null'), NULL, startsWith(JSONExtractRaw(properties, {v3:String}), '"'), JSONExtractString(properties, {v3:String}), JSONExtractRaw(properties, {v3:String})), '') IN {v4:Array(String)} AS step_2
+            FROM
+            (
+-- Events, each with its person: its own user, else the user of the latest tie of its visitor before
+-- it, else of the earliest tie, else the visitor. For few events: only their ties are read.
+SELECT
+    event_name,
+    properties,
+    own_at,
+    multiIf(
+        own_user != '', cityHash64('user', own_user),
+        tied.first_user = 0, own_visitor,
+        empty(tied.ties), tied.first_user,
+        tied.ties[greatest(1, arrayLastIndex(tie -> tie.1 <= own_at, tied.ties))].2
+    ) AS person
+FROM
+(
+    SELECT
+    event_name,
+    properties,
+        visitor AS own_visitor,
+        user_id AS own_user,
+        toUnixTimestamp64Milli(timestamp) AS own_at
+    FROM events
+    WHERE project_id = {project_id:UInt64}
+    AND timestamp >= fromUnixTimestamp64Milli({v5:Int64}, 'UTC')
+    AND timestamp < fromUnixTimestamp64Milli({v6:Int64}, 'UTC')
+    AND ((event_name IN {v2:Array(String)} AND ifNull(multiIf(JSONExtractRaw(properties, {v3:String}) IN ('', 'null'), NULL, startsWith(JSONExtractRaw(properties, {v3:String}), '"'), JSONExtractString(properties, {v3:String}), JSONExtractRaw(properties, {v3:String})), '') IN {v4:Array(String)}))
+    AND NOT startsWith(event_name, '$pageview')
+) AS event
+LEFT ANY JOIN
+(
+-- The users that each visitor was tied to. `ties` is empty if there is only one; else it has each
+-- moment and user, oldest first.
+SELECT
+    visitor,
+    min(user) AS first_user,
+    if(
+        first_user = max(user),
+        [],
+        arrayMap(tie -> (tie.1, cityHash64('user', tie.2)), arraySort(groupUniqArray((at, user_id))))
+    ) AS ties
+FROM
+(
+    SELECT
+        visitor,
+        user_id,
+        cityHash64('user', user_id) AS user,
+        toUnixTimestamp64Milli(timestamp) AS at
+    FROM events
+    WHERE project_id = {project_id:UInt64} AND person_role IN (2, 3)
+    AND visitor GLOBAL IN
+(
+SELECT
+    visitor
+FROM events
+WHERE project_id = {project_id:UInt64}
+    AND timestamp >= fromUnixTimestamp64Milli({v5:Int64}, 'UTC')
+    AND timestamp < fromUnixTimestamp64Milli({v6:Int64}, 'UTC')
+    AND ((event_name IN {v2:Array(String)} AND ifNull(multiIf(JSONExtractRaw(properties, {v3:String}) IN ('', 'null'), NULL, startsWith(JSONExtractRaw(properties, {v3:String}), '"'), JSONExtractString(properties, {v3:String}), JSONExtractRaw(properties, {v3:String})), '') IN {v4:Array(String)}))
+    AND NOT startsWith(event_name, '$pageview')
+    AND person_role IN (0, 1)
+)
+)
+GROUP BY visitor
+) AS tied ON tied.visitor = event.own_visitor
+            )
         )
+        GROUP BY person
+        HAVING earliest != ''
     )
-    GROUP BY first_group
-) AS further USING (first_group)
-WHERE people[1] > 0
+)
+GROUP BY first_group
 ORDER BY people[1] DESC, first_group
 LIMIT {limit:UInt32}

@@ -16,21 +16,21 @@ SELECT
 FROM
 (
     SELECT
-        minOrNullIf(own_at, event_name = {v1:String}) AS first_at,
-        argMinIf(interval_number, own_at, event_name = {v1:String}) AS cohort,
-        groupArrayIf(interval_number, event_name = {v2:String}) AS all_numbers,
-        groupArrayIf(own_at, event_name = {v2:String}) AS times,
-        arrayFilter((number, at) -> at >= first_at, all_numbers, times) AS numbers
+        min(first_at) AS first,
+        toInt32(intDiv(toInt32(toDate32(fromUnixTimestamp64Milli(assumeNotNull(first), 'UTC'), {v0:String})) - toDayOfWeek(fromUnixTimestamp64Milli(assumeNotNull(first), 'UTC'), 1, {v0:String}) + 3, 7)) AS cohort,
+        arrayMap(at -> toInt32(intDiv(toInt32(toDate32(fromUnixTimestamp64Milli(at, 'UTC'), {v0:String})) - toDayOfWeek(fromUnixTimestamp64Milli(at, 'UTC'), 1, {v0:String}) + 3, 7)), arrayFilter(at -> at >= first, groupArrayArray(returns))) AS numbers
     FROM
     (
-        SELECT person, own_at, event_name, toInt32(intDiv(toInt32(toDate32(timestamp, {v0:String})) - toDayOfWeek(timestamp, 1, {v0:String}) + 3, 7)) AS interval_number
-        FROM
-        (
+SELECT
+    person,
+    if(event_name = {v1:String}, own_at, NULL) AS first_at,
+    if(event_name = {v2:String}, [own_at], []) AS returns
+FROM
+(
 -- Events, each with its person: its own user, else the user of the latest tie of its visitor before
 -- it, else of the earliest tie, else the visitor. For few events: only their ties are read.
 SELECT
     event_name,
-    timestamp,
     own_at,
     multiIf(
         own_user != '', cityHash64('user', own_user),
@@ -42,7 +42,6 @@ FROM
 (
     SELECT
     event_name,
-    timestamp,
         visitor AS own_visitor,
         user_id AS own_user,
         toUnixTimestamp64Milli(timestamp) AS own_at
@@ -89,10 +88,10 @@ WHERE project_id = {project_id:UInt64}
 )
 GROUP BY visitor
 ) AS tied ON tied.visitor = event.own_visitor
-        )
+)
     )
     GROUP BY person
-    HAVING isNotNull(first_at)
+    HAVING isNotNull(first)
 )
 GROUP BY cohort
 ORDER BY cohort

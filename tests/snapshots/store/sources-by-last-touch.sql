@@ -140,7 +140,7 @@ FROM
     AND person_role IN (1, 3)
     AND visitor GLOBAL IN
 (
--- The visitors whose events may be of one of the persons.
+-- The visitors and users whose events may be of one of the persons.
 SELECT visitor
 FROM events
 WHERE project_id = {project_id:UInt64}
@@ -150,7 +150,7 @@ WHERE project_id = {project_id:UInt64}
     AND NOT startsWith(event_name, '$pageview')
     AND person_role IN (0, 1)
 UNION ALL
-SELECT visitor
+SELECT arrayJoin([visitor, cityHash64('user', user_id)])
 FROM events
 WHERE project_id = {project_id:UInt64} AND person_role IN (2, 3)
     AND cityHash64('user', user_id) GLOBAL IN

@@ -7,21 +7,15 @@ SELECT
 FROM
 (
     SELECT
-        minOrNullIf(own_at, event_name = $event) AS first_at,
-        argMinIf(interval_number, own_at, event_name = $event) AS cohort,
-        groupArrayIf(interval_number, event_name = $return) AS all_numbers,
-        groupArrayIf(own_at, event_name = $return) AS times,
-        arrayFilter((number, at) -> at >= first_at, all_numbers, times) AS numbers
+        min(first_at) AS first,
+        $cohort AS cohort,
+        arrayMap(at -> $number, arrayFilter(at -> at >= first, groupArrayArray(returns))) AS numbers
     FROM
     (
-        SELECT person, own_at, event_name, toInt32($interval_number) AS interval_number
-        FROM
-        (
 $persons
-        )
     )
     GROUP BY person
-    HAVING isNotNull(first_at)
+    HAVING isNotNull(first)
 )
 GROUP BY cohort
 ORDER BY cohort
