@@ -828,6 +828,24 @@ async def test_filters_are_decoded_and_compared_as_they_are(api):
     assert await api.rows("/v1/stats", {"event": "a"}) == [{"value": 0}]
 
 
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"group_by": "source", "attribution": "last_touch"},
+        {"group_by": "source", "attribution": "session", "lookback_days": "365"},
+        {"group_by": "landing_path"},
+    ],
+    ids=lambda asked: list(asked.values())[-1],
+)
+async def test_what_came_before_a_window_from_the_year_1_is_asked_too(api, asked):
+    await api.post("/v1/track", {"event": "x"})
+
+    window = {"from": "0001-01-01T00:00:00Z", "to": "2100-01-01T00:00:00Z"}
+
+    [row] = await api.rows("/v1/stats", {**window, **asked})
+    assert row["value"] == 1
+
+
 async def test_a_window_to_the_year_9999_has_every_event(api):
     await api.post("/v1/track", {"event": "x"})
 

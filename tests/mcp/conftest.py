@@ -16,6 +16,7 @@ from mcp import Client
 from millimetric_mcp.client.client import MillimetricClient, RetryTiming
 from millimetric_mcp.contract.columns import SHOWN_COLUMNS
 from millimetric_mcp.contract.extensions import list_extensions
+from millimetric_mcp.contract.filters import take_filters
 from millimetric_mcp.contract.reads import (
     Bots,
     FunnelParams,
@@ -26,6 +27,7 @@ from millimetric_mcp.contract.reads import (
     StatsParams,
     WindowParams,
 )
+from millimetric_mcp.contract.validation import list_names
 from millimetric_mcp.mcp.server import Caller, build_server
 from millimetric_mcp.settings import AnswerSettings
 
@@ -164,7 +166,11 @@ class FakeApi:
         self, model: type[WindowParams], request: httpx.Request, body: dict[str, Any]
     ) -> httpx.Response:
         """The body with what the API adds to answers that use its extensions."""
-        asked = model.model_validate(dict(request.url.params))
+        own = list_names(model)
+        pairs = request.url.params.multi_items()
+        filters = take_filters(pair for pair in pairs if pair[0] not in own)
+        rest = {name: value for name, value in pairs if name not in filters}
+        asked = model.model_validate({**rest, "filters": filters} if filters else rest)
         applied = None if self.is_hosted else list_extensions(asked)
         left_out = applied and asked.bots is Bots.EXCLUDE
         by_touch = applied and "attribution" in applied

@@ -360,6 +360,11 @@ class TestForgiveness:
         await call("stats", {"group_by": ["source, medium", None]})
         assert api.requests[0].url.params["group_by"] == "source,medium"
 
+    @pytest.mark.parametrize("tool", ["raw_events", "top_sources"])
+    async def test_a_source_with_brackets_is_no_list(self, tool, call, api):
+        assert not (await call(tool, {"source": "[]"})).is_error
+        assert {request.url.params.get("source", "[]") for request in api.requests} == {"[]"}
+
     async def test_null_for_a_filter_means_absent(self, call, api):
         await call("stats", {"filters": {"source": None, "medium": "paid"}})
         assert "source" not in api.requests[0].url.params

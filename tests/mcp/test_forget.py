@@ -218,3 +218,11 @@ async def test_a_hostile_user_id_can_not_change_the_question(call, api):
     assert "\x1b" not in asked[0]
     assert "\n" not in asked[0]
     assert "\u202e" not in asked[0]
+
+
+async def test_a_user_id_with_brackets_is_no_list_of_users(call, api, event_row):
+    api.events = [event_row(user_id="a"), event_row(user_id='["a"]')]
+    asked = []
+    await call("forget", {"user_id": '["a"]'}, elicitation=reply("decline", asked))
+    assert asked[0].endswith("Found: 1 event.")
+    assert api.requests[0].url.params.get_list("user_id") == ['["a"]']

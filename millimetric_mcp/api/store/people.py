@@ -24,6 +24,7 @@ from millimetric_mcp.api.store.relations import (
     select_events,
     select_persons,
     select_visitors,
+    widen,
     write_conditions,
     write_named,
 )
@@ -77,7 +78,7 @@ class _Occurrence:
 
 def join_landing(rows: str, selection: Selection, binding: Binding) -> str:
     """Return ``rows``, which have ``own_session``, with the ``landing_path`` of each session."""
-    pages = replace(selection, start=selection.start - SESSION_LEAD, conditions=())
+    pages = widen(selection, SESSION_LEAD)
     return read_template("landing").substitute(
         rows=rows,
         session=SESSION,

@@ -261,7 +261,7 @@ def _touch_by_person(
     lookback = binding.bind(own.lookback_days * _DAY_MS, "Int64")
     is_few = _NAMED in write_conditions(own, binding, extra=extra)
     touches = select_persons(
-        _widen(own),
+        widen(own, timedelta(days=own.lookback_days)),
         TOUCH_COLUMNS[: touch.width],
         binding,
         extra=["person_role IN (1, 3)"],
@@ -298,14 +298,15 @@ def _name_parts(own: Selection, touch: _Touch, binding: Binding) -> dict[str, st
         "time": IN_ORDER.format(AT),
         "text": touch.text,
         "events": EVENTS,
-        "touch_conditions": write_conditions(_widen(own), binding, extra=["person_role IN (1, 3)"]),
+        "touch_conditions": write_conditions(
+            widen(own, timedelta(days=own.lookback_days)), binding, extra=["person_role IN (1, 3)"]
+        ),
     }
 
 
-def _widen(selection: Selection) -> Selection:
-    """Return the selection of the touches: the window and the look-back before it."""
-    lookback = timedelta(days=selection.lookback_days)
-    start = max(selection.start - lookback, validation.EPOCH)
+def widen(selection: Selection, lead: timedelta) -> Selection:
+    """Return the selection of what may lie before: all events of the window and of ``lead``."""
+    start = max(selection.start, validation.EPOCH + lead) - lead
     return replace(selection, start=start, conditions=())
 
 

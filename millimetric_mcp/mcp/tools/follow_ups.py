@@ -102,7 +102,9 @@ async def find_last_time(
     source: str | None = None,
 ) -> str | None:
     """Return the time of the newest such event of a window, or None without one."""
-    params = reads.QueryParams(from_=start, to=end, event=event, source=source, limit=1)
+    named = {"event": event, "source": source}
+    filters = {name: (value,) for name, value in named.items() if value is not None}
+    params = reads.QueryParams(from_=start, to=end, filters=filters, limit=1)
     rows = (await context.client.query(params)).rows
     return rows[0].timestamp if rows else None
 

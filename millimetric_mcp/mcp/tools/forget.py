@@ -90,7 +90,8 @@ async def _count_events(context: ToolContext, params: ForgetArguments) -> int | 
         return None
     start, end = all_time(context.now())
     ids = {"user_id": params.user_id, "anonymous_id": params.anonymous_id}
-    query = QueryParams(from_=start, to=end, limit=MAX_QUERY_LIMIT, **ids)
+    filters = {name: (value,) for name, value in ids.items() if value is not None}
+    query = QueryParams(from_=start, to=end, limit=MAX_QUERY_LIMIT, filters=filters)
     answer = await attempt(context, context.client.query(query))
     return None if answer is None else len(answer.rows)
 

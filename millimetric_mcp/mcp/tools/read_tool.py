@@ -152,7 +152,8 @@ def list_api_notes(result: ReadResult) -> list[str]:
 
 def ask(params: QuestionArguments, window: Window) -> dict[str, Any]:
     """Return the parameters of the API that read tools share, the named filters among them."""
-    return params.ask(window) | {"filters": {**params.filters, **list_filters(params)}}
+    named = {name: (value,) for name, value in list_filters(params).items()}
+    return params.ask(window) | {"filters": {**params.filters, **named}}
 
 
 def _fit(
