@@ -210,12 +210,10 @@ def list_events_by_person(persons: str, aggregates: Sequence[Aggregate]) -> str:
 
 
 def select_visitors(selection: Selection, binding: Binding, *, extra: Sequence[str] = ()) -> str:
-    """Return the statement that selects hashes of the visitors and users of the persons of a
-    selection's events."""
+    """Return the statement that selects the visitors and users whose events may be of the same
+    persons as a selection's events, as hashes."""
     return read_template("visitors_of_persons").substitute(
-        events=EVENTS,
-        conditions=write_conditions(selection, binding, extra=extra),
-        persons=select_persons(selection, (), binding, extra=extra),
+        events=EVENTS, conditions=write_conditions(selection, binding, extra=extra)
     )
 
 

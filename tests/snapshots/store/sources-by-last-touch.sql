@@ -140,7 +140,7 @@ FROM
     AND person_role IN (1, 3)
     AND visitor GLOBAL IN
 (
--- The visitors and users whose events may be of one of the persons.
+-- The visitors and users whose events may be of the persons of some events: a few more, never fewer.
 SELECT visitor
 FROM events
 WHERE project_id = {project_id:UInt64}
@@ -153,70 +153,31 @@ UNION ALL
 SELECT arrayJoin([visitor, cityHash64('user', user_id)])
 FROM events
 WHERE project_id = {project_id:UInt64} AND person_role IN (2, 3)
-    AND cityHash64('user', user_id) GLOBAL IN
+    AND user_id GLOBAL IN
     (
-        SELECT person FROM
-        (
--- Events, each with its person: its own user, else the user of the latest tie of its visitor before
--- it, else of the earliest tie, else the visitor. For few events: only their ties are read.
-SELECT
-    own_at,
-    multiIf(
-        own_user != '', cityHash64('user', own_user),
-        tied.first_user = 0, own_visitor,
-        empty(tied.ties), tied.first_user,
-        tied.ties[greatest(1, arrayLastIndex(tie -> tie.1 <= own_at, tied.ties))].2
-    ) AS person
-FROM
-(
-    SELECT
-        visitor AS own_visitor,
-        user_id AS own_user,
-        toUnixTimestamp64Milli(timestamp) AS own_at
-    FROM events
-    WHERE project_id = {project_id:UInt64}
+        SELECT user_id
+        FROM events
+        WHERE project_id = {project_id:UInt64}
     AND timestamp >= fromUnixTimestamp64Milli({v1:Int64}, 'UTC')
     AND timestamp < fromUnixTimestamp64Milli({v2:Int64}, 'UTC')
     AND event_name IN {v3:Array(String)}
     AND NOT startsWith(event_name, '$pageview')
-) AS event
-LEFT ANY JOIN
-(
--- The users that each visitor was tied to. `ties` is empty if there is only one; else it has each
--- moment and user, oldest first.
-SELECT
-    visitor,
-    min(user) AS first_user,
-    if(
-        first_user = max(user),
-        [],
-        arrayMap(tie -> (tie.1, cityHash64('user', tie.2)), arraySort(groupUniqArray((at, user_id))))
-    ) AS ties
-FROM
-(
-    SELECT
-        visitor,
-        user_id,
-        cityHash64('user', user_id) AS user,
-        toUnixTimestamp64Milli(timestamp) AS at
-    FROM events
-    WHERE project_id = {project_id:UInt64} AND person_role IN (2, 3)
-    AND visitor GLOBAL IN
-(
-SELECT
-    visitor
-FROM events
-WHERE project_id = {project_id:UInt64}
+            AND person_role IN (2, 3)
+        UNION ALL
+        SELECT user_id
+        FROM events
+        WHERE project_id = {project_id:UInt64} AND person_role IN (2, 3)
+            AND visitor GLOBAL IN
+            (
+                SELECT visitor
+                FROM events
+                WHERE project_id = {project_id:UInt64}
     AND timestamp >= fromUnixTimestamp64Milli({v1:Int64}, 'UTC')
     AND timestamp < fromUnixTimestamp64Milli({v2:Int64}, 'UTC')
     AND event_name IN {v3:Array(String)}
     AND NOT startsWith(event_name, '$pageview')
-    AND person_role IN (0, 1)
-)
-)
-GROUP BY visitor
-) AS tied ON tied.visitor = event.own_visitor
-        )
+                    AND person_role IN (0, 1)
+            )
     )
 )
 ) AS event

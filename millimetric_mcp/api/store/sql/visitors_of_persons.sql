@@ -1,4 +1,4 @@
--- The visitors and users whose events may be of one of the persons.
+-- The visitors and users whose events may be of the persons of some events: a few more, never fewer.
 SELECT visitor
 FROM $events
 WHERE $conditions
@@ -7,10 +7,21 @@ UNION ALL
 SELECT arrayJoin([visitor, cityHash64('user', user_id)])
 FROM $events
 WHERE project_id = {project_id:UInt64} AND person_role IN (2, 3)
-    AND cityHash64('user', user_id) GLOBAL IN
+    AND user_id GLOBAL IN
     (
-        SELECT person FROM
-        (
-$persons
-        )
+        SELECT user_id
+        FROM $events
+        WHERE $conditions
+            AND person_role IN (2, 3)
+        UNION ALL
+        SELECT user_id
+        FROM $events
+        WHERE project_id = {project_id:UInt64} AND person_role IN (2, 3)
+            AND visitor GLOBAL IN
+            (
+                SELECT visitor
+                FROM $events
+                WHERE $conditions
+                    AND person_role IN (0, 1)
+            )
     )
