@@ -281,6 +281,16 @@ LEFT_OUT = {
     "another event": ("/v1/query", {"event": "purchase"}, 0),
     "steps": ("/v1/funnel", STEPS_OF_SIGNUPS, 1),
     "other steps": ("/v1/funnel", {"steps": STEPS.replace("signup", "view")}, 0),
+    "steps, one with a filter": (
+        "/v1/funnel",
+        {"steps": '[{"event":"purchase"},{"event":"signup","source":"direct"}]'},
+        1,
+    ),
+    "steps of another source": (
+        "/v1/funnel",
+        {"steps": '[{"event":"signup","source":"facebook"},{"event":"purchase"}]'},
+        0,
+    ),
     "an event that begins": ("/v1/retention", {"event": "signup", "return": "purchase"}, 1),
     "an event that returns": ("/v1/retention", {"event": "purchase", "return": "signup"}, 1),
     "other events": ("/v1/retention", {"event": "purchase"}, 0),

@@ -147,6 +147,15 @@ def compose_funnel(
     )
 
 
+def count_step_events(selection: Selection, steps: Sequence[FunnelStep], binding: Binding) -> str:
+    """Return the statement that counts the events which are any of a funnel's steps."""
+    conditions = [" AND ".join(express_conditions(_list_conditions(one), binding)) for one in steps]
+    is_step = " OR ".join(f"({one})" for one in conditions)
+    extra = [f"({is_step})", *write_named([step.event for step in steps])]
+    rows = select_events(selection, ("event_name",), binding, extra=extra)
+    return f"SELECT count() AS value\nFROM\n(\n{rows}\n)"
+
+
 def _list_conditions(step: FunnelStep) -> tuple[Condition, ...]:
     named = Condition("event", Operator.EQUALS, (step.event,))
     return (named, *read_conditions(step.filters))

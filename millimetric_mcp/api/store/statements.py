@@ -128,6 +128,8 @@ def compose_left_out(project_id: int, params: WindowParams) -> Statement | None:
     if asked.get("bots") is not reads.Bots.EXCLUDE:
         return None
     filters = dict(asked.get("filters", {}))
+    if isinstance(params, reads.FunnelParams) and any(step.filters for step in params.steps):
+        return _compose_left_out_of_steps(project_id, params)
     if isinstance(params, reads.FunnelParams):
         filters.setdefault("event", tuple(dict.fromkeys(step.event for step in params.steps)))
     if isinstance(params, reads.RetentionParams):
@@ -141,6 +143,14 @@ def compose_left_out(project_id: int, params: WindowParams) -> Statement | None:
         **{name: asked[name] for name in names if name in asked},
     )
     return compose(project_id, counted)
+
+
+def _compose_left_out_of_steps(project_id: int, params: reads.FunnelParams) -> Statement:
+    binding, asked = Binding(), dict(params)
+    steps = asked.pop("steps")
+    selection = _take_selection({**asked, "bots": reads.Bots.ONLY})
+    text = people.count_step_events(selection, steps, binding)
+    return Statement(text, {"project_id": project_id, **binding.values}, ("value",), max_rows=1)
 
 
 def _take_selection(asked: Asked) -> Selection:
