@@ -1,7 +1,7 @@
 """Fills a store with many million events from one million: copies of other visitors.
 
-A copy is one insert. If the process ends, the next one deletes the copy that was under way and
-goes on.
+They come day by day, as events do: a part then holds few days. An insert has several copies of one
+day. If the process ends, the next one deletes the insert that was under way and goes on.
 """
 
 import json
@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from functools import cache
+from itertools import count
 from pathlib import Path
 
 from bench.data import wait_for_quiet
@@ -21,23 +22,34 @@ from millimetric_mcp.api.store import ClientPool, embedded_target
 MARKER = "filled.json"
 COPY_TIMEOUT_S = 3600
 SAY_EVERY = 5
+COPIES_AT_ONCE = 33
 FILL_MEMORY_MB = 4096
-"""A copy is larger than what the product inserts; the store's usual limit may be too low for it."""
-# The column for the parts of an import differs from copy to copy. Each has other visitors and
-# users, some seconds later.
+"""An insert is larger than the product's; the store's usual limit may be too low for it."""
+# The column for the parts of an import differs from insert to insert. Each copy has other visitors
+# and users, some seconds later.
 _COPY = """
-INSERT INTO events SELECT * REPLACE (
-    {copy:UInt64} AS import_part,
-    timestamp + toIntervalMillisecond({copy:UInt64} * 7919 % 60000) AS timestamp,
-    toString(reinterpretAsUUID(sipHash128(anonymous_id, {copy:UInt64}))) AS anonymous_id,
-    reinterpretAsUInt128(sipHash128(ip_hash, {copy:UInt64})) AS ip_hash,
-    if(user_id = '', '', concat(user_id, '-', toString({copy:UInt64}))) AS user_id
-) FROM (SELECT * FROM events WHERE import_part = 0)
+INSERT INTO events SELECT * EXCEPT (copy) REPLACE (
+    {insert:UInt64} AS import_part,
+    timestamp + toIntervalMillisecond(copy * 7919 % 60000) AS timestamp,
+    toString(reinterpretAsUUID(sipHash128(anonymous_id, copy))) AS anonymous_id,
+    reinterpretAsUInt128(sipHash128(ip_hash, copy)) AS ip_hash,
+    if(user_id = '', '', concat(user_id, '-', toString(copy))) AS user_id
+) FROM (
+    SELECT *, arrayJoin(range({first:UInt64}, {end:UInt64})) AS copy
+    FROM events
+    WHERE import_part = 0 AND toDate(timestamp) = {day:String}
+)
+"""
+_DAYS = """
+SELECT toString(toDate(timestamp)) AS day, count()
+FROM events WHERE import_part = 0 GROUP BY day ORDER BY day
 """
 _COUNTS = "SELECT import_part, count() FROM events GROUP BY import_part"
-_DELETE = "ALTER TABLE events DELETE WHERE import_part = {copy:UInt64} SETTINGS mutations_sync = 2"
-# The product's small inserts get their projections when they are merged. A copy is as large as many
-# merged parts, and may never be merged.
+_DELETE = (
+    "ALTER TABLE events DELETE WHERE import_part = {insert:UInt64} SETTINGS mutations_sync = 2"
+)
+# The product's small inserts get their projections when they are merged. Such an insert is as large
+# as many merged parts, and may never be merged.
 _PROJECTIONS = "ALTER TABLE events MODIFY SETTING materialize_projections_on_insert = {on}"
 _MERGED = "SELECT value FROM system.events WHERE event = 'MergedRows'"
 
@@ -48,8 +60,20 @@ class Filling:
 
     base_events: int
     events: int = 0
+    inserts: int = 0
     took_s: float = 0.0
     merged_rows: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Insert:
+    """Copies ``first`` (inclusive) to ``end`` of a day; ``number`` counts from 1."""
+
+    number: int
+    day: str
+    first: int
+    end: int
+    events: int
 
 
 def fill(workspace: Workspace, *, events: int, say: Callable[[str], None]) -> tuple[Path, Filling]:
@@ -66,14 +90,16 @@ def fill(workspace: Workspace, *, events: int, say: Callable[[str], None]) -> tu
     copies = events // filling.base_events
     if filling.events < copies * filling.base_events:
         with start_worker() as worker:
-            for copy in range(filling.events // filling.base_events, copies):
+            inserts = worker.run(plan_inserts, data_dir, copies)
+            for insert in inserts[filling.inserts :]:
                 began_s = time.monotonic()
-                merged = worker.start(add_copy, data_dir, copy, filling.base_events)
+                merged = worker.start(add_copies, data_dir, insert)
                 filling.merged_rows += merged.result(COPY_TIMEOUT_S)
-                filling.events += filling.base_events
+                filling.events += insert.events
+                filling.inserts = insert.number
                 filling.took_s += time.monotonic() - began_s
                 _write(marker, filling)
-                if copy % SAY_EVERY == 0:
+                if insert.number % SAY_EVERY == 0:
                     say(f"  {filling.events:,} of {events:,} events")
             began_s = time.monotonic()
             filling.merged_rows += worker.start(end_filling, data_dir).result(COPY_TIMEOUT_S)
@@ -95,7 +121,7 @@ class _Engine:
         self._merged = 0
         self.run(_PROJECTIONS.format(on=1))
 
-    def run(self, statement: str, **values: int) -> None:
+    def run(self, statement: str, **values: int | str) -> None:
         """Run a statement that returns nothing."""
         self.pool.run(lambda client: client.command(statement, parameters=values))
 
@@ -109,20 +135,31 @@ class _Engine:
 _open_engine = cache(_Engine)
 
 
-def add_copy(data_dir: Path, copy: int, events: int) -> int:
-    """Add a copy of the first events, if it is not there; return the rows merged meanwhile.
+def plan_inserts(data_dir: Path, copies: int) -> list[Insert]:
+    """Return what has to be inserted, so that there are so many copies of each first event."""
+    numbers = count(1)
+    return [
+        Insert(next(numbers), day, first, end, events * (end - first))
+        for day, events in _open_engine(data_dir).pool.query(_DAYS)
+        for first in range(1, copies, COPIES_AT_ONCE)
+        for end in [min(first + COPIES_AT_ONCE, copies)]
+    ]
+
+
+def add_copies(data_dir: Path, insert: Insert) -> int:
+    """Insert copies of a day, if they are not there; return the rows merged meanwhile.
 
     Raises:
-        RuntimeError: it does not have as many events.
+        RuntimeError: there are not as many events.
     """
-    engine = _open_engine(data_dir)
+    engine, number = _open_engine(data_dir), insert.number
     found = dict(map(tuple, engine.pool.query(_COUNTS)))
-    if found.get(copy, 0) not in {0, events}:
-        engine.run(_DELETE, copy=copy)
-    if found.get(copy) != events:
-        engine.run(_COPY, copy=copy)
-    if dict(map(tuple, engine.pool.query(_COUNTS))).get(copy) != events:
-        raise RuntimeError(f"copy {copy} does not have {events:,} events")
+    if found.get(number, 0) not in {0, insert.events}:
+        engine.run(_DELETE, insert=number)
+    if found.get(number) != insert.events:
+        engine.run(_COPY, insert=number, day=insert.day, first=insert.first, end=insert.end)
+    if dict(map(tuple, engine.pool.query(_COUNTS))).get(number) != insert.events:
+        raise RuntimeError(f"insert {number} does not have {insert.events:,} events")
     return engine.count_merged()
 
 
