@@ -2,6 +2,7 @@
 
 import shutil
 import socket
+import sys
 import time
 from collections import Counter
 
@@ -59,8 +60,17 @@ def send_inputs(port, keys, seed, count, *, slow_s):
         began_s = time.perf_counter()
         statuses[caller.ask(request)] += 1
         took_s = time.perf_counter() - began_s
-        slowest_s, slow = max(slowest_s, took_s), slow + (took_s > slow_s)
+        slowest_s = max(slowest_s, took_s)
+        if took_s > slow_s:
+            slow += 1
+            print(f"{took_s:.2f} s: {_shorten(request)}", file=sys.stderr, flush=True)
     return statuses, slowest_s, slow
+
+
+def _shorten(request):
+    """Return the first line and the body, without the key between them."""
+    head, _, body = request.partition(b"\r\n\r\n")
+    return head.split(b"\r\n")[0][:300], body[:300]
 
 
 def run(scale, directory):
