@@ -150,6 +150,11 @@ def _is_number(text: str) -> bool:
         return False
 
 
+def match_exactly(values: Mapping[str, str | None]) -> dict[str, tuple[str, ...]]:
+    """Return filters for values as they are: a text in brackets is no list, None is no filter."""
+    return {name: (value,) for name, value in values.items() if value is not None}
+
+
 def take_filters(pairs: Iterable[tuple[str, str]]) -> dict[str, tuple[str, ...]]:
     """Return the filters among a query string's names and values."""
     found: dict[str, tuple[str, ...]] = {}

@@ -99,10 +99,7 @@ def compose_funnel(
     """Return the statement of a funnel."""
     later_numbers = range(2, len(steps) + 1)
     within_ms = binding.bind(read_duration(within) // timedelta(milliseconds=1), "Int64")
-    flags = {
-        number: " AND ".join(express_conditions(_list_conditions(step), binding))
-        for number, step in enumerate(steps, 1)
-    }
+    flags = {number: _express_step(step, binding) for number, step in enumerate(steps, 1)}
     all_times = [
         f"arraySort(groupArrayIf(own_at, step_{number})) AS all_{number}"
         for number in later_numbers
@@ -119,8 +116,7 @@ def compose_funnel(
     columns = tuple(
         dict.fromkeys(column for one in conditions for column in list_columns(one.name))
     )
-    is_later = " OR ".join(f"({flags[number]})" for number in later_numbers)
-    extra = [f"({is_later})", *write_named([step.event for step in steps[1:]])]
+    extra = _match_any(steps[1:], binding)
     visitors = select_visitors(own, binding, extra=extra)
     value = express(group, binding) if group else "''"
     occurrence = _Occurrence(value, "is_no_touch" if selection.is_attributed else "")
@@ -149,11 +145,19 @@ def compose_funnel(
 
 def count_step_events(selection: Selection, steps: Sequence[FunnelStep], binding: Binding) -> str:
     """Return the statement that counts the events which are any of a funnel's steps."""
-    conditions = [" AND ".join(express_conditions(_list_conditions(one), binding)) for one in steps]
-    is_step = " OR ".join(f"({one})" for one in conditions)
-    extra = [f"({is_step})", *write_named([step.event for step in steps])]
+    extra = _match_any(steps, binding)
     rows = select_events(selection, ("event_name",), binding, extra=extra)
     return f"SELECT count() AS value\nFROM\n(\n{rows}\n)"
+
+
+def _match_any(steps: Sequence[FunnelStep], binding: Binding) -> list[str]:
+    """Return the conditions of the events that are any of the steps."""
+    is_step = " OR ".join(f"({_express_step(step, binding)})" for step in steps)
+    return [f"({is_step})", *write_named([step.event for step in steps])]
+
+
+def _express_step(step: FunnelStep, binding: Binding) -> str:
+    return " AND ".join(express_conditions(_list_conditions(step), binding))
 
 
 def _list_conditions(step: FunnelStep) -> tuple[Condition, ...]:

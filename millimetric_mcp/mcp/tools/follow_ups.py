@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import anyio
 
 from millimetric_mcp.contract import reads
+from millimetric_mcp.contract.filters import match_exactly
 from millimetric_mcp.contract.validation import EPOCH, MAX_CLOCK_SKEW
 from millimetric_mcp.errors import CallError, NextStep
 from millimetric_mcp.mcp.render.sources import PAID
@@ -102,8 +103,7 @@ async def find_last_time(
     source: str | None = None,
 ) -> str | None:
     """Return the time of the newest such event of a window, or None without one."""
-    named = {"event": event, "source": source}
-    filters = {name: (value,) for name, value in named.items() if value is not None}
+    filters = match_exactly({"event": event, "source": source})
     params = reads.QueryParams(from_=start, to=end, filters=filters, limit=1)
     rows = (await context.client.query(params)).rows
     return rows[0].timestamp if rows else None

@@ -6,6 +6,7 @@ from pydantic import ConfigDict, Field
 
 from millimetric_mcp.contract.endpoints import FORGET, QUERY
 from millimetric_mcp.contract.events import ForgetRequest
+from millimetric_mcp.contract.filters import match_exactly
 from millimetric_mcp.contract.reads import MAX_QUERY_LIMIT, QueryParams
 from millimetric_mcp.errors import NotAllowed
 from millimetric_mcp.mcp.tools.follow_ups import all_time, attempt
@@ -90,8 +91,7 @@ async def _count_events(context: ToolContext, params: ForgetArguments) -> int | 
         return None
     start, end = all_time(context.now())
     ids = {"user_id": params.user_id, "anonymous_id": params.anonymous_id}
-    filters = {name: (value,) for name, value in ids.items() if value is not None}
-    query = QueryParams(from_=start, to=end, limit=MAX_QUERY_LIMIT, filters=filters)
+    query = QueryParams(from_=start, to=end, limit=MAX_QUERY_LIMIT, filters=match_exactly(ids))
     answer = await attempt(context, context.client.query(query))
     return None if answer is None else len(answer.rows)
 

@@ -13,7 +13,7 @@ from typing import Any, Generic, TypeVar
 import anyio
 from pydantic import BaseModel, Field
 
-from millimetric_mcp.contract.filters import FILTERS
+from millimetric_mcp.contract.filters import FILTERS, match_exactly
 from millimetric_mcp.contract.reads import Bots, ReadResult
 from millimetric_mcp.contract.validation import format_timestamp
 from millimetric_mcp.errors import NextStep, UnknownExtension, UpstreamError
@@ -152,7 +152,7 @@ def list_api_notes(result: ReadResult) -> list[str]:
 
 def ask(params: QuestionArguments, window: Window) -> dict[str, Any]:
     """Return the parameters of the API that read tools share, the named filters among them."""
-    named = {name: (value,) for name, value in list_filters(params).items()}
+    named = match_exactly(list_filters(params))
     return params.ask(window) | {"filters": {**params.filters, **named}}
 
 
