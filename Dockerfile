@@ -2,7 +2,7 @@
 #
 #   docker build -t millimetric-mcp .
 #   docker run -p 127.0.0.1:8787:8787 -v millimetric:/data millimetric-mcp
-FROM python:3.13-slim AS build
+FROM python:3.13-slim@sha256:7c61056e61ac89e852de05f3dc6fa51a6dd2181797bceed46aa725dd7cb2cd3b AS build
 WORKDIR /build
 COPY requirements/server.lock requirements/server.lock
 RUN python -m venv /app \
@@ -12,7 +12,7 @@ COPY pyproject.toml README.md LICENSE ./
 COPY millimetric_mcp millimetric_mcp
 RUN /app/bin/pip install --no-cache-dir --no-deps --no-build-isolation .
 
-FROM python:3.13-slim
+FROM python:3.13-slim@sha256:7c61056e61ac89e852de05f3dc6fa51a6dd2181797bceed46aa725dd7cb2cd3b
 RUN useradd --uid 10001 --home-dir /data --create-home millimetric
 COPY --from=build /app /app
 ENV PATH=/app/bin:$PATH \

@@ -117,6 +117,22 @@ def test_the_image_gets_every_file_that_it_copies():
     assert all((ROOT / name).exists() for name in kept)
 
 
+@pytest.mark.parametrize(
+    ("pattern", "named", "hashed"),
+    [
+        ("Dockerfile", r"^FROM (\S+)", r".+@sha256:[0-9a-f]{64}"),
+        ("compose.yaml", r"image: (?!millimetric-mcp$)(\S+)", r".+@sha256:[0-9a-f]{64}"),
+        (".github/workflows/*.yml", r"uses: (\S+)", r".+@[0-9a-f]{40}"),
+    ],
+)
+def test_images_and_actions_are_named_by_their_hashes(pattern, named, hashed):
+    files = [file.read_text() for file in sorted(ROOT.glob(pattern))]
+    names = [name for text in files for name in re.findall(named, text, re.MULTILINE)]
+
+    assert names
+    assert [name for name in names if not re.fullmatch(hashed, name)] == []
+
+
 @pytest.mark.parametrize("folder", ["bench", "docs", "requirements", "scripts", "skills", "tests"])
 def test_the_sdist_holds_what_its_tests_need(directory, folder):
     with tarfile.open(directory / f"{NAME}.tar.gz") as sdist:
