@@ -281,6 +281,12 @@ LEFT_OUT = {
     "another event": ("/v1/query", {"event": "purchase"}, 0),
     "steps": ("/v1/funnel", STEPS_OF_SIGNUPS, 1),
     "other steps": ("/v1/funnel", {"steps": STEPS.replace("signup", "view")}, 0),
+    "steps at last touch": ("/v1/funnel", STEPS_OF_SIGNUPS | {"attribution": "last_touch"}, 1),
+    "steps of another touch": (
+        "/v1/funnel",
+        STEPS_OF_SIGNUPS | {"attribution": "last_touch", "source": "facebook"},
+        0,
+    ),
     "steps, one with a filter": (
         "/v1/funnel",
         {"steps": '[{"event":"purchase"},{"event":"signup","source":"direct"}]'},

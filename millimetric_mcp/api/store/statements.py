@@ -127,27 +127,28 @@ def compose_left_out(project_id: int, params: WindowParams) -> Statement | None:
     asked = dict(params)
     if asked.get("bots") is not reads.Bots.EXCLUDE:
         return None
+    if not _take_selection(dict(asked)).split_conditions()[1]:
+        asked.pop("attribution", None)  # whatever its touch is, an event counts
     filters = dict(asked.get("filters", {}))
     if isinstance(params, reads.FunnelParams) and any(step.filters for step in params.steps):
-        return _compose_left_out_of_steps(project_id, params)
+        return _compose_left_out_of_steps(project_id, asked)
     if isinstance(params, reads.FunnelParams):
         filters.setdefault("event", tuple(dict.fromkeys(step.event for step in params.steps)))
     if isinstance(params, reads.RetentionParams):
         filters.setdefault("event", tuple(dict.fromkeys((params.event, params.return_))))
-    names = ("attribution", "lookback_days") if filters else ()
+    names = ("attribution", "lookback_days") if "attribution" in asked else ()
     counted = reads.StatsParams(
         from_=params.from_,
         to=params.to,
         filters=filters,
         bots=reads.Bots.ONLY,
-        **{name: asked[name] for name in names if name in asked},
+        **{name: asked[name] for name in names},
     )
     return compose(project_id, counted)
 
 
-def _compose_left_out_of_steps(project_id: int, params: reads.FunnelParams) -> Statement:
-    binding, asked = Binding(), dict(params)
-    steps = asked.pop("steps")
+def _compose_left_out_of_steps(project_id: int, asked: Asked) -> Statement:
+    binding, steps = Binding(), asked.pop("steps")
     selection = _take_selection({**asked, "bots": reads.Bots.ONLY})
     text = people.count_step_events(selection, steps, binding)
     return Statement(text, {"project_id": project_id, **binding.values}, ("value",), max_rows=1)
