@@ -110,7 +110,7 @@ def draw_events(moments: Sequence[int]) -> st.SearchStrategy[list[Sent]]:
     event = st.builds(
         Sent,
         at=st.sampled_from(moments),
-        name=st.sampled_from(["view", "signup", "purchase"]),
+        name=st.sampled_from(["$pageview", "signup", "purchase"]),
         visitor=st.sampled_from(["phone", "laptop", "tablet", "till"]),
         user=st.sampled_from(["", "", "", "anna", "boris"]),
         arrival=st.sampled_from(list(ARRIVALS)),
@@ -124,7 +124,7 @@ HISTORIES = st.lists(MOMENTS, min_size=2, max_size=12, unique=True).flatmap(draw
 
 def make_edge(days: int) -> list[Sent]:
     """A touch, and two visitors' purchases so many days later, one of them a millisecond more."""
-    sent = Sent(_START_MS, "view", "phone", "", "ad", None)
+    sent = Sent(_START_MS, "$pageview", "phone", "", "ad", None)
     bought_at = _START_MS + days * DAY_MS
     return [
         sent,
@@ -336,10 +336,10 @@ async def test_sources_and_sums_by_touch_equal_plain_python(
 
 @given(
     events=HISTORIES,
-    steps=st.lists(st.sampled_from(["view", "signup", "purchase"]), min_size=2, max_size=4),
+    steps=st.lists(st.sampled_from(["$pageview", "signup", "purchase"]), min_size=2, max_size=4),
     within=st.sampled_from([("30m", 1_800_000), ("1d", DAY_MS), ("30d", 30 * DAY_MS)]),
 )
-@example(events=make_edge(1), steps=["view", "purchase"], within=("1d", DAY_MS))
+@example(events=make_edge(1), steps=["$pageview", "purchase"], within=("1d", DAY_MS))
 @QUIET
 async def test_a_funnel_equals_plain_python(api, events, steps, within):
     key, oracle = await send(api, events), Oracle(events)
@@ -360,7 +360,7 @@ async def test_a_funnel_equals_plain_python(api, events, steps, within):
 
 @given(
     events=HISTORIES,
-    steps=st.lists(st.sampled_from(["view", "signup", "purchase"]), min_size=2, max_size=3),
+    steps=st.lists(st.sampled_from(["$pageview", "signup", "purchase"]), min_size=2, max_size=3),
     model=st.sampled_from(["event", "session", "first_touch", "last_touch"]),
     lookback_days=st.sampled_from([1, 30]),
 )
@@ -400,7 +400,7 @@ async def test_answers_after_a_deletion_equal_plain_python(api, events, user, li
     key, oracle = await send(api, events), Oracle(events).without(user, linked=linked)
     await delete(api, key, user, linked=linked)
     sources = Counter(oracle.touch(event, model, 30) for event in oracle.events)
-    steps = ["view", "purchase"]
+    steps = ["$pageview", "purchase"]
     reached = oracle.funnel(steps, 30 * DAY_MS)
 
     found = await ask(api, key, "/v1/sources", limit=200, attribution=model, lookback_days=30)
@@ -428,20 +428,20 @@ async def delete(api, key: str, user: str, *, linked: bool) -> None:
 
 @given(
     events=HISTORIES,
-    returning=st.sampled_from(["view", "purchase"]),
+    returning=st.sampled_from(["$pageview", "purchase"]),
     interval=st.sampled_from(["day", "week", "month"]),
     zone=st.sampled_from(ZONES),
 )
 @QUIET
 async def test_retention_equals_plain_python(api, events, returning, interval, zone):
     key, oracle = await send(api, events), Oracle(events)
-    cohorts = oracle.retention("view", returning, interval, ZoneInfo(zone))
+    cohorts = oracle.retention("$pageview", returning, interval, ZoneInfo(zone))
 
     found = await ask(
         api,
         key,
         "/v1/retention",
-        event="view",
+        event="$pageview",
         interval=interval,
         timezone=zone,
         **{"return": returning},

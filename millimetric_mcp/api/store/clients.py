@@ -91,6 +91,9 @@ class ClientPool:
     ) -> Sequence[Sequence[Any]]:
         """Return the rows of a statement; ``values`` are bound by name. Raises as `run`."""
         bound, set_ = dict(values or {}), dict(settings or {})
+        if not self.target.embedded:
+            # A server may be too old to share a subquery: there each use of it computes it.
+            statement = statement.replace(" AS MATERIALIZED\n", " AS\n")
         return self.run(
             lambda client: client.query(statement, parameters=bound, settings=set_).result_rows
         )
@@ -219,4 +222,5 @@ def _query_settings(target: StoreTarget) -> dict[str, Any]:
     if target.embedded:
         # The engine would use one thread only, unless it had a free GiB of memory for each.
         settings["max_threads_min_free_memory_per_thread"] = 0
+        settings["enable_materialized_cte"] = 1
     return settings | ({"max_threads": target.threads} if target.threads else {})

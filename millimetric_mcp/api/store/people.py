@@ -18,8 +18,8 @@ from millimetric_mcp.api.store.dsn import EVENTS
 from millimetric_mcp.api.store.relations import (
     Aggregate,
     Selection,
+    group_by_person,
     group_persons,
-    list_events_by_person,
     read_template,
     select_events,
     select_persons,
@@ -50,6 +50,10 @@ INTERVAL_NUMBERS: Mapping[Interval, str] = {
     " - toDayOfWeek({time}, 1, {zone}) + 3, 7)",
     Interval.MONTH: "toYear({time}, {zone}) * 12 + toMonth({time}, {zone}) - 1",
 }
+
+
+_GOES_ON = "person GLOBAL IN (SELECT person FROM later)"
+"""The condition of the people who took a later step of a funnel."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +121,6 @@ def compose_funnel(
         dict.fromkeys(column for one in conditions for column in list_columns(one.name))
     )
     extra = _match_any(steps[1:], binding)
-    visitors = select_visitors(own, binding, extra=extra)
     value = express(group, binding) if group else "''"
     occurrence = _Occurrence(value, "is_no_touch" if selection.is_attributed else "")
     return read_template("funnel").substitute(
@@ -136,9 +139,8 @@ def compose_funnel(
         names=", ".join(names),
         level=" + ".join(["1", *(f"isNotNull({name})" for name in names)]),
         arrays=", ".join(f"times_{number}" for number in later_numbers),
-        no_later=", ".join(f"0 AS step_{number}" for number in later_numbers),
         which_later=", ".join(f"{flags[number]} AS step_{number}" for number in later_numbers),
-        first=_group_first(selection, steps[0], group, occurrence, visitors, binding),
+        first=_group_first(selection, steps[0], group, occurrence, binding),
         later=select_persons(own, columns, binding, extra=extra),
     )
 
@@ -179,32 +181,29 @@ def _group_first(
     step: FunnelStep,
     group: str | None,
     occurrence: _Occurrence,
-    going_on: str,
     binding: Binding,
 ) -> str:
     """Return the first step of each person: the ``earliest`` of its ``occurrences``, and all of
-    them if it may have taken a later step, which ``going_on`` selects."""
+    them if the person took a later step."""
     own, of_touch = selection.split_conditions()
     # The step's own filters are about its event, those of the question about its touch.
     wanted = replace(selection, conditions=(*own.conditions, *of_touch))
     columns = list_columns(group) if group else ()
-    named = write_named([step.event])
-    extra = [*express_conditions(_list_conditions(step), binding), *named]
-    text, is_going_on = occurrence.text, f"GLOBAL IN\n(\n{going_on}\n)"
-    # Without the condition a person has more occurrences than are needed, which few events allow.
-    is_few = named or not selection.is_attributed
+    extra = [*express_conditions(_list_conditions(step), binding), *write_named([step.event])]
+    text = occurrence.text
+    may_go_on = f"own GLOBAL IN (\n{select_visitors('later')}\n)"
     aggregates = [
-        Aggregate("earliest", f"min({text})", text),
+        Aggregate("earliest", f"min({text})"),
         Aggregate(
             "occurrences",
-            f"groupArrayIf({text}, own {is_going_on})",
-            f"[{text}]" if is_few else f"if(person {is_going_on}, [{text}], [])",
+            of_person=f"groupArrayIf({text}, {_GOES_ON})",
+            of_own=f"groupArrayIf({text}, {may_go_on})",
         ),
     ]
     if not selection.is_attributed:
         return group_persons(wanted, columns, aggregates, binding, extra=extra)
     rows = select_events(wanted, columns, binding, with_person=True, extra=extra)
-    return list_events_by_person(rows, aggregates)
+    return group_by_person(rows, aggregates)
 
 
 def compose_retention(
@@ -229,10 +228,8 @@ def compose_retention(
     )
     is_first, is_return = (f"event_name = {binding.bind(name)}" for name in (event, returning))
     aggregates = [
-        Aggregate("first_at", f"minOrNullIf(own_at, {is_first})", f"if({is_first}, own_at, NULL)"),
-        Aggregate(
-            "returns", f"groupArrayIf(own_at, {is_return})", f"if({is_return}, [own_at], [])"
-        ),
+        Aggregate("first_at", f"minOrNullIf(own_at, {is_first})"),
+        Aggregate("returns", f"groupArrayIf(own_at, {is_return})"),
     ]
     return read_template("retention").substitute(
         intervals=RETENTION_INTERVALS,

@@ -148,10 +148,10 @@ def select_persons(
     tied_among = ""
     if among:
         conditions += _write_among(among)
+        tied_among = among
     elif _NAMED in conditions:
         tied_among = _select(["visitor"], _and([conditions, "person_role IN (0, 1)"]))
-    is_few = among or tied_among
-    return read_template("persons_few" if is_few else "persons").substitute(
+    return read_template("persons_few" if tied_among else "persons").substitute(
         columns="".join(f"\n    {column}," for column in columns),
         selected="".join(f"\n    {_name(column)}," for column in columns),
         events=EVENTS,
@@ -164,11 +164,14 @@ def select_persons(
 
 @dataclass(frozen=True, slots=True)
 class Aggregate:
-    """What is known of a group of one person's events, and of a single event, as expressions."""
+    """An aggregate of a person's events, and of those of one of its users and visitors: ``own``.
+
+    Without ``of_own`` they are the same expression.
+    """
 
     name: str
-    of_group: str
-    of_event: str
+    of_person: str
+    of_own: str = ""
 
 
 def group_persons(
@@ -182,39 +185,49 @@ def group_persons(
     """Return the statement that selects each ``person`` and ``aggregates`` of its events.
 
     A person may have several rows. The expressions are over ``columns``, which do not change their
-    names, ``own_at`` in milliseconds, and ``own``: the event's own user or visitor, hashed.
+    names, ``own_at`` in milliseconds, and ``person`` or ``own``: the event's own user or visitor,
+    hashed. The latter may use ``tied_visitors``, see `select_visitors`.
     """
     conditions = write_conditions(selection, binding, extra=extra)
     if _NAMED in conditions:  # few events
         persons = select_persons(selection, columns, binding, extra=extra)
-        return list_events_by_person(persons, aggregates)
-    several = read_template("tied_to_several").substitute(events=EVENTS)
-    persons = select_persons(
-        selection, columns, binding, extra=[*extra, "person_role IN (0, 1)"], among=several
+        return group_by_person(persons, aggregates)
+    of_several = select_persons(
+        selection,
+        columns,
+        binding,
+        extra=[*extra, "person_role IN (0, 1)"],
+        among="SELECT visitor FROM tied_visitors WHERE has_several",
     )
     return read_template("persons_grouped").substitute(
         names=join_list([one.name for one in aggregates]),
-        aggregates=join_list([f"{one.of_group} AS {one.name}" for one in aggregates], indent=8),
+        aggregates=join_list(
+            [f"{one.of_own or one.of_person} AS {one.name}" for one in aggregates], indent=8
+        ),
         selected="".join(f"\n            {column}," for column in columns),
         events=EVENTS,
         conditions=conditions,
-        ties=read_template("ties").substitute(events=EVENTS, among=""),
-        single_events=list_events_by_person(persons, aggregates),
+        tied_visitors=_select_tied_visitors(),
+        of_several=group_by_person(of_several, aggregates),
     )
 
 
-def list_events_by_person(persons: str, aggregates: Sequence[Aggregate]) -> str:
-    """Return `group_persons` of events that have their ``person``: a row is a single event."""
-    single = join_list([f"{one.of_event} AS {one.name}" for one in aggregates])
-    return f"SELECT\n    person,{single}\nFROM\n(\n{persons}\n)"
+def group_by_person(persons: str, aggregates: Sequence[Aggregate]) -> str:
+    """Return `group_persons` of a statement that selects events with their ``person``."""
+    named = join_list([f"{one.of_person} AS {one.name}" for one in aggregates])
+    return f"SELECT\n    person,{named}\nFROM\n(\n{persons}\n)\nGROUP BY person"
 
 
-def select_visitors(selection: Selection, binding: Binding, *, extra: Sequence[str] = ()) -> str:
-    """Return the statement that selects the visitors and users whose events may be of the same
-    persons as a selection's events, as hashes."""
-    return read_template("visitors_of_persons").substitute(
-        events=EVENTS, conditions=write_conditions(selection, binding, extra=extra)
-    )
+def select_visitors(persons: str) -> str:
+    """Return the statement that selects the users and visitors of ``persons``, as hashes.
+
+    ``persons`` is a named subquery of the statement, as is ``tied_visitors``.
+    """
+    return read_template("visitors_of_persons").substitute(persons=persons)
+
+
+def _select_tied_visitors() -> str:
+    return read_template("tied_visitors").substitute(events=EVENTS)
 
 
 def _write_among(visitors: str) -> str:
@@ -257,15 +270,22 @@ def _touch_by_person(
 ) -> str:
     is_first = own.attribution is AttributionModel.FIRST_TOUCH
     lookback = binding.bind(own.lookback_days * _DAY_MS, "Int64")
-    is_few = _NAMED in write_conditions(own, binding, extra=extra)
+    shared = among = ""
+    if _NAMED in write_conditions(own, binding, extra=extra):
+        among = select_visitors("own_persons")
+        shared = read_template("touches_of_few").substitute(
+            tied_visitors=_select_tied_visitors(),
+            persons=select_persons(own, (), binding, extra=extra),
+        )
     touches = select_persons(
         widen(own, timedelta(days=own.lookback_days)),
         TOUCH_COLUMNS[: touch.width],
         binding,
         extra=["person_role IN (1, 3)"],
-        among=select_visitors(own, binding, extra=extra) if is_few else "",
+        among=among,
     )
     return read_template("touched_by_person").substitute(
+        shared=shared and f"{shared}\n",
         which="first" if is_first else "latest",
         touch=touch.read(f"found.at <= event.own_at AND found.at >= event.own_at - {lookback}"),
         persons=select_persons(own, carried, binding, extra=extra),

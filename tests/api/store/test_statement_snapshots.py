@@ -59,6 +59,7 @@ QUESTIONS = {
         },
     ),
     "funnel": (FUNNEL, {"steps": STEPS}),
+    "funnel-of-page-views": (FUNNEL, {"steps": STEPS.replace("signup", "$pageview")}),
     "schema": (SCHEMA, {}),
     "retention": (RETENTION, {"event": "signup", "return": "purchase", "interval": "week"}),
 }

@@ -13,21 +13,21 @@ VISITORS = [f"visitor-{number}" for number in range(40)]
 AD = "https://shop.example/?utm_source=facebook&utm_medium=cpc"
 MAIL = "https://shop.example/offer?utm_source=news&utm_medium=email"
 PEOPLE = [
-    {"event": "view", "anonymous_id": "laptop", "url": AD},
-    {"event": "view", "anonymous_id": "phone", "url": MAIL},
-    {"event": "view", "anonymous_id": "laptop", "url": "https://shop.example/a"},
+    {"event": "$pageview", "anonymous_id": "laptop", "url": AD},
+    {"event": "$pageview", "anonymous_id": "phone", "url": MAIL},
+    {"event": "$pageview", "anonymous_id": "laptop", "url": "https://shop.example/a"},
     {"event": "login", "anonymous_id": "laptop", "user_id": "ann"},
     {"event": "signup", "anonymous_id": "phone", "user_id": "ann"},
     {"event": "purchase", "user_id": "ann", "properties": {"amount": 49}},
-    {"event": "view", "anonymous_id": "tablet", "url": AD},
+    {"event": "$pageview", "anonymous_id": "tablet", "url": AD},
     {"event": "signup", "anonymous_id": "tablet", "user_id": "bob"},
     {"event": "login", "anonymous_id": "tablet", "user_id": "cat"},
     {"event": "purchase", "anonymous_id": "tablet", "properties": {"amount": 7}},
-    {"event": "view", "anonymous_id": "nobody", "url": MAIL},
-    {"event": "view", "anonymous_id": "nobody", "url": "https://shop.example/a"},
+    {"event": "$pageview", "anonymous_id": "nobody", "url": MAIL},
+    {"event": "$pageview", "anonymous_id": "nobody", "url": "https://shop.example/a"},
 ]
 """An event a minute: touches, ties and purchases of each person lie in odd and even minutes."""
-STEPS = '[{"event":"view"},{"event":"signup"},{"event":"purchase"}]'
+STEPS = '[{"event":"$pageview"},{"event":"signup"},{"event":"purchase"}]'
 PURCHASES = {"event": "purchase", "metric": "sum", "property": "amount", "group_by": "source"}
 ABOUT_PEOPLE = [
     ("/v1/sources", {"attribution": "session"}),
@@ -36,7 +36,7 @@ ABOUT_PEOPLE = [
     ("/v1/stats", PURCHASES | {"attribution": "first_touch"}),
     ("/v1/stats", {"group_by": "landing_path"}),
     ("/v1/funnel", {"steps": STEPS, "group_by": "source", "attribution": "last_touch"}),
-    ("/v1/retention", {"event": "view", "return": "purchase", "interval": "day"}),
+    ("/v1/retention", {"event": "$pageview", "return": "purchase", "interval": "day"}),
 ]
 
 

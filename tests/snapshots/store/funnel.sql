@@ -11,6 +11,148 @@
 
 -- Of each group: how many people reached each step, and the median of seconds between two steps.
 -- Of a person's occurrences of the first step, the earliest that leads furthest counts.
+WITH
+    later AS MATERIALIZED
+    (
+        SELECT person, own_at, event_name IN {v2:Array(String)} AND ifNull(multiIf(JSONExtractRaw(properties, {v3:String}) IN ('', 'null'), NULL, startsWith(JSONExtractRaw(properties, {v3:String}), '"'), JSONExtractString(properties, {v3:String}), JSONExtractRaw(properties, {v3:String})), '') IN {v4:Array(String)} AS step_2
+        FROM
+        (
+-- Events, each with its person: its own user, else the user of the latest tie of its visitor before
+-- it, else of the earliest tie, else the visitor. For few events: only their ties are read.
+SELECT
+    event_name,
+    properties,
+    own_at,
+    multiIf(
+        own_user != '', cityHash64('user', own_user),
+        tied.first_user = 0, own_visitor,
+        empty(tied.ties), tied.first_user,
+        tied.ties[greatest(1, arrayLastIndex(tie -> tie.1 <= own_at, tied.ties))].2
+    ) AS person
+FROM
+(
+    SELECT
+    event_name,
+    properties,
+        visitor AS own_visitor,
+        user_id AS own_user,
+        toUnixTimestamp64Milli(timestamp) AS own_at
+    FROM events
+    WHERE project_id = {project_id:UInt64}
+    AND timestamp >= fromUnixTimestamp64Milli({v5:Int64}, 'UTC')
+    AND timestamp < fromUnixTimestamp64Milli({v6:Int64}, 'UTC')
+    AND ((event_name IN {v2:Array(String)} AND ifNull(multiIf(JSONExtractRaw(properties, {v3:String}) IN ('', 'null'), NULL, startsWith(JSONExtractRaw(properties, {v3:String}), '"'), JSONExtractString(properties, {v3:String}), JSONExtractRaw(properties, {v3:String})), '') IN {v4:Array(String)}))
+    AND NOT startsWith(event_name, '$pageview')
+) AS event
+LEFT ANY JOIN
+(
+-- The users that each visitor was tied to. `ties` is empty if there is only one; else it has each
+-- moment and user, oldest first.
+SELECT
+    visitor,
+    min(user) AS first_user,
+    if(
+        first_user = max(user),
+        [],
+        arrayMap(tie -> (tie.1, cityHash64('user', tie.2)), arraySort(groupUniqArray((at, user_id))))
+    ) AS ties
+FROM
+(
+    SELECT
+        visitor,
+        user_id,
+        cityHash64('user', user_id) AS user,
+        toUnixTimestamp64Milli(timestamp) AS at
+    FROM events
+    WHERE project_id = {project_id:UInt64} AND person_role IN (2, 3)
+    AND visitor GLOBAL IN
+(
+SELECT
+    visitor
+FROM events
+WHERE project_id = {project_id:UInt64}
+    AND timestamp >= fromUnixTimestamp64Milli({v5:Int64}, 'UTC')
+    AND timestamp < fromUnixTimestamp64Milli({v6:Int64}, 'UTC')
+    AND ((event_name IN {v2:Array(String)} AND ifNull(multiIf(JSONExtractRaw(properties, {v3:String}) IN ('', 'null'), NULL, startsWith(JSONExtractRaw(properties, {v3:String}), '"'), JSONExtractString(properties, {v3:String}), JSONExtractRaw(properties, {v3:String})), '') IN {v4:Array(String)}))
+    AND NOT startsWith(event_name, '$pageview')
+    AND person_role IN (0, 1)
+)
+)
+GROUP BY visitor
+) AS tied ON tied.visitor = event.own_visitor
+        )
+    ),
+    -- An occurrence of the first step is a text: its time and its group.
+    firsts AS MATERIALIZED
+    (
+SELECT
+    person,
+    min(concat(reinterpretAsFixedString(byteSwap(own_at)), ifNull(toString(''), ''))) AS earliest,
+    groupArrayIf(concat(reinterpretAsFixedString(byteSwap(own_at)), ifNull(toString(''), '')), person GLOBAL IN (SELECT person FROM later)) AS occurrences
+FROM
+(
+-- Events, each with its person: its own user, else the user of the latest tie of its visitor before
+-- it, else of the earliest tie, else the visitor. For few events: only their ties are read.
+SELECT
+    own_at,
+    multiIf(
+        own_user != '', cityHash64('user', own_user),
+        tied.first_user = 0, own_visitor,
+        empty(tied.ties), tied.first_user,
+        tied.ties[greatest(1, arrayLastIndex(tie -> tie.1 <= own_at, tied.ties))].2
+    ) AS person
+FROM
+(
+    SELECT
+        visitor AS own_visitor,
+        user_id AS own_user,
+        toUnixTimestamp64Milli(timestamp) AS own_at
+    FROM events
+    WHERE project_id = {project_id:UInt64}
+    AND timestamp >= fromUnixTimestamp64Milli({v5:Int64}, 'UTC')
+    AND timestamp < fromUnixTimestamp64Milli({v6:Int64}, 'UTC')
+    AND event_name IN {v1:Array(String)}
+    AND NOT startsWith(event_name, '$pageview')
+) AS event
+LEFT ANY JOIN
+(
+-- The users that each visitor was tied to. `ties` is empty if there is only one; else it has each
+-- moment and user, oldest first.
+SELECT
+    visitor,
+    min(user) AS first_user,
+    if(
+        first_user = max(user),
+        [],
+        arrayMap(tie -> (tie.1, cityHash64('user', tie.2)), arraySort(groupUniqArray((at, user_id))))
+    ) AS ties
+FROM
+(
+    SELECT
+        visitor,
+        user_id,
+        cityHash64('user', user_id) AS user,
+        toUnixTimestamp64Milli(timestamp) AS at
+    FROM events
+    WHERE project_id = {project_id:UInt64} AND person_role IN (2, 3)
+    AND visitor GLOBAL IN
+(
+SELECT
+    visitor
+FROM events
+WHERE project_id = {project_id:UInt64}
+    AND timestamp >= fromUnixTimestamp64Milli({v5:Int64}, 'UTC')
+    AND timestamp < fromUnixTimestamp64Milli({v6:Int64}, 'UTC')
+    AND event_name IN {v1:Array(String)}
+    AND NOT startsWith(event_name, '$pageview')
+    AND person_role IN (0, 1)
+)
+)
+GROUP BY visitor
+) AS tied ON tied.visitor = event.own_visitor
+)
+GROUP BY person
+    )
 SELECT
     substring(counted, 9) AS first_group,
     [toInt64(count()), toInt64(countIf(level >= 2))] AS people,
@@ -18,165 +160,36 @@ SELECT
     sum(countIf(0)) OVER () / sum(count()) OVER () AS no_touch_share
 FROM
 (
-    SELECT
-        if(empty(occurrences), [earliest], occurrences) AS firsts,
-        arrayMap(first -> toNullable(byteSwap(reinterpretAsInt64(substring(first, 1, 8)))), firsts) AS times_1,
-        arrayMap((first_at, previous) -> arrayFirstOrNull(at -> at >= previous AND at <= first_at + {v0:Int64}, all_2), times_1, times_1) AS times_2,
-        arrayMap((t2) -> 1 + isNotNull(t2), times_2) AS levels,
-        arrayMax(levels) AS level,
-        indexOf(levels, level) AS best,
-        firsts[best] AS counted,
-        [times_1[best], times_2[best]] AS times
+    SELECT min(earliest) AS counted, 1 AS level, [] AS times
+    FROM firsts
+    WHERE person GLOBAL NOT IN (SELECT person FROM later)
+    GROUP BY person
+    UNION ALL
+    SELECT counted, level, times
     FROM
     (
-        -- An occurrence of the first step is a text: its time and its group.
         SELECT
-            minIf(earliest, earliest != '') AS earliest,
-            arraySort(groupArrayArray(occurrences)) AS occurrences,
-            arraySort(groupArrayIf(own_at, step_2)) AS all_2
+            arrayMap(first -> toNullable(byteSwap(reinterpretAsInt64(substring(first, 1, 8)))), occurrences) AS times_1,
+        arrayMap((first_at, previous) -> arrayFirstOrNull(at -> at >= previous AND at <= first_at + {v0:Int64}, all_2), times_1, times_1) AS times_2,
+            arrayMap((t2) -> 1 + isNotNull(t2), times_2) AS levels,
+            arrayMax(levels) AS level,
+            indexOf(levels, level) AS best,
+            occurrences[best] AS counted,
+            [times_1[best], times_2[best]] AS times
         FROM
         (
-            SELECT person, earliest, occurrences, 0 AS own_at, 0 AS step_2
-            FROM
-            (
-SELECT
-    person,
-    concat(reinterpretAsFixedString(byteSwap(own_at)), ifNull(toString(''), '')) AS earliest,
-    [concat(reinterpretAsFixedString(byteSwap(own_at)), ifNull(toString(''), ''))] AS occurrences
-FROM
-(
--- Events, each with its person: its own user, else the user of the latest tie of its visitor before
--- it, else of the earliest tie, else the visitor. For few events: only their ties are read.
-SELECT
-    own_at,
-    multiIf(
-        own_user != '', cityHash64('user', own_user),
-        tied.first_user = 0, own_visitor,
-        empty(tied.ties), tied.first_user,
-        tied.ties[greatest(1, arrayLastIndex(tie -> tie.1 <= own_at, tied.ties))].2
-    ) AS person
-FROM
-(
-    SELECT
-        visitor AS own_visitor,
-        user_id AS own_user,
-        toUnixTimestamp64Milli(timestamp) AS own_at
-    FROM events
-    WHERE project_id = {project_id:UInt64}
-    AND timestamp >= fromUnixTimestamp64Milli({v5:Int64}, 'UTC')
-    AND timestamp < fromUnixTimestamp64Milli({v6:Int64}, 'UTC')
-    AND event_name IN {v1:Array(String)}
-    AND NOT startsWith(event_name, '$pageview')
-) AS event
-LEFT ANY JOIN
-(
--- The users that each visitor was tied to. `ties` is empty if there is only one; else it has each
--- moment and user, oldest first.
-SELECT
-    visitor,
-    min(user) AS first_user,
-    if(
-        first_user = max(user),
-        [],
-        arrayMap(tie -> (tie.1, cityHash64('user', tie.2)), arraySort(groupUniqArray((at, user_id))))
-    ) AS ties
-FROM
-(
-    SELECT
-        visitor,
-        user_id,
-        cityHash64('user', user_id) AS user,
-        toUnixTimestamp64Milli(timestamp) AS at
-    FROM events
-    WHERE project_id = {project_id:UInt64} AND person_role IN (2, 3)
-    AND visitor GLOBAL IN
-(
-SELECT
-    visitor
-FROM events
-WHERE project_id = {project_id:UInt64}
-    AND timestamp >= fromUnixTimestamp64Milli({v5:Int64}, 'UTC')
-    AND timestamp < fromUnixTimestamp64Milli({v6:Int64}, 'UTC')
-    AND event_name IN {v1:Array(String)}
-    AND NOT startsWith(event_name, '$pageview')
-    AND person_role IN (0, 1)
-)
-)
-GROUP BY visitor
-) AS tied ON tied.visitor = event.own_visitor
-)
-            )
-            UNION ALL
-            SELECT person, '' AS earliest, [] AS occurrences, own_at, event_name IN {v2:Array(String)} AND ifNull(multiIf(JSONExtractRaw(properties, {v3:String}) IN ('', 'null'), NULL, startsWith(JSONExtractRaw(properties, {v3:String}), '"'), JSONExtractString(properties, {v3:String}), JSONExtractRaw(properties, {v3:String})), '') IN {v4:Array(String)} AS step_2
-            FROM
-            (
--- Events, each with its person: its own user, else the user of the latest tie of its visitor before
--- it, else of the earliest tie, else the visitor. For few events: only their ties are read.
-SELECT
-    event_name,
-    properties,
-    own_at,
-    multiIf(
-        own_user != '', cityHash64('user', own_user),
-        tied.first_user = 0, own_visitor,
-        empty(tied.ties), tied.first_user,
-        tied.ties[greatest(1, arrayLastIndex(tie -> tie.1 <= own_at, tied.ties))].2
-    ) AS person
-FROM
-(
-    SELECT
-    event_name,
-    properties,
-        visitor AS own_visitor,
-        user_id AS own_user,
-        toUnixTimestamp64Milli(timestamp) AS own_at
-    FROM events
-    WHERE project_id = {project_id:UInt64}
-    AND timestamp >= fromUnixTimestamp64Milli({v5:Int64}, 'UTC')
-    AND timestamp < fromUnixTimestamp64Milli({v6:Int64}, 'UTC')
-    AND ((event_name IN {v2:Array(String)} AND ifNull(multiIf(JSONExtractRaw(properties, {v3:String}) IN ('', 'null'), NULL, startsWith(JSONExtractRaw(properties, {v3:String}), '"'), JSONExtractString(properties, {v3:String}), JSONExtractRaw(properties, {v3:String})), '') IN {v4:Array(String)}))
-    AND NOT startsWith(event_name, '$pageview')
-) AS event
-LEFT ANY JOIN
-(
--- The users that each visitor was tied to. `ties` is empty if there is only one; else it has each
--- moment and user, oldest first.
-SELECT
-    visitor,
-    min(user) AS first_user,
-    if(
-        first_user = max(user),
-        [],
-        arrayMap(tie -> (tie.1, cityHash64('user', tie.2)), arraySort(groupUniqArray((at, user_id))))
-    ) AS ties
-FROM
-(
-    SELECT
-        visitor,
-        user_id,
-        cityHash64('user', user_id) AS user,
-        toUnixTimestamp64Milli(timestamp) AS at
-    FROM events
-    WHERE project_id = {project_id:UInt64} AND person_role IN (2, 3)
-    AND visitor GLOBAL IN
-(
-SELECT
-    visitor
-FROM events
-WHERE project_id = {project_id:UInt64}
-    AND timestamp >= fromUnixTimestamp64Milli({v5:Int64}, 'UTC')
-    AND timestamp < fromUnixTimestamp64Milli({v6:Int64}, 'UTC')
-    AND ((event_name IN {v2:Array(String)} AND ifNull(multiIf(JSONExtractRaw(properties, {v3:String}) IN ('', 'null'), NULL, startsWith(JSONExtractRaw(properties, {v3:String}), '"'), JSONExtractString(properties, {v3:String}), JSONExtractRaw(properties, {v3:String})), '') IN {v4:Array(String)}))
-    AND NOT startsWith(event_name, '$pageview')
-    AND person_role IN (0, 1)
-)
-)
-GROUP BY visitor
-) AS tied ON tied.visitor = event.own_visitor
-            )
-        )
-        GROUP BY person
-        HAVING earliest != ''
+            SELECT person, arraySort(groupArrayArray(occurrences)) AS occurrences
+            FROM firsts
+            WHERE person GLOBAL IN (SELECT person FROM later)
+            GROUP BY person
+        ) AS first
+        LEFT ANY JOIN
+        (
+            SELECT person,
+            arraySort(groupArrayIf(own_at, step_2)) AS all_2
+            FROM later
+            GROUP BY person
+        ) AS later USING (person)
     )
 )
 GROUP BY first_group

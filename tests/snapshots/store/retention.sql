@@ -23,8 +23,8 @@ FROM
     (
 SELECT
     person,
-    if(event_name = {v1:String}, own_at, NULL) AS first_at,
-    if(event_name = {v2:String}, [own_at], []) AS returns
+    minOrNullIf(own_at, event_name = {v1:String}) AS first_at,
+    groupArrayIf(own_at, event_name = {v2:String}) AS returns
 FROM
 (
 -- Events, each with its person: its own user, else the user of the latest tie of its visitor before
@@ -89,6 +89,7 @@ WHERE project_id = {project_id:UInt64}
 GROUP BY visitor
 ) AS tied ON tied.visitor = event.own_visitor
 )
+GROUP BY person
     )
     GROUP BY person
     HAVING isNotNull(first)

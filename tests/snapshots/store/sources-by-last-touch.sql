@@ -38,6 +38,86 @@ SELECT *
 FROM
 (
 -- Events, each with the latest touch of its person that is not older than the look-back.
+-- What `touched_by_person` needs to read only the touches of the events' persons.
+WITH
+    tied_visitors AS MATERIALIZED
+    (
+-- The visitors that were tied to a user: the first one, and whether there are several.
+SELECT visitor, min(user) AS first_user, first_user != max(user) AS has_several
+FROM
+(
+    SELECT visitor, cityHash64('user', user_id) AS user
+    FROM events
+    WHERE project_id = {project_id:UInt64} AND person_role IN (2, 3)
+)
+GROUP BY visitor
+    ),
+    own_persons AS MATERIALIZED
+    (
+        SELECT DISTINCT person
+        FROM
+        (
+-- Events, each with its person: its own user, else the user of the latest tie of its visitor before
+-- it, else of the earliest tie, else the visitor. For few events: only their ties are read.
+SELECT
+    own_at,
+    multiIf(
+        own_user != '', cityHash64('user', own_user),
+        tied.first_user = 0, own_visitor,
+        empty(tied.ties), tied.first_user,
+        tied.ties[greatest(1, arrayLastIndex(tie -> tie.1 <= own_at, tied.ties))].2
+    ) AS person
+FROM
+(
+    SELECT
+        visitor AS own_visitor,
+        user_id AS own_user,
+        toUnixTimestamp64Milli(timestamp) AS own_at
+    FROM events
+    WHERE project_id = {project_id:UInt64}
+    AND timestamp >= fromUnixTimestamp64Milli({v1:Int64}, 'UTC')
+    AND timestamp < fromUnixTimestamp64Milli({v2:Int64}, 'UTC')
+    AND event_name IN {v3:Array(String)}
+    AND NOT startsWith(event_name, '$pageview')
+) AS event
+LEFT ANY JOIN
+(
+-- The users that each visitor was tied to. `ties` is empty if there is only one; else it has each
+-- moment and user, oldest first.
+SELECT
+    visitor,
+    min(user) AS first_user,
+    if(
+        first_user = max(user),
+        [],
+        arrayMap(tie -> (tie.1, cityHash64('user', tie.2)), arraySort(groupUniqArray((at, user_id))))
+    ) AS ties
+FROM
+(
+    SELECT
+        visitor,
+        user_id,
+        cityHash64('user', user_id) AS user,
+        toUnixTimestamp64Milli(timestamp) AS at
+    FROM events
+    WHERE project_id = {project_id:UInt64} AND person_role IN (2, 3)
+    AND visitor GLOBAL IN
+(
+SELECT
+    visitor
+FROM events
+WHERE project_id = {project_id:UInt64}
+    AND timestamp >= fromUnixTimestamp64Milli({v1:Int64}, 'UTC')
+    AND timestamp < fromUnixTimestamp64Milli({v2:Int64}, 'UTC')
+    AND event_name IN {v3:Array(String)}
+    AND NOT startsWith(event_name, '$pageview')
+    AND person_role IN (0, 1)
+)
+)
+GROUP BY visitor
+) AS tied ON tied.visitor = event.own_visitor
+        )
+    )
 SELECT event.*,
     found.touch = '' OR NOT (found.at <= event.own_at AND found.at >= event.own_at - {v0:Int64}) AS is_no_touch,
     splitByChar('\0', found.touch) AS parts,
@@ -140,45 +220,12 @@ FROM
     AND person_role IN (1, 3)
     AND visitor GLOBAL IN
 (
--- The visitors and users whose events may be of the persons of some events: a few more, never fewer.
-SELECT visitor
-FROM events
-WHERE project_id = {project_id:UInt64}
-    AND timestamp >= fromUnixTimestamp64Milli({v1:Int64}, 'UTC')
-    AND timestamp < fromUnixTimestamp64Milli({v2:Int64}, 'UTC')
-    AND event_name IN {v3:Array(String)}
-    AND NOT startsWith(event_name, '$pageview')
-    AND person_role IN (0, 1)
+-- The visitors and users whose events may be of the persons: a few more, never fewer.
+SELECT person FROM own_persons
 UNION ALL
-SELECT arrayJoin([visitor, cityHash64('user', user_id)])
-FROM events
-WHERE project_id = {project_id:UInt64} AND person_role IN (2, 3)
-    AND user_id GLOBAL IN
-    (
-        SELECT user_id
-        FROM events
-        WHERE project_id = {project_id:UInt64}
-    AND timestamp >= fromUnixTimestamp64Milli({v1:Int64}, 'UTC')
-    AND timestamp < fromUnixTimestamp64Milli({v2:Int64}, 'UTC')
-    AND event_name IN {v3:Array(String)}
-    AND NOT startsWith(event_name, '$pageview')
-            AND person_role IN (2, 3)
-        UNION ALL
-        SELECT user_id
-        FROM events
-        WHERE project_id = {project_id:UInt64} AND person_role IN (2, 3)
-            AND visitor GLOBAL IN
-            (
-                SELECT visitor
-                FROM events
-                WHERE project_id = {project_id:UInt64}
-    AND timestamp >= fromUnixTimestamp64Milli({v1:Int64}, 'UTC')
-    AND timestamp < fromUnixTimestamp64Milli({v2:Int64}, 'UTC')
-    AND event_name IN {v3:Array(String)}
-    AND NOT startsWith(event_name, '$pageview')
-                    AND person_role IN (0, 1)
-            )
-    )
+SELECT visitor
+FROM tied_visitors
+WHERE has_several OR first_user GLOBAL IN (SELECT person FROM own_persons)
 )
 ) AS event
 LEFT ANY JOIN
@@ -202,6 +249,15 @@ FROM
         toUnixTimestamp64Milli(timestamp) AS at
     FROM events
     WHERE project_id = {project_id:UInt64} AND person_role IN (2, 3)
+    AND visitor GLOBAL IN
+(
+-- The visitors and users whose events may be of the persons: a few more, never fewer.
+SELECT person FROM own_persons
+UNION ALL
+SELECT visitor
+FROM tied_visitors
+WHERE has_several OR first_user GLOBAL IN (SELECT person FROM own_persons)
+)
 )
 GROUP BY visitor
 ) AS tied ON tied.visitor = event.own_visitor

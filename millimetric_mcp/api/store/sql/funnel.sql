@@ -1,5 +1,19 @@
 -- Of each group: how many people reached each step, and the median of seconds between two steps.
 -- Of a person's occurrences of the first step, the earliest that leads furthest counts.
+WITH
+    later AS MATERIALIZED
+    (
+        SELECT person, own_at, $which_later
+        FROM
+        (
+$later
+        )
+    ),
+    -- An occurrence of the first step is a text: its time and its group.
+    firsts AS MATERIALIZED
+    (
+$first
+    )
 SELECT
     $group AS first_group,
     [toInt64(count()), $reached] AS people,
@@ -7,36 +21,34 @@ SELECT
     sum(countIf($flag)) OVER () / sum(count()) OVER () AS no_touch_share
 FROM
 (
-    SELECT
-        if(empty(occurrences), [earliest], occurrences) AS firsts,
-        arrayMap(first -> toNullable($moment), firsts) AS times_1,$times,
-        arrayMap(($names) -> $level, $arrays) AS levels,
-        arrayMax(levels) AS level,
-        indexOf(levels, level) AS best,
-        firsts[best] AS counted,
-        [$best_times] AS times
+    SELECT min(earliest) AS counted, 1 AS level, [] AS times
+    FROM firsts
+    WHERE person GLOBAL NOT IN (SELECT person FROM later)
+    GROUP BY person
+    UNION ALL
+    SELECT counted, level, times
     FROM
     (
-        -- An occurrence of the first step is a text: its time and its group.
         SELECT
-            minIf(earliest, earliest != '') AS earliest,
-            arraySort(groupArrayArray(occurrences)) AS occurrences,$later_times
+            arrayMap(first -> toNullable($moment), occurrences) AS times_1,$times,
+            arrayMap(($names) -> $level, $arrays) AS levels,
+            arrayMax(levels) AS level,
+            indexOf(levels, level) AS best,
+            occurrences[best] AS counted,
+            [$best_times] AS times
         FROM
         (
-            SELECT person, earliest, occurrences, 0 AS own_at, $no_later
-            FROM
-            (
-$first
-            )
-            UNION ALL
-            SELECT person, '' AS earliest, [] AS occurrences, own_at, $which_later
-            FROM
-            (
-$later
-            )
-        )
-        GROUP BY person
-        HAVING earliest != ''
+            SELECT person, arraySort(groupArrayArray(occurrences)) AS occurrences
+            FROM firsts
+            WHERE person GLOBAL IN (SELECT person FROM later)
+            GROUP BY person
+        ) AS first
+        LEFT ANY JOIN
+        (
+            SELECT person,$later_times
+            FROM later
+            GROUP BY person
+        ) AS later USING (person)
     )
 )
 GROUP BY first_group

@@ -1,13 +1,17 @@
 -- Aggregates of many events by person; one person may have several rows. Events are grouped by
--- their own user or visitor before the ties of visitors are looked up. Only of visitors with
--- several users each event is a row, as its time decides.
+-- their own user or visitor before the ties of visitors are looked up; not those of visitors with
+-- several users, as the time of each event decides there.
+WITH
+    tied_visitors AS MATERIALIZED
+    (
+$tied_visitors
+    )
 SELECT
-    if(is_user OR tied.first_user = 0, own, tied.first_user) AS person,$names
+    if(tied.first_user = 0, own, tied.first_user) AS person,$names
 FROM
 (
     SELECT
-        if(own_user = '', own_visitor, cityHash64('user', own_user)) AS own,
-        any(own_user != '') AS is_user,$aggregates
+        if(own_user = '', own_visitor, cityHash64('user', own_user)) AS own,$aggregates
     FROM
     (
         SELECT$selected
@@ -19,10 +23,7 @@ FROM
     )
     GROUP BY own
 ) AS grouped
-LEFT ANY JOIN
-(
-$ties
-) AS tied ON tied.visitor = grouped.own
-WHERE is_user OR empty(tied.ties)
+LEFT ANY JOIN tied_visitors AS tied ON tied.visitor = grouped.own
+WHERE NOT tied.has_several
 UNION ALL
-$single_events
+$of_several

@@ -1,5 +1,5 @@
 -- Events, each with the $which touch of its person that is not older than the look-back.
-SELECT event.*,$touch
+${shared}SELECT event.*,$touch
 FROM
 (
 $persons
