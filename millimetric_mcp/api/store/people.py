@@ -23,6 +23,7 @@ from millimetric_mcp.api.store.relations import (
     read_template,
     select_events,
     select_persons,
+    select_tied_visitors,
     select_visitors,
     widen,
     write_conditions,
@@ -123,7 +124,10 @@ def compose_funnel(
     extra = _match_any(steps[1:], binding)
     value = express(group, binding) if group else "''"
     occurrence = _Occurrence(value, "is_no_touch" if selection.is_attributed else "")
+    # For the page views, which are many, the ties of all visitors are read anyway.
+    has_ties = not selection.is_attributed and not write_named([steps[0].event])
     return read_template("funnel").substitute(
+        tied_visitors=select_tied_visitors(),
         group=occurrence.read_group("counted"),
         flag=occurrence.read_flag("counted"),
         moment=occurrence.read_time("first"),
@@ -141,7 +145,7 @@ def compose_funnel(
         arrays=", ".join(f"times_{number}" for number in later_numbers),
         which_later=", ".join(f"{flags[number]} AS step_{number}" for number in later_numbers),
         first=_group_first(selection, steps[0], group, occurrence, binding),
-        later=select_persons(own, columns, binding, extra=extra),
+        later=select_persons(own, columns, binding, extra=extra, has_ties=has_ties),
     )
 
 
@@ -232,6 +236,7 @@ def compose_retention(
         Aggregate("returns", f"groupArrayIf(own_at, {is_return})"),
     ]
     return read_template("retention").substitute(
+        tied_visitors=select_tied_visitors(),
         intervals=RETENTION_INTERVALS,
         cohort=f"toInt32({cohort})",
         number=f"toInt32({number})",

@@ -35,6 +35,8 @@ _TIED_USER = """empty(tied.ties), tied.first_user,
         tied.ties[greatest(1, arrayLastIndex(tie -> tie.1 <= own_at, tied.ties))].2"""
 """The end of a condition: the user of a tied visitor at the time of an event."""
 
+_TIED_TO_SEVERAL = "SELECT visitor FROM tied_visitors WHERE has_several"
+
 _NO_TOUCH: Mapping[str, str] = {
     "source": "direct",
     "medium": "direct",
@@ -138,11 +140,13 @@ def select_persons(
     *,
     extra: Sequence[str] = (),
     among: str = "",
+    has_ties: bool = False,
 ) -> str:
     """Return the statement that selects events with their ``person``, by their own columns.
 
     ``own_at`` are milliseconds since 1970. ``extra`` are more conditions on the events. With
-    ``among``, a statement that selects few visitors, only their events are meant.
+    ``among``, a statement that selects few visitors, only their events are meant. ``has_ties``
+    says that the statement names `select_tied_visitors`.
     """
     conditions = write_conditions(selection, binding, extra=extra)
     tied_among = ""
@@ -158,7 +162,7 @@ def select_persons(
         conditions=conditions,
         tied=read_template("tied").substitute(events=EVENTS),
         tied_user=_TIED_USER,
-        ties=read_template("ties").substitute(events=EVENTS, among=_write_among(tied_among)),
+        ties=_select_ties_of_tied() if has_ties else _select_ties(tied_among),
     )
 
 
@@ -186,7 +190,7 @@ def group_persons(
 
     A person may have several rows. The expressions are over ``columns``, which do not change their
     names, ``own_at`` in milliseconds, and ``person`` or ``own``: the event's own user or visitor,
-    hashed. The latter may use ``tied_visitors``, see `select_visitors`.
+    hashed. The whole statement must name `select_tied_visitors`.
     """
     conditions = write_conditions(selection, binding, extra=extra)
     if _NAMED in conditions:  # few events
@@ -197,7 +201,7 @@ def group_persons(
         columns,
         binding,
         extra=[*extra, "person_role IN (0, 1)"],
-        among="SELECT visitor FROM tied_visitors WHERE has_several",
+        among=_TIED_TO_SEVERAL,
     )
     return read_template("persons_grouped").substitute(
         names=join_list([one.name for one in aggregates]),
@@ -207,7 +211,6 @@ def group_persons(
         selected="".join(f"\n            {column}," for column in columns),
         events=EVENTS,
         conditions=conditions,
-        tied_visitors=_select_tied_visitors(),
         of_several=group_by_person(of_several, aggregates),
     )
 
@@ -221,13 +224,22 @@ def group_by_person(persons: str, aggregates: Sequence[Aggregate]) -> str:
 def select_visitors(persons: str) -> str:
     """Return the statement that selects the users and visitors of ``persons``, as hashes.
 
-    ``persons`` is a named subquery of the statement, as is ``tied_visitors``.
+    ``persons`` is a named subquery of the statement, and so is `select_tied_visitors`.
     """
     return read_template("visitors_of_persons").substitute(persons=persons)
 
 
-def _select_tied_visitors() -> str:
+def select_tied_visitors() -> str:
+    """Return the statement that a statement names ``tied_visitors`` to share it."""
     return read_template("tied_visitors").substitute(events=EVENTS)
+
+
+def _select_ties(among: str) -> str:
+    return read_template("ties").substitute(events=EVENTS, among=_write_among(among))
+
+
+def _select_ties_of_tied() -> str:
+    return read_template("ties_of_tied").substitute(ties_of_several=_select_ties(_TIED_TO_SEVERAL))
 
 
 def _write_among(visitors: str) -> str:
@@ -274,7 +286,7 @@ def _touch_by_person(
     if _NAMED in write_conditions(own, binding, extra=extra):
         among = select_visitors("own_persons")
         shared = read_template("touches_of_few").substitute(
-            tied_visitors=_select_tied_visitors(),
+            tied_visitors=select_tied_visitors(),
             persons=select_persons(own, (), binding, extra=extra),
         )
     touches = select_persons(
@@ -283,6 +295,7 @@ def _touch_by_person(
         binding,
         extra=["person_role IN (1, 3)"],
         among=among,
+        has_ties=bool(among),
     )
     return read_template("touched_by_person").substitute(
         shared=shared and f"{shared}\n",

@@ -12,6 +12,18 @@
 -- Of each group: how many people reached each step, and the median of seconds between two steps.
 -- Of a person's occurrences of the first step, the earliest that leads furthest counts.
 WITH
+    tied_visitors AS MATERIALIZED
+    (
+-- The visitors that were tied to a user: the first one, and whether there are several.
+SELECT visitor, min(user) AS first_user, first_user != max(user) AS has_several
+FROM
+(
+    SELECT visitor, cityHash64('user', user_id) AS user
+    FROM events
+    WHERE project_id = {project_id:UInt64} AND person_role IN (2, 3)
+)
+GROUP BY visitor
+    ),
     later AS MATERIALIZED
     (
         SELECT person, own_at, event_name IN {v2:Array(String)} AND ifNull(multiIf(JSONExtractRaw(properties, {v3:String}) IN ('', 'null'), NULL, startsWith(JSONExtractRaw(properties, {v3:String}), '"'), JSONExtractString(properties, {v3:String}), JSONExtractRaw(properties, {v3:String})), '') IN {v4:Array(String)} AS step_2
@@ -46,6 +58,11 @@ FROM
 ) AS event
 LEFT ANY JOIN
 (
+-- As `ties`, of all that were tied.
+SELECT visitor, first_user, several.ties AS ties
+FROM tied_visitors
+LEFT ANY JOIN
+(
 -- The users that each visitor was tied to. `ties` is empty if there is only one; else it has each
 -- moment and user, oldest first.
 SELECT
@@ -67,18 +84,11 @@ FROM
     WHERE project_id = {project_id:UInt64} AND person_role IN (2, 3)
     AND visitor GLOBAL IN
 (
-SELECT
-    visitor
-FROM events
-WHERE project_id = {project_id:UInt64}
-    AND timestamp >= fromUnixTimestamp64Milli({v5:Int64}, 'UTC')
-    AND timestamp < fromUnixTimestamp64Milli({v6:Int64}, 'UTC')
-    AND ((event_name IN {v2:Array(String)} AND ifNull(multiIf(JSONExtractRaw(properties, {v3:String}) IN ('', 'null'), NULL, startsWith(JSONExtractRaw(properties, {v3:String}), '"'), JSONExtractString(properties, {v3:String}), JSONExtractRaw(properties, {v3:String})), '') IN {v4:Array(String)}))
-    AND NOT startsWith(event_name, '$pageview')
-    AND person_role IN (0, 1)
+SELECT visitor FROM tied_visitors WHERE has_several
 )
 )
 GROUP BY visitor
+) AS several USING (visitor)
 ) AS tied ON tied.visitor = event.own_visitor
         )
     ),
@@ -88,19 +98,6 @@ GROUP BY visitor
 -- Aggregates of many events by person; one person may have several rows. Events are grouped by
 -- their own user or visitor before the ties of visitors are looked up; not those of visitors with
 -- several users, as the time of each event decides there.
-WITH
-    tied_visitors AS MATERIALIZED
-    (
--- The visitors that were tied to a user: the first one, and whether there are several.
-SELECT visitor, min(user) AS first_user, first_user != max(user) AS has_several
-FROM
-(
-    SELECT visitor, cityHash64('user', user_id) AS user
-    FROM events
-    WHERE project_id = {project_id:UInt64} AND person_role IN (2, 3)
-)
-GROUP BY visitor
-    )
 SELECT
     if(tied.first_user = 0, own, tied.first_user) AS person,
     earliest,

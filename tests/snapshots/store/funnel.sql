@@ -12,6 +12,18 @@
 -- Of each group: how many people reached each step, and the median of seconds between two steps.
 -- Of a person's occurrences of the first step, the earliest that leads furthest counts.
 WITH
+    tied_visitors AS MATERIALIZED
+    (
+-- The visitors that were tied to a user: the first one, and whether there are several.
+SELECT visitor, min(user) AS first_user, first_user != max(user) AS has_several
+FROM
+(
+    SELECT visitor, cityHash64('user', user_id) AS user
+    FROM events
+    WHERE project_id = {project_id:UInt64} AND person_role IN (2, 3)
+)
+GROUP BY visitor
+    ),
     later AS MATERIALIZED
     (
         SELECT person, own_at, event_name IN {v2:Array(String)} AND ifNull(multiIf(JSONExtractRaw(properties, {v3:String}) IN ('', 'null'), NULL, startsWith(JSONExtractRaw(properties, {v3:String}), '"'), JSONExtractString(properties, {v3:String}), JSONExtractRaw(properties, {v3:String})), '') IN {v4:Array(String)} AS step_2

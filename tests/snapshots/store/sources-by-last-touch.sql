@@ -230,6 +230,11 @@ WHERE has_several OR first_user GLOBAL IN (SELECT person FROM own_persons)
 ) AS event
 LEFT ANY JOIN
 (
+-- As `ties`, of all that were tied.
+SELECT visitor, first_user, several.ties AS ties
+FROM tied_visitors
+LEFT ANY JOIN
+(
 -- The users that each visitor was tied to. `ties` is empty if there is only one; else it has each
 -- moment and user, oldest first.
 SELECT
@@ -251,15 +256,11 @@ FROM
     WHERE project_id = {project_id:UInt64} AND person_role IN (2, 3)
     AND visitor GLOBAL IN
 (
--- The visitors and users whose events may be of the persons: a few more, never fewer.
-SELECT person FROM own_persons
-UNION ALL
-SELECT visitor
-FROM tied_visitors
-WHERE has_several OR first_user GLOBAL IN (SELECT person FROM own_persons)
+SELECT visitor FROM tied_visitors WHERE has_several
 )
 )
 GROUP BY visitor
+) AS several USING (visitor)
 ) AS tied ON tied.visitor = event.own_visitor
 )
 GROUP BY person, at

@@ -1,6 +1,10 @@
 -- Of each group: how many people reached each step, and the median of seconds between two steps.
 -- Of a person's occurrences of the first step, the earliest that leads furthest counts.
 WITH
+    tied_visitors AS MATERIALIZED
+    (
+$tied_visitors
+    ),
     later AS MATERIALIZED
     (
         SELECT person, own_at, $which_later

@@ -1,11 +1,6 @@
 -- Aggregates of many events by person; one person may have several rows. Events are grouped by
 -- their own user or visitor before the ties of visitors are looked up; not those of visitors with
 -- several users, as the time of each event decides there.
-WITH
-    tied_visitors AS MATERIALIZED
-    (
-$tied_visitors
-    )
 SELECT
     if(tied.first_user = 0, own, tied.first_user) AS person,$names
 FROM
