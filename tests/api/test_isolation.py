@@ -188,21 +188,28 @@ async def rows_of(api, key: str, **params: str) -> list[dict[str, Any]]:
 
 AD = "https://shop.example/?utm_source=facebook&utm_medium=cpc"
 MINE = [
-    {"event": "view", "anonymous_id": "phone", "url": "https://shop.example/a", "session_id": "s"},
+    {
+        "event": "$pageview",
+        "anonymous_id": "phone",
+        "url": "https://shop.example/a",
+        "session_id": "s",
+    },
     {"event": "signup", "anonymous_id": "phone", "user_id": "ann"},
     {"event": "purchase", "user_id": "ann", "properties": {"amount": 5, "plan": "pro"}},
-    {"event": "view", "anonymous_id": "laptop", "url": "https://shop.example/b"},
+    {"event": "$pageview", "anonymous_id": "laptop", "url": "https://shop.example/b"},
 ]
 THEIRS = [
     # Earlier touches and pages of my visitors, user and session, and another user of my visitors.
-    {"event": "view", "anonymous_id": "phone", "url": AD, "session_id": "s"},
-    {"event": "view", "anonymous_id": "laptop", "url": AD, "user_id": "ann"},
+    {"event": "$pageview", "anonymous_id": "phone", "url": AD, "session_id": "s"},
+    {"event": "$pageview", "anonymous_id": "laptop", "url": AD, "user_id": "ann"},
     {"event": "signup", "anonymous_id": "laptop", "user_id": "bob"},
     {"event": "signup", "anonymous_id": "phone", "user_id": "bob"},
     {"event": "purchase", "user_id": "ann", "properties": {"amount": 500, "plan": "team"}},
 ]
 SUM = {"metric": "sum", "property": "amount"}
-STEPS = '[{"event":"view"},{"event":"signup"},{"event":"purchase","properties.amount[gt]":"1"}]'
+STEPS = (
+    '[{"event":"$pageview"},{"event":"signup"},{"event":"purchase","properties.amount[gt]":"1"}]'
+)
 ATTRIBUTIONS = ("event", "session", "first_touch", "last_touch")
 OWN_COLUMNS = [*sorted(set(GroupColumn) - HOSTED_GROUP_COLUMNS), "properties.plan"]
 OF_ANY_MODEL = [one for one in OWN_COLUMNS if one != GroupColumn.PAID_PROOF]
@@ -226,10 +233,11 @@ QUESTIONS: list[tuple[str, dict[str, str]]] = [
         ("/v1/funnel", {"steps": STEPS, "within": "90d", "group_by": "source", "attribution": one})
         for one in ATTRIBUTIONS
     ),
+    ("/v1/funnel", {"steps": STEPS, "group_by": "landing_path"}),
     *(
         (
             "/v1/retention",
-            {"event": "view", "return": "purchase", "interval": one, "timezone": zone},
+            {"event": "$pageview", "return": "purchase", "interval": one, "timezone": zone},
         )
         for one in ("day", "week", "month")
         for zone in ("UTC", "Asia/Kolkata")
@@ -241,7 +249,7 @@ QUESTIONS: list[tuple[str, dict[str, str]]] = [
         for path, asked in {
             "/v1/stats": {"attribution": "last_touch"},
             "/v1/funnel": {"steps": STEPS},
-            "/v1/retention": {"event": "view"},
+            "/v1/retention": {"event": "$pageview"},
             "/v1/schema": {},
         }.items()
     ),

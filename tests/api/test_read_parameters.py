@@ -270,6 +270,24 @@ async def test_filters_given_together_must_all_match(filled_api):
     assert await filled_api.rows("/v1/query", {"event": "purchase", "medium": "paid"}) == []
 
 
+@pytest.mark.parametrize(
+    ("column", "model"),
+    [
+        *((column, "event") for column in [*GroupColumn, "properties.plan"]),
+        # Only an event itself has a proof.
+        *((column, "first_touch") for column in GroupColumn if column != GroupColumn.PAID_PROOF),
+    ],
+)
+async def test_a_funnel_is_grouped_by_any_column(filled_api, column, model):
+    asked = {"steps": STEPS, "attribution": model}
+
+    [whole, *_] = await filled_api.rows("/v1/funnel", asked)
+    rows = await filled_api.rows("/v1/funnel", asked | {"group_by": column})
+
+    assert whole["people"] > 0
+    assert sum(row["people"] for row in rows if row["step"] == 1) == whole["people"]
+
+
 STEPS_OF_SIGNUPS = {"steps": '[{"event":"signup"},{"event":"signup"}]'}
 LEFT_OUT = {
     "sources": ("/v1/sources", {}, 1),

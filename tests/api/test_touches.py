@@ -68,6 +68,34 @@ async def test_a_session_as_sent_counts_for_its_first_touch_and_landing_page(api
     assert await count_by(api, "landing_path", **late) == {"/a": 1, "/d": 1}
 
 
+async def test_a_funnel_is_grouped_by_the_landing_page_of_its_first_step_s_session(api):
+    pages = {"anna": ["/a", "/b"], "boris": ["/c", "/d", "/b"]}
+    await send(
+        api,
+        [
+            {
+                "event": "$pageview",
+                "anonymous_id": visitor,
+                "url": f"{PAGE}{path}",
+                "timestamp": f"2026-05-10T12:0{minute}:00Z",
+            }
+            for visitor, paths in pages.items()
+            for minute, path in enumerate(paths)
+        ]
+        + [{"event": "signup", "anonymous_id": "anna", "timestamp": "2026-05-10T12:09:00Z"}],
+    )
+    steps = '[{"event":"$pageview","path":"/b"},{"event":"signup"}]'
+
+    rows = await api.rows("/v1/funnel", {"steps": steps, "group_by": "landing_path"})
+
+    assert [(row["group"], row["people"]) for row in rows] == [
+        ("/a", 1),
+        ("/a", 1),
+        ("/c", 1),
+        ("/c", 0),
+    ]
+
+
 AD = f"{PAGE}/?utm_source=facebook&utm_medium=cpc"
 
 

@@ -27,6 +27,11 @@ RECEIVE_TIMEOUT_S = 150
 
 _DRIVERS = ("clickhouse_connect", "urllib3")
 
+SHARING_VERSION = "26.9"
+"""Since this version the engine computes a subquery once that a statement names ``_SHARED`` and
+uses several times. Servers before it, of which some can do it too, are not tested with that."""
+_SHARED = " AS MATERIALIZED\n"
+
 _log = logging.getLogger(__name__)
 ResultT = TypeVar("ResultT")
 
@@ -91,12 +96,16 @@ class ClientPool:
     ) -> Sequence[Sequence[Any]]:
         """Return the rows of a statement; ``values`` are bound by name. Raises as `run`."""
         bound, set_ = dict(values or {}), dict(settings or {})
-        if not self.target.embedded:
-            # A server may be too old to share a subquery: there each use of it computes it.
-            statement = statement.replace(" AS MATERIALIZED\n", " AS\n")
-        return self.run(
-            lambda client: client.query(statement, parameters=bound, settings=set_).result_rows
-        )
+
+        def ask(client: Client) -> Sequence[Sequence[Any]]:
+            text = statement
+            if _SHARED in statement and client.min_version(SHARING_VERSION):
+                set_["enable_materialized_cte"] = 1
+            else:
+                text = statement.replace(_SHARED, " AS\n")
+            return client.query(text, parameters=bound, settings=set_).result_rows
+
+        return self.run(ask)
 
     def _client(self, timeout_s: int) -> Client:
         if not hasattr(self._local, "clients"):
@@ -222,5 +231,4 @@ def _query_settings(target: StoreTarget) -> dict[str, Any]:
     if target.embedded:
         # The engine would use one thread only, unless it had a free GiB of memory for each.
         settings["max_threads_min_free_memory_per_thread"] = 0
-        settings["enable_materialized_cte"] = 1
     return settings | ({"max_threads": target.threads} if target.threads else {})

@@ -204,9 +204,13 @@ def _group_first(
             of_own=f"groupArrayIf({text}, {may_go_on})",
         ),
     ]
-    if not selection.is_attributed:
+    has_landing = group == "landing_path"
+    if not selection.is_attributed and not has_landing:
         return group_persons(wanted, columns, aggregates, binding, extra=extra)
+    columns = ("own_session",) if has_landing else columns
     rows = select_events(wanted, columns, binding, with_person=True, extra=extra)
+    if has_landing:
+        rows = join_landing(rows, selection, binding)
     return group_by_person(rows, aggregates)
 
 

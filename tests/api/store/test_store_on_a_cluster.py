@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from millimetric_mcp.api.store import clients
 from millimetric_mcp.contract.keys import KeyKind
 
 VISIT = {"event": "visit", "timestamp": "2026-05-10T10:00:00Z"}
@@ -37,6 +38,7 @@ ABOUT_PEOPLE = [
     ("/v1/stats", {"group_by": "landing_path"}),
     ("/v1/funnel", {"steps": STEPS, "group_by": "source", "attribution": "last_touch"}),
     ("/v1/retention", {"event": "$pageview", "return": "purchase", "interval": "day"}),
+    ("/v1/funnel", {"steps": STEPS, "group_by": "source"}),
 ]
 
 
@@ -190,7 +192,11 @@ class TestTwoShards:
 
         return plant
 
-    async def test_people_whose_events_lie_on_two_shards_are_answered_as_on_one(self, api, divide):
+    @pytest.mark.parametrize("since", ["26.9", "99.1"], ids=["shared", "not shared"])
+    async def test_people_whose_events_lie_on_two_shards_are_answered_as_on_one(
+        self, api, divide, monkeypatch, since
+    ):
+        monkeypatch.setattr(clients, "SHARING_VERSION", since)
         events = [
             {**event, "event_id": f"{minute}", "timestamp": f"2026-05-10T12:{minute:02}:00Z"}
             for minute, event in enumerate(PEOPLE)

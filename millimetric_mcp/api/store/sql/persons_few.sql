@@ -1,5 +1,5 @@
 -- Events, each with its person: its own user, else the user of the latest tie of its visitor before
--- it, else of the earliest tie, else the visitor. For few events: only their ties are read.
+-- it, else of the earliest tie, else the visitor. For few events, or where all ties are known.
 SELECT$columns
     own_at,
     multiIf(

@@ -1,4 +1,4 @@
--- The visitors that were tied to a user: the first one, and whether there are several.
+-- The visitors that were tied to a user: one of their users, and whether there are several.
 SELECT visitor, min(user) AS first_user, first_user != max(user) AS has_several
 FROM
 (
