@@ -126,7 +126,11 @@ def compose_funnel(
     occurrence = _Occurrence(value, "is_no_touch" if selection.is_attributed else "")
     # For the page views, which are many, the ties of all visitors are read anyway.
     has_ties = not selection.is_attributed and not write_named([steps[0].event])
+    # If a later step is a page view, nearly everybody takes one, and to tell them apart is no use.
+    is_apart = bool(write_named([step.event for step in steps[1:]]))
     return read_template("funnel").substitute(
+        others=read_template("funnel_others").template + "\n" if is_apart else "",
+        meant=f"\n            WHERE {_GOES_ON}" if is_apart else "",
         tied_visitors=select_tied_visitors(),
         group=occurrence.read_group("counted"),
         flag=occurrence.read_flag("counted"),

@@ -14,7 +14,7 @@
 WITH
     tied_visitors AS MATERIALIZED
     (
--- The visitors that were tied to a user: the first one, and whether there are several.
+-- The visitors that were tied to a user: one of their users, and whether there are several.
 SELECT visitor, min(user) AS first_user, first_user != max(user) AS has_several
 FROM
 (
@@ -26,11 +26,15 @@ GROUP BY visitor
     ),
     later AS MATERIALIZED
     (
-        SELECT person, own_at, event_name IN {v2:Array(String)} AND ifNull(multiIf(JSONExtractRaw(properties, {v3:String}) IN ('', 'null'), NULL, startsWith(JSONExtractRaw(properties, {v3:String}), '"'), JSONExtractString(properties, {v3:String}), JSONExtractRaw(properties, {v3:String})), '') IN {v4:Array(String)} AS step_2
+        SELECT person,
+            arraySort(groupArrayIf(own_at, step_2)) AS all_2
         FROM
         (
+            SELECT person, own_at, event_name IN {v2:Array(String)} AND ifNull(multiIf(JSONExtractRaw(properties, {v3:String}) IN ('', 'null'), NULL, startsWith(JSONExtractRaw(properties, {v3:String}), '"'), JSONExtractString(properties, {v3:String}), JSONExtractRaw(properties, {v3:String})), '') IN {v4:Array(String)} AS step_2
+            FROM
+            (
 -- Events, each with its person: its own user, else the user of the latest tie of its visitor before
--- it, else of the earliest tie, else the visitor. For few events: only their ties are read.
+-- it, else of the earliest tie, else the visitor. For few events, or where all ties are known.
 SELECT
     event_name,
     properties,
@@ -92,7 +96,9 @@ WHERE project_id = {project_id:UInt64}
 )
 GROUP BY visitor
 ) AS tied ON tied.visitor = event.own_visitor
+            )
         )
+        GROUP BY person
     ),
     -- An occurrence of the first step is a text: its time and its group.
     firsts AS MATERIALIZED
@@ -104,7 +110,7 @@ SELECT
 FROM
 (
 -- Events, each with its person: its own user, else the user of the latest tie of its visitor before
--- it, else of the earliest tie, else the visitor. For few events: only their ties are read.
+-- it, else of the earliest tie, else the visitor. For few events, or where all ties are known.
 SELECT
     own_at,
     multiIf(
@@ -172,6 +178,7 @@ SELECT
     sum(countIf(0)) OVER () / sum(count()) OVER () AS no_touch_share
 FROM
 (
+    -- Who took no later step: the times of nobody else are gathered and compared.
     SELECT min(earliest) AS counted, 1 AS level, [] AS times
     FROM firsts
     WHERE person GLOBAL NOT IN (SELECT person FROM later)
@@ -181,6 +188,7 @@ FROM
     FROM
     (
         SELECT
+            if(empty(gathered), [earliest], gathered) AS occurrences,
             arrayMap(first -> toNullable(byteSwap(reinterpretAsInt64(substring(first, 1, 8)))), occurrences) AS times_1,
         arrayMap((first_at, previous) -> arrayFirstOrNull(at -> at >= previous AND at <= first_at + {v0:Int64}, all_2), times_1, times_1) AS times_2,
             arrayMap((t2) -> 1 + isNotNull(t2), times_2) AS levels,
@@ -190,18 +198,15 @@ FROM
             [times_1[best], times_2[best]] AS times
         FROM
         (
-            SELECT person, arraySort(groupArrayArray(occurrences)) AS occurrences
+            SELECT
+                person,
+                min(earliest) AS earliest,
+                arraySort(groupArrayArray(occurrences)) AS gathered
             FROM firsts
             WHERE person GLOBAL IN (SELECT person FROM later)
             GROUP BY person
         ) AS first
-        LEFT ANY JOIN
-        (
-            SELECT person,
-            arraySort(groupArrayIf(own_at, step_2)) AS all_2
-            FROM later
-            GROUP BY person
-        ) AS later USING (person)
+        LEFT ANY JOIN later USING (person)
     )
 )
 GROUP BY first_group

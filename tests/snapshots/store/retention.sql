@@ -11,7 +11,7 @@
 WITH
     tied_visitors AS MATERIALIZED
     (
--- The visitors that were tied to a user: the first one, and whether there are several.
+-- The visitors that were tied to a user: one of their users, and whether there are several.
 SELECT visitor, min(user) AS first_user, first_user != max(user) AS has_several
 FROM
 (
@@ -41,7 +41,7 @@ SELECT
 FROM
 (
 -- Events, each with its person: its own user, else the user of the latest tie of its visitor before
--- it, else of the earliest tie, else the visitor. For few events: only their ties are read.
+-- it, else of the earliest tie, else the visitor. For few events, or where all ties are known.
 SELECT
     event_name,
     own_at,

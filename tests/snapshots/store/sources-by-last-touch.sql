@@ -42,7 +42,7 @@ FROM
 WITH
     tied_visitors AS MATERIALIZED
     (
--- The visitors that were tied to a user: the first one, and whether there are several.
+-- The visitors that were tied to a user: one of their users, and whether there are several.
 SELECT visitor, min(user) AS first_user, first_user != max(user) AS has_several
 FROM
 (
@@ -58,7 +58,7 @@ GROUP BY visitor
         FROM
         (
 -- Events, each with its person: its own user, else the user of the latest tie of its visitor before
--- it, else of the earliest tie, else the visitor. For few events: only their ties are read.
+-- it, else of the earliest tie, else the visitor. For few events, or where all ties are known.
 SELECT
     own_at,
     multiIf(
@@ -126,7 +126,7 @@ SELECT event.*,
 FROM
 (
 -- Events, each with its person: its own user, else the user of the latest tie of its visitor before
--- it, else of the earliest tie, else the visitor. For few events: only their ties are read.
+-- it, else of the earliest tie, else the visitor. For few events, or where all ties are known.
 SELECT
     anonymous_id,
     own_at,
@@ -194,7 +194,7 @@ SELECT person, own_at AS at, min(concat(source, '\0', medium)) AS touch
 FROM
 (
 -- Events, each with its person: its own user, else the user of the latest tie of its visitor before
--- it, else of the earliest tie, else the visitor. For few events: only their ties are read.
+-- it, else of the earliest tie, else the visitor. For few events, or where all ties are known.
 SELECT
     source,
     medium,

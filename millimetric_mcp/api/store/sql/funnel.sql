@@ -7,11 +7,16 @@ $tied_visitors
     ),
     later AS MATERIALIZED
     (
-        SELECT person, own_at, $which_later
+        SELECT person,$later_times
         FROM
         (
+            SELECT person, own_at, $which_later
+            FROM
+            (
 $later
+            )
         )
+        GROUP BY person
     ),
     -- An occurrence of the first step is a text: its time and its group.
     firsts AS MATERIALIZED
@@ -25,15 +30,11 @@ SELECT
     sum(countIf($flag)) OVER () / sum(count()) OVER () AS no_touch_share
 FROM
 (
-    SELECT min(earliest) AS counted, 1 AS level, [] AS times
-    FROM firsts
-    WHERE person GLOBAL NOT IN (SELECT person FROM later)
-    GROUP BY person
-    UNION ALL
-    SELECT counted, level, times
+$others    SELECT counted, level, times
     FROM
     (
         SELECT
+            if(empty(gathered), [earliest], gathered) AS occurrences,
             arrayMap(first -> toNullable($moment), occurrences) AS times_1,$times,
             arrayMap(($names) -> $level, $arrays) AS levels,
             arrayMax(levels) AS level,
@@ -42,17 +43,14 @@ FROM
             [$best_times] AS times
         FROM
         (
-            SELECT person, arraySort(groupArrayArray(occurrences)) AS occurrences
-            FROM firsts
-            WHERE person GLOBAL IN (SELECT person FROM later)
+            SELECT
+                person,
+                min(earliest) AS earliest,
+                arraySort(groupArrayArray(occurrences)) AS gathered
+            FROM firsts$meant
             GROUP BY person
         ) AS first
-        LEFT ANY JOIN
-        (
-            SELECT person,$later_times
-            FROM later
-            GROUP BY person
-        ) AS later USING (person)
+        LEFT ANY JOIN later USING (person)
     )
 )
 GROUP BY first_group
