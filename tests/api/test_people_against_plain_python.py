@@ -54,6 +54,9 @@ ZONES = (
 """In these weeks Berlin has a day of 23 hours, Sydney one of 25, and Lord Howe one of 24.5."""
 
 
+NOBODY = "nobody"
+
+
 @dataclass(frozen=True)
 class Sent:
     at: int
@@ -78,7 +81,7 @@ class Sent:
     def to_json(self) -> dict[str, Any]:
         return {
             "event": self.name,
-            "anonymous_id": self.visitor,
+            **({} if self.visitor.startswith(NOBODY) else {"anonymous_id": self.visitor}),
             "timestamp": (START + timedelta(milliseconds=self.at - _START_MS)).isoformat(),
             **({"user_id": self.user} if self.user else {}),
             **({"properties": {"amount": json.loads(self.amount)}} if self.amount else {}),
@@ -111,12 +114,20 @@ def draw_events(moments: Sequence[int]) -> st.SearchStrategy[list[Sent]]:
         Sent,
         at=st.sampled_from(moments),
         name=st.sampled_from(["$pageview", "signup", "purchase"]),
-        visitor=st.sampled_from(["phone", "laptop", "tablet", "till"]),
+        visitor=st.sampled_from(["phone", "laptop", "tablet", "till", NOBODY]),
         user=st.sampled_from(["", "", "", "anna", "boris"]),
         arrival=st.sampled_from(list(ARRIVALS)),
         amount=st.sampled_from([None, "19.9", "0.1", "0.2", "1000000.07", '"12"', "-5"]),
     )
-    return st.lists(event, min_size=5, max_size=40)
+    return st.lists(event, min_size=5, max_size=40).map(number_nobodies)
+
+
+def number_nobodies(events: list[Sent]) -> list[Sent]:
+    """Each event that is sent without a visitor gets another one from the API."""
+    return [
+        replace(event, visitor=f"{NOBODY} {number}") if event.visitor == NOBODY else event
+        for number, event in enumerate(events)
+    ]
 
 
 HISTORIES = st.lists(MOMENTS, min_size=2, max_size=12, unique=True).flatmap(draw_events)
@@ -496,12 +507,13 @@ async def test_pages_by_cursor_hold_every_event_once(api, events, limit, order):
 
     times = [row["timestamp"] for row in pages]
     assert times == sorted(times, reverse=order == "newest")
-    sent = Counter((event.at, event.visitor, event.name) for event in events)
+    sent = Counter((event.at, event.user, event.name, event.source[0]) for event in events)
     shown = Counter(
         (
             int(datetime.fromisoformat(row["timestamp"]).timestamp() * 1000),
-            row["anonymous_id"],
+            row["user_id"] or "",
             row["event_name"],
+            row["source"],
         )
         for row in pages
     )
