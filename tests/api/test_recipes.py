@@ -14,10 +14,18 @@ from typing import Any
 import pytest
 
 from millimetric_mcp.demo.batches import write_event, write_time
-from millimetric_mcp.demo.generator import ADD_TO_CART, PAGEVIEW, SIGNUP, GeneratedEvent, generate
+from millimetric_mcp.demo.generator import (
+    ADD_TO_CART,
+    PAGEVIEW,
+    PURCHASE,
+    SIGNUP,
+    GeneratedEvent,
+    generate,
+)
 
 END = datetime(2026, 5, 16, tzinfo=UTC)
-EVENTS = [event for event in generate(seed=3, end=END, events=4_000) if event.anonymous_id]
+EVERYTHING = list(generate(seed=3, end=END, events=4_000))
+EVENTS = [event for event in EVERYTHING if event.anonymous_id]
 """The script's events of a month: each visitor is one person."""
 INTERNAL = {"direct", "internal"}
 WINDOW = {"from": "2026-04-15T00:00:00Z", "to": "2026-05-17T00:00:00Z"}
@@ -155,6 +163,38 @@ async def test_clicks_of_a_recipe_that_takes_any_event_are_those_that_the_docs_n
     assert count_clicks(is_last=True) == {"google": 1, "bing": 1}
     # A page within the site takes no credit, and each purchase has its own last touch.
     assert await count_buyers("last_touch") == {"google": 2, "facebook": 1, "bing": 1}
+
+
+BY_USER: dict[str, list[GeneratedEvent]] = defaultdict(list)
+"""The events of the visitors who signed up, by the user they became; purchases have no visitor."""
+for _event in EVERYTHING:
+    if _event.event == SIGNUP:
+        BY_USER[_event.user_id] += BY_VISITOR[_event.anonymous_id]
+
+
+@pytest.mark.parametrize(("model", "is_last"), [("first_touch", False), ("last_touch", True)])
+async def test_revenue_of_known_users_is_that_of_a_recipe_for_anonymous_to_known(
+    api, model, is_last
+):
+    """The recipe joins a user's purchases with the events of the visitors who became this user."""
+    revenue = Counter[str]()
+    for event in EVERYTHING:
+        if event.event == PURCHASE:
+            seen = [e for e in BY_USER[event.user_id] if e.timestamp_ms <= event.timestamp_ms]
+            seen.sort(key=lambda earlier: earlier.timestamp_ms)
+            source = pick_source(seen, is_last=is_last, skipped=INTERNAL)
+            revenue[source] += json.loads(event.properties)["amount_cents"]
+    for start in range(0, len(EVERYTHING), 1000):
+        part = [json.loads(write_event(each)) for each in EVERYTHING[start : start + 1000]]
+        assert (await api.post("/v1/batch", {"events": part})).status_code == 202
+    asked = {"metric": "sum", "property": "amount_cents", "group_by": "source"}
+
+    rows = await ask(
+        api, "/v1/stats", event=PURCHASE, attribution=model, lookback_days=365, **asked
+    )
+
+    assert len(rows) > 3
+    assert {row["source"]: row["value"] for row in rows} == revenue
 
 
 async def test_revenue_by_an_event_s_own_source_is_the_sum_of_its_rows(shop):

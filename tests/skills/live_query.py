@@ -278,6 +278,18 @@ def revenue_by_channel(sent, now):
     return [{"channel": channel, "value": value} for channel, value in totals.most_common()]
 
 
+def revenue_by_first_source(sent, now):
+    totals: Counter[str] = Counter()
+    for event in since(sent, month(now), event_name="purchase"):
+        visits = since(sent, event.at - timedelta(days=90), anonymous_id=event["anonymous_id"])
+        touches = [each for each in visits if each.at <= event.at and each["source"] != "direct"]
+        oldest = min(touches, key=lambda each: each.at, default=None)
+        source = oldest["source"] if oldest else "direct"
+        totals[source] += event.body["properties"].get("amount", 0)
+    rows = sorted(totals.items(), key=lambda row: (-row[1], row[0]))
+    return [{"source": source, "value": value} for source, value in rows]
+
+
 def first_touch(sent, now):
     visits = since(sent, now - timedelta(days=90), anonymous_id="u_abc")
     columns = ("timestamp", "event_name", "source", "medium", "campaign", "url", "source_rule_id")
@@ -362,6 +374,7 @@ ANSWERS = {
     EVENT_NAMES: event_names,
     REVENUE: revenue,
     "query/recipes: Revenue per day, last 7 days": revenue_by_day,
+    "query/recipes: What first brought the people who bought this month?": revenue_by_first_source,
     "query/recipes: Visits by source, last 7 days": visits,
     "query/recipes: Which properties do events have?": described,
     CHANNEL: revenue_by_channel,
