@@ -54,7 +54,7 @@ ZONES = (
 """In these weeks Berlin has a day of 23 hours, Sydney one of 25, and Lord Howe one of 24.5."""
 
 
-NOBODY = "nobody"
+NO_VISITOR = "no visitor"
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class Sent:
     def to_json(self) -> dict[str, Any]:
         return {
             "event": self.name,
-            **({} if self.visitor.startswith(NOBODY) else {"anonymous_id": self.visitor}),
+            **({} if self.visitor.startswith(NO_VISITOR) else {"anonymous_id": self.visitor}),
             "timestamp": (START + timedelta(milliseconds=self.at - _START_MS)).isoformat(),
             **({"user_id": self.user} if self.user else {}),
             **({"properties": {"amount": json.loads(self.amount)}} if self.amount else {}),
@@ -114,18 +114,18 @@ def draw_events(moments: Sequence[int]) -> st.SearchStrategy[list[Sent]]:
         Sent,
         at=st.sampled_from(moments),
         name=st.sampled_from(["$pageview", "signup", "purchase"]),
-        visitor=st.sampled_from(["phone", "laptop", "tablet", "till", NOBODY]),
+        visitor=st.sampled_from(["phone", "laptop", "tablet", "till", NO_VISITOR]),
         user=st.sampled_from(["", "", "", "anna", "boris"]),
         arrival=st.sampled_from(list(ARRIVALS)),
         amount=st.sampled_from([None, "19.9", "0.1", "0.2", "1000000.07", '"12"', "-5"]),
     )
-    return st.lists(event, min_size=5, max_size=40).map(number_nobodies)
+    return st.lists(event, min_size=5, max_size=40).map(number_visitors)
 
 
-def number_nobodies(events: list[Sent]) -> list[Sent]:
+def number_visitors(events: list[Sent]) -> list[Sent]:
     """Each event that is sent without a visitor gets another one from the API."""
     return [
-        replace(event, visitor=f"{NOBODY} {number}") if event.visitor == NOBODY else event
+        replace(event, visitor=f"{NO_VISITOR} {number}") if event.visitor == NO_VISITOR else event
         for number, event in enumerate(events)
     ]
 

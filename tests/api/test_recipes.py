@@ -36,12 +36,16 @@ for _event in EVENTS:
     BY_VISITOR[_event.anonymous_id].append(_event)
 
 
+async def send(api: Any, events: list[GeneratedEvent]) -> None:
+    for start in range(0, len(events), 1000):
+        body = {"events": [json.loads(write_event(each)) for each in events[start : start + 1000]]}
+        assert (await api.post("/v1/batch", body)).status_code == 202
+
+
 @pytest.fixture
 async def shop(api):
     """An API with the events."""
-    for start in range(0, len(EVENTS), 1000):
-        body = {"events": [json.loads(write_event(each)) for each in EVENTS[start : start + 1000]]}
-        assert (await api.post("/v1/batch", body)).status_code == 202
+    await send(api, EVENTS)
     return api
 
 
@@ -85,9 +89,7 @@ def came_from_outside(events: list[GeneratedEvent]) -> bool:
 async def outsiders(api):
     """An API with the events of the visitors whose first event came from outside."""
     found = [each for events in BY_VISITOR.values() if came_from_outside(events) for each in events]
-    for start in range(0, len(found), 1000):
-        body = {"events": [json.loads(write_event(each)) for each in found[start : start + 1000]]}
-        assert (await api.post("/v1/batch", body)).status_code == 202
+    await send(api, found)
     return [events for events in BY_VISITOR.values() if came_from_outside(events)]
 
 
@@ -184,9 +186,7 @@ async def test_revenue_of_known_users_is_that_of_a_recipe_for_anonymous_to_known
             seen.sort(key=lambda earlier: earlier.timestamp_ms)
             source = pick_source(seen, is_last=is_last, skipped=INTERNAL)
             revenue[source] += json.loads(event.properties)["amount_cents"]
-    for start in range(0, len(EVERYTHING), 1000):
-        part = [json.loads(write_event(each)) for each in EVERYTHING[start : start + 1000]]
-        assert (await api.post("/v1/batch", {"events": part})).status_code == 202
+    await send(api, EVERYTHING)
     asked = {"metric": "sum", "property": "amount_cents", "group_by": "source"}
 
     rows = await ask(
