@@ -267,11 +267,15 @@ def described(sent, now):
     return rows
 
 
+def find_touches(sent, event, *, lookback):
+    visits = since(sent, event.at - lookback, anonymous_id=event["anonymous_id"])
+    return [each for each in visits if each.at <= event.at and each["source"] != "direct"]
+
+
 def revenue_by_channel(sent, now):
     totals: Counter[str] = Counter()
     for event in since(sent, month(now), event_name="purchase"):
-        visits = since(sent, event.at - LOOK_BACK, anonymous_id=event["anonymous_id"])
-        touches = [each for each in visits if each.at <= event.at and each["source"] != "direct"]
+        touches = find_touches(sent, event, lookback=LOOK_BACK)
         newest = max(touches, key=lambda each: each.at, default=None)
         channel = CHANNEL_NAMES[newest["source"], newest["medium"]] if newest else "direct"
         totals[channel] += event.body["properties"].get("amount", 0)
@@ -281,8 +285,7 @@ def revenue_by_channel(sent, now):
 def revenue_by_first_source(sent, now):
     totals: Counter[str] = Counter()
     for event in since(sent, month(now), event_name="purchase"):
-        visits = since(sent, event.at - timedelta(days=90), anonymous_id=event["anonymous_id"])
-        touches = [each for each in visits if each.at <= event.at and each["source"] != "direct"]
+        touches = find_touches(sent, event, lookback=timedelta(days=90))
         oldest = min(touches, key=lambda each: each.at, default=None)
         source = oldest["source"] if oldest else "direct"
         totals[source] += event.body["properties"].get("amount", 0)
