@@ -7,6 +7,7 @@ from datetime import datetime
 from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
+import anyio
 from pydantic import BaseModel
 from pydantic_core import to_json
 from starlette.requests import ClientDisconnect, Request
@@ -316,24 +317,24 @@ class Endpoints:
 async def _run_while_connected(request: Request, work: Coroutine[Any, Any, Body]) -> Body:
     """Return what ``work`` returns; cancel it when the caller leaves.
 
+    It runs in the request's own task: each further task waits once more for the other requests.
+
     Raises:
         ClientDisconnect: the caller has left.
     """
-    running = asyncio.create_task(work)
-    leaving = asyncio.create_task(_wait_for_disconnect(request))
-    try:
-        await asyncio.wait({running, leaving}, return_when=asyncio.FIRST_COMPLETED)
-        if running.done():
-            return running.result()
-        raise ClientDisconnect
-    finally:
-        leaving.cancel()
-        running.cancel()
+    with anyio.CancelScope() as scope:
+        leaving = asyncio.create_task(_cancel_at_disconnect(request, scope))
+        try:
+            return await work
+        finally:
+            leaving.cancel()
+    raise ClientDisconnect
 
 
-async def _wait_for_disconnect(request: Request) -> None:
+async def _cancel_at_disconnect(request: Request, scope: anyio.CancelScope) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass
+    scope.cancel()
 
 
 async def _answer_alive(_request: Request) -> Response:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from secrets import token_hex
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from millimetric_mcp.contract.codes import ErrorCode
 from millimetric_mcp.errors import RequestError, StoreUnavailable
@@ -100,17 +100,9 @@ class Readers:
                 loop.call_soon_threadsafe(self._pass_turn)
 
         job.add_done_callback(pass_turn)
-        answer = asyncio.wrap_future(job)
-        answer.add_done_callback(_retrieve)
         try:
-            return await asyncio.shield(answer)
+            return await asyncio.wrap_future(job)
         except asyncio.CancelledError:
             with suppress(RuntimeError):  # it is closed, and ends its questions
                 self._stopping.submit(self._stop, mark)
             raise
-
-
-def _retrieve(answer: "asyncio.Future[Any]") -> None:
-    """Take the error of a question without a caller, so that asyncio does not log it."""
-    if not answer.cancelled():
-        answer.exception()
