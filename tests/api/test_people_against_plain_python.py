@@ -3,18 +3,20 @@
 import asyncio
 import json
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from fractions import Fraction
 from statistics import median
 from typing import Any
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from millimetric_mcp.contract.events import IDENTIFY_EVENT
 from millimetric_mcp.contract.keys import KeyKind
 
 DAY_MS = 86_400_000
@@ -55,6 +57,8 @@ ZONES = (
 
 
 NO_VISITOR = "no visitor"
+BROWSER = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
+CRAWLER = "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)"
 
 
 @dataclass(frozen=True)
@@ -65,10 +69,19 @@ class Sent:
     user: str
     arrival: str
     amount: str | None
+    is_bot: bool = False
+
+    @property
+    def time(self) -> datetime:
+        return START + timedelta(milliseconds=self.at - _START_MS)
 
     @property
     def source(self) -> tuple[str, str]:
         return ARRIVALS[self.arrival][1][:2]
+
+    @property
+    def path(self) -> str:
+        return urlsplit(ARRIVALS[self.arrival][0].get("url", "")).path
 
     @property
     def is_touch(self) -> bool:
@@ -82,7 +95,7 @@ class Sent:
         return {
             "event": self.name,
             **({} if self.visitor.startswith(NO_VISITOR) else {"anonymous_id": self.visitor}),
-            "timestamp": (START + timedelta(milliseconds=self.at - _START_MS)).isoformat(),
+            "timestamp": self.time.isoformat(),
             **({"user_id": self.user} if self.user else {}),
             **({"properties": {"amount": json.loads(self.amount)}} if self.amount else {}),
             **ARRIVALS[self.arrival][0],
@@ -113,21 +126,29 @@ def draw_events(moments: Sequence[int]) -> st.SearchStrategy[list[Sent]]:
     event = st.builds(
         Sent,
         at=st.sampled_from(moments),
-        name=st.sampled_from(["$pageview", "signup", "purchase"]),
+        name=st.sampled_from(["$pageview", "signup", "purchase", IDENTIFY_EVENT]),
         visitor=st.sampled_from(["phone", "laptop", "tablet", "till", NO_VISITOR]),
         user=st.sampled_from(["", "", "", "anna", "boris"]),
         arrival=st.sampled_from(list(ARRIVALS)),
         amount=st.sampled_from([None, "19.9", "0.1", "0.2", "1000000.07", '"12"', "-5"]),
+        is_bot=st.sampled_from([False, False, False, True]),
     )
-    return st.lists(event, min_size=5, max_size=40).map(number_visitors)
+    return st.lists(event, min_size=5, max_size=40).map(complete)
 
 
-def number_visitors(events: list[Sent]) -> list[Sent]:
-    """Each event that is sent without a visitor gets another one from the API."""
-    return [
-        replace(event, visitor=f"{NO_VISITOR} {number}") if event.visitor == NO_VISITOR else event
-        for number, event in enumerate(events)
-    ]
+def complete(events: list[Sent]) -> list[Sent]:
+    """Each event that is sent without a visitor gets another one from the API; an identification
+    has both ids, and says nothing of an arrival."""
+    return [_complete(event, number) for number, event in enumerate(events)]
+
+
+def _complete(event: Sent, number: int) -> Sent:
+    has_visitor = event.visitor != NO_VISITOR
+    if event.name == IDENTIFY_EVENT:
+        visitor = event.visitor if has_visitor else "phone"
+        user = event.user or "anna"
+        return replace(event, visitor=visitor, user=user, arrival="server", amount=None)
+    return event if has_visitor else replace(event, visitor=f"{NO_VISITOR} {number}")
 
 
 HISTORIES = st.lists(MOMENTS, min_size=2, max_size=12, unique=True).flatmap(draw_events)
@@ -145,6 +166,7 @@ def make_edge(days: int) -> list[Sent]:
     ]
 
 
+BOTS = st.sampled_from(["include", "exclude"])
 QUIET = settings(
     max_examples=40,
     deadline=None,
@@ -153,10 +175,10 @@ QUIET = settings(
 
 
 class Oracle:
-    """The answers, from lists and loops."""
+    """The answers, from lists and loops. Automated clients tie visitors to users too."""
 
-    def __init__(self, events: Sequence[Sent]) -> None:
-        self.events = events
+    def __init__(self, events: Sequence[Sent], *, bots: str = "include") -> None:
+        self.events = [e for e in events if bots == "include" or not e.is_bot]
         self.ties = sorted({(e.visitor, e.at, e.user) for e in events if e.user})
 
     def person(self, event: Sent) -> tuple[str, str]:
@@ -231,10 +253,10 @@ class Oracle:
                 best = chain
         return best
 
-    def funnel_by_source(
-        self, steps: Sequence[str], within_ms: int, model: str, lookback_days: int
+    def divide_funnel(
+        self, steps: Sequence[str], within_ms: int, group_of: Callable[[Sent], str]
     ) -> Counter[tuple[str, int]]:
-        """People by the source of the first step that led furthest, and step."""
+        """People by the group of the first step that led furthest, and step."""
         people: dict[object, list[Sent]] = defaultdict(list)
         for event in self.events:
             people[self.person(event)].append(event)
@@ -243,8 +265,8 @@ class Oracle:
             chain = self._best_chain(events, steps, within_ms)
             firsts = [e for e in events if e.name == steps[0] and chain and e.at == chain[0]]
             if firsts:
-                source = min(self.touch(event, model, lookback_days)[0] for event in firsts)
-                found.update((source, level) for level in range(1, len(chain) + 1))
+                group = min(map(group_of, firsts))
+                found.update((group, level) for level in range(1, len(chain) + 1))
         return found
 
     def without(self, user: str, *, linked: bool) -> "Oracle":
@@ -298,13 +320,33 @@ async def ask(api, key: str, path: str, **params: Any) -> dict[str, Any]:
 async def send(api, events: Sequence[Sent]) -> str:
     """Store events in a new project; return its read key."""
     project = f"p{len(api.log)}-{id(events)}"
-    writing = api.make_key(KeyKind.SK, project=project)
+    key = api.make_key(KeyKind.SK, project=project)
     half = len(events) // 2
     for part in (events[half:], events[:half]):  # the later half first
-        if part:
-            body = {"events": [event.to_json() for event in part]}
-            assert (await api.post("/v1/batch", body, key=writing)).status_code == 202
+        for is_bot in (True, False):
+            sent = [event for event in part if event.is_bot is is_bot]
+            headers = {
+                "Authorization": f"Bearer {key}",
+                "User-Agent": CRAWLER if is_bot else BROWSER,
+            }
+            await send_alike(api, sent, headers)
     return api.make_key(KeyKind.RK, project=project)
+
+
+async def send_alike(api, events: Sequence[Sent], headers: dict[str, str]) -> None:
+    """Send what has the same key and User-Agent; an identification happens when it arrives."""
+    body = {"events": [e.to_json() for e in events if e.name != IDENTIFY_EVENT]}
+    if body["events"]:
+        answer = await api.http.post("/v1/batch", json=body, headers=headers)
+        assert answer.status_code == 202, answer.text
+    now = api.clock.now
+    for event in events:
+        if event.name == IDENTIFY_EVENT:
+            api.clock.now = event.time
+            ids = {"anonymous_id": event.visitor, "user_id": event.user}
+            answer = await api.http.post("/v1/identify", json=ids, headers=headers)
+            api.clock.now = now
+            assert answer.status_code == 200, answer.text
 
 
 @given(
@@ -312,18 +354,25 @@ async def send(api, events: Sequence[Sent]) -> str:
     model=st.sampled_from(["event", "session", "first_touch", "last_touch"]),
     lookback_days=st.sampled_from([1, 7, 30]),
     first_day=st.sampled_from([0, 9, 10]),
+    bots=BOTS,
 )
-@example(events=make_edge(7), model="first_touch", lookback_days=7, first_day=0)
-@example(events=make_edge(7), model="last_touch", lookback_days=7, first_day=1)
+@example(events=make_edge(7), model="first_touch", lookback_days=7, first_day=0, bots="include")
+@example(events=make_edge(7), model="last_touch", lookback_days=7, first_day=1, bots="include")
 @QUIET
 async def test_sources_and_sums_by_touch_equal_plain_python(
-    api, events, model, lookback_days, first_day
+    api, events, model, lookback_days, first_day, bots
 ):
     """The window may begin in the middle of the history; touches before it count."""
-    key, oracle = await send(api, events), Oracle(events)
+    key, oracle = await send(api, events), Oracle(events, bots=bots)
     start = START + timedelta(days=first_day)
-    asked = {"attribution": model, "lookback_days": lookback_days, "from": start.isoformat()}
-    counted = [event for event in events if event.at >= _START_MS + first_day * DAY_MS]
+    asked = {
+        "attribution": model,
+        "lookback_days": lookback_days,
+        "from": start.isoformat(),
+        "bots": bots,
+    }
+    first_ms = _START_MS + first_day * DAY_MS
+    counted = [event for event in oracle.events if event.at >= first_ms]
     sources = Counter(oracle.touch(event, model, lookback_days) for event in counted)
     sums = oracle.sums(counted, "purchase", model, lookback_days)
 
@@ -339,6 +388,9 @@ async def test_sources_and_sums_by_touch_equal_plain_python(
         **asked,
     )
 
+    if bots == "exclude":
+        of_window = sum(event.at >= first_ms for event in events)
+        assert found["bots_left_out"] == of_window - len(counted)
     assert {(row["source"], row["medium"]): row["events"] for row in found["rows"]} == sources
     assert {row["source"]: row["value"] for row in money["rows"]} == {
         source: float(total) for source, total in sums.items()
@@ -374,11 +426,16 @@ async def test_a_funnel_equals_plain_python(api, events, steps, within):
     steps=st.lists(st.sampled_from(["$pageview", "signup", "purchase"]), min_size=2, max_size=3),
     model=st.sampled_from(["event", "session", "first_touch", "last_touch"]),
     lookback_days=st.sampled_from([1, 30]),
+    bots=BOTS,
 )
 @QUIET
-async def test_a_funnel_by_source_equals_plain_python(api, events, steps, model, lookback_days):
-    key, oracle = await send(api, events), Oracle(events)
-    expected = oracle.funnel_by_source(steps, DAY_MS, model, lookback_days)
+async def test_a_funnel_by_source_equals_plain_python(
+    api, events, steps, model, lookback_days, bots
+):
+    key, oracle = await send(api, events), Oracle(events, bots=bots)
+    expected = oracle.divide_funnel(
+        steps, DAY_MS, lambda event: oracle.touch(event, model, lookback_days)[0]
+    )
     counted = sum(people for (_, step), people in expected.items() if step == 1)
 
     found = await ask(
@@ -390,6 +447,7 @@ async def test_a_funnel_by_source_equals_plain_python(api, events, steps, model,
         group_by="source",
         attribution=model,
         lookback_days=lookback_days,
+        bots=bots,
     )
 
     shown = {(row["group"], row["step"]): row["people"] for row in found["rows"] if row["people"]}
@@ -398,6 +456,31 @@ async def test_a_funnel_by_source_equals_plain_python(api, events, steps, model,
     if model != "event" and counted:
         no_touch = expected["direct", 1] / counted  # a touch is never direct
         assert found["no_touch_share"] == pytest.approx(no_touch)
+
+
+@given(events=HISTORIES, group_by=st.sampled_from(["path", "device_type"]))
+@QUIET
+async def test_a_funnel_by_a_column_of_the_event_equals_plain_python(api, events, group_by):
+    """Columns of which a person has few values are grouped in another way than others."""
+    key, oracle = await send(api, events), Oracle(events)
+    steps = ["$pageview", "purchase"]
+
+    def group_of(event: Sent) -> str:
+        return event.path if group_by == "path" else "" if event.is_bot else "desktop"
+
+    found = await ask(
+        api,
+        key,
+        "/v1/funnel",
+        steps=json.dumps([{"event": step} for step in steps]),
+        within="1d",
+        group_by=group_by,
+    )
+
+    shown = {
+        (row["group"] or "", row["step"]): row["people"] for row in found["rows"] if row["people"]
+    }
+    assert shown == oracle.divide_funnel(steps, DAY_MS, group_of)
 
 
 @given(
@@ -442,10 +525,11 @@ async def delete(api, key: str, user: str, *, linked: bool) -> None:
     returning=st.sampled_from(["$pageview", "purchase"]),
     interval=st.sampled_from(["day", "week", "month"]),
     zone=st.sampled_from(ZONES),
+    bots=BOTS,
 )
 @QUIET
-async def test_retention_equals_plain_python(api, events, returning, interval, zone):
-    key, oracle = await send(api, events), Oracle(events)
+async def test_retention_equals_plain_python(api, events, returning, interval, zone, bots):
+    key, oracle = await send(api, events), Oracle(events, bots=bots)
     cohorts = oracle.retention("$pageview", returning, interval, ZoneInfo(zone))
 
     found = await ask(
@@ -455,6 +539,7 @@ async def test_retention_equals_plain_python(api, events, returning, interval, z
         event="$pageview",
         interval=interval,
         timezone=zone,
+        bots=bots,
         **{"return": returning},
     )
 

@@ -146,7 +146,7 @@ def select_persons(
 
     ``own_at`` are milliseconds since 1970. ``extra`` are more conditions on the events. With
     ``among``, a statement that selects few visitors, only their events are meant. ``has_ties``
-    says that the statement names `select_tied_visitors`.
+    says that the statement has `name_tied_visitors`.
     """
     conditions = write_conditions(selection, binding, extra=extra)
     tied_among = ""
@@ -190,7 +190,7 @@ def group_persons(
 
     A person may have several rows. The expressions are over ``columns``, which do not change their
     names, ``own_at`` in milliseconds, and ``person`` or ``own``: the event's own user or visitor,
-    hashed. The whole statement must name `select_tied_visitors`.
+    hashed. The whole statement must have `name_tied_visitors`.
     """
     conditions = write_conditions(selection, binding, extra=extra)
     if _NAMED in conditions:  # few events
@@ -224,13 +224,13 @@ def group_by_person(persons: str, aggregates: Sequence[Aggregate]) -> str:
 def select_visitors(persons: str) -> str:
     """Return the statement that selects the users and visitors of ``persons``, as hashes.
 
-    ``persons`` is a named subquery of the statement, and so is `select_tied_visitors`.
+    ``persons`` is a named subquery of the statement, and so is `name_tied_visitors`.
     """
     return read_template("visitors_of_persons").substitute(persons=persons)
 
 
-def select_tied_visitors() -> str:
-    """Return the statement that a statement names ``tied_visitors`` to share it."""
+def name_tied_visitors() -> str:
+    """Return the named subquery ``tied_visitors``, which a statement shares."""
     return read_template("tied_visitors").substitute(events=EVENTS)
 
 
@@ -286,7 +286,7 @@ def _touch_by_person(
     if _NAMED in write_conditions(own, binding, extra=extra):
         among = select_visitors("own_persons")
         shared = read_template("touches_of_few").substitute(
-            tied_visitors=select_tied_visitors(),
+            tied_visitors=name_tied_visitors(),
             persons=select_persons(own, (), binding, extra=extra),
         )
     touches = select_persons(

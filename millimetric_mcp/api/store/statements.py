@@ -6,7 +6,7 @@ from functools import cache
 from string import Template
 from typing import Any, NamedTuple, TypeAlias
 
-from millimetric_mcp.api.store import people
+from millimetric_mcp.api.store import funnel, people
 from millimetric_mcp.api.store.dimensions import (
     Binding,
     express,
@@ -150,7 +150,7 @@ def compose_left_out(project_id: int, params: WindowParams) -> Statement | None:
 def _compose_left_out_of_steps(project_id: int, asked: Asked) -> Statement:
     binding, steps = Binding(), asked.pop("steps")
     selection = _take_selection({**asked, "bots": reads.Bots.ONLY})
-    text = people.count_step_events(selection, steps, binding)
+    text = funnel.count_step_events(selection, steps, binding)
     return Statement(text, {"project_id": project_id, **binding.values}, ("value",), max_rows=1)
 
 
@@ -302,7 +302,7 @@ def _compose_funnel(asked: Asked) -> Statement:
     group = next(iter(asked.pop("group_by")), None)
     steps, within = asked.pop("steps"), asked.pop("within")
     selection = _take_selection(asked)
-    text = people.compose_funnel(selection, steps, within=within, group=group, binding=binding)
+    text = funnel.compose_funnel(selection, steps, within=within, group=group, binding=binding)
     return Statement(
         text,
         {**binding.values, "limit": limit + 1},

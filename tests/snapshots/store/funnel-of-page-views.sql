@@ -12,27 +12,23 @@
 -- Of each group: how many people reached each step, and the median of seconds between two steps.
 -- Of a person's occurrences of the first step, the earliest that leads furthest counts.
 WITH
+    -- The visitors that were tied to a user: one of their users, and whether there are several.
     tied_visitors AS MATERIALIZED
     (
--- The visitors that were tied to a user: one of their users, and whether there are several.
-SELECT visitor, min(user) AS first_user, first_user != max(user) AS has_several
-FROM
-(
-    SELECT visitor, cityHash64('user', user_id) AS user
-    FROM events
-    WHERE project_id = {project_id:UInt64} AND person_role IN (2, 3)
-)
-GROUP BY visitor
+        SELECT visitor, min(user) AS first_user, first_user != max(user) AS has_several
+        FROM
+        (
+            SELECT visitor, cityHash64('user', user_id) AS user
+            FROM events
+            WHERE project_id = {project_id:UInt64} AND person_role IN (2, 3)
+        )
+        GROUP BY visitor
     ),
     later AS MATERIALIZED
     (
-        SELECT person,
-            arraySort(groupArrayIf(own_at, step_2)) AS all_2
-        FROM
-        (
-            SELECT person, own_at, event_name IN {v2:Array(String)} AND ifNull(multiIf(JSONExtractRaw(properties, {v3:String}) IN ('', 'null'), NULL, startsWith(JSONExtractRaw(properties, {v3:String}), '"'), JSONExtractString(properties, {v3:String}), JSONExtractRaw(properties, {v3:String})), '') IN {v4:Array(String)} AS step_2
-            FROM
-            (
+SELECT person, own_at, event_name IN {v2:Array(String)} AND ifNull(multiIf(JSONExtractRaw(properties, {v3:String}) IN ('', 'null'), NULL, startsWith(JSONExtractRaw(properties, {v3:String}), '"'), JSONExtractString(properties, {v3:String}), JSONExtractRaw(properties, {v3:String})), '') IN {v4:Array(String)} AS step_2
+FROM
+(
 -- Events, each with its person: its own user, else the user of the latest tie of its visitor before
 -- it, else of the earliest tie, else the visitor. For few events, or where all ties are known.
 SELECT
@@ -94,11 +90,22 @@ SELECT visitor FROM tied_visitors WHERE has_several
 GROUP BY visitor
 ) AS several USING (visitor)
 ) AS tied ON tied.visitor = event.own_visitor
-            )
-        )
-        GROUP BY person
+)
     ),
-    -- An occurrence of the first step is a text: its time and its group.
+    -- The empty one is added, so that the list is never empty.
+    (
+        SELECT arraySort(arrayDistinct(arrayPushBack(groupArray(value), '')))
+        FROM
+        (
+            SELECT '' AS value
+            FROM events
+            WHERE project_id = {project_id:UInt64}
+                AND toDate(timestamp) >= toDate(fromUnixTimestamp64Milli({v5:Int64}, 'UTC'))
+                AND toDate(timestamp) <= toDate(fromUnixTimestamp64Milli({v6:Int64}, 'UTC'))
+            GROUP BY value
+        )
+    ) AS groups,
+    -- An occurrence of the first step is one value: its time, then its group.
     firsts AS MATERIALIZED
     (
 -- Aggregates of many events by person; one person may have several rows. Events are grouped by
@@ -107,20 +114,20 @@ GROUP BY visitor
 SELECT
     if(tied.first_user = 0, own, tied.first_user) AS person,
     earliest,
-    occurrences
+    gathered
 FROM
 (
     SELECT
         if(own_user = '', own_visitor, cityHash64('user', own_user)) AS own,
-        min(concat(reinterpretAsFixedString(byteSwap(own_at)), ifNull(toString(''), ''))) AS earliest,
-        groupArrayIf(concat(reinterpretAsFixedString(byteSwap(own_at)), ifNull(toString(''), '')), own GLOBAL IN (
+        min(bitShiftLeft(toUInt128(own_at), 64) + transform('', groups, range(length(groups)), 0)) AS earliest,
+        groupArrayIf(bitShiftLeft(toUInt128(own_at), 64) + transform('', groups, range(length(groups)), 0), own GLOBAL IN (
 -- The visitors and users whose events may be of the persons: a few more, never fewer.
 SELECT person FROM later
 UNION ALL
 SELECT visitor
 FROM tied_visitors
 WHERE has_several OR first_user GLOBAL IN (SELECT person FROM later)
-)) AS occurrences
+)) AS gathered
     FROM
     (
         SELECT
@@ -140,8 +147,8 @@ WHERE NOT tied.has_several
 UNION ALL
 SELECT
     person,
-    min(concat(reinterpretAsFixedString(byteSwap(own_at)), ifNull(toString(''), ''))) AS earliest,
-    groupArrayIf(concat(reinterpretAsFixedString(byteSwap(own_at)), ifNull(toString(''), '')), person GLOBAL IN (SELECT person FROM later)) AS occurrences
+    min(bitShiftLeft(toUInt128(own_at), 64) + transform('', groups, range(length(groups)), 0)) AS earliest,
+    groupArrayIf(bitShiftLeft(toUInt128(own_at), 64) + transform('', groups, range(length(groups)), 0), person GLOBAL IN (SELECT person FROM later)) AS gathered
 FROM
 (
 -- Events, each with its person: its own user, else the user of the latest tie of its visitor before
@@ -203,7 +210,7 @@ GROUP BY visitor
 GROUP BY person
     )
 SELECT
-    substring(counted, 9) AS first_group,
+    groups[1 + toUInt64(bitAnd(counted, 18446744073709551615))] AS first_group,
     [toInt64(count()), toInt64(countIf(level >= 2))] AS people,
     [quantileExactInclusiveIf(0.5)(assumeNotNull(times[2] - times[1]) / 1000, level >= 2)] AS medians,
     sum(countIf(0)) OVER () / sum(count()) OVER () AS no_touch_share
@@ -219,9 +226,8 @@ FROM
     FROM
     (
         SELECT
-            if(empty(gathered), [earliest], gathered) AS occurrences,
-            arrayMap(first -> toNullable(byteSwap(reinterpretAsInt64(substring(first, 1, 8)))), occurrences) AS times_1,
-        arrayMap((first_at, previous) -> arrayFirstOrNull(at -> at >= previous AND at <= first_at + {v0:Int64}, all_2), times_1, times_1) AS times_2,
+            arrayMap(first -> toNullable(toInt64(bitShiftRight(first, 64))), occurrences) AS times_1,
+            arrayMap((first_at, previous) -> arrayFirstOrNull(at -> at >= previous AND at <= first_at + {v0:Int64}, all_2), times_1, times_1) AS times_2,
             arrayMap((t2) -> 1 + isNotNull(t2), times_2) AS levels,
             arrayMax(levels) AS level,
             indexOf(levels, level) AS best,
@@ -231,13 +237,19 @@ FROM
         (
             SELECT
                 person,
-                min(earliest) AS earliest,
-                arraySort(groupArrayArray(occurrences)) AS gathered
+                arraySort(groupArrayArray(if(empty(gathered), [earliest], gathered)))
+                    AS occurrences
             FROM firsts
             WHERE person GLOBAL IN (SELECT person FROM later)
             GROUP BY person
         ) AS first
-        LEFT ANY JOIN later USING (person)
+        LEFT ANY JOIN (
+SELECT
+    person,
+    arraySort(groupArrayIf(own_at, step_2)) AS all_2
+FROM later
+GROUP BY person
+) AS then USING (person)
     )
 )
 GROUP BY first_group

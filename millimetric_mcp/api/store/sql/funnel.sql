@@ -1,24 +1,12 @@
 -- Of each group: how many people reached each step, and the median of seconds between two steps.
 -- Of a person's occurrences of the first step, the earliest that leads furthest counts.
 WITH
-    tied_visitors AS MATERIALIZED
-    (
-$tied_visitors
-    ),
+$tied_visitors,
     later AS MATERIALIZED
     (
-        SELECT person,$later_times
-        FROM
-        (
-            SELECT person, own_at, $which_later
-            FROM
-            (
 $later
-            )
-        )
-        GROUP BY person
-    ),
-    -- An occurrence of the first step is a text: its time and its group.
+    ),$groups
+    -- An occurrence of the first step is one value: its time, then its group.
     firsts AS MATERIALIZED
     (
 $first
@@ -34,7 +22,6 @@ $others    SELECT counted, level, times
     FROM
     (
         SELECT
-            if(empty(gathered), [earliest], gathered) AS occurrences,
             arrayMap(first -> toNullable($moment), occurrences) AS times_1,$times,
             arrayMap(($names) -> $level, $arrays) AS levels,
             arrayMax(levels) AS level,
@@ -45,12 +32,12 @@ $others    SELECT counted, level, times
         (
             SELECT
                 person,
-                min(earliest) AS earliest,
-                arraySort(groupArrayArray(occurrences)) AS gathered
+                arraySort(groupArrayArray(if(empty(gathered), [earliest], gathered)))
+                    AS occurrences
             FROM firsts$meant
             GROUP BY person
         ) AS first
-        LEFT ANY JOIN later USING (person)
+        LEFT ANY JOIN $times_of_later USING (person)
     )
 )
 GROUP BY first_group

@@ -1,9 +1,6 @@
 -- Of the people whose first event lies in an interval: how many came back in each one since.
 WITH
-    tied_visitors AS MATERIALIZED
-    (
 $tied_visitors
-    )
 SELECT
     cohort,
     count() AS people,

@@ -1,9 +1,6 @@
 -- What `touched_by_person` needs to read only the touches of the events' persons.
 WITH
-    tied_visitors AS MATERIALIZED
-    (
-$tied_visitors
-    ),
+$tied_visitors,
     own_persons AS MATERIALIZED
     (
         SELECT DISTINCT person
