@@ -92,7 +92,8 @@ def test_a_file_cut_off_anywhere_loses_the_request_that_is_cut_and_those_after(w
 
             whole = sum(end <= length for end in ends[1:])
             assert segment.requests == REQUESTS[:whole], length
-            assert segment.damaged_lines == 0
+            has_head = length >= ends[0]  # otherwise it is no file that a process leaves
+            assert segment.damaged_lines == (not has_head)
 
 
 def test_a_line_whose_begin_never_reached_the_disk_is_not_called_damaged(written):
@@ -104,6 +105,29 @@ def test_a_line_whose_begin_never_reached_the_disk_is_not_called_damaged(written
 
     assert segment.requests == REQUESTS[:2]
     assert segment.damaged_lines == 0
+
+
+@pytest.mark.parametrize("zeroed", ["all", "most"])
+def test_a_file_whose_begin_was_overwritten_with_zeros_is_damaged_and_the_rest_is_read(
+    written, zeroed
+):
+    content = read_written(written)
+    length = len(content) if zeroed == "all" else content.rindex(b"\n", 0, -1) - 3
+    written.write_bytes(bytes(length) + content[length:])
+
+    segment = read_segment(written)
+
+    assert segment.requests == ([] if zeroed == "all" else REQUESTS[2:])
+    assert segment.columns == ROW_COLUMNS
+    assert segment.damaged_lines == 1
+
+
+def test_a_file_that_was_only_begun_is_no_file_of_the_journal(journal, tmp_path):
+    begun = tmp_path / "0000000000000001.begun"
+    begun.write_bytes(bytes(100))
+
+    assert list(journal.read_left()) == []
+    assert not begun.exists()
 
 
 def test_a_changed_byte_loses_the_request_of_its_line_only(written):

@@ -41,9 +41,22 @@ def torture_part(directory):
     ]
 
 
-def torture_journal(directory):
-    """The process is killed with events in the journal; one byte of one line is changed."""
-    data_dir = directory / "journal"
+def change_byte(content):
+    """Change a byte of the last line; return how many requests that costs."""
+    content[content.rindex(b"\n") - 20] ^= 1
+    return 1
+
+
+def overwrite_page(content):
+    """Overwrite the first page with zeros, with it the file's own first line."""
+    lost = content.count(b"\n", 0, 4096)
+    content[:4096] = bytes(4096)
+    return lost
+
+
+def torture_journal(directory, damage, name):
+    """The process is killed with events in the journal, and the file is damaged."""
+    data_dir = directory / name.replace(" ", "-")
     with run_api(data_dir) as api:
         api.count()
         api.process.send_signal(signal.SIGSTOP)
@@ -53,22 +66,26 @@ def torture_journal(directory):
             if (files := list(data_dir.glob("store/journal/**/*.journal"))) and number >= 50:
                 api.end(signal.SIGKILL)
                 break
-    acknowledged, lines = number + 1, sum(file.read_bytes().count(b"\n") - 1 for file in files)
-    content = bytearray(files[0].read_bytes())
-    content[content.rindex(b"\n") - 20] ^= 1
-    files[0].write_bytes(content)
+    longest = max(files, key=lambda file: file.read_bytes().count(b"\n"))
+    content = bytearray(longest.read_bytes())
+    expected = number + 1 - damage(content)
+    longest.write_bytes(content)
     with run_api(data_dir) as api:
         stored = api.count(event="j")
         log = api.log.read_text()
         kept = len(list(data_dir.glob("store/journal/**/*.damaged")))
         unexpected = api.count_unexpected()
     return [
-        none(f"events lost beside the damaged line of {lines}", acknowledged - 1 - stored),
-        none("damaged journals that the log does not name", int("damaged" not in log)),
-        none("damaged journals that are not kept", int(kept != 1)),
-        none("unexpected errors of a damaged journal", unexpected),
+        none(f"events lost beside {name} of the journal", expected - stored),
+        none(f"journals with {name} that the log does not name", int("damaged" not in log)),
+        none(f"journals with {name} that are not kept", int(kept != 1)),
+        none(f"unexpected errors of {name} of the journal", unexpected),
     ]
 
 
 def run(scale, directory):
-    return [*torture_part(directory), *torture_journal(directory)]
+    return [
+        *torture_part(directory),
+        *torture_journal(directory, change_byte, "a changed line"),
+        *torture_journal(directory, overwrite_page, "an overwritten page"),
+    ]

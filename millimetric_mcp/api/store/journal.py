@@ -11,8 +11,9 @@ JSON list of the columns. Each other line is one request, which is stored whole 
 
 The arrival is in microseconds since 1970, different for each request; ROWS are COUNT lists of
 JSON with a comma between them, as the engine reads them. What follows the last newline was cut
-off, and was never acknowledged; neither was a line that begins with a zero: a file has room for
-more than was written, because a flush of a longer file takes half as long again.
+off, and was never acknowledged; neither were last lines that begin with a zero: a file has room
+for more than was written, because a flush of a longer file takes half as long again. A file gets
+its name when its first line is on the disk.
 """
 
 import json
@@ -36,7 +37,7 @@ RESERVED_BYTES = 1024 * 1024
 MAX_QUICK_S = 0.001
 """The event loop waits for a flush if the last one took no longer."""
 
-SUFFIX, DAMAGED = ".journal", ".damaged"
+SUFFIX, BEGUN, DAMAGED = ".journal", ".begun", ".damaged"
 _flush = getattr(os, "fdatasync", os.fsync)  # macOS has no fdatasync
 
 
@@ -131,6 +132,8 @@ class Journal:
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         for directory in (self._directory.parent.parent, self._directory.parent):
             self._flush_directory(directory)
+        for begun in self._directory.glob(f"*{BEGUN}"):
+            begun.unlink()
         for path in sorted(self._directory.glob(f"*{SUFFIX}")):
             yield read_segment(path)
 
@@ -144,11 +147,13 @@ class Journal:
     def _open(self, received_us: int) -> int:
         check_space(self._directory, min_free_bytes=self._min_free_bytes)
         path = self._directory / f"{received_us:016}{SUFFIX}"
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
-        self._descriptor, self._size = os.open(path, flags, 0o600), 0
-        self._segments.append(Segment(path))
+        begun = path.with_suffix(BEGUN)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+        self._descriptor, self._size = os.open(begun, flags, 0o600), 0
         _reserve(self._descriptor)
         self._write(self._descriptor, _write_line(json.dumps(ROW_COLUMNS).encode()))
+        begun.rename(path)
+        self._segments.append(Segment(path))
         self._flush_directory(self._directory)
         return self._descriptor
 
@@ -200,15 +205,21 @@ def _reserve(descriptor: int) -> None:
 
 
 def read_segment(path: Path) -> Segment:
-    """Return what a file holds; without the last line, if that was cut off."""
+    """Return what a file holds; without the last line, if that was cut off.
+
+    If the first line is damaged, the columns are those of this version.
+    """
     *lines, _cut_off = path.read_bytes().split(b"\n")
-    contents = [_read_line(line) for line in lines if not line.startswith(b"\0")]
-    columns = json.loads(contents[0]) if contents and contents[0] else ROW_COLUMNS
+    while lines and lines[-1].startswith(b"\0"):
+        lines.pop()
+    contents = [_read_line(line) for line in lines]
+    head = contents[0] if contents else None
+    has_head = head is not None and head.startswith(b"[")
     return Segment(
         path,
-        tuple(columns),
-        [_read_request(content) for content in contents[1:] if content],
-        damaged_lines=contents.count(None),
+        tuple(json.loads(head)) if head and has_head else ROW_COLUMNS,
+        [_read_request(content) for content in contents[has_head:] if content],
+        damaged_lines=max(contents.count(None), int(not has_head)),
     )
 
 
