@@ -1,6 +1,7 @@
 """The endpoints: route, key, scope, origin, rate, type and size, body, in this order."""
 
 import asyncio
+import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -46,6 +47,9 @@ from millimetric_mcp.web.headers import read_bearer
 
 MAX_FORGET_S = 15
 """For each of many deletions that wait for the control database; callers wait for 30 s."""
+
+LATE_BODY_S = 1.0
+"""If a body takes longer to arrive and be parsed, its key is looked up again: it may be revoked."""
 
 LARGE_PART_BYTES = 16 * 1024
 """A larger part of an import is built in a thread: its short events take more than their JSON."""
@@ -140,6 +144,7 @@ class Endpoints:
         asked: Any
         if endpoint.method == "POST":
             project_id, headers = admitted.record.project_id, admitted.headers
+            admitted_at_s = time.monotonic()
             asked, ignored = await self.bodies.read(
                 endpoint.request,
                 request,
@@ -149,6 +154,9 @@ class Endpoints:
                 media_types=BEACON_TYPES if admitted.is_beacon else JSON_TYPES,
                 large_bytes=LARGE_PART_BYTES if endpoint is endpoints.IMPORT else LARGE_BODY_BYTES,
             )
+            is_late = time.monotonic() - admitted_at_s > LATE_BODY_S
+            if is_late and await self.find_key(admitted.record.prefix) is None:
+                raise RequestError(ErrorCode.INVALID_API_KEY)
         else:
             params = request.query_params.multi_items()
             asked = read_params(endpoint.request, params)

@@ -105,6 +105,22 @@ def test_a_key_revoked_while_the_api_runs_is_refused_within_five_seconds(api):
     assert api.track(kept["key"]).status_code == 202
 
 
+def test_a_key_revoked_while_a_body_arrives_is_refused(api):
+    late = api.keys("create", "--kind", "sk", "--project", "shop")
+
+    def send_slowly():
+        yield b'{"event":'
+        api.keys("revoke", late["prefix"])
+        while api.track(late["key"]).status_code == 202:
+            time.sleep(0.1)
+        yield b'"late"}'
+
+    headers = {"Authorization": f"Bearer {late['key']}", "Content-Type": "application/json"}
+    answer = api.http.post("/v1/track", content=send_slowly(), headers=headers)
+
+    assert (answer.status_code, answer.json()) == (401, {"error": "invalid_api_key"})
+
+
 @pytest.mark.parametrize(
     ("change", "error"),
     [
