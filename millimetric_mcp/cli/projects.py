@@ -191,6 +191,9 @@ def _write_project(project: Project) -> Iterator[str]:
         yield f"  an fbclid counts as {project.fbclid}"
     if project.timezone:
         yield f"  days begin in {project.timezone}"
+    if project.origins:
+        yield "  browser keys work on"
+    yield from (f"    {origin}" for origin in project.origins)
 
 
 def _describe(project: Project) -> dict[str, object]:
@@ -200,6 +203,7 @@ def _describe(project: Project) -> dict[str, object]:
         "retention_days": project.retention_days,
         "fbclid": project.fbclid,
         "timezone": project.timezone,
+        "origins": list(project.origins),
         "keys": project.keys,
         "last_used_on": f"{project.last_used_on:%Y-%m-%d}" if project.last_used_on else None,
     }

@@ -74,6 +74,8 @@ def test_a_list_shows_each_projects_settings(projects):
     projects("create", "blog")
     settings = ("--retention-days", "400", "--fbclid", "social", "--timezone", "Europe/Berlin")
     projects("set", "blog", *settings, "--yes")
+    origins = ("--origin", "https://shop.example", "--origin", "https://www.shop.example")
+    projects.json("keys", "create", "--kind", "pk", "--project", "shop", *origins)
     code, out, _ = projects("list")
     created = "  created {}, never used, {}"
     with closing(projects.open_control()) as control:
@@ -86,11 +88,17 @@ def test_a_list_shows_each_projects_settings(projects):
         "  an fbclid counts as social",
         "  days begin in Europe/Berlin",
         "Project shop",
-        created.format(day, "1 active key"),
+        created.format(day, "2 active keys"),
+        "  browser keys work on",
+        "    https://shop.example",
+        "    https://www.shop.example",
     ]
 
 
 def test_the_list_as_json_has_every_setting(projects):
+    origins = ["http://localhost:5173", "https://shop.example"]
+    options = [option for origin in origins for option in ("--origin", origin)]
+    projects.json("keys", "create", "--kind", "pk", "--project", "shop", *options)
     [listed] = projects.json("projects", "list")
     assert listed.pop("created_at").endswith("Z")
     assert listed == {
@@ -98,7 +106,8 @@ def test_the_list_as_json_has_every_setting(projects):
         "retention_days": None,
         "fbclid": None,
         "timezone": None,
-        "keys": 1,
+        "origins": origins,
+        "keys": 2,
         "last_used_on": None,
     }
 

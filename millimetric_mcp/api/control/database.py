@@ -10,7 +10,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, ColumnElement, Connection, RowMapping, func, insert, select, update
+from sqlalchemy import URL, Connection, RowMapping, func, insert, select, update
 
 from millimetric_mcp.api.control.deletions import DeletionLog
 from millimetric_mcp.api.control.engine import Database, open_database, parse_dsn
@@ -21,6 +21,7 @@ from millimetric_mcp.api.control.schema import (
     TEST_SUFFIX,
     deletions,
     deployment,
+    is_active,
     keys,
     projects,
     upgrade_schema,
@@ -171,7 +172,7 @@ class Control:
         that prefix. ``show`` runs before both are stored.
         """
         now = self._clock()
-        query = select(keys, _PROJECT).join(projects).where(keys.c.prefix == prefix, _active(now))
+        query = select(keys, _PROJECT).join(projects).where(keys.c.prefix == prefix, is_active(now))
         with self._database.writing(exclusive=True) as connection:
             old = connection.execute(query).mappings().first()
             if old is None:
@@ -254,7 +255,7 @@ class Control:
         query = (
             select(*_RECORD, _PROJECT, projects.c.fbclid, projects.c.timezone)
             .join(projects)
-            .where(keys.c.prefix.in_(prefixes), _active(self._clock()))
+            .where(keys.c.prefix.in_(prefixes), is_active(self._clock()))
         )
         with self._database.reading() as connection:
             rows = connection.execute(query).mappings().all()
@@ -391,12 +392,6 @@ def _check_secret(connection: Connection, variable: str, secret: bytes) -> None:
             "in the data directory from a backup."
         )
         raise SettingsError([sentence])
-
-
-def _active(now: datetime) -> ColumnElement[bool]:
-    """Return the condition that a key is neither revoked nor expired."""
-    is_valid = keys.c.expires_at.is_(None) | (keys.c.expires_at > now)
-    return keys.c.revoked_at.is_(None) & is_valid
 
 
 def _name_project(row: RowMapping) -> dict[str, Any]:

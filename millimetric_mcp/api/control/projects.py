@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, delete, func, insert, or_, select, update
+from sqlalchemy import Connection, delete, func, insert, select, update
 
 from millimetric_mcp.api.control.engine import Database
 from millimetric_mcp.api.control.schema import (
     TEST_SUFFIX,
     deletions,
     imports,
+    is_active,
     keys,
     new_project_id,
     projects,
@@ -30,8 +31,9 @@ _SETTINGS = ("retention_days", "fbclid", "timezone")
 class Project:
     """A project and its settings; None stands for the API's own setting.
 
-    ``keys`` counts the active ones. ``last_used_on`` is the UTC day of the last request with one
-    of the keys, None if there was none.
+    ``keys`` counts the active ones, and ``origins`` are those of the active browser keys.
+    ``last_used_on`` is the UTC day of the last request with one of the keys, None if there was
+    none.
     """
 
     name: str
@@ -39,6 +41,7 @@ class Project:
     retention_days: int | None
     fbclid: FbclidMeaning | None
     timezone: str | None
+    origins: tuple[str, ...]
     keys: int
     last_used_on: datetime | None
 
@@ -52,9 +55,7 @@ class Projects:
 
     def list_all(self) -> tuple[Project, ...]:
         """Return every project, by name."""
-        is_active = keys.c.revoked_at.is_(None) & or_(
-            keys.c.expires_at.is_(None), keys.c.expires_at > self._clock()
-        )
+        now = self._clock()
         query = (
             select(
                 projects.c.name,
@@ -62,15 +63,26 @@ class Projects:
                 projects.c.retention_days,
                 projects.c.fbclid,
                 projects.c.timezone,
-                func.count(keys.c.prefix).filter(is_active).label("keys"),
+                func.count(keys.c.prefix).filter(is_active(now)).label("keys"),
                 func.max(keys.c.last_used_on).label("last_used_on"),
             )
             .outerjoin(keys)
             .group_by(projects.c.id)
             .order_by(projects.c.name)
         )
+        browser_keys = (
+            select(projects.c.name, keys.c.origins)
+            .join(keys)
+            .where(keys.c.kind == KeyKind.PK, is_active(now))
+        )
+        origins: dict[str, set[str]] = {}
         with self._database.reading() as connection:
-            rows = [Project(**row) for row in connection.execute(query).mappings()]
+            for name, of_key in connection.execute(browser_keys):
+                origins.setdefault(name, set()).update(of_key)
+            rows = [
+                Project(origins=tuple(origins.get(row["name"], ())), **row)
+                for row in connection.execute(query).mappings()
+            ]
         return _merge_test_data(rows)
 
     def find(self, name: str) -> Project | None:
@@ -196,6 +208,7 @@ def _merge_test_data(rows: Sequence[Project]) -> tuple[Project, ...]:
             retention_days=other.retention_days,
             fbclid=other.fbclid,
             timezone=other.timezone,
+            origins=tuple(sorted({*row.origins, *other.origins})),
             keys=row.keys + (other.keys if other is not row else 0),
             last_used_on=max(days, default=None),
         )

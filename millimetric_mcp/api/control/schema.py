@@ -209,6 +209,12 @@ def _add_timezone_to_projects(connection: sa.Connection) -> None:
     _add_columns(connection, projects.c.timezone)
 
 
+def is_active(now: datetime) -> sa.ColumnElement[bool]:
+    """Return the condition that a key is neither revoked nor expired."""
+    is_valid = keys.c.expires_at.is_(None) | (keys.c.expires_at > now)
+    return keys.c.revoked_at.is_(None) & is_valid
+
+
 def new_project_id() -> int:
     """Return a random id: a project of another deployment has another one."""
     return 1 + secrets.randbelow(2**53 - 1)  # exact as a double too
