@@ -93,21 +93,27 @@ def _set(context: _ProjectsContext) -> int:
     project = projects.find(options.name)
     if project is None:
         return _fail_unknown(context, options.name)
+    origins, days = read_origins(options.origin or ()), options.retention_days
+    if origins and not project.origins:
+        return _fail_without_browser_key(options.name)
+    if days is not None and not _confirm_retention(project, days, yes=options.yes):
+        return _decline()
+    if not projects.change(options.name, origins=origins, **_read_settings(options)):
+        return _fail_without_browser_key(options.name)
+    return _say(context, options.name, "Saved. A running API uses it within 5 seconds.")
+
+
+def _read_settings(options: Namespace) -> dict[str, object]:
+    """Return the values of the options that were given, by column of the project."""
+    settings: dict[str, object] = {}
     if options.retention_days is not None:
-        if not _confirm_retention(project, options.retention_days, yes=options.yes):
-            return _decline()
-        projects.change(options.name, retention_days=options.retention_days or None)
+        settings["retention_days"] = options.retention_days or None
     if options.fbclid is not None:
         own = _unless_default(options.fbclid)
-        projects.change(options.name, fbclid=FbclidMeaning(own) if own else None)
+        settings["fbclid"] = FbclidMeaning(own) if own else None
     if options.timezone is not None:
-        projects.change(options.name, timezone=_unless_default(options.timezone))
-    if options.origin and not projects.set_origins(options.name, read_origins(options.origin)):
-        return _fail(
-            f"Project {options.name} has no active browser key. Create one: millimetric-mcp keys "
-            "create --kind pk --origin …"
-        )
-    return _say(context, options.name, "Saved. A running API uses it within 5 seconds.")
+        settings["timezone"] = _unless_default(options.timezone)
+    return settings
 
 
 def _unless_default(text: str) -> str | None:
@@ -233,6 +239,13 @@ def _fail_unknown(context: _ProjectsContext, name: str) -> int:
 def _fail(sentence: str) -> int:
     sys.stderr.write(f"{sentence}\n")
     return 1
+
+
+def _fail_without_browser_key(name: str) -> int:
+    return _fail(
+        f"Project {name} has no active browser key. Create one: millimetric-mcp keys "
+        "create --kind pk --origin …"
+    )
 
 
 def _check_options(options: Namespace) -> None:

@@ -207,6 +207,29 @@ def test_origins_of_a_project_replace_those_of_its_browser_keys(projects):
     assert keys == {"sk": [], "pk": ["https://b.example"]}
 
 
+@pytest.mark.parametrize("consent", [(), ("--yes",)])
+def test_no_setting_is_changed_when_there_is_no_browser_key_for_the_origins(projects, consent):
+    before = projects.json("projects", "list")
+    settings = ("--retention-days", "10", "--fbclid", "social", "--timezone", "Asia/Tokyo")
+    code, out, err = projects(
+        "set", "shop", *settings, "--origin", "https://shop.example", *consent
+    )
+    assert (code, out) == (1, "")
+    assert err.startswith("Project shop has no active browser key.")
+    assert projects.json("projects", "list") == before
+
+
+def test_all_settings_of_a_project_are_set_at_once(projects):
+    origins = ("--origin", "https://a.example")
+    projects.json("keys", "create", "--kind", "pk", "--project", "shop", *origins)
+    settings = ("--retention-days", "10", "--fbclid", "social", "--timezone", "Asia/Tokyo")
+    changed = projects.json(
+        "projects", "set", "shop", *settings, "--origin", "https://b.example", "--yes"
+    )
+    assert (changed["retention_days"], changed["fbclid"]) == (10, "social")
+    assert (changed["timezone"], changed["origins"]) == ("Asia/Tokyo", ["https://b.example"])
+
+
 def test_a_mistyped_data_directory_is_not_created(tmp_path, capsys):
     assert main(["projects", "list", "--data-dir", str(tmp_path / "typo")]) == 2
     assert "typo holds no API keys" in capsys.readouterr().err

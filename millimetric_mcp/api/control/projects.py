@@ -129,30 +129,25 @@ class Projects:
             ]
         return any(renamed)
 
-    def change(self, name: str, **settings: Any) -> None:  # noqa: ANN401 - columns of the table
-        """Set ``retention_days``, ``fbclid`` or ``timezone``; None means the API's own setting."""
-        with self._database.writing() as connection:
-            connection.execute(
-                update(projects).where(projects.c.name.in_(_names(name))).values(settings)
-            )
+    def change(
+        self,
+        name: str,
+        *,
+        origins: Collection[str] = (),
+        **settings: Any,  # noqa: ANN401 - columns of the table
+    ) -> bool:
+        """Set ``retention_days``, ``fbclid`` or ``timezone``; None means the API's own setting.
 
-    def set_origins(self, name: str, origins: Collection[str]) -> int:
-        """Set the origins of a project's active browser keys; return how many keys it has.
-
-        ``origins`` are in the form of `normalise_origin`.
+        ``origins``, in the form of `normalise_origin`, replace those of the project's active
+        browser keys. If it has no such key, nothing is changed, and the result is False.
         """
-        ids = select(projects.c.id).where(projects.c.name.in_(_names(name)))
         with self._database.writing() as connection:
-            changed = connection.execute(
-                update(keys)
-                .where(
-                    keys.c.project_id.in_(ids.scalar_subquery()),
-                    keys.c.kind == KeyKind.PK,
-                    keys.c.revoked_at.is_(None),
-                )
-                .values(origins=sorted(origins))
-            )
-        return changed.rowcount
+            if origins and not _set_origins(connection, name, origins, now=self._clock()):
+                return False
+            if settings:
+                project = projects.c.name.in_(_names(name))
+                connection.execute(update(projects).where(project).values(settings))
+        return True
 
     def revoke_keys(self, project_ids: Collection[int]) -> None:
         """Revoke every key of these projects."""
@@ -189,6 +184,23 @@ def find_or_create_project(connection: Connection, name: str, *, now: datetime) 
     project_id = new_project_id()
     connection.execute(insert(projects).values(id=project_id, name=name, created_at=now, **values))
     return project_id
+
+
+def _set_origins(
+    connection: Connection, name: str, origins: Collection[str], *, now: datetime
+) -> int:
+    """Set the origins of a project's active browser keys; return how many keys it has."""
+    ids = select(projects.c.id).where(projects.c.name.in_(_names(name)))
+    changed = connection.execute(
+        update(keys)
+        .where(
+            keys.c.project_id.in_(ids.scalar_subquery()),
+            keys.c.kind == KeyKind.PK,
+            is_active(now),
+        )
+        .values(origins=sorted(origins))
+    )
+    return changed.rowcount
 
 
 def _names(name: str) -> tuple[str, str]:

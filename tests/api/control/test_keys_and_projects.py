@@ -227,10 +227,41 @@ def test_a_projects_test_data_has_its_settings(control):
 def test_origins_of_a_project_replace_those_of_its_browser_keys(control):
     browser, server = create(control, "pk", origins=["https://a.example"]), create(control)
     other = create(control, "pk", project="blog", origins=["https://a.example"])
-    assert control.projects.set_origins("shop", ["https://b.example"]) == 1
+    assert control.projects.change("shop", origins=["https://b.example"])
     found = control.find_keys([new.key.prefix for new in (browser, server, other)])
     assert [sorted(record.origins) for record in found.values()].count(["https://b.example"]) == 1
     assert found[browser.key.prefix].origins == {"https://b.example"}
+
+
+def test_origins_are_not_set_without_an_active_browser_key_nor_is_anything_else(control_dsn):
+    now = datetime(2026, 5, 16, tzinfo=UTC)
+    with closing(open_control(control_dsn, pepper=PEPPER, clock=lambda: now)) as control:
+        options = {"origins": ["https://a.example"], "expires_at": now + timedelta(days=1)}
+        expired = create(control, "pk", **options).key.prefix
+        now += timedelta(days=1)
+        control.revoke_key(create(control, "pk").key.prefix)
+        create(control)
+
+        assert not control.projects.change(
+            "shop", origins=["https://b.example"], retention_days=10, timezone="Asia/Tokyo"
+        )
+
+        project = control.projects.find("shop")
+        assert (project.retention_days, project.timezone, project.origins) == (None, None, ())
+        [key] = [key for key in control.list_keys() if key.prefix == expired]
+        assert key.origins == ("https://a.example",)
+
+
+def test_a_project_has_the_origins_of_its_active_browser_keys(control):
+    create(control, "pk", origins=["https://b.example", "https://a.example"])
+    create(control, "pk", env=KeyEnv.TEST, origins=["http://localhost:5173", "https://a.example"])
+    create(control, "pk", project="blog", origins=["https://blog.example"])
+    control.revoke_key(create(control, "pk", origins=["https://old.example"]).key.prefix)
+
+    assert {one.name: one.origins for one in control.projects.list_all()} == {
+        "blog": ("https://blog.example",),
+        "shop": ("http://localhost:5173", "https://a.example", "https://b.example"),
+    }
 
 
 def test_no_file_of_the_database_holds_a_removed_project(tmp_path):
