@@ -2,8 +2,8 @@
 
 import argparse
 import shutil
-from collections.abc import Mapping
-from contextlib import closing
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -52,17 +52,35 @@ def _restore(settings: DeploymentSettings, backup: Path) -> tuple[Path, Manifest
     manifest = backups.read_manifest(backup)
     _check_version(manifest)
     backups.check_files(backup, manifest)
-    data_dir = datadir.prepare_data_dir(settings)
+    data_dir = datadir.data_dir_of(settings)
+    datadir.check_no_restore(data_dir)
     _check_empty(data_dir)
     secrets = _find_secrets(settings, backup, data_dir)
+    with _make_draft(data_dir) as draft:
+        _fill(draft, backup, manifest, secrets)
+        _publish(draft, data_dir)
+    return data_dir, manifest
+
+
+@contextmanager
+def _make_draft(data_dir: Path) -> Iterator[Path]:
+    """Yield a new directory in the data directory, and remove it after the block.
+
+    If the block raises, the directories that had to be created for it are removed too.
+    """
+    missing = [path for path in (data_dir, *data_dir.parents) if not path.exists()]
+    datadir.make_private_directory(data_dir)
     draft = data_dir / datadir.RESTORE_DIR
     draft.mkdir()
     try:
-        _fill(draft, backup, manifest, secrets)
-        _publish(draft, data_dir)
-    finally:
+        yield draft
+    except BaseException:
         shutil.rmtree(draft)
-    return data_dir, manifest
+        with suppress(OSError):  # something is in it
+            for path in missing:
+                path.rmdir()
+        raise
+    shutil.rmtree(draft)
 
 
 def _check_version(manifest: Manifest) -> None:
@@ -75,6 +93,8 @@ def _check_version(manifest: Manifest) -> None:
 
 def _check_empty(data_dir: Path) -> None:
     """Raise if the directory has anything but the two secrets, which a backup may lack."""
+    if not data_dir.is_dir():
+        return
     found = sorted({path.name for path in data_dir.iterdir()} - SECRET_FILES.keys())
     if found:
         raise BackupUnusable(
@@ -97,8 +117,8 @@ def _find_secrets(settings: DeploymentSettings, backup: Path, data_dir: Path) ->
     if missing:
         raise SettingsError(
             [
-                f"The backup has no {name}. Copy the file {name} of the old data directory to "
-                f"{data_dir}, or set {SECRET_FILES[name]}. Nothing was changed."
+                f"The backup has no {name}. Copy this file of the old data directory to "
+                f"{data_dir / name}, or set {SECRET_FILES[name]}. Nothing was changed."
                 for name in missing
             ]
         )

@@ -47,14 +47,23 @@ def prepare_data_dir(settings: ControlSettings) -> Path:
         SettingsError: it can't be created, or a restore into it was interrupted.
     """
     path = data_dir_of(settings)
+    check_no_restore(path)
     make_private_directory(path)
+    return path
+
+
+def check_no_restore(path: Path) -> None:
+    """Return if no restore into a data directory was interrupted.
+
+    Raises:
+        SettingsError: one was.
+    """
     if (path / RESTORE_DIR).exists():
         sentence = (
             f"{_WHERE}: a restore into {path} was interrupted. Delete what is in {path}, and "
             "run 'millimetric-mcp restore' again."
         )
         raise SettingsError([sentence])
-    return path
 
 
 def find_data_dir(settings: ControlSettings) -> Path:
