@@ -5,7 +5,7 @@ a folder without it is no backup.
 """
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from hashlib import file_digest
 from pathlib import Path
@@ -17,7 +17,6 @@ from millimetric_mcp.errors import BackupUnusable
 MANIFEST = "manifest.json"
 FORMAT = 1
 UNFINISHED = ".unfinished"
-_MAX_NAMED = 5
 
 
 class BackupFile(BaseModel):
@@ -115,24 +114,22 @@ def check_files(backup: Path, manifest: Manifest) -> None:
     """Compare every file with the manifest.
 
     Raises:
-        BackupUnusable: files are missing or changed; it names some.
+        BackupUnusable: files are missing or changed; it names all of them, one a line.
     """
-    missing = [name for name in manifest.files if not (backup / name).is_file()]
-    changed = [
-        name
-        for name, file in manifest.files.items()
-        if name not in missing and _read_file(backup / name) != file
-    ]
-    found = [
-        f"{len(names)} of its {len(manifest.files)} files {what}: {_name_some(names)}"
-        for what, names in (("are missing", missing), ("are not as they were written", changed))
-        if names
-    ]
-    if found:
-        raise BackupUnusable(
-            f"The backup {backup} can't be used. {'. '.join(found)}. Nothing was changed. "
-            "Restore another backup, or another copy of this one."
-        )
+    missing, damaged = [], []
+    for name, file in manifest.files.items():
+        if not (backup / name).is_file():
+            missing.append(name)
+        elif _read_file(backup / name) != file:
+            damaged.append(name)
+    if missing or damaged:
+        lines = [
+            f"The backup {backup} can't be used.",
+            *_list_names("Missing", missing, manifest),
+            *_list_names("Damaged", damaged, manifest),
+            "Nothing was changed. Restore another backup, or another copy of this one.",
+        ]
+        raise BackupUnusable("\n".join(lines))
 
 
 def flush(path: Path) -> None:
@@ -157,5 +154,7 @@ def _read_file(path: Path) -> BackupFile:
         return BackupFile(bytes=file.tell(), sha256=digest)
 
 
-def _name_some(names: list[str]) -> str:
-    return ", ".join(names[:_MAX_NAMED]) + (" …" if len(names) > _MAX_NAMED else "")
+def _list_names(what: str, names: Sequence[str], manifest: Manifest) -> Iterator[str]:
+    if names:
+        yield f"{what}, {len(names)} of its {len(manifest.files)} files:"
+    yield from (f"  {name}" for name in sorted(names))

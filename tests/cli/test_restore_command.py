@@ -94,3 +94,22 @@ def test_a_restore_after_an_interrupted_one_says_so(restore, tmp_path):
 
     assert code == 2
     assert "was interrupted. Delete what is in" in said
+
+
+def test_a_restore_names_every_missing_and_damaged_file(restore, backup, tmp_path):
+    for number in range(0, 30, 2):
+        (backup / "store" / f"{number:02}").unlink()
+    (backup / "store" / "07").write_text("as it was wrItten")
+
+    code, said = restore()
+
+    assert code == 1
+    assert said.splitlines() == [
+        f"millimetric-mcp: The backup {backup} can't be used.",
+        "Missing, 15 of its 31 files:",
+        *(f"  store/{number:02}" for number in range(0, 30, 2)),
+        "Damaged, 1 of its 31 files:",
+        "  store/07",
+        "Nothing was changed. Restore another backup, or another copy of this one.",
+    ]
+    assert not (tmp_path / "new").exists()

@@ -135,8 +135,9 @@ def test_a_damaged_or_missing_file_is_named_and_nothing_changes(start_api, bucke
 
     refused = run("restore", f"s3://{BUCKET}", "--data-dir", target, code=1)
 
-    assert "files are missing: control.sqlite3" in refused.stderr
-    assert "are not as they were written: pepper" in refused.stderr
+    missing, damaged = refused.stderr.split("\nDamaged, 1 of its ")
+    assert missing.endswith(" files:\n  control.sqlite3")
+    assert " files:\n  pepper\n" in damaged
     assert not target.exists()
 
 

@@ -180,15 +180,20 @@ def test_the_backup_of_a_running_api_never_has_half_of_a_deletion(start_api, tmp
 
 def test_a_restore_names_missing_files_and_changes_nothing(backup, tmp_path):
     files = sorted(path for path in (backup / "store").rglob("*") if path.is_file())
-    for path in files[::2]:
+    missing = files[::2]
+    for path in missing:
         path.unlink()
     target = tmp_path / "restored"
 
     done = run("restore", backup, "--data-dir", target)
 
+    first, what, *names, last = done.stderr.splitlines()
     assert done.returncode == 1
-    assert f"{len(files[::2])} of its" in done.stderr
-    assert "files are missing: store/" in done.stderr
+    assert first == f"millimetric-mcp: The backup {backup} can't be used."
+    assert what == f"Missing, {len(missing)} of its {len(files) + 3} files:"
+    assert len(missing) > 5
+    assert sorted(names) == sorted(f"  {path.relative_to(backup)}" for path in missing)
+    assert last.startswith("Nothing was changed. Restore another backup")
     assert not target.exists()
 
 
@@ -201,8 +206,8 @@ def test_a_restore_names_a_changed_file_and_changes_nothing(backup, tmp_path):
     done = run("restore", backup, "--data-dir", tmp_path / "restored")
 
     assert done.returncode == 1
-    assert "1 of its" in done.stderr
-    assert f"not as they were written: {part.relative_to(backup)}" in done.stderr
+    assert "\nDamaged, 1 of its" in done.stderr
+    assert f" files:\n  {part.relative_to(backup)}\n" in done.stderr
     assert not (tmp_path / "restored").exists()
 
 
