@@ -1,7 +1,8 @@
 """Every shell block of docs/operate.md, run in order in a directory that stands for ``/``.
 
-Replaced are only what would change the machine: the user, the package manager, the installation
-of the package, and the service manager, which starts and stops what the units of deploy/ say.
+Replaced are only what would change the machine or needs the network: the user, the package manager,
+the clone, the installation of the package, and the service manager, which starts and stops what the
+units of deploy/ say. As on Debian, ``venv`` works once its package is installed.
 """
 
 import json
@@ -10,6 +11,7 @@ import re
 import socket
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -62,7 +64,18 @@ elif name == "install":
     if kept[-1].endswith("/"):
         Path(kept[-1]).mkdir(parents=True, exist_ok=True)
     os.execv("/usr/bin/install", ["install", *kept])
+elif name == "apt-get":
+    with (root / "packages").open("a") as packages:
+        packages.write(" ".join(args[1:]) + "\\n")
+elif name == "git" and args[0] == "clone":
+    clone = Path(Path(args[1]).name)
+    clone.mkdir()
+    (clone / "deploy").symlink_to({repository!r} + "/deploy")
+elif name == "git" and args[0] == "pull":
+    sys.exit(0 if Path("deploy").exists() else "this is no clone")
 elif name == "python3" and args[:2] == ["-m", "venv"]:
+    if "python3-venv" not in (root / "packages").read_text().split():
+        sys.exit("ensurepip is not available. Install the python3-venv package.")
     program(Path(args[2], "bin/pip"), "#!/bin/sh\\nexit 0\\n")
     program(Path(args[2], "bin/millimetric-mcp"),
         "#!/bin/sh\\nexec {python} -m millimetric_mcp \\"$@\\"\\n")
@@ -71,7 +84,7 @@ elif name == "systemctl":
         stop()
     if args[0] in {{"start", "restart"}} or args[:2] == ["enable", "--now"]:
         start()
-elif name not in {{"useradd", "apt-get"}}:
+elif name != "useradd":
     sys.exit(f"what does {{name}} {{args}} do?")
 """
 RUN_SQL = """
@@ -86,23 +99,28 @@ logs = "SELECT name, create_table_query FROM system.tables WHERE name IN ('query
 lines = str(session.query(logs, "JSONCompactEachRow")).splitlines()
 print(json.dumps(dict(map(json.loads, lines))))
 """
-REPLACED = ("sudo", "install", "python3", "systemctl", "useradd", "apt-get")
+REPLACED = ("sudo", "install", "python3", "systemctl", "useradd", "apt-get", "git")
 
 
 class Server:
     """A directory that stands for ``/``, and commands as they are on the page."""
 
     def __init__(self, root: Path) -> None:
-        self.root = root
+        self.root = self.cwd = root
         with socket.create_server(("127.0.0.1", 0)) as listener:
             self.port = listener.getsockname()[1]
-        text = STANDS_FOR.format(python=sys.executable, root=str(root), port=self.port, unit=UNIT)
+        text = STANDS_FOR.format(
+            python=sys.executable,
+            repository=str(REPOSITORY),
+            root=str(root),
+            port=self.port,
+            unit=UNIT,
+        )
         for name in REPLACED:
             program = root / "replaced" / name
             program.parent.mkdir(exist_ok=True)
             program.write_text(text)
             program.chmod(0o755)
-        (root / "deploy").symlink_to(REPOSITORY / "deploy")
         for directory in ("var/lib", "var/backups", "etc/caddy", "opt"):
             (root / directory).mkdir(parents=True)
 
@@ -111,9 +129,11 @@ class Server:
         return moved.replace("127.0.0.1:8787", f"127.0.0.1:{self.port}")
 
     def run(self, command: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            ["sh", "-euc", self.place(command)],
-            cwd=self.root,
+        """Run a command where the one before has left off, as in a shell."""
+        end = self.root / "cwd"
+        done = subprocess.run(
+            ["sh", "-euc", f"{self.place(command)}\npwd > {end}"],
+            cwd=self.cwd,
             env={
                 **{k: v for k, v in os.environ.items() if not k.startswith("MILLIMETRIC_")},
                 "PATH": f"{self.root}/replaced:{os.environ['PATH']}",
@@ -124,6 +144,9 @@ class Server:
             timeout=120,
             check=False,
         )
+        if done.returncode == 0:
+            self.cwd = Path(end.read_text().removesuffix("\n"))
+        return done
 
     def list_keys(self) -> list[dict[str, object]]:
         done = self.run(
@@ -160,10 +183,16 @@ def test_every_command_of_the_page_succeeds_in_order(server):
             assert {key["project"] for key in server.list_keys()} == {"default", "shop"}
 
 
+def test_the_page_names_the_oldest_python_that_the_package_allows():
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+    oldest = project["requires-python"].removeprefix(">=")
+    assert f"Python {oldest} or newer" in " ".join(PAGE.split())
+
+
 def test_the_nightly_backup_writes_a_month_and_deletes_old_ones(server):
-    for block in BLOCKS[:2]:
+    first_health = next(n for n, block in enumerate(BLOCKS) if "/health" in block)
+    for block in BLOCKS[: first_health + 1]:
         assert server.run(block).returncode == 0
-    assert server.run(next(block for block in BLOCKS if "/health" in block)).returncode == 0
     backups = server.root / "var" / "backups" / "millimetric"
     for name, age_days in (("2001-01", 100), ("2001-02", 10), ("by-hand", 100)):
         (backups / name).mkdir()
