@@ -1,6 +1,7 @@
 """Reports as Markdown: the figures with a target first, then each part's own."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 from bench.figures import write_number
 from bench.report import Check, Report
@@ -192,16 +193,19 @@ def _list_findings(report: Report, plots: str) -> Iterator[str]:
         yield f"{table.title}:"
         yield render_table(table.heads, table.rows)
     yield from findings.notes
-    yield _describe_run(report)
+    if report.machine:
+        yield (
+            f"<sub>{report.measured_at}, {report.took_s:.0f} s, commit "
+            f"{report.machine['commit']}: {write_machine(report.machine)}.</sub>"
+        )
 
 
-def _describe_run(report: Report) -> str:
-    machine = report.machine
+def write_machine(machine: Mapping[str, Any]) -> str:
+    """What a reader needs of the machine to place the figures."""
     return (
-        f"<sub>{report.measured_at}, {report.took_s:.0f} s, commit {machine['commit']}: "
         f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gib']} GiB, "
         f"{machine['system']}, Python {machine['python']}; a small fsync takes "
-        f"{machine['fsync_ms']} ms; load before: {machine['load_before']}.</sub>"
+        f"{machine['fsync_ms']} ms; load before: {machine['load_before']}"
     )
 
 

@@ -68,6 +68,7 @@ class Report:
     """A part's findings, and where, when and how long they were measured.
 
     ``quick`` marks the small run that shows that everything works and proves no figure.
+    ``machine`` is empty if the findings were not measured in one run.
     """
 
     part: str

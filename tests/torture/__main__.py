@@ -4,17 +4,18 @@ import argparse
 import sys
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from bench.__main__ import QUICK_RESULTS, RESULTS, render_documents
 from bench.machine import describe_machine
-from bench.render import render_checks
-from bench.report import Check, Findings, Report, read_report, write_report
+from bench.render import render_checks, write_machine
+from bench.report import Check, Findings, Report, Table, read_report, write_report
 from tests.torture.harness import Scale
 
 SCENARIOS = (
@@ -46,6 +47,8 @@ BOUNDED = (
     "read_only",
 )
 """Together under a minute, and for any user: what CI runs."""
+HEADS = ("scenario", "measured at", "took s", "commit", "machine")
+UNKNOWN = "not recorded"
 TITLE = "Torture: what tries to break the API"
 
 
@@ -87,22 +90,44 @@ def _run(name: str, scale: Scale, file: Path) -> bool:
     found = {
         "measured_at": f"{measured_at:%Y-%m-%dT%H:%MZ}",
         "took_s": took_s,
+        "machine": machine,
         "checks": [asdict(check) for check in checks],
     }
-    _add(name, found, machine=machine, quick=scale.quick, file=file)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    before = read_report(file).findings.raw if file.exists() else {}
+    write_report(build_report({**before, name: found}, quick=scale.quick), file)
     print(f"{name}: {took_s:.0f} s", file=sys.stderr, flush=True)
     return all(check.holds for check in checks)
 
 
-def _add(name: str, found: dict, *, machine: dict, quick: bool, file: Path) -> None:
-    raw = dict(read_report(file).findings.raw) if file.exists() else {}
-    raw[name] = found
-    checks = [Check(**check) for _, part in sorted(raw.items()) for check in part["checks"]]
-    took_s = sum(part["took_s"] for part in raw.values())
-    file.parent.mkdir(parents=True, exist_ok=True)
-    findings = Findings(checks=checks, raw=raw)
-    write_report(
-        Report("torture", TITLE, quick, found["measured_at"], took_s, machine, findings), file
+def build_report(scenarios: Mapping[str, Any], *, quick: bool) -> Report:
+    """Return the report of scenarios, each with when and on which machine it was measured.
+
+    The machine is unknown of scenarios that were measured before it was kept of each.
+    """
+    by_name = sorted(scenarios.items())
+    runs = [
+        (
+            f"`{name}`",
+            found["measured_at"],
+            f"{found['took_s']:.0f}",
+            found["machine"]["commit"] if "machine" in found else UNKNOWN,
+            write_machine(found["machine"]) if "machine" in found else UNKNOWN,
+        )
+        for name, found in by_name
+    ]
+    return Report(
+        part="torture",
+        title=TITLE,
+        quick=quick,
+        measured_at=max(found["measured_at"] for found in scenarios.values()),
+        took_s=sum(found["took_s"] for found in scenarios.values()),
+        machine={},
+        findings=Findings(
+            checks=[Check(**check) for _, found in by_name for check in found["checks"]],
+            tables=[Table("When each scenario was measured", HEADS, runs)],
+            raw=scenarios,
+        ),
     )
 
 
