@@ -431,11 +431,12 @@ class ApiSettings(DeploymentSettings, AnswerSettings, ClassifierSettings):
         default=0, ge=0, le=31_536_000)
     browser_names: int = _setting(
         "MILLIMETRIC_BROWSER_NAMES", "--browser-names", "at least 100 names",
-        "Different event names, sources and campaigns, so many of each, that a project's browser "
-        "keys may bring between two starts.", default=20_000, ge=100)
+        "Different event names, sources and campaigns, so many of each, that browser keys may "
+        "bring into a project. A name counts for 30 days.", default=20_000, ge=100)
     browser_mb_per_day: int = _setting(
         "MILLIMETRIC_BROWSER_MB_PER_DAY", "--browser-mb-per-day", "at least 1 MiB",
-        "What a project's browser keys may store in each process on one day (UTC).",
+        "What a project's browser keys may store on one day (UTC). Each process counts since its "
+        "start.",
         default=10_240, ge=1)
     journal: bool = _setting("MILLIMETRIC_JOURNAL", "--journal", _ON_OFF,
         "Write events to a journal before the embedded database, which answers several times "

@@ -90,7 +90,7 @@ def build_app(
         ip_salt=secrets.ip_salt or b"",
         limiter=RateLimiter(settings.rate_limits, clock=clock_ns),
         bodies=BodyReader(),
-        quota=_limit_browser_keys(settings, clock),
+        quota=_limit_browser_keys(settings, store, clock),
         health=Health({**store.checks, "control": partial(_run_in, control_checks, control.check)}),
         clock=clock,
         country_of=country_of,
@@ -114,9 +114,13 @@ def build_app(
     return app
 
 
-def _limit_browser_keys(settings: ApiSettings, clock: Callable[[], datetime]) -> BrowserQuota:
+def _limit_browser_keys(
+    settings: ApiSettings, store: Store, clock: Callable[[], datetime]
+) -> BrowserQuota:
     max_bytes = settings.browser_mb_per_day * 1024 * 1024
-    return BrowserQuota(max_names=settings.browser_names, max_bytes_per_day=max_bytes, clock=clock)
+    return BrowserQuota(
+        store, max_names=settings.browser_names, max_bytes_per_day=max_bytes, clock=clock
+    )
 
 
 @asynccontextmanager

@@ -228,7 +228,7 @@ class Endpoints:
         return {"ok": True}
 
     async def _store(self, built: Sequence[StoredEvent]) -> None:
-        self.quota.take(built)
+        await self.quota.take(built)
         await self.store.append(built)
 
     async def _forget(self, body: events.ForgetRequest, admitted: AdmittedRequest) -> Body:

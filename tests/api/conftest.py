@@ -4,7 +4,7 @@ One engine serves the whole run (a process has one), each test has another datab
 """
 
 import secrets
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
@@ -20,12 +20,14 @@ from millimetric_mcp.api.control import Control, Secrets, open_control
 from millimetric_mcp.api.store import (
     EventStore,
     Store,
+    StoredName,
     StoreTarget,
     embedded_target,
     open_event_store,
 )
 from millimetric_mcp.api.store.clients import ClientPool
 from millimetric_mcp.api.store.deletions import Cutoffs
+from millimetric_mcp.api.store.relations import to_ms
 from millimetric_mcp.contract.columns import StoredEvent
 from millimetric_mcp.contract.keys import KeyEnv, KeyKind
 from millimetric_mcp.contract.reads import WindowParams
@@ -174,6 +176,30 @@ class StoreDouble:
     async def read(self, project_id: int, params: WindowParams) -> Mapping[str, Any]:
         await self.ping()
         return {"rows": []}
+
+    async def list_names(
+        self,
+        project_id: int,
+        *,
+        except_events: Collection[str],
+        source_rules: Collection[str],
+        since: datetime,
+        limit: int,
+    ) -> Sequence[StoredName]:
+        await self.ping()
+        kinds: dict[tuple[str, str, str], set[str]] = {}
+        for event in self.events:
+            names = {("event names", event.event_name, ""), ("campaigns", event.campaign, "")}
+            if event.source_rule_id in source_rules:
+                names.add(("sources", event.source, event.medium))
+            is_meant = event.project_id == project_id and event.timestamp_ms >= to_ms(since)
+            for name in names if is_meant else ():
+                kinds.setdefault(name, set()).add(event.key_kind)
+        return [
+            StoredName(*name, is_of_browsers=found == {KeyKind.PK})
+            for name, found in kinds.items()
+            if name[1] and name[1] not in except_events
+        ][:limit]
 
     async def now(self) -> datetime:
         await self.ping()

@@ -424,7 +424,7 @@ REFUSALS = [
         403,
         {
             "error": "too_many_names",
-            "details": details("The project has 100 different event names already."),
+            "details": details("Browser keys may bring 100 different event names into a project."),
         },
         with_many_names,
         "/v1/batch",

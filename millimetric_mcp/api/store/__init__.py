@@ -6,6 +6,7 @@ from millimetric_mcp.api.store.directory import hold_directories
 from millimetric_mcp.api.store.dsn import StoreTarget, embedded_target, parse_store_dsn
 from millimetric_mcp.api.store.event_store import EventStore, open_event_store
 from millimetric_mcp.api.store.migrations import migrate, newest_version
+from millimetric_mcp.api.store.names import StoredName
 from millimetric_mcp.api.store.protocol import Store
 from millimetric_mcp.api.store.reads import has_events
 from millimetric_mcp.api.store.upgrade import open_upgraded, report_building
@@ -15,6 +16,7 @@ __all__ = [
     "EventStore",
     "Store",
     "StoreTarget",
+    "StoredName",
     "embedded_target",
     "has_events",
     "hold_directories",

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import date, datetime
@@ -29,6 +29,7 @@ from millimetric_mcp.api.store.directory import check_writable
 from millimetric_mcp.api.store.dsn import StoreTarget
 from millimetric_mcp.api.store.inspection import inspect, measure
 from millimetric_mcp.api.store.memory import release_code
+from millimetric_mcp.api.store.names import StoredName, list_names
 from millimetric_mcp.api.store.readers import Readers
 from millimetric_mcp.api.store.reads import (
     count_shards,
@@ -93,6 +94,7 @@ class EventStore:
             heavy_reads, "store-read-heavy", stop=stop, timeout_s=READ_TIMEOUT_S
         )
         self._probes = ThreadPoolExecutor(2, "store-probe")
+        self._names = ThreadPoolExecutor(2, "store-names")
         self._damaged_parts: tuple[str, ...] = ()
         self._parts_checked_at_s = float("-inf")
         self._maintenance = ThreadPoolExecutor(1, "store-maintenance")
@@ -167,6 +169,28 @@ class EventStore:
             self._damaged_parts = found
         return [DAMAGE] if self._damaged_parts else []
 
+    async def list_names(
+        self,
+        project_id: int,
+        *,
+        except_events: Collection[str],
+        source_rules: Collection[str],
+        since: datetime,
+        limit: int,
+    ) -> Sequence[StoredName]:
+        def work() -> Sequence[StoredName]:
+            self._writer.flush()
+            return list_names(
+                self.pool,
+                project_id,
+                except_events=except_events,
+                source_rules=source_rules,
+                since=since,
+                limit=limit,
+            )
+
+        return await run(self._names, work)
+
     async def delete_people(
         self, *, salt: bytes, users: Cutoffs, visitors: Cutoffs
     ) -> Mapping[int, int]:
@@ -229,6 +253,7 @@ class EventStore:
             *self._writer.executors,
             *readers,
             self._probes,
+            self._names,
             self._maintenance,
             self._upgrade,
         )

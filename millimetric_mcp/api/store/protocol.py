@@ -1,11 +1,12 @@
 """What the API needs of an event store."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
 from millimetric_mcp.api.store.deletions import Cutoffs
+from millimetric_mcp.api.store.names import StoredName
 from millimetric_mcp.contract.columns import StoredEvent
 from millimetric_mcp.contract.reads import WindowParams
 
@@ -62,6 +63,22 @@ class Store(Protocol):
 
         Raises:
             RequestError: query_too_large.
+        """
+
+    async def list_names(
+        self,
+        project_id: int,
+        *,
+        except_events: Collection[str],
+        source_rules: Collection[str],
+        since: datetime,
+        limit: int,
+    ) -> Sequence[StoredName]:
+        """Return the names of a project's events since a time, at most ``limit`` of each kind.
+
+        Those that only browser keys sent come first, then those of most events. Events with one
+        of ``except_events`` as name, and sources by other rules than ``source_rules``, are left
+        out. Every event acknowledged before counts.
         """
 
     async def now(self) -> datetime:

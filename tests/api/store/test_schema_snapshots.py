@@ -37,6 +37,7 @@ MAINTENANCE = [
     "outdated_parts",
     "delete_expired",
     "shards",
+    "names",
 ]
 
 

@@ -1,6 +1,7 @@
 """The store on a ClickHouse cluster: real Distributed tables, whose every shard is the front."""
 
 import asyncio
+from datetime import timedelta
 
 import pytest
 
@@ -122,6 +123,28 @@ class TestTwoShards:
             return [insert["settings"]["insert_shard_id"] for insert in inserts]
 
         return list_shards
+
+    async def test_names_of_all_shards_are_listed_once(self, api, ask):
+        mail = {"event": "signup", "url": f"{MAIL}&utm_campaign=spring"}
+        for number, visitor in enumerate(VISITORS[:12]):
+            event = (VISIT, mail)[number % 2]
+            await api.post("/v1/track", event | {"anonymous_id": visitor})
+        [[project_id]] = ask("SELECT DISTINCT project_id FROM events")
+
+        found = await api.store.list_names(
+            project_id,
+            except_events=["$pageview"],
+            source_rules=["utm_explicit"],
+            since=api.clock.now - timedelta(days=30),
+            limit=10,
+        )
+
+        assert sorted(found) == [
+            ("campaigns", "spring", "", False),
+            ("event names", "signup", "", False),
+            ("event names", "visit", "", False),
+            ("sources", "news", "email", False),
+        ]
 
     async def test_a_request_lands_whole_on_the_shard_of_its_first_visitor(
         self, api, ask, shards_of
