@@ -93,10 +93,11 @@ def connect(local: LocalApi, *, environ: Mapping[str, str]) -> Connection:
         raise SettingsError([sentence + write_install_command("api")])
     with _take_turns(local.data_dir):
         keys = read_keys(local.keys_file)
-        if keys is None or not (local.data_dir / CONTROL_FILE).exists():
+        if not (local.data_dir / CONTROL_FILE).exists():
             keys = _create_keys(local, environ)  # before the API starts, which would create others
         url = _find_answering(local) or _start(local, environ)
-        if not _is_accepted(url, keys["MILLIMETRIC_RK"]):  # they are of an older data directory
+        # After the API has started, which upgrades an older database.
+        if keys is None or not _is_accepted(url, keys["MILLIMETRIC_RK"]):
             keys = _create_keys(local, environ)
     return Connection(url, keys["MILLIMETRIC_KEY"], keys["MILLIMETRIC_RK"])
 

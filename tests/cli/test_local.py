@@ -5,9 +5,11 @@ import os
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 import httpx
@@ -185,6 +187,21 @@ def test_new_keys_are_created_when_the_data_directory_is_a_new_one(machine):
     assert machine.keys()["MILLIMETRIC_RK"] != before["MILLIMETRIC_RK"]
     assert agent.call("stats", **{"from": "7d"})["structuredContent"]["total"] == 0
     assert not list(Path(machine.local("path")["data_dir"]).glob("*.env"))
+
+
+def test_new_keys_are_created_when_they_are_lost_and_the_database_is_of_an_older_version(machine):
+    machine.connect()
+    machine.run("local", "stop")
+    places = machine.local("path")
+    Path(places["keys_file"]).unlink()
+    with closing(sqlite3.connect(Path(places["data_dir"], "control.sqlite3"))) as database:
+        database.execute("ALTER TABLE millimetric_projects DROP COLUMN timezone")
+        database.execute("DELETE FROM millimetric_schema WHERE version >= 8")
+        database.commit()
+
+    answer = machine.connect().call("stats", **{"from": "7d"})
+
+    assert answer["structuredContent"]["total"] == 0
 
 
 def test_the_keys_stand_in_no_command_line(machine):
