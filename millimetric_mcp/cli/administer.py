@@ -9,8 +9,8 @@ from typing import Any
 from millimetric_mcp.api.administration import Administration
 from millimetric_mcp.api.channel import Request, ask
 from millimetric_mcp.api.control import Control, Secrets, datadir
-from millimetric_mcp.api.store import StoreTarget, hold_directories, open_event_store
-from millimetric_mcp.cli.api import resolve_store
+from millimetric_mcp.api.store import EventStore, StoreTarget, hold_directories
+from millimetric_mcp.cli.api import open_databases, resolve_store
 from millimetric_mcp.settings import DeploymentSettings
 
 
@@ -27,21 +27,28 @@ class Deployment:
         """Return the control database.
 
         Raises:
-            SettingsError: its pepper or IP salt is another one.
+            SettingsError: its pepper or IP salt is another one, or it is of another version.
         """
         return datadir.open_control_of(self.settings, self.data_dir, self.secrets)
 
     def administer(self, request: Request) -> dict[str, Any]:
         """Return the answer to a request of `Administration`.
 
+        If no API runs, older databases are upgraded, as the API does when it starts.
+
         Raises:
+            SettingsError: no API runs, and the control database can't be used.
             StoreError: the store or the control database failed.
         """
         answer = ask(self.data_dir, request)
-        if answer is None:
-            with hold_directories(self.data_dir, self.target), closing(self.open_control()) as own:
-                return asyncio.run(_answer_here(self.target, own, request))
-        return answer
+        if answer is not None:
+            return answer
+        with hold_directories(self.data_dir, self.target):
+            control, store = open_databases(
+                self.settings, self.data_dir, self.target, self.secrets, max_queued_events=1000
+            )
+            with closing(control):
+                return asyncio.run(_answer_here(control, store, request))
 
 
 def find_deployment(settings: DeploymentSettings) -> Deployment:
@@ -60,8 +67,7 @@ def find_deployment(settings: DeploymentSettings) -> Deployment:
     )
 
 
-async def _answer_here(target: StoreTarget, control: Control, request: Request) -> dict[str, Any]:
-    store = open_event_store(target, max_queued_events=1000)
+async def _answer_here(control: Control, store: EventStore, request: Request) -> dict[str, Any]:
     store.start()
     try:
         return await Administration(control, store).answer(request)

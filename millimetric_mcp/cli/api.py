@@ -33,16 +33,18 @@ from uvicorn.supervisors import Multiprocess
 from millimetric_mcp.api.administration import Administration
 from millimetric_mcp.api.app import Backends, build_app
 from millimetric_mcp.api.channel import serve_channel
-from millimetric_mcp.api.control import Control, datadir
+from millimetric_mcp.api.control import Control, Secrets, datadir
 from millimetric_mcp.api.ingest.enrich import load_country_lookup
 from millimetric_mcp.api.ingest.pipeline import warm_up
 from millimetric_mcp.api.store import (
     ClientPool,
+    EventStore,
     Store,
     StoreTarget,
     embedded_target,
     has_events,
     hold_directories,
+    keeping_copy,
     migrate,
     open_event_store,
     parse_store_dsn,
@@ -198,6 +200,27 @@ def resolve_store(settings: StoreSettings, data_dir: Path) -> StoreTarget:
     )
 
 
+def open_databases(
+    settings: StoreSettings,
+    data_dir: Path,
+    target: StoreTarget,
+    secrets: Secrets,
+    *,
+    max_queued_events: int,
+) -> tuple[Control, EventStore]:
+    """Return the control database and the event store, their schemas up to date.
+
+    Raises:
+        SettingsError: the control database can't be used. No schema was changed.
+        StoreError: one of them failed. The version before can open the control database.
+    """
+    datadir.check_control_of(settings, data_dir, secrets)
+    with keeping_copy(target):
+        store = open_event_store(target, max_queued_events=max_queued_events)
+        control = datadir.open_control_of(settings, data_dir, secrets, upgrade=True)
+    return control, store
+
+
 def create_app() -> ASGIApp:
     """Return the application of a worker process; its settings are in the environment.
 
@@ -229,8 +252,9 @@ def _open_backends(
     settings: ApiSettings, data_dir: Path, target: StoreTarget
 ) -> tuple[Backends, ClientPool]:
     found = datadir.resolve_secrets(settings, data_dir)
-    control = datadir.open_control_of(settings, data_dir, found)
-    store = open_event_store(target, max_queued_events=settings.max_queued_events)
+    control, store = open_databases(
+        settings, data_dir, target, found, max_queued_events=settings.max_queued_events
+    )
     return Backends(control, store, found), store.pool
 
 
@@ -332,12 +356,12 @@ def _serve_with_workers(
     listener: socket.socket,
 ) -> int:
     # The schema and the first keys are created once, before there are several processes.
-    with (
-        closing(ClientPool(target)) as pool,
-        closing(datadir.open_control_of(settings, data_dir)) as control,
-    ):
+    found = datadir.resolve_secrets(settings, data_dir)
+    datadir.check_control_of(settings, data_dir, found)
+    with closing(ClientPool(target)) as pool:
         migrate(pool)
-        _announce_first_keys(settings, control, pool, data_dir, write_url(listener))
+        with closing(datadir.open_control_of(settings, data_dir, found, upgrade=True)) as control:
+            _announce_first_keys(settings, control, pool, data_dir, write_url(listener))
     _hand_down(options)
     config = _configure(settings, "millimetric_mcp.cli.api:create_app")
     lines.write(_describe_start(listener, data_dir, target))

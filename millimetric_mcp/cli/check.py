@@ -23,9 +23,10 @@ def run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     deployment = find_deployment(
         read_settings(DeploymentSettings, environ=environ, options=vars(options))
     )
+    # First, since an older control database can be opened after it.
+    store = deployment.administer({"do": INSPECT})["store"]
     with closing(deployment.open_control()) as control:
         facts = control.inspect()
-    store = deployment.administer({"do": INSPECT})["store"]
     findings = [
         CheckResult("secrets", "Pepper and IP salt are those of the control database"),
         *list_results(store, facts, now=datetime.now(UTC)),

@@ -1,4 +1,4 @@
-"""``millimetric-mcp migrate``: bring the event store's schema up to date."""
+"""``millimetric-mcp migrate``: bring the schema of the databases up to date."""
 
 import argparse
 import sys
@@ -7,7 +7,14 @@ from pathlib import Path
 from threading import Event
 
 from millimetric_mcp.api.control import datadir
-from millimetric_mcp.api.store import hold_directories, open_upgraded, report_building
+from millimetric_mcp.api.store import (
+    ClientPool,
+    StoreTarget,
+    hold_directories,
+    keeping_copy,
+    open_upgraded,
+    report_building,
+)
 from millimetric_mcp.cli.api import resolve_store
 from millimetric_mcp.cli.output import print_json
 from millimetric_mcp.errors import SettingsError
@@ -17,10 +24,12 @@ from millimetric_mcp.settings import StoreSettings, read_settings
 def run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     """Apply missing migrations and print them; return 0, also if none is missing.
 
-    An embedded store's older events are prepared too; what is done is printed to stderr.
+    With an embedded store the control database is upgraded too, if there is one. Older events are
+    prepared then; what is done is printed to stderr.
 
     Raises:
-        SettingsError: the embedded store's directory does not exist.
+        SettingsError: the embedded store's directory does not exist, or the control database
+            can't be used.
         StoreError: the store can't be reached, it failed, or another process uses it.
     """
     settings = read_settings(StoreSettings, environ=environ, options=vars(options))
@@ -31,7 +40,7 @@ def run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
         sentence = f"There is no store in {target.address}. Check --data-dir and --store."
         raise SettingsError([sentence])
     with hold_directories(data_dir, target):
-        pool, applied = open_upgraded(target)
+        pool, applied = _upgrade(settings, data_dir, target)
         try:
             report_building(pool, lambda text: print(text, file=sys.stderr), closing=Event())
         finally:
@@ -41,3 +50,18 @@ def run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     else:
         print("\n".join(f"applied {version}" for version in applied) or "up to date")
     return 0
+
+
+def _upgrade(
+    settings: StoreSettings, data_dir: Path, target: StoreTarget
+) -> tuple[ClientPool, tuple[str, ...]]:
+    """Upgrade the store, then the control database; return as `open_upgraded`."""
+    has_control = target.embedded and not datadir.list_missing_files(settings, data_dir)
+    secrets = datadir.resolve_secrets(settings, data_dir) if has_control else None
+    if secrets:
+        datadir.check_control_of(settings, data_dir, secrets)
+    with keeping_copy(target):
+        pool, applied = open_upgraded(target)
+        if secrets:
+            datadir.open_control_of(settings, data_dir, secrets, upgrade=True).close()
+    return pool, applied

@@ -128,8 +128,9 @@ API may be running or not; use the same --data-dir or --control.
   millimetric-mcp projects list
   millimetric-mcp projects set shop --retention-days 400""",
     "migrate": """\
-Bring the event store's schema up to date. 'millimetric-mcp api' does this when
-it starts. Run it yourself if the API's database user must not create tables.
+Bring the event store's schema up to date, and with an embedded store that of
+the database of projects and keys. 'millimetric-mcp api' does this when it
+starts. Run it yourself if the API's database user must not create tables.
 
   millimetric-mcp migrate --store clickhouse://admin@db.example:8123/events""",
     "backup": """\

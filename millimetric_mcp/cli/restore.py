@@ -11,7 +11,7 @@ from sqlalchemy import URL
 
 from millimetric_mcp.api import backups
 from millimetric_mcp.api.backups import Manifest
-from millimetric_mcp.api.control import Secrets, datadir, open_control
+from millimetric_mcp.api.control import Secrets, check_control, datadir
 from millimetric_mcp.api.control.datadir import CONTROL_FILE, SECRET_FILES, STORE_DIR
 from millimetric_mcp.api.store import ClientPool, embedded_target, newest_version, read_backup
 from millimetric_mcp.cli.buckets import SCHEME, S3Bucket
@@ -129,7 +129,8 @@ def _fill(draft: Path, backup: Path, manifest: Manifest, secrets: Secrets) -> No
     """Build a complete data directory from the backup, and compare it with the manifest."""
     shutil.copyfile(backup / CONTROL_FILE, draft / CONTROL_FILE)
     dsn = URL.create("sqlite", database=str(draft / CONTROL_FILE))
-    open_control(dsn, pepper=secrets.pepper, ip_salt=secrets.ip_salt).close()
+    # The API upgrades it, after the store.
+    check_control(dsn, pepper=secrets.pepper, ip_salt=secrets.ip_salt)
     datadir.write_secrets(draft, secrets)
     with closing(ClientPool(embedded_target(draft / STORE_DIR))) as pool:
         tables = read_backup(pool, backup / STORE_DIR)

@@ -48,7 +48,7 @@ def test_test_keys_of_an_older_database_get_a_project_of_their_own(control_dsn):
         older.execute(text("DELETE FROM millimetric_projects WHERE name = 'shop [test]'"))
         older.execute(text("DELETE FROM millimetric_schema WHERE version >= 3"))
 
-    with closing(open_control(control_dsn, pepper=PEPPER)) as control:
+    with closing(open_control(control_dsn, pepper=PEPPER, upgrade=True)) as control:
         found = control.find_keys([live.key.prefix, test.key.prefix])
         listed = {key.prefix: key.project for key in control.list_keys()}
 

@@ -8,6 +8,7 @@ from millimetric_mcp.api.control.database import (
     KeySummary,
     NewKey,
     Revocation,
+    check_control,
     open_control,
 )
 from millimetric_mcp.api.control.datadir import Secrets
@@ -39,5 +40,6 @@ __all__ = [
     "Projects",
     "Revocation",
     "Secrets",
+    "check_control",
     "open_control",
 ]

@@ -3,6 +3,7 @@
 import secrets
 import string
 from collections.abc import Callable, Collection, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import Enum
@@ -24,7 +25,8 @@ from millimetric_mcp.api.control.schema import (
     is_active,
     keys,
     projects,
-    upgrade_schema,
+    read_version,
+    update_schema,
 )
 from millimetric_mcp.contract.keys import (
     PREFIX_LENGTH,
@@ -356,42 +358,78 @@ def open_control(
     *,
     pepper: bytes,
     ip_salt: bytes | None = None,
+    upgrade: bool = False,
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> Control:
-    """Return the control database of a DSN, with its schema up to date.
+    """Return the control database of a DSN; a new one is created.
 
     The first process sets the deployment's pepper and IP salt; every other process must have
-    the same.
+    the same. With ``upgrade`` an older schema is brought up to date, in one transaction.
 
     Raises:
-        SettingsError: the DSN is invalid, or the deployment has another pepper or salt.
-        StoreUnavailable: the database failed.
+        SettingsError: the DSN is invalid, the deployment has another pepper or salt, or its
+            schema is newer, or older without ``upgrade``.
+        StoreUnavailable: the database failed, and its schema was not changed.
     """
     database = open_database(parse_dsn(dsn))
     try:
         with database.writing(exclusive=True) as connection:
-            upgrade_schema(connection)
-            _check_secret(connection, "MILLIMETRIC_PEPPER", pepper)
-            if ip_salt is not None:
-                _check_secret(connection, "MILLIMETRIC_IP_SALT", ip_salt)
+            update_schema(connection, upgrade=upgrade)
+            missing = _list_missing_secrets(connection, pepper=pepper, ip_salt=ip_salt)
+            if missing:
+                connection.execute(insert(deployment), missing)
     except BaseException:
         database.close()
         raise
     return Control(database, pepper=pepper, clock=clock)
 
 
-def _check_secret(connection: Connection, variable: str, secret: bytes) -> None:
-    fingerprint = sha256(b"millimetric fingerprint of " + variable.encode() + secret).hexdigest()
+def check_control(dsn: str | URL, *, pepper: bytes, ip_salt: bytes | None = None) -> None:
+    """Return if `open_control` can open the database, with an upgrade if it is older.
+
+    Its tables are not changed.
+
+    Raises:
+        SettingsError: the DSN is invalid, the deployment has another pepper or salt, or its
+            schema is newer.
+        StoreUnavailable: the database failed.
+    """
+    with closing(open_database(parse_dsn(dsn))) as database, database.reading() as connection:
+        if read_version(connection):
+            _list_missing_secrets(connection, pepper=pepper, ip_salt=ip_salt)
+
+
+def _list_missing_secrets(
+    connection: Connection, *, pepper: bytes, ip_salt: bytes | None
+) -> list[dict[str, str]]:
+    """Return the rows of secrets that the deployment does not have yet.
+
+    Raises:
+        SettingsError: it has another one.
+    """
+    given = {"MILLIMETRIC_PEPPER": pepper, "MILLIMETRIC_IP_SALT": ip_salt}
+    return [
+        {"name": variable, "fingerprint": fingerprint}
+        for variable, secret in given.items()
+        if secret is not None
+        and not _has_secret(connection, variable, fingerprint := _fingerprint(variable, secret))
+    ]
+
+
+def _fingerprint(variable: str, secret: bytes) -> str:
+    return sha256(b"millimetric fingerprint of " + variable.encode() + secret).hexdigest()
+
+
+def _has_secret(connection: Connection, variable: str, fingerprint: str) -> bool:
     first = connection.scalar(select(deployment.c.fingerprint).where(deployment.c.name == variable))
-    if first is None:
-        connection.execute(insert(deployment).values(name=variable, fingerprint=fingerprint))
-    elif first != fingerprint:
+    if first not in {None, fingerprint}:
         sentence = (
             f"{variable}: this control database was created with another value. Set {variable} "
             f"to the same value on every machine, or restore the file {_SECRET_FILES[variable]} "
             "in the data directory from a backup."
         )
         raise SettingsError([sentence])
+    return first is not None
 
 
 def _name_project(row: RowMapping) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from platformdirs import user_data_path
 from pydantic import SecretStr
 from sqlalchemy import URL
 
-from millimetric_mcp.api.control.database import Control, open_control
+from millimetric_mcp.api.control.database import Control, check_control, open_control
 from millimetric_mcp.api.control.engine import parse_dsn
 from millimetric_mcp.errors import SettingsError
 from millimetric_mcp.settings import MIN_SECRET_LENGTH, ControlSettings, DeploymentSettings
@@ -73,11 +73,7 @@ def find_data_dir(settings: ControlSettings) -> Path:
         SettingsError: there are no keys in that directory.
     """
     path = data_dir_of(settings)
-    files = [
-        *([CONTROL_FILE] if settings.control is None else []),
-        *([PEPPER_FILE] if settings.pepper is None else []),
-    ]
-    missing = [name for name in files if not (path / name).exists()]
+    missing = list_missing_files(settings, path)
     if missing:
         sentence = (
             f"{_WHERE}: {path} holds no API keys ({' and '.join(missing)} missing). "
@@ -85,6 +81,15 @@ def find_data_dir(settings: ControlSettings) -> Path:
         )
         raise SettingsError([sentence])
     return path
+
+
+def list_missing_files(settings: ControlSettings, data_dir: Path) -> list[str]:
+    """Return the files that a deployment with these settings has, and the directory has not."""
+    files = [
+        *([CONTROL_FILE] if settings.control is None else []),
+        *([PEPPER_FILE] if settings.pepper is None else []),
+    ]
+    return [name for name in files if not (data_dir / name).exists()]
 
 
 def data_dir_of(settings: ControlSettings) -> Path:
@@ -143,16 +148,31 @@ def resolve_secrets(settings: ControlSettings, data_dir: Path) -> Secrets:
 
 
 def open_control_of(
-    settings: ControlSettings, data_dir: Path, secrets: Secrets | None = None
+    settings: ControlSettings,
+    data_dir: Path,
+    secrets: Secrets | None = None,
+    *,
+    upgrade: bool = False,
 ) -> Control:
     """Return the control database of the settings, opened with their secrets, or with those given.
 
     Raises:
-        SettingsError: a secret or the DSN can't be used, or the deployment has other secrets.
+        SettingsError: a secret or the DSN can't be used, or see `open_control`.
         StoreUnavailable: the database failed.
     """
     found = secrets or resolve_secrets(settings, data_dir)
-    return open_control(control_dsn(settings, data_dir), pepper=found.pepper, ip_salt=found.ip_salt)
+    return open_control(
+        control_dsn(settings, data_dir),
+        pepper=found.pepper,
+        ip_salt=found.ip_salt,
+        upgrade=upgrade,
+    )
+
+
+def check_control_of(settings: ControlSettings, data_dir: Path, secrets: Secrets) -> None:
+    """Return as `check_control` does for the database of the settings."""
+    dsn = control_dsn(settings, data_dir)
+    check_control(dsn, pepper=secrets.pepper, ip_salt=secrets.ip_salt)
 
 
 def _secret(value: SecretStr | None, path: Path) -> bytes:

@@ -232,8 +232,8 @@ _MIGRATIONS: tuple[Callable[[sa.Connection], None], ...] = (
 )
 
 
-def upgrade_schema(connection: sa.Connection) -> None:
-    """Run the migrations that the database lacks; the caller holds the write lock.
+def read_version(connection: sa.Connection) -> int:
+    """Return how many migrations the database has; a new one has none.
 
     Raises:
         SettingsError: a newer version of this package created the database.
@@ -245,6 +245,25 @@ def upgrade_schema(connection: sa.Connection) -> None:
         sentence = (
             "--control / MILLIMETRIC_CONTROL: a newer millimetric-mcp created this database. "
             "Upgrade with: pip install --upgrade 'millimetric-mcp[api]'"
+        )
+        raise SettingsError([sentence])
+    return version
+
+
+def update_schema(connection: sa.Connection, *, upgrade: bool) -> None:
+    """Create a new database's tables. With ``upgrade``, run the migrations that an older one lacks.
+
+    The caller holds the write lock.
+
+    Raises:
+        SettingsError: a newer version of this package created the database, or an older one did
+            and ``upgrade`` is not set.
+    """
+    version = read_version(connection)
+    if 0 < version < len(_MIGRATIONS) and not upgrade:
+        sentence = (
+            "--control / MILLIMETRIC_CONTROL: an older millimetric-mcp created this database. "
+            "Start the API with this version, which upgrades it, then try again."
         )
         raise SettingsError([sentence])
     for number, migrate in enumerate(_MIGRATIONS[version:], start=version + 1):

@@ -9,7 +9,7 @@ from millimetric_mcp.api.store.migrations import migrate, newest_version
 from millimetric_mcp.api.store.names import StoredName
 from millimetric_mcp.api.store.protocol import Store
 from millimetric_mcp.api.store.reads import has_events
-from millimetric_mcp.api.store.upgrade import open_upgraded, report_building
+from millimetric_mcp.api.store.upgrade import keeping_copy, open_upgraded, report_building
 
 __all__ = [
     "ClientPool",
@@ -20,6 +20,7 @@ __all__ = [
     "embedded_target",
     "has_events",
     "hold_directories",
+    "keeping_copy",
     "migrate",
     "newest_version",
     "open_event_store",

@@ -266,6 +266,8 @@ class EventStore:
 def open_event_store(target: StoreTarget, *, max_queued_events: int) -> EventStore:
     """Return the store of a target, its schema up to date. Blocks for about a second.
 
+    Call it inside `keeping_copy` if the store may be older.
+
     Raises:
         StoreError: the store can't be reached, or refuses its schema.
     """

@@ -1,10 +1,11 @@
-"""Brings a store's schema up to date; an embedded store is kept as it was until that is done."""
+"""Brings a store's schema up to date; an embedded store is kept as it was until all is done."""
 
 import os
 import shutil
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from millimetric_mcp.errors import StoreError, StoreRefused
 REPORT_EVERY_S = 10
 _LOOK_EVERY_S = 0.5
 COPY_DIR = "before-upgrade"
+_UNFINISHED = ".unfinished"
 _REWRITTEN = frozenset({".sql", ".txt"})
 """Files that the engine may write again; it writes its data files once."""
 
@@ -26,33 +28,52 @@ def open_upgraded(
 ) -> tuple[ClientPool, tuple[str, ...]]:
     """Return connections to a store whose schema is up to date, and the versions applied now.
 
-    A server's store is not copied. ``sql`` is that of `migrate`.
+    An embedded store is copied before; call this inside `keeping_copy`. ``sql`` is that of
+    `migrate`.
 
     Raises:
-        StoreRefused: a step failed, and the copy is kept; or see `migrate`.
-        StoreError: the store can't be reached.
+        StoreRefused: see `migrate`.
+        StoreError: the store can't be reached, or fails a step.
     """
     pool = ClientPool(target)
     copy = Path(target.address, COPY_DIR)
     try:
         pending, is_new = list_pending(pool, sql=sql)
-        if target.embedded and pending and not (is_new or copy.exists()):
+        if target.embedded and pending and not (is_new or _has_files(copy)):
             pool.close()  # with it the engine stops, so that no file changes
             _copy(Path(target.address), copy)
             pool = ClientPool(target)
         applied = migrate(pool, sql=sql)
-    except StoreError as error:
+    except StoreError:
         pool.close()
-        if not (target.embedded and copy.exists()):
+        raise
+    return pool, applied
+
+
+@contextmanager
+def keeping_copy(target: StoreTarget) -> Iterator[None]:
+    """Delete the copy of an embedded store once the block has upgraded everything.
+
+    The block upgrades the control database last, in one transaction, so that it is as it was
+    when the block fails.
+
+    Raises:
+        StoreRefused: the block failed and there is a copy; the text says how to go back.
+    """
+    copy = Path(target.address, COPY_DIR)
+    try:
+        yield
+    except StoreError as error:
+        if not (target.embedded and _has_files(copy)):
             raise
         raise StoreRefused(
-            f"the upgrade of the event store failed: {error}. The store as it was is in {copy}. "
-            "Start again to try again. To go back, install the version that ran before, delete "
-            f"everything else in {copy.parent}, and move the content of {copy} there"
+            f"the upgrade failed: {error}. The event store as it was is in {copy}; the database "
+            "of projects and keys was not changed. Start again to try again. To go back, install "
+            f"the version that ran before, delete everything else in {copy.parent}, and move the "
+            f"content of {copy} there"
         ) from error
-    if target.embedded:
-        shutil.rmtree(copy, ignore_errors=True)
-    return pool, applied
+    if target.embedded and copy.exists():
+        _delete(copy)
 
 
 def report_building(
@@ -83,16 +104,29 @@ def report_building(
 
 def _copy(store: Path, copy: Path) -> None:
     """Copy a store that no engine uses, by hard links where the engine does not write again."""
-    draft = copy.with_suffix(".unfinished")
+    draft = copy.with_suffix(_UNFINISHED)
     shutil.rmtree(draft, ignore_errors=True)
     shutil.copytree(
         store,
         draft,
         symlinks=True,
-        ignore=shutil.ignore_patterns(draft.name, "lock", "tmp"),
+        ignore=shutil.ignore_patterns(copy.name, draft.name, "lock", "tmp"),
         copy_function=_link_or_copy,
     )
     draft.rename(copy)
+
+
+def _has_files(copy: Path) -> bool:
+    """Return whether there is a copy; whoever has gone back to it may have left its directory."""
+    return copy.is_dir() and any(copy.iterdir())
+
+
+def _delete(copy: Path) -> None:
+    """Delete a copy; if that is interrupted, what is left does not look like one."""
+    left = copy.with_suffix(_UNFINISHED)
+    shutil.rmtree(left, ignore_errors=True)
+    copy.rename(left)
+    shutil.rmtree(left, ignore_errors=True)
 
 
 def _link_or_copy(source: str, target: str) -> None:

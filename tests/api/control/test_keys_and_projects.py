@@ -303,6 +303,6 @@ def test_settings_of_projects_and_keys_are_added_to_an_older_database(control, c
             connection.execute(text(f"ALTER TABLE millimetric_{table} DROP COLUMN {column}"))
         connection.execute(text("DELETE FROM millimetric_schema WHERE version >= 3"))
     engine.dispose()
-    with closing(open_control(control_dsn, pepper=PEPPER)) as upgraded:
+    with closing(open_control(control_dsn, pepper=PEPPER, upgrade=True)) as upgraded:
         assert upgraded.find_keys([new.key.prefix]) == {new.key.prefix: new.record}
         upgraded.projects.change("shop", fbclid=FbclidMeaning.SOCIAL, timezone="Asia/Tokyo")

@@ -8,9 +8,9 @@ import time
 from datetime import UTC, datetime
 
 import pytest
-from sqlalchemy import create_engine, text
+from sqlalchemy import create_engine, inspect, text
 
-from millimetric_mcp.api.control import DeletionKind, open_control
+from millimetric_mcp.api.control import DeletionKind, check_control, open_control
 from millimetric_mcp.contract.keys import KeyEnv, KeyKind
 from millimetric_mcp.errors import SettingsError, StoreUnavailable
 
@@ -41,6 +41,70 @@ def test_a_database_of_a_newer_version_is_refused(control, control_dsn):
         open_control(control_dsn, pepper=PEPPER)
 
 
+def make_older(dsn: str) -> None:
+    run_sql(dsn, "ALTER TABLE millimetric_forgets DROP COLUMN kind")
+    run_sql(dsn, "ALTER TABLE millimetric_projects DROP COLUMN timezone")
+    run_sql(dsn, "DELETE FROM millimetric_schema WHERE version >= 5")
+
+
+def read_schema(dsn: str) -> tuple[int, bool, bool]:
+    """Return the version, and whether the columns of `make_older` are there."""
+    engine = create_engine(dsn)
+    with engine.begin() as connection:
+        version = connection.scalar(text("SELECT max(version) FROM millimetric_schema"))
+        columns = {
+            table: {column["name"] for column in inspect(connection).get_columns(table)}
+            for table in ("millimetric_forgets", "millimetric_projects")
+        }
+    engine.dispose()
+    return (
+        version,
+        "kind" in columns["millimetric_forgets"],
+        "timezone" in columns["millimetric_projects"],
+    )
+
+
+def test_an_older_database_is_refused_unless_it_may_be_upgraded(control, control_dsn):
+    control.close()
+    make_older(control_dsn)
+
+    check_control(control_dsn, pepper=PEPPER)
+    with pytest.raises(SettingsError, match=r"an older millimetric-mcp created .* Start the API"):
+        open_control(control_dsn, pepper=PEPPER)
+
+    assert read_schema(control_dsn) == (4, False, False)
+    open_control(control_dsn, pepper=PEPPER, upgrade=True).close()
+    open_control(control_dsn, pepper=PEPPER).close()
+    assert read_schema(control_dsn)[1:] == (True, True)
+
+
+def test_a_failed_upgrade_leaves_the_database_as_it_was(control, control_dsn):
+    control.close()
+    make_older(control_dsn)
+    run_sql(control_dsn, "ALTER TABLE millimetric_projects RENAME TO elsewhere")
+
+    with pytest.raises(StoreUnavailable):
+        open_control(control_dsn, pepper=PEPPER, upgrade=True)
+
+    run_sql(control_dsn, "ALTER TABLE elsewhere RENAME TO millimetric_projects")
+    assert read_schema(control_dsn) == (4, False, False)
+
+
+def test_a_check_refuses_what_opening_would_refuse_and_changes_nothing(tmp_path):
+    dsn = f"sqlite:///{tmp_path}/control.sqlite3"
+    check_control(dsn, pepper=PEPPER, ip_salt=SALT)
+    open_control(dsn, pepper=PEPPER).close()
+    check_control(dsn, pepper=PEPPER, ip_salt=SALT)
+    open_control(dsn, pepper=PEPPER, ip_salt=PEPPER).close()  # the check has set no salt
+    with pytest.raises(SettingsError, match="MILLIMETRIC_PEPPER"):
+        check_control(dsn, pepper=SALT)
+    with pytest.raises(SettingsError, match="MILLIMETRIC_IP_SALT"):
+        check_control(dsn, pepper=PEPPER, ip_salt=SALT)
+    run_sql(dsn, "INSERT INTO millimetric_schema VALUES (1000)")
+    with pytest.raises(SettingsError, match="a newer millimetric-mcp"):
+        check_control(dsn, pepper=PEPPER)
+
+
 def test_deletions_of_an_older_database_are_claimed_by_any_store(control, control_dsn):
     new = control.create_key(kind=KeyKind.SK, env=KeyEnv.LIVE, project="shop")
     asked = {
@@ -55,7 +119,7 @@ def test_deletions_of_an_older_database_are_claimed_by_any_store(control, contro
     run_sql(control_dsn, "ALTER TABLE millimetric_forgets DROP COLUMN kind")
     run_sql(control_dsn, "DELETE FROM millimetric_schema WHERE version >= 2")
 
-    upgraded = open_control(control_dsn, pepper=PEPPER)
+    upgraded = open_control(control_dsn, pepper=PEPPER, upgrade=True)
     upgraded.deletions.add(store="a", **asked)
 
     assert upgraded.deletions.claim(store="b", now=NOW, lease_s=60) == (older,)

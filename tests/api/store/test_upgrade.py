@@ -18,8 +18,10 @@ pytestmark = pytest.mark.slow
 OPEN = """
 import sys
 from pathlib import Path
-from millimetric_mcp.api.store import embedded_target, open_upgraded
-pool, applied = open_upgraded(embedded_target(Path(sys.argv[1])), sql=Path(sys.argv[2]))
+from millimetric_mcp.api.store import embedded_target, keeping_copy, open_upgraded
+target = embedded_target(Path(sys.argv[1]))
+with keeping_copy(target):
+    pool, applied = open_upgraded(target, sql=Path(sys.argv[2]))
 if "--fill" in sys.argv:
     rows = f"SELECT 1, toString(number) FROM numbers({sys.argv[-1]})"
     pool.query(f"INSERT INTO events (project_id, event_id) {rows}")
@@ -87,7 +89,7 @@ def test_a_failed_upgrade_leaves_a_copy_that_the_version_before_opens(tmp_path, 
 
     copy = store / "before-upgrade"
     assert failed.returncode == again.returncode == 1
-    assert f"The store as it was is in {copy}" in failed.stderr
+    assert f"The event store as it was is in {copy}" in failed.stderr
     moved = copy.rename(tmp_path / "moved")
     assert open_store(moved, now_sql).stdout.rpartition("(")[2] == before
     assert before.startswith("9, ")
