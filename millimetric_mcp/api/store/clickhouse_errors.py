@@ -72,6 +72,7 @@ _SERVER_ERRORS = frozenset(
 """No statement is written until the server's state, or its configuration, changes."""
 
 _TIMEOUT_EXCEEDED, _MEMORY_LIMIT, _QUERY_WAS_CANCELLED = 159, 241, 394
+_LIMITS = frozenset({_TIMEOUT_EXCEEDED, _MEMORY_LIMIT, _QUERY_WAS_CANCELLED})
 _ERRNO = re.compile(r"errno: (\d{1,3})\b")
 _PART = re.compile(r"/(\d{6}_\d+_\d+_\d+(?:_\d+)?)/")
 _LOGIN_ERRORS = frozenset({192, 193, 194, 195, 516})
@@ -122,10 +123,13 @@ def is_cancelled(error: Exception) -> bool:
     return _code(error) == _QUERY_WAS_CANCELLED
 
 
-def is_too_large(error: Exception) -> bool:
-    """Return whether the statement alone needs more time or memory than it may use."""
+def is_too_large(error: Exception, *, is_alone: bool) -> bool:
+    """Return whether the statement alone needs more time or memory than it may use.
+
+    ``is_alone``: no other statement that runs beside it takes much memory.
+    """
     # Of other limits of memory, other statements are part of the cause.
-    uses_memory = "Query memory limit" in str(error) or "(for query)" in str(error)
+    uses_memory = is_alone or "Query memory limit" in str(error) or "(for query)" in str(error)
     return _code(error) == _TIMEOUT_EXCEEDED or (_code(error) == _MEMORY_LIMIT and uses_memory)
 
 
@@ -141,6 +145,8 @@ def describe(error: Exception) -> str:
 
 def find_part(error: Exception) -> str | None:
     """Return the name of the data part that the engine could not read, if the text has one."""
+    if _code(error) in _LIMITS:  # it names the part that was being read
+        return None
     found = _PART.search(str(error))
     return found[1] if found else None
 

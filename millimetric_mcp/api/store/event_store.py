@@ -139,7 +139,9 @@ class EventStore:
         try:
             return await readers.run(project_id, answer)
         except StoreError as error:
-            if isinstance(error.__cause__, Exception) and is_too_large(error.__cause__):
+            is_alone = self.is_alone and statement.is_heavy
+            cause = error.__cause__
+            if isinstance(cause, Exception) and is_too_large(cause, is_alone=is_alone):
                 raise RequestError(ErrorCode.QUERY_TOO_LARGE) from None
             raise
 

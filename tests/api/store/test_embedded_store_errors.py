@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+from clickhouse_connect.driver.exceptions import DatabaseError
 
 from millimetric_mcp.api.store import ClientPool, embedded_target
 from millimetric_mcp.api.store.clickhouse_errors import is_too_large
@@ -64,8 +65,32 @@ def test_memory_and_threads_are_bounded_by_the_settings(pool, engine_target):
 
     with pytest.raises(StoreRefused, match="MEMORY_LIMIT_EXCEEDED") as refused:
         bounded.run(lambda client: client.command(greedy))
-    assert is_too_large(refused.value.__cause__)
+    assert is_too_large(refused.value.__cause__, is_alone=False)
 
     asked = "SELECT getSetting('max_threads')"
     assert bounded.run(lambda client: client.query(asked).result_rows) == [(1,)]
     bounded.close()
+
+
+@pytest.mark.parametrize(
+    ("code", "unreadable"),
+    [(36, {"202612_1_2_1"}), (241, set()), (159, set()), (394, set())],
+    ids=["a wrong file", "a memory limit", "a time limit", "stopped"],
+)
+def test_a_part_is_damaged_unless_a_limit_ended_the_statement(pool, code, unreadable):
+    text = "(while reading from part /store/data/202612_1_2_1/ in table events)"
+
+    def fail(_client):
+        raise DatabaseError(text, code=code)
+
+    with pytest.raises(StoreRefused):
+        pool.run(fail)
+
+    assert pool.unreadable_parts == unreadable
+
+
+def test_a_statement_that_runs_alone_is_too_large_for_the_memory_of_all():
+    error = DatabaseError("(total) memory limit exceeded: would use 258.56 MiB", code=241)
+
+    assert is_too_large(error, is_alone=True)
+    assert not is_too_large(error, is_alone=False)
