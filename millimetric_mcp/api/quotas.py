@@ -196,4 +196,5 @@ def _hash(stored: StoredName) -> int:
 
 def _measure(event: StoredEvent) -> int:
     """Return about how many bytes an event takes before compression."""
-    return sum(len(value) for value in event if isinstance(value, str | bytes))
+    texts = (value.encode() if isinstance(value, str) else value for value in event)
+    return sum(len(text) for text in texts if isinstance(text, bytes))

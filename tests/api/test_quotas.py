@@ -82,6 +82,14 @@ async def test_bytes_of_a_browser_key_are_bounded_by_day(quick_api):
     assert refused.headers["Retry-After"] == "16200"
 
 
+async def test_characters_of_several_bytes_count_as_their_bytes(quick_api):
+    large = {"event": "x", "properties": {"p": "😀" * 2000}}
+
+    answers = [await send(quick_api, *[large] * 100) for _ in range(2)]
+
+    assert [answer.status_code for answer in answers] == [202, 429]
+
+
 async def test_a_project_s_bounds_leave_other_projects_alone(quick_api):
     await send(quick_api, *map(INVENTED["event names"], range(99)))
     other = quick_api.make_key(KeyKind.PK, project="other")
