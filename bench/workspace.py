@@ -14,7 +14,7 @@ import httpx
 
 from bench.data import Loading, find_loading, fingerprint_schema, load_store, mark_loaded
 from bench.processes import start_worker
-from millimetric_mcp.api.control import FIRST_PROJECT, NewKey, datadir, open_control
+from millimetric_mcp.api.control import FIRST_PROJECT, Control, NewKey, datadir, open_control
 from millimetric_mcp.contract.keys import KeyEnv, KeyKind
 from millimetric_mcp.demo.processes import Keys, run_api
 from millimetric_mcp.settings import ControlSettings
@@ -188,7 +188,14 @@ def make_keys(data_dir: Path) -> tuple[Keys, int]:
 def create_key(
     data_dir: Path, kind: KeyKind, *, project: str = FIRST_PROJECT, origins: Sequence[str] = ()
 ) -> NewKey:
-    """A new key of a project, which is made if there is none; the API may run or not."""
+    """A new key of a project, which is made if there is none."""
+    with open_keys(data_dir) as control:
+        return control.create_key(kind=kind, env=KeyEnv.LIVE, project=project, origins=origins)
+
+
+@contextmanager
+def open_keys(data_dir: Path) -> Iterator[Control]:
+    """The projects and keys of a data directory; the API may run or not."""
     settings = ControlSettings(data_dir=data_dir)
     datadir.prepare_data_dir(settings)
     control = open_control(
@@ -197,6 +204,6 @@ def create_key(
         ip_salt=None,
     )
     try:
-        return control.create_key(kind=kind, env=KeyEnv.LIVE, project=project, origins=origins)
+        yield control
     finally:
         control.close()

@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -49,9 +49,9 @@ class Api:
     keys: dict[str, str] = field(repr=False)
     _http: httpx.Client = field(default_factory=lambda: httpx.Client(trust_env=False, timeout=60))
 
-    def ask(self, method: str, path: str, *, key: str = "sk", **request) -> httpx.Response:
-        headers = {"Authorization": f"Bearer {self.keys[key]}", "Origin": ORIGIN}
-        headers |= request.pop("headers", {})
+    def ask(self, method: str, path: str, *, key: str | None = "sk", **request) -> httpx.Response:
+        headers = {"Authorization": f"Bearer {self.keys[key]}"} if key else {}
+        headers |= {"Origin": ORIGIN, **request.pop("headers", {})}
         return self._http.request(
             method, f"http://127.0.0.1:{self.port}{path}", headers=headers, **request
         )
@@ -62,12 +62,12 @@ class Api:
     def track(self, event: str, *, key: str = "sk", **columns: object) -> int:
         return self.post("/v1/track", {"event": event, **columns}, key=key)
 
-    def read(self, path: str, **params: object) -> httpx.Response:
-        return self.ask("GET", path, key="rk", params=WINDOW | params)
+    def read(self, path: str, *, key: str = "rk", **params: object) -> httpx.Response:
+        return self.ask("GET", path, key=key, params=WINDOW | params)
 
-    def count(self, **filters: object) -> int:
-        """Return the number of stored events."""
-        rows = self.read("/v1/stats", **filters).raise_for_status().json()["rows"]
+    def count(self, *, key: str = "rk", **filters: object) -> int:
+        """Return the number of stored events of the key's project."""
+        rows = self.read("/v1/stats", key=key, **filters).raise_for_status().json()["rows"]
         return int(rows[0]["value"]) if rows else 0
 
     def count_unexpected(self) -> int:
@@ -91,10 +91,12 @@ def run_api(
     wrapper: Sequence[str] = (),
     program: Sequence[str] = ("millimetric_mcp",),
     limits: str = "off",
+    environ: Mapping[str, str] | None = None,
 ) -> Iterator[Api]:
     """Run the API below ``wrapper``, a command such as ``prlimit --nofile=256``.
 
-    ``program`` is the module that runs, and its arguments before the command.
+    ``program`` is the module that runs, and its arguments before the command. ``environ`` has
+    settings that can't be options.
     """
     keys = _read_keys(data_dir)
     port, log = find_free_port(), data_dir.with_name(data_dir.name + ".log")
@@ -106,7 +108,7 @@ def run_api(
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=errors,
-            env=clean_environment(os.environ),
+            env=clean_environment(os.environ) | dict(environ or {}),
         )
     api = Api(process, port, data_dir, log, keys)
     try:
