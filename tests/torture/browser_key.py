@@ -126,6 +126,8 @@ def run(scale, directory):
         widest = [api.read("/v1/stats", limit=1000, **WIDEST) for _ in range(3)]
         sources = [api.read("/v1/sources", limit=200) for _ in range(3)]
     with run_api(directory / "data", *options) as api:
+        known.append(use_known_name(api))
+        settle(api.process.pid)  # the names in use are loaded beside the first one
         answers += flood_names(api, range(30, 40))
         known.append(use_known_name(api))
         unexpected = api.count_unexpected()
