@@ -1,6 +1,7 @@
 """Every kind and state of key at every tool, over every transport, in both protocol eras."""
 
 import asyncio
+import json
 import os
 import subprocess
 import sys
@@ -226,12 +227,15 @@ class Callers:
                 if right is None and name in EVENTS_WRITTEN:
                     self.written[find_project(case.write)] += EVENTS_WRITTEN[name]
                 seen = [project for project in PROJECTS if plant(project) in str(result)]
-                shown = [find_project(case.read)] if right is None and name in NAMES_SHOWN else []
-                self.tally.compare(f"{what}: whose events {name} names", seen, shown)
+                if right is None and name in NAMES_SHOWN:
+                    self.tally.compare(f"{what}: {name} of", seen, [find_project(case.read)])
+                else:  # some name an event of the project where they find nothing
+                    foreign = [one for one in seen if one != find_project(case.read)]
+                    self.tally.compare(f"{what}: other projects in {name}", foreign, [])
 
 
 def find_project(key):
-    return next((project for project in PROJECTS if project and key.startswith(project)), "")
+    return next((one for one in PROJECTS if one and (key or "").startswith(one)), "")
 
 
 def plant(project):
@@ -245,10 +249,12 @@ async def count_refusals(tally, url, routes, refused):
         for what, headers, status, code in refused:
             for method, path in routes:
                 for message in MESSAGES if method == "POST" else (None,):
-                    answer = await http.request(
-                        method, path, headers=headers, **({"json": message} if message else {})
-                    )
-                    found = answer.status_code, answer.json().get("error")
+                    body = {"json": message} if message else {}
+                    async with http.stream(method, path, headers=headers, **body) as answer:
+                        # What is let in may be a stream without an end.
+                        is_json = answer.headers.get("content-type") == "application/json"
+                        text = await answer.aread() if is_json else "{}"
+                    found = answer.status_code, json.loads(text).get("error")
                     tally.compare(f"{method} {path} with {what}", found, (status, code))
 
 
@@ -330,7 +336,7 @@ def start_servers(stack, url, keys):
 
 
 def run(scale, directory):
-    cases = (*VALID, *UNKNOWN) if not scale.quick else (VALID[2], VALID[4], UNKNOWN[0], UNKNOWN[6])
+    cases = (VALID[4], UNKNOWN[0]) if scale.quick else (*VALID, *UNKNOWN)
     with run_api(directory / "data") as api, ExitStack() as stack:
         add_test_keys(api)
         add_bad_keys(api)
