@@ -41,7 +41,7 @@ from millimetric_mcp.contract.imports import ImportListRequest, ImportRequest, I
 from millimetric_mcp.contract.keys import KeyRecord
 from millimetric_mcp.contract.links import LINK_LIFETIME_S, LinkRequest
 from millimetric_mcp.contract.reads import WindowParams, lacks_zone
-from millimetric_mcp.errors import RequestError, StoreError
+from millimetric_mcp.errors import RequestError, StoreError, StoreUnavailable
 from millimetric_mcp.web.app import Answer
 from millimetric_mcp.web.headers import read_bearer
 
@@ -244,8 +244,11 @@ class Endpoints:
                     cutoff=cutoff,
                     requested_at=self.clock(),
                 )
-        except (StoreError, TimeoutError) as error:
+        except StoreError as error:
             raise RequestError(ErrorCode.FORGET_FAILED) from error
+        except TimeoutError:
+            late = StoreUnavailable("the database of projects and keys did not answer in time")
+            raise RequestError(ErrorCode.FORGET_FAILED) from late
         self.wake_maintenance()
         done = {"ok": True, "queued": True}
         return {**done, "applied": {"linked": True}} if body.linked else done
