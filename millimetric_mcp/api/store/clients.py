@@ -31,6 +31,11 @@ SHARING_VERSION = "26.9"
 """Since this version the engine computes a subquery once that a statement names ``_SHARED`` and
 uses several times. Servers before it, of which some can do it too, are not tested with that."""
 _SHARED = " AS MATERIALIZED\n"
+_SHARING: Mapping[str, Any] = {
+    "enable_materialized_cte": 1,
+    # Otherwise the engine may read a shared subquery while it plans, before it is computed.
+    "use_index_for_in_with_subqueries": 0,
+}
 
 _log = logging.getLogger(__name__)
 ResultT = TypeVar("ResultT")
@@ -100,7 +105,7 @@ class ClientPool:
         def ask(client: Client) -> Sequence[Sequence[Any]]:
             text = statement
             if _SHARED in statement and client.min_version(SHARING_VERSION):
-                set_["enable_materialized_cte"] = 1
+                set_.update(_SHARING)
             else:
                 text = statement.replace(_SHARED, " AS\n")
             return client.query(text, parameters=bound, settings=set_).result_rows
