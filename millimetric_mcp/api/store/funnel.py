@@ -36,6 +36,8 @@ _FEW_VALUES = frozenset(
     {*TOUCH_COLUMNS, "event_name", "country", "device_type", "browser", "os"},
 )
 """Columns of events that have few values."""
+_NEVER = 2**60
+"""Later than every time in milliseconds."""
 _GOES_ON = "person GLOBAL IN (SELECT person FROM later)"
 """The condition of the people who took a later step."""
 
@@ -108,13 +110,7 @@ def compose_funnel(
     """Return the statement of a funnel."""
     later_numbers = range(2, len(steps) + 1)
     within_ms = binding.bind(read_duration(within) // timedelta(milliseconds=1), "Int64")
-    times = [
-        f"arrayMap((first_at, previous) -> arrayFirstOrNull("
-        f"at -> at {_compare(steps, number)} previous AND at <= first_at + {within_ms},"
-        f" all_{number}), times_1, times_{number - 1}) AS times_{number}"
-        for number in later_numbers
-    ]
-    names = [f"t{number}" for number in later_numbers]
+    times = [one for number in later_numbers for one in _find_next(steps, number)]
     value = express(group, binding) if group else "''"
     columns = list_columns(group) if group else ()
     is_own = not selection.is_attributed and group != "landing_path"
@@ -145,14 +141,14 @@ def compose_funnel(
         reached=", ".join(f"toInt64(countIf(level >= {number}))" for number in later_numbers),
         medians=", ".join(
             f"quantileExactInclusiveIf(0.5)("
-            f"assumeNotNull(times[{number}] - times[{number - 1}]) / 1000, level >= {number})"
+            f"(times[{number}] - times[{number - 1}]) / 1000, level >= {number})"
             for number in later_numbers
         ),
         best_times=", ".join(f"times_{number}[best]" for number in range(1, len(steps) + 1)),
         times=join_list(times, indent=12),
-        names=", ".join(names),
-        level=" + ".join(["1", *(f"isNotNull({name})" for name in names)]),
-        arrays=", ".join(f"times_{number}" for number in later_numbers),
+        names=", ".join(f"t{number}" for number in range(1, len(steps) + 1)),
+        level=" + ".join(["1", *(f"(t{number} <= t1 + {within_ms})" for number in later_numbers)]),
+        arrays=", ".join(f"times_{number}" for number in range(1, len(steps) + 1)),
     )
 
 
@@ -178,13 +174,26 @@ def _list_conditions(step: FunnelStep) -> tuple[Condition, ...]:
     return (named, *read_conditions(step.filters))
 
 
-def _compare(steps: Sequence[FunnelStep], number: int) -> str:
-    """Return how a step's moment compares with the previous one's.
+def _find_next(steps: Sequence[FunnelStep], number: int) -> list[str]:
+    """Return the times of a step: for each of the step before the next one, else `_NEVER`.
+
+    Both are sorted together as numbers, whose last bit says which of the two a time is. To look
+    through one list for each time of the other would take their product of memory.
 
     Two events of one moment are in order, unless they might be the same event.
     """
     earlier = {step.event for step in steps[: number - 1]}
-    return ">" if steps[number - 1].event in earlier else ">="
+    is_later = int(steps[number - 1].event not in earlier)
+    merged, following = f"merged_{number}", f"next_{number}"
+    before = f"arrayMap(at -> 2 * at + {1 - is_later}, times_{number - 1})"
+    later = f"arrayMap(at -> 2 * at + {is_later}, all_{number})"
+    of_before = f"arrayFilter((next, one) -> one % 2 != {is_later}, {following}, {merged})"
+    time = f"if(next % 2 = {is_later}, intDiv(next, 2), {_NEVER})"
+    return [
+        f"arraySort(arrayConcat({before}, {later})) AS {merged}",
+        f"arrayReverseFill(one -> one % 2 = {is_later}, {merged}) AS {following}",
+        f"arrayMap(next -> {time}, {of_before}) AS times_{number}",
+    ]
 
 
 def _name_groups(selection: Selection, value: str, binding: Binding) -> str:

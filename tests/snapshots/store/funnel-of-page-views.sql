@@ -212,7 +212,7 @@ GROUP BY person
 SELECT
     groups[1 + toUInt64(bitAnd(counted, 18446744073709551615))] AS first_group,
     [toInt64(count()), toInt64(countIf(level >= 2))] AS people,
-    [quantileExactInclusiveIf(0.5)(assumeNotNull(times[2] - times[1]) / 1000, level >= 2)] AS medians,
+    [quantileExactInclusiveIf(0.5)((times[2] - times[1]) / 1000, level >= 2)] AS medians,
     sum(countIf(0)) OVER () / sum(count()) OVER () AS no_touch_share
 FROM
 (
@@ -226,9 +226,11 @@ FROM
     FROM
     (
         SELECT
-            arrayMap(first -> toNullable(toInt64(bitShiftRight(first, 64))), occurrences) AS times_1,
-            arrayMap((first_at, previous) -> arrayFirstOrNull(at -> at >= previous AND at <= first_at + {v0:Int64}, all_2), times_1, times_1) AS times_2,
-            arrayMap((t2) -> 1 + isNotNull(t2), times_2) AS levels,
+            arrayMap(first -> toInt64(bitShiftRight(first, 64)), occurrences) AS times_1,
+            arraySort(arrayConcat(arrayMap(at -> 2 * at + 0, times_1), arrayMap(at -> 2 * at + 1, all_2))) AS merged_2,
+            arrayReverseFill(one -> one % 2 = 1, merged_2) AS next_2,
+            arrayMap(next -> if(next % 2 = 1, intDiv(next, 2), 1152921504606846976), arrayFilter((next, one) -> one % 2 != 1, next_2, merged_2)) AS times_2,
+            arrayMap((t1, t2) -> 1 + (t2 <= t1 + {v0:Int64}), times_1, times_2) AS levels,
             arrayMax(levels) AS level,
             indexOf(levels, level) AS best,
             occurrences[best] AS counted,

@@ -22,7 +22,7 @@ $others    SELECT counted, level, times
     FROM
     (
         SELECT
-            arrayMap(first -> toNullable($moment), occurrences) AS times_1,$times,
+            arrayMap(first -> $moment, occurrences) AS times_1,$times,
             arrayMap(($names) -> $level, $arrays) AS levels,
             arrayMax(levels) AS level,
             indexOf(levels, level) AS best,
