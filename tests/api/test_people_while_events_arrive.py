@@ -20,7 +20,7 @@ QUESTIONS = {
     "sources by first touch": ("/v1/sources", {"attribution": "first_touch", "event": "buy"}),
     "sources by session": ("/v1/sources", {"attribution": "session"}),
 }
-ROUNDS = 40
+ROUNDS = 25
 
 
 def make_visits(first, number, *, has_users):
