@@ -133,7 +133,20 @@ async def test_an_answer_by_touch_says_the_model_the_look_back_and_the_share_wit
     ) in outcome.lines
     assert outcome.data["no_touch_share"] == 0.25
     assert "no_touch_share" not in plain.data
-    assert "counts for" not in plain.text
+    assert ("Each event counts for its own source." in plain.lines) is (tool == "top_sources")
+
+
+async def test_rows_by_source_say_that_events_count_for_their_own(api, call):
+    api.stats = lambda _params: [{"value": 7, "channel": "email"}]
+
+    by_channel = await call("stats", {"group_by": ["channel"]})
+    by_country = await call("stats", {"group_by": ["country"]})
+    funnel = await call("funnel", BOTS["funnel"] | {"group_by": ["campaign"]})
+
+    own = "counts for its own source."
+    assert f"Each event {own}" in by_channel.lines
+    assert own not in by_country.text
+    assert f"Each first step {own}" in funnel.lines
 
 
 async def test_events_without_a_number_are_counted(api, answer, call):

@@ -1,7 +1,7 @@
 """A tool's arguments: how they are read, and what an error says about them."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from difflib import get_close_matches
 from typing import Annotated, Any
 
@@ -115,20 +115,28 @@ class AttributedArguments(QuestionArguments):
         }
 
     def describe_attribution(
-        self, no_touch_share: float | None, *, what: str = "event"
+        self, no_touch_share: float | None, *, columns: Collection[str], what: str = "event"
     ) -> list[str]:
         """Return a sentence about the model, the look-back and the share without a touch.
 
-        ``what`` is what counts for a touch.
+        ``columns`` are those of the rows: events of their own source need it only there. ``what``
+        is what counts for a touch.
         """
         model = _MODELS.get(self.attribution)
         if model is None:
-            return []
+            return (
+                []
+                if _SOURCE_COLUMNS.isdisjoint(columns)
+                else [f"Each {what} counts for its own source."]
+            )
         days = f" (looking back {self.lookback_days} days)"
         share = "" if no_touch_share is None else f"; {percent(no_touch_share)} had none: direct"
         return [f"Each {what} counts for {model}{days}{share}."]
 
 
+_SOURCE_COLUMNS = frozenset(
+    {"source", "medium", "campaign", "channel", "source_rule_id", "source_confidence", "paid_proof"}
+)
 _MODELS = {
     AttributionModel.SESSION: "the first outside source of its session",
     AttributionModel.FIRST_TOUCH: "the first source that brought its person",

@@ -74,7 +74,9 @@ async def _find(
                 f"Of {people}, {finished}{share} took all {len(params.steps)} steps within "
                 f"{params.within}. {window.describe()}"
             ),
-            *params.describe_attribution(answer.no_touch_share, what="first step"),
+            *params.describe_attribution(
+                answer.no_touch_share, columns=params.group_by, what="first step"
+            ),
         ],
         notes=[
             "All steps lie in the window, so people who came late in it had less time.",

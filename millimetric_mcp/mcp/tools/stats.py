@@ -118,7 +118,7 @@ async def _find(
         rows=[render.ShownStats.model_validate(present(row)) for row in shown],
         receipt=[
             f"Total {counts.total} {what}{of}; {count(len(rows), 'row')}. {about}",
-            *params.describe_attribution(counts.answer.no_touch_share),
+            *params.describe_attribution(counts.answer.no_touch_share, columns=params.group_by),
         ],
         notes=_list_notes(params, window, counts),
         render=lambda max_rows: render.render_stats(

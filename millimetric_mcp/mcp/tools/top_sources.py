@@ -107,7 +107,7 @@ async def _find(
     receipt = [f"{count(len(shown), 'row')} by {by}{of_total}. {window.describe()}"]
     if previous:
         receipt.append(f"Compared with: {window.previous().describe()}")
-    receipt += params.describe_attribution(sources.no_touch_share)
+    receipt += params.describe_attribution(sources.no_touch_share, columns=["source"])
     return read_tool.ReadAnswer(
         data=TopSourcesData(
             window=read_tool.WindowData.of(window),
