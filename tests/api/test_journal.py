@@ -3,7 +3,6 @@
 import asyncio
 import subprocess
 import sys
-import time
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -371,20 +370,20 @@ async def test_a_file_that_cannot_be_removed_is_tried_again(journal, monkeypatch
 
 
 @pytest.mark.parametrize(
-    ("flush_s", "size_bytes", "is_in_loop"),
-    [(0, 100, True), (0, 100_000, False), (0.01, 100, False)],
+    ("max_quick_s", "size_bytes", "is_in_loop"),
+    [(60, 100, True), (60, 100_000, False), (0, 100, False)],
     ids=["quick disk", "large request", "slow disk"],
 )
 async def test_small_requests_are_written_in_the_event_loop_while_the_disk_is_quick(
-    journal, monkeypatch, flush_s, size_bytes, is_in_loop
+    journal, monkeypatch, max_quick_s, size_bytes, is_in_loop
 ):
     threads = []
 
     def flush(_descriptor) -> None:
         threads.append(current_thread())
-        time.sleep(flush_s)
 
     monkeypatch.setattr("millimetric_mcp.api.store.journal._flush", flush)
+    monkeypatch.setattr("millimetric_mcp.api.store.journal.MAX_QUICK_S", max_quick_s)
     handover = make_handover(Engine(journal))
     for received_us in (1, 2):  # the first one opens the file
         await handover.write([Rows(received_us, 1, b" " * size_bytes)])
