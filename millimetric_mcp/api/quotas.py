@@ -148,7 +148,7 @@ class BrowserQuota:
         if use.loading is None:
             use.tried_at = self._clock()
             use.loading = asyncio.create_task(self._load(project_id, use))
-            # Without it, asyncio would log an error that nobody waits for.
+            # Otherwise asyncio logs the error of a load that no request waits for.
             use.loading.add_done_callback(lambda task: task.cancelled() or task.exception())
         return use.loading
 

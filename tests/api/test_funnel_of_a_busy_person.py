@@ -1,4 +1,4 @@
-"""One person with very many events, such as a monitor or a kiosk, costs nobody the answer."""
+"""A funnel in which one person has very many events, for example a monitor or a kiosk."""
 
 import json
 

@@ -16,19 +16,10 @@ from bench.render import (
     render_table,
 )
 from bench.report import Bar, Chart, Check, Findings, Report
+from tests.bench.machine import MACHINE
 from tests.torture.__main__ import SCENARIOS
 
 SVG = "{http://www.w3.org/2000/svg}"
-MACHINE = {
-    "cpu": "a processor",
-    "cores": 2,
-    "memory_gib": 23.5,
-    "system": "Linux",
-    "python": "3.11",
-    "fsync_ms": 0.2,
-    "load_before": 0.1,
-    "commit": "abc",
-}
 
 
 def make_report(*checks, quick=False):

@@ -4,6 +4,7 @@ import pytest
 
 from bench.figures import pair_ratio, pick_quantile, root_mean_square, write_number
 from bench.report import Bar, Chart, Check, Findings, Report, Table, read_report, write_report
+from tests.bench.machine import MACHINE
 
 REPORT = Report(
     part="track",
@@ -11,16 +12,7 @@ REPORT = Report(
     quick=False,
     measured_at="2026-01-31T11:00Z",
     took_s=12.0,
-    machine={
-        "cpu": "a processor",
-        "cores": 2,
-        "memory_gib": 23.5,
-        "system": "Linux",
-        "python": "3.11",
-        "fsync_ms": 0.2,
-        "load_before": 0.1,
-        "commit": "abc",
-    },
+    machine=MACHINE,
     findings=Findings(
         checks=[Check("fast", 0.31, "×", 0.15, at_most=False, aim=0.25)],
         tables=[Table("Medians", ("server", "requests/s"), [["ours", "1,234"]])],

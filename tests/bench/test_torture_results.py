@@ -3,18 +3,10 @@
 from bench.__main__ import RESULTS
 from bench.render import render_promises, render_results
 from bench.report import read_report, write_report
+from tests.bench.machine import MACHINE
 from tests.torture.__main__ import build_report
 from tests.torture.control_database import check_corrupt
 
-MACHINE = {
-    "cpu": "a processor",
-    "cores": 2,
-    "memory_gib": 23.5,
-    "system": "Linux",
-    "python": "3.11",
-    "fsync_ms": 0.2,
-    "load_before": 0.1,
-}
 CHECK = {"what": "lost", "value": 0, "unit": "", "bound": 0, "at_most": True, "aim": None}
 
 

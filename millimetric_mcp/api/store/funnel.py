@@ -32,9 +32,7 @@ from millimetric_mcp.api.store.relations import (
 from millimetric_mcp.contract.filters import Condition, Operator, read_conditions
 from millimetric_mcp.contract.reads import FunnelStep, read_duration
 
-_FEW_VALUES = frozenset(
-    {*TOUCH_COLUMNS, "event_name", "country", "device_type", "browser", "os"},
-)
+_FEW_VALUES = frozenset({*TOUCH_COLUMNS, "event_name", "country", "device_type", "browser", "os"})
 """Columns of events that have few values."""
 _NEVER = 2**60
 """Later than every time in milliseconds."""
@@ -113,7 +111,8 @@ def compose_funnel(
     times = [one for number in later_numbers for one in _find_next(steps, number)]
     value = express(group, binding) if group else "''"
     columns = list_columns(group) if group else ()
-    is_own = not selection.is_attributed and group != "landing_path"
+    has_landing = group == "landing_path"
+    is_own = not selection.is_attributed and not has_landing
     has_groups = is_own and _FEW_VALUES.issuperset(columns)
     occurrence: _Occurrence = (
         _Number(value)
@@ -132,7 +131,9 @@ def compose_funnel(
         # Few are grouped while the first steps are read, many before, as they take less memory.
         later=later if is_apart else _group_later(f"(\n{later}\n)", steps),
         times_of_later=f"(\n{_group_later('later', steps)}\n) AS then" if is_apart else "later",
-        first=_select_first(selection, steps[0], group, occurrence, binding),
+        first=_select_first(
+            selection, steps[0], columns, occurrence, binding, has_landing=has_landing
+        ),
         others=read_template("funnel_others").template + "\n" if is_apart else "",
         meant=f"\n            WHERE {_GOES_ON}" if is_apart else "",
         group=occurrence.read_group("counted"),
@@ -235,9 +236,11 @@ def _group_later(rows: str, steps: Sequence[FunnelStep]) -> str:
 def _select_first(
     selection: Selection,
     step: FunnelStep,
-    group: str | None,
+    columns: Sequence[str],
     occurrence: _Occurrence,
     binding: Binding,
+    *,
+    has_landing: bool,
 ) -> str:
     """Return each person's occurrences of the first step: the ``earliest``, and those ``gathered``.
 
@@ -247,7 +250,6 @@ def _select_first(
     own, of_touch = selection.split_conditions()
     # The step's own filters are about its event, those of the question about its touch.
     wanted = replace(selection, conditions=(*own.conditions, *of_touch))
-    columns = list_columns(group) if group else ()
     extra = [*express_conditions(_list_conditions(step), binding), *write_named([step.event])]
     value = occurrence.value
     may_go_on = f"own GLOBAL IN (\n{select_visitors('later')}\n)"
@@ -261,7 +263,6 @@ def _select_first(
             of_own=f"groupArrayIf({value}, {may_go_on})",
         ),
     ]
-    has_landing = group == "landing_path"
     if not selection.is_attributed and not has_landing:
         return group_persons(wanted, columns, aggregates, binding, extra=extra)
     columns = ("own_session",) if has_landing else columns
