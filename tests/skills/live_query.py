@@ -39,6 +39,7 @@ IPHONE = (
 DEVICES = {("desktop", "chrome"): CHROME, ("mobile", "safari"): IPHONE}
 STEP_S = 10_133
 NEWEST_AGE_S = 61
+OF_EACH_NAME = (4, 5, 6)  # of visitors without another event in these hours
 BEFORE_USER_42_S = 20 * 86_400
 
 
@@ -91,8 +92,21 @@ def make_history(now: datetime) -> list[Sent]:
     ]
 
 
+def send(project, events: Sequence[Sent]) -> None:
+    """Send the events, each from an address and with a user agent that give its columns."""
+    for country, address in PLACES.items():
+        for device, agent in DEVICES.items():
+            same = [
+                each.body
+                for each in events
+                if each["country"] == country and (each["device_type"], each["browser"]) == device
+            ]
+            if same:
+                project.send(same, **{"X-Forwarded-For": address, "User-Agent": agent})
+
+
 @pytest.fixture(scope="module")
-def shop(api):
+def history(api):
     """A project with that history, and the events that were sent."""
     project = api.new_project("shop")
     sent = make_history(datetime.now(UTC))
@@ -100,15 +114,20 @@ def shop(api):
     order.body.update(event="purchase", event_id="order-1001", properties={"amount_cents": 4900})
     order.columns.update(event_name="purchase", event_id="order-1001")
     sent.insert(1, order)
-    for country, address in PLACES.items():
-        for device, agent in DEVICES.items():
-            same = [
-                each.body
-                for each in sent
-                if each["country"] == country and (each["device_type"], each["browser"]) == device
-            ]
-            project.send(same, **{"X-Forwarded-For": address, "User-Agent": agent})
+    send(project, sent)
     assert project.count() == len(sent)
+    return project, sent
+
+
+@pytest.fixture
+def shop(history):
+    """The same, with an event of each name today: there is none right after midnight."""
+    project, sent = history
+    now = datetime.now(UTC)
+    if {event["event_name"] for event in since(sent, midnight(now))} != set(NAMES):
+        of_now = [make_event(number, now=now, age_s=0) for number in OF_EACH_NAME]
+        send(project, of_now)
+        sent[:0] = of_now
     return project, sent
 
 
