@@ -399,7 +399,7 @@ async def test_sources_and_sums_by_touch_equal_plain_python(
 
 @given(
     events=HISTORIES,
-    steps=st.lists(st.sampled_from(["$pageview", "signup", "purchase"]), min_size=2, max_size=4),
+    steps=st.lists(st.sampled_from(["$pageview", "signup", "purchase"]), min_size=2, max_size=10),
     within=st.sampled_from([("30m", 1_800_000), ("1d", DAY_MS), ("30d", 30 * DAY_MS)]),
 )
 @example(events=make_edge(1), steps=["$pageview", "purchase"], within=("1d", DAY_MS))

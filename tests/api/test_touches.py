@@ -1,5 +1,6 @@
 """Which events are touches, and what a session counts for."""
 
+import json
 import tomllib
 from importlib import resources
 
@@ -94,6 +95,32 @@ async def test_a_funnel_is_grouped_by_the_landing_page_of_its_first_step_s_sessi
         ("/c", 1),
         ("/c", 0),
     ]
+
+
+@pytest.mark.parametrize("model", ["event", "session", "first_touch", "last_touch"])
+async def test_a_funnel_has_ten_steps_by_any_model(api, model):
+    reached = {"anna": 10, "boris": 9, "clara": 1}
+    names = [f"step_{number}" for number in range(1, 11)]
+    await send(
+        api,
+        [
+            {
+                "event": name,
+                "anonymous_id": visitor,
+                "timestamp": f"2026-05-10T12:{minute:02}:00Z",
+            }
+            for visitor, count in reached.items()
+            for minute, name in enumerate(names[:count])
+        ],
+    )
+    steps = json.dumps([{"event": name} for name in names])
+
+    rows = await api.rows(
+        "/v1/funnel", {"steps": steps, "group_by": "source", "attribution": model}
+    )
+
+    assert [row["people"] for row in rows] == [3, *[2] * 8, 1]
+    assert [row["median_s"] for row in rows] == [None, *[60] * 9]
 
 
 AD = f"{PAGE}/?utm_source=facebook&utm_medium=cpc"

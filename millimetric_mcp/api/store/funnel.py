@@ -108,7 +108,7 @@ def compose_funnel(
     """Return the statement of a funnel."""
     later_numbers = range(2, len(steps) + 1)
     within_ms = binding.bind(read_duration(within) // timedelta(milliseconds=1), "Int64")
-    times = [one for number in later_numbers for one in _find_next(steps, number)]
+    times = [_find_next(steps, number) for number in later_numbers]
     value = express(group, binding) if group else "''"
     columns = list_columns(group) if group else ()
     has_landing = group == "landing_path"
@@ -146,7 +146,7 @@ def compose_funnel(
             for number in later_numbers
         ),
         best_times=", ".join(f"times_{number}[best]" for number in range(1, len(steps) + 1)),
-        times=join_list(times, indent=12),
+        times=join_list(times, indent=20),
         names=", ".join(f"t{number}" for number in range(1, len(steps) + 1)),
         level=" + ".join(["1", *(f"(t{number} <= t1 + {within_ms})" for number in later_numbers)]),
         arrays=", ".join(f"times_{number}" for number in range(1, len(steps) + 1)),
@@ -175,26 +175,24 @@ def _list_conditions(step: FunnelStep) -> tuple[Condition, ...]:
     return (named, *read_conditions(step.filters))
 
 
-def _find_next(steps: Sequence[FunnelStep], number: int) -> list[str]:
+def _find_next(steps: Sequence[FunnelStep], number: int) -> str:
     """Return the times of a step: for each of the step before the next one, else `_NEVER`.
 
     Both are sorted together as numbers, whose last bit says which of the two a time is. To look
-    through one list for each time of the other would take their product of memory.
+    through one list for each time of the other would take their product of memory. Lambdas name
+    the lists, since the engine writes out an alias again wherever it is used.
 
     Two events of one moment are in order, unless they might be the same event.
     """
     earlier = {step.event for step in steps[: number - 1]}
     is_later = int(steps[number - 1].event not in earlier)
-    merged, following = f"merged_{number}", f"next_{number}"
     before = f"arrayMap(at -> 2 * at + {1 - is_later}, times_{number - 1})"
     later = f"arrayMap(at -> 2 * at + {is_later}, all_{number})"
-    of_before = f"arrayFilter((next, one) -> one % 2 != {is_later}, {following}, {merged})"
-    time = f"if(next % 2 = {is_later}, intDiv(next, 2), {_NEVER})"
-    return [
-        f"arraySort(arrayConcat({before}, {later})) AS {merged}",
-        f"arrayReverseFill(one -> one % 2 = {is_later}, {merged}) AS {following}",
-        f"arrayMap(next -> {time}, {of_before}) AS times_{number}",
-    ]
+    following = f"arrayReverseFill(one -> one % 2 = {is_later}, merged)"
+    of_before = f"arrayFilter((next, one) -> one % 2 != {is_later}, {following}, merged)"
+    times = f"arrayMap(next -> if(next % 2 = {is_later}, intDiv(next, 2), {_NEVER}), {of_before})"
+    merged = f"arraySort(arrayConcat({before}, {later}))"
+    return f"arrayMap(merged -> {times}, [{merged}])[1] AS times_{number}"
 
 
 def _name_groups(selection: Selection, value: str, binding: Binding) -> str:

@@ -282,12 +282,17 @@ def _touch_by_person(
 ) -> str:
     is_first = own.attribution is AttributionModel.FIRST_TOUCH
     lookback = binding.bind(own.lookback_days * _DAY_MS, "Int64")
+    events = select_persons(own, carried, binding, extra=extra)
     shared = among = ""
     if _NAMED in write_conditions(own, binding, extra=extra):
         among = select_visitors("own_persons")
+        if carried:  # much, perhaps: read again
+            of_few = select_persons(own, (), binding, extra=extra)
+            persons = f"SELECT DISTINCT person\nFROM\n(\n{of_few}\n)"
+        else:
+            persons, events = events, "SELECT * FROM own_persons"
         shared = read_template("touches_of_few").substitute(
-            tied_visitors=name_tied_visitors(),
-            persons=select_persons(own, (), binding, extra=extra),
+            tied_visitors=name_tied_visitors(), persons=persons
         )
     touches = select_persons(
         widen(own, timedelta(days=own.lookback_days)),
@@ -301,7 +306,7 @@ def _touch_by_person(
         shared=shared and f"{shared}\n",
         which="first" if is_first else "latest",
         touch=touch.read(f"found.at <= event.own_at AND found.at >= event.own_at - {lookback}"),
-        persons=select_persons(own, carried, binding, extra=extra),
+        persons=events,
         touches=read_template("touches_of_persons").substitute(touch=touch.text, persons=touches),
         nearest=f"event.own_at - {lookback} <= found.at"
         if is_first

@@ -191,29 +191,31 @@ SELECT
     sum(countIf(0)) OVER () / sum(count()) OVER () AS no_touch_share
 FROM
 (
-    SELECT counted, level, times
+    SELECT occurrences[best] AS counted, level, [times_1[best], times_2[best]] AS times
     FROM
     (
-        SELECT
-            arrayMap(first -> toInt64(bitShiftRight(first, 64)), occurrences) AS times_1,
-            arraySort(arrayConcat(arrayMap(at -> 2 * at + 0, times_1), arrayMap(at -> 2 * at + 1, all_2))) AS merged_2,
-            arrayReverseFill(one -> one % 2 = 1, merged_2) AS next_2,
-            arrayMap(next -> if(next % 2 = 1, intDiv(next, 2), 1152921504606846976), arrayFilter((next, one) -> one % 2 != 1, next_2, merged_2)) AS times_2,
-            arrayMap((t1, t2) -> 1 + (t2 <= t1 + {v0:Int64}), times_1, times_2) AS levels,
-            arrayMax(levels) AS level,
-            indexOf(levels, level) AS best,
-            occurrences[best] AS counted,
-            [times_1[best], times_2[best]] AS times
+        SELECT *, arrayMax(levels) AS level, indexOf(levels, level) AS best
         FROM
         (
-            SELECT
-                person,
-                arraySort(groupArrayArray(if(empty(gathered), [earliest], gathered)))
-                    AS occurrences
-            FROM firsts
-            GROUP BY person
-        ) AS first
-        LEFT ANY JOIN later USING (person)
+            SELECT *, arrayMap((t1, t2) -> 1 + (t2 <= t1 + {v0:Int64}), times_1, times_2) AS levels
+            FROM
+            (
+                SELECT
+                    occurrences,
+                    arrayMap(first -> toInt64(bitShiftRight(first, 64)), occurrences) AS times_1,
+                    arrayMap(merged -> arrayMap(next -> if(next % 2 = 1, intDiv(next, 2), 1152921504606846976), arrayFilter((next, one) -> one % 2 != 1, arrayReverseFill(one -> one % 2 = 1, merged), merged)), [arraySort(arrayConcat(arrayMap(at -> 2 * at + 0, times_1), arrayMap(at -> 2 * at + 1, all_2)))])[1] AS times_2
+                FROM
+                (
+                    SELECT
+                        person,
+                        arraySort(groupArrayArray(if(empty(gathered), [earliest], gathered)))
+                            AS occurrences
+                    FROM firsts
+                    GROUP BY person
+                ) AS first
+                LEFT ANY JOIN later USING (person)
+            )
+        )
     )
 )
 GROUP BY first_group

@@ -54,9 +54,9 @@ WITH
     ),
     own_persons AS MATERIALIZED
     (
-        SELECT DISTINCT person
-        FROM
-        (
+SELECT DISTINCT person
+FROM
+(
 -- Events, each with its person: its own user, else the user of the latest tie of its visitor before
 -- it, else of the earliest tie, else the visitor. For few events, or where all ties are known.
 SELECT
@@ -116,7 +116,7 @@ WHERE project_id = {project_id:UInt64}
 )
 GROUP BY visitor
 ) AS tied ON tied.visitor = event.own_visitor
-        )
+)
     )
 SELECT event.*,
     found.touch = '' OR NOT (found.at <= event.own_at AND found.at >= event.own_at - {v0:Int64}) AS is_no_touch,

@@ -18,26 +18,30 @@ SELECT
     sum(countIf($flag)) OVER () / sum(count()) OVER () AS no_touch_share
 FROM
 (
-$others    SELECT counted, level, times
+$others    SELECT occurrences[best] AS counted, level, [$best_times] AS times
     FROM
     (
-        SELECT
-            arrayMap(first -> $moment, occurrences) AS times_1,$times,
-            arrayMap(($names) -> $level, $arrays) AS levels,
-            arrayMax(levels) AS level,
-            indexOf(levels, level) AS best,
-            occurrences[best] AS counted,
-            [$best_times] AS times
+        SELECT *, arrayMax(levels) AS level, indexOf(levels, level) AS best
         FROM
         (
-            SELECT
-                person,
-                arraySort(groupArrayArray(if(empty(gathered), [earliest], gathered)))
-                    AS occurrences
-            FROM firsts$meant
-            GROUP BY person
-        ) AS first
-        LEFT ANY JOIN $times_of_later USING (person)
+            SELECT *, arrayMap(($names) -> $level, $arrays) AS levels
+            FROM
+            (
+                SELECT
+                    occurrences,
+                    arrayMap(first -> $moment, occurrences) AS times_1,$times
+                FROM
+                (
+                    SELECT
+                        person,
+                        arraySort(groupArrayArray(if(empty(gathered), [earliest], gathered)))
+                            AS occurrences
+                    FROM firsts$meant
+                    GROUP BY person
+                ) AS first
+                LEFT ANY JOIN $times_of_later USING (person)
+            )
+        )
     )
 )
 GROUP BY first_group

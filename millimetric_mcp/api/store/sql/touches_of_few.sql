@@ -3,9 +3,5 @@ WITH
 $tied_visitors,
     own_persons AS MATERIALIZED
     (
-        SELECT DISTINCT person
-        FROM
-        (
 $persons
-        )
     )
