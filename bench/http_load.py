@@ -11,9 +11,11 @@ import selectors
 import socket
 import time
 from array import array
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import cycle
+from math import inf
 from statistics import median
 
 from bench.figures import pick_quantile, write_number
@@ -33,6 +35,7 @@ class Load:
     """What to send: the requests in turn, each connection one at a time, until the time is up.
 
     ``warm_up_s`` comes first and counts nothing. ``status`` is the one that counts as success.
+    ``per_s`` is the most requests a second that all connections send together.
     """
 
     port: int
@@ -42,6 +45,7 @@ class Load:
     status: int
     warm_up_s: float = 0.0
     max_requests: int = 1_000_000
+    per_s: float = inf
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,13 +163,14 @@ class _Generator:
         self._sent = 0
         self._selector = selectors.DefaultSelector()
         self._connections = [_Connection(load.port) for _ in range(load.connections)]
+        self._free = deque(self._connections)
+        self._began_s = 0.0
         for connection in self._connections:
             self._selector.register(connection.sock, selectors.EVENT_READ, connection)
 
     def run(self) -> LoadResult:
         load = self._load
-        for connection in self._connections:
-            self._send_next(connection)
+        self._began_s = time.perf_counter()
         self._run_for(load.warm_up_s)
         self._latencies_ns = array("q")
         cpu_began_s, began_s = time.process_time(), time.perf_counter()
@@ -193,12 +198,23 @@ class _Generator:
     def _run_for(self, duration_s: float) -> None:
         deadline_s = time.perf_counter() + duration_s
         while time.perf_counter() < deadline_s and self._sent < self._load.max_requests:
-            for connection in self._take_answered(deadline_s):
-                self._send_next(connection)
+            due_s = self._send_due()
+            for connection in self._take_answered(min(due_s, deadline_s)):
+                self._free.append(connection)
+                self._send_due()
+
+    def _send_due(self) -> float:
+        """Send on free connections what is due; return when the next request is."""
+        while self._free and self._sent < self._load.max_requests:
+            due_s = self._began_s + self._sent / self._load.per_s
+            if due_s > time.perf_counter():
+                return due_s
+            self._send_next(self._free.popleft())
+        return inf
 
     def _finish(self) -> None:
         """Waits for the answers under way, so that what was sent is what was answered."""
-        waiting = set(self._connections)
+        waiting = set(self._connections).difference(self._free)
         deadline_s = time.perf_counter() + ANSWER_TIMEOUT_S
         while waiting:
             if time.perf_counter() > deadline_s:

@@ -1,6 +1,7 @@
 """``POST /v1/track``: durable single events, beside a handler that parses them and stores none."""
 
 import sys
+from math import inf
 from statistics import median
 
 from bench.data import make_track_requests
@@ -83,7 +84,14 @@ def _alternate(
 
 
 def drive_track(
-    port: int, *, key: str, connections: int, duration_s: float, warm_up_s: float, requests: int
+    port: int,
+    *,
+    key: str,
+    connections: int,
+    duration_s: float,
+    warm_up_s: float,
+    requests: int,
+    per_s: float = inf,
 ) -> LoadResult:
     """Single events to whatever listens on ``port``; runs in a worker."""
     return drive(
@@ -94,6 +102,7 @@ def drive_track(
             duration_s=duration_s,
             warm_up_s=warm_up_s,
             status=202,
+            per_s=per_s,
         )
     )
 

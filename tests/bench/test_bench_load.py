@@ -36,6 +36,11 @@ def test_the_number_of_requests_is_bounded(upstream):
     assert result.sent <= 21
 
 
+def test_a_load_with_a_rate_sends_as_many_a_second_and_waits_for_no_other(upstream):
+    result = drive(make_load(upstream, *BODIES, connections=4, warm_up_s=0.1, per_s=50))
+    assert result.sent == upstream.answered == 15
+
+
 def test_a_warm_up_is_sent_but_not_measured(upstream):
     result = drive(make_load(upstream, *BODIES, warm_up_s=0.3, duration_s=0.1))
     assert result.sent == len(upstream.bodies) > 2 * result.answers
