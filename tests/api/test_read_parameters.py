@@ -7,7 +7,7 @@ from millimetric_mcp.api.store.dimensions import COMPUTED
 from millimetric_mcp.api.store.statements import compose
 from millimetric_mcp.contract.columns import COLUMNS
 from millimetric_mcp.contract.endpoints import ENDPOINTS
-from millimetric_mcp.contract.filters import FILTERS
+from millimetric_mcp.contract.filters import FILTERS, MAX_FILTERS
 from millimetric_mcp.contract.reads import GroupColumn, StatsParams
 
 STEPS = '[{"event":"signup"},{"event":"purchase"}]'
@@ -229,6 +229,27 @@ async def test_a_repeated_filter_matches_any_of_its_values(filled_api):
     assert both == await count(filled_api, event="signup") + await count(
         filled_api, event="purchase"
     )
+
+
+@pytest.mark.parametrize(
+    ("path", "asked"),
+    [
+        ("/v1/sources", {}),
+        ("/v1/stats", {"attribution": "last_touch", "group_by": "source"}),
+        ("/v1/query", {}),
+        ("/v1/funnel", {"steps": STEPS}),
+        ("/v1/retention", {"event": "signup"}),
+    ],
+)
+async def test_a_question_may_have_as_many_filters_as_are_allowed(filled_api, path, asked):
+    filters = {f"properties.key_{number}[exists]": "false" for number in range(MAX_FILTERS)}
+    question = {**asked, **filters, "bots": "exclude"}
+
+    answer = await filled_api.get(path, question)
+
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["rows"]
+    assert answer.json()["bots_left_out"] == 1
 
 
 @pytest.mark.parametrize(
