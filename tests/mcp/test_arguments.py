@@ -9,6 +9,7 @@ from mcp import MCPError
 from mcp_types import CallToolResult, Request
 from pydantic import ValidationError
 
+from millimetric_mcp.contract.filters import MAX_FILTERS
 from millimetric_mcp.contract.validation import list_field_errors
 from millimetric_mcp.mcp.tools import TOOLS, find_tool
 
@@ -29,6 +30,7 @@ OPTIONAL_LISTS = [
     if tool.input_schema["properties"][name].get("type") == "array"
     and name not in tool.input_schema.get("required", [])
 ]
+FILTERS = {f"properties.key_{number}": "x" for number in range(MAX_FILTERS)}
 MODES = pytest.mark.parametrize("mode", ["legacy", "auto"], ids=["handshake", "2026-07-28"])
 SHAPES = {"string": 7, "integer": "x", "boolean": "yes", "array": 7, "object": 7}
 """A value of another kind for each kind of argument."""
@@ -132,6 +134,15 @@ SHAPES = {"string": 7, "integer": "x", "boolean": "yes", "array": 7, "object": 7
             {"timezone": "localtime"},
             "timezone: must be an IANA time zone name",
             id="this machine's zone",
+        ),
+        *(
+            pytest.param(
+                tool,
+                {"event": "a", "filters": FILTERS},
+                "filters: with event there are 21; at most 20",
+                id=f"filters of {tool}",
+            )
+            for tool in ("stats", "raw_events")
         ),
     ],
 )

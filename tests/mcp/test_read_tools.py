@@ -6,6 +6,7 @@ import re
 import httpx
 import pytest
 
+from millimetric_mcp.contract.filters import MAX_FILTERS
 from millimetric_mcp.contract.reads import SourcesParams
 
 FACEBOOK_SENTENCE = "facebook: 67 % paid (6 of 9 events), 33 % social"
@@ -209,6 +210,13 @@ class TestTopSources:
         sentence = outcome.data["splits"][1]
         assert "a paid utm_medium proves 4, and 2 rest on fbclid alone" in sentence
         assert sentence in outcome.lines
+
+    async def test_with_as_many_filters_as_are_allowed_nothing_is_said_on_proof(
+        self, facebook, call
+    ):
+        filters = {f"properties.key_{number}[exists]": "false" for number in range(MAX_FILTERS)}
+        outcome = await call("top_sources", {"filters": filters})
+        assert outcome.data["splits"] == [FACEBOOK_SENTENCE]
 
     async def test_an_api_that_does_not_know_the_question_is_not_quoted_on_proof(
         self, facebook, call

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import anyio
 
 from millimetric_mcp.contract import reads
-from millimetric_mcp.contract.filters import match_exactly
+from millimetric_mcp.contract.filters import MAX_FILTERS, match_exactly
 from millimetric_mcp.contract.validation import EPOCH, MAX_CLOCK_SKEW
 from millimetric_mcp.errors import CallError, NextStep
 from millimetric_mcp.mcp.render.sources import PAID
@@ -60,11 +60,13 @@ async def count_events(context: ToolContext, asked: Mapping[str, Any]) -> int:
 async def count_by_proof(
     context: ToolContext, asked: Mapping[str, Any], *, source: str
 ) -> dict[str, int]:
-    """Return a source's paid events by what proves them; empty if the API doesn't know it.
+    """Return a source's paid events by what proves them; empty if the API can't say it.
 
     ``asked`` are the parameters that a tool's question has.
     """
     filters = {**asked["filters"], "source": (source,), "medium": (PAID,)}
+    if len(filters) > MAX_FILTERS:
+        return {}
     params = reads.StatsParams(
         **{**asked, "filters": filters},
         group_by=(reads.GroupColumn.PAID_PROOF,),

@@ -13,10 +13,10 @@ from typing import Any, Generic, TypeVar
 import anyio
 from pydantic import BaseModel, Field
 
-from millimetric_mcp.contract.filters import FILTERS, match_exactly
+from millimetric_mcp.contract.filters import FILTERS, MAX_FILTERS, match_exactly
 from millimetric_mcp.contract.reads import Bots, ReadResult
 from millimetric_mcp.contract.validation import format_timestamp
-from millimetric_mcp.errors import NextStep, UnknownExtension, UpstreamError
+from millimetric_mcp.errors import InvalidArguments, NextStep, UnknownExtension, UpstreamError
 from millimetric_mcp.mcp.render.table import Table, write_table
 from millimetric_mcp.mcp.render.untrusted import MAX_MARK_CHARS, shorten
 from millimetric_mcp.mcp.tools.arguments import QuestionArguments, WindowArguments
@@ -151,9 +151,18 @@ def list_api_notes(result: ReadResult) -> list[str]:
 
 
 def ask(params: QuestionArguments, window: Window) -> dict[str, Any]:
-    """Return the parameters of the API that read tools share, the named filters among them."""
+    """Return the parameters of the API that read tools share, the named filters among them.
+
+    Raises:
+        InvalidArguments: together they are more filters than the API takes.
+    """
     named = match_exactly(list_filters(params))
-    return params.ask(window) | {"filters": {**params.filters, **named}}
+    filters = {**params.filters, **named}
+    if len(filters) > MAX_FILTERS:
+        raise InvalidArguments(
+            [f"filters: with {', '.join(named)} there are {len(filters)}; at most {MAX_FILTERS}"]
+        )
+    return params.ask(window) | {"filters": filters}
 
 
 def _fit(
