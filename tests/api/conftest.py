@@ -5,7 +5,7 @@ One engine serves the whole run (a process has one), each test has another datab
 
 import secrets
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import Any
 
 import httpx
 import pytest
+import pytest_asyncio
 from starlette.applications import Starlette
 
 from millimetric_mcp.api.app import Backends, build_app
@@ -110,6 +111,12 @@ def engine_target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StoreTar
 @pytest.fixture
 def store_target(engine_target: StoreTarget) -> Iterator[StoreTarget]:
     """A database of the test's own in the shared engine."""
+    with _name_database(engine_target) as target:
+        yield target
+
+
+@contextmanager
+def _name_database(engine_target: StoreTarget) -> Iterator[StoreTarget]:
     target = replace(engine_target, database=f"test_{secrets.token_hex(6)}")
     yield target
     pool = ClientPool(engine_target)
@@ -131,6 +138,19 @@ async def api(
     store = open_event_store(store_target, max_queued_events=api_settings.max_queued_events)
     async with _run_api(store, control_dsn, api_settings) as running:
         yield running
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def shared_api(
+    engine_target: StoreTarget, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Api]:
+    """The same for all tests of a module that only read; they need `loop_scope="module"`."""
+    settings = ApiSettings(rate_limits=None)
+    control_dsn = f"sqlite:///{tmp_path_factory.mktemp('control')}/control.sqlite3"
+    with _name_database(engine_target) as target:
+        store = open_event_store(target, max_queued_events=settings.max_queued_events)
+        async with _run_api(store, control_dsn, settings) as running:
+            yield running
 
 
 @dataclass

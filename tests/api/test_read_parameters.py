@@ -2,6 +2,7 @@
 
 import httpx
 import pytest
+import pytest_asyncio
 
 from millimetric_mcp.api.store.dimensions import COMPUTED
 from millimetric_mcp.api.store.statements import compose
@@ -133,26 +134,31 @@ BROWSER = (
 )
 
 
-@pytest.fixture
-async def filled_api(api):
+of_filled_api = pytest.mark.asyncio(loop_scope="module")
+"""Marks the tests that read `filled_api`."""
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def filled_api(shared_api):
     """An API with events that differ in every column that a parameter compares."""
-    await api.post("/v1/batch", {"events": EVENTS})
-    abroad = httpx.ASGITransport(api.app, client=("192.0.2.1", 40_000))
+    await shared_api.post("/v1/batch", {"events": EVENTS})
+    abroad = httpx.ASGITransport(shared_api.app, client=("192.0.2.1", 40_000))
     async with httpx.AsyncClient(transport=abroad, base_url="http://api.test") as http:
-        headers = {"Authorization": f"Bearer {api.keys['sk']}", "User-Agent": BROWSER}
+        headers = {"Authorization": f"Bearer {shared_api.keys['sk']}", "User-Agent": BROWSER}
         await http.post("/v1/track", json=ABROAD, headers=headers)
         robot = ABROAD | {"anonymous_id": "robot"}
         await http.post("/v1/track", json=robot, headers=headers | {"User-Agent": "Googlebot/2.1"})
-        headers["Authorization"] = f"Bearer {api.keys['pk']}"
+        headers["Authorization"] = f"Bearer {shared_api.keys['pk']}"
         await http.post(
             "/v1/track", json=ABROAD, headers=headers | {"Origin": "https://shop.example"}
         )
-    return api
+    return shared_api
 
 
 READS = [endpoint for endpoint in ENDPOINTS if endpoint.method == "GET"]
 
 
+@of_filled_api
 @pytest.mark.parametrize("endpoint", READS, ids=[endpoint.path for endpoint in READS])
 async def test_each_parameter_of_a_read_endpoint_changes_the_rows(filled_api, endpoint):
     changes = CHANGES[endpoint.path]
@@ -205,6 +211,7 @@ def test_every_filter_is_tried():
     assert set(FILTERED) > set(FILTERS), "give each filter a value that some events have"
 
 
+@of_filled_api
 @pytest.mark.parametrize("name", FILTERED)
 async def test_a_filter_and_its_opposite_share_the_events_between_them(filled_api, name):
     value = FILTERED[name]
@@ -223,6 +230,7 @@ async def test_a_filter_and_its_opposite_share_the_events_between_them(filled_ap
         assert matching < everything
 
 
+@of_filled_api
 async def test_a_repeated_filter_matches_any_of_its_values(filled_api):
     both = await count(filled_api, event=["signup", "purchase"])
 
@@ -231,6 +239,7 @@ async def test_a_repeated_filter_matches_any_of_its_values(filled_api):
     )
 
 
+@of_filled_api
 @pytest.mark.parametrize(
     ("path", "asked"),
     [
@@ -252,6 +261,7 @@ async def test_a_question_may_have_as_many_filters_as_are_allowed(filled_api, pa
     assert answer.json()["bots_left_out"] == 1
 
 
+@of_filled_api
 @pytest.mark.parametrize(
     ("filters", "expected"),
     [
@@ -269,6 +279,7 @@ async def test_a_property_is_compared_as_the_operator_says(filled_api, filters, 
     assert await count(filled_api, **filters) == expected
 
 
+@of_filled_api
 @pytest.mark.parametrize(
     ("name", "value"),
     [
@@ -286,11 +297,13 @@ async def test_an_invalid_filter_is_refused_by_its_name(filled_api, name, value)
     assert name in str(answer.json()["details"])
 
 
+@of_filled_api
 async def test_filters_given_together_must_all_match(filled_api):
     assert len(await filled_api.rows("/v1/query", {"event": "view", "source": "facebook"})) == 1
     assert await filled_api.rows("/v1/query", {"event": "purchase", "medium": "paid"}) == []
 
 
+@of_filled_api
 @pytest.mark.parametrize(
     ("column", "model"),
     [
@@ -343,6 +356,7 @@ LEFT_OUT = {
 }
 
 
+@of_filled_api
 @pytest.mark.parametrize("question", LEFT_OUT)
 async def test_an_answer_counts_the_events_of_bots_that_it_leaves_out(filled_api, question):
     path, params, expected = LEFT_OUT[question]

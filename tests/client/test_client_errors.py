@@ -463,7 +463,7 @@ async def test_each_socket_failure_ends_in_time_without_a_leak(
     peer, call, connect, listen, assert_leaks_nothing
 ):
     started = time.monotonic()
-    async with listen(peer) as upstream, connect(api_url=upstream.url, timeout_s=2) as client:
+    async with listen(peer) as upstream, connect(api_url=upstream.url, timeout_s=1) as client:
         with pytest.raises(CallError) as caught:
             await call.run(client)
     assert time.monotonic() - started < 20
