@@ -105,10 +105,8 @@ def send(project, events: Sequence[Sent]) -> None:
                 project.send(same, **{"X-Forwarded-For": address, "User-Agent": agent})
 
 
-@pytest.fixture(scope="module")
-def history(api):
-    """A project with that history, and the events that were sent."""
-    project = api.new_project("shop")
+def fill(project):
+    """Send that history and an order; return the events."""
     sent = make_history(datetime.now(UTC))
     order = make_event(1, now=datetime.now(UTC), age_s=100)
     order.body.update(event="purchase", event_id="order-1001", properties={"amount_cents": 4900})
@@ -116,12 +114,26 @@ def history(api):
     sent.insert(1, order)
     send(project, sent)
     assert project.count() == len(sent)
-    return project, sent
+    return sent
+
+
+@pytest.fixture(scope="module")
+def shop(api):
+    """A project with that history, and the events that were sent."""
+    project = api.new_project("shop")
+    return project, fill(project)
+
+
+@pytest.fixture(scope="module")
+def history(api):
+    """The same as `shop`, in a project of its own."""
+    project = api.new_project("shop-of-today")
+    return project, fill(project)
 
 
 @pytest.fixture
-def shop(history):
-    """The same, with an event of each name today: there is none right after midnight."""
+def shop_of_today(history):
+    """A shop with an event of each name today: right after midnight `shop` has none."""
     project, sent = history
     now = datetime.now(UTC)
     if {event["event_name"] for event in since(sent, midnight(now))} != set(NAMES):
@@ -411,8 +423,10 @@ def test_every_recipe_of_the_query_skill_has_an_expected_answer(sh_blocks):
 
 
 @pytest.mark.parametrize("name", ANSWERS)
-def test_a_recipe_prints_the_numbers_that_were_sent(name, shell, shop, sh_blocks, run_script):
-    project, sent = shop
+def test_a_recipe_prints_the_numbers_that_were_sent(
+    name, shell, shop_of_today, sh_blocks, run_script
+):
+    project, sent = shop_of_today
     before = datetime.now(UTC)
     ran = run_script(sh_blocks[name].text, shell=shell, environ=project.environ)
     answer = ran.lines
