@@ -37,9 +37,10 @@ def measure(workspace: Workspace) -> Findings:
         workspace.deploy(options=("--journal", "off")) as straight,
         start_worker() as generator,
     ):
+        deployments = {OURS: api, STRAIGHT: straight}
 
         def read_beside(beside: str, name: str, per_s: float = inf) -> float:
-            deployment = straight if name == STRAIGHT else api
+            deployment = deployments[name]
             found_ms, rate = _read_under_load(deployment, generator, workspace.scale, per_s)
             times_ms[name, beside] += found_ms
             rates[name, beside].append(rate)
@@ -47,7 +48,7 @@ def measure(workspace: Workspace) -> Findings:
             return rate
 
         for _ in range(workspace.scale.repetitions):
-            for name, deployment in ((OURS, api), (STRAIGHT, straight)):
+            for name, deployment in deployments.items():
                 times_ms[name, IDLE] += _read_for(deployment, workspace.scale.duration_s / 2)
             read_beside(LOADED, OURS)
             read_beside(AS_MANY, OURS, per_s=read_beside(LOADED, STRAIGHT))

@@ -135,8 +135,7 @@ async def api(
     store_target: StoreTarget, control_dsn: str, api_settings: ApiSettings
 ) -> AsyncIterator[Api]:
     """A running API without rate limits."""
-    store = open_event_store(store_target, max_queued_events=api_settings.max_queued_events)
-    async with _run_api(store, control_dsn, api_settings) as running:
+    async with _run_on_engine(store_target, control_dsn, api_settings) as running:
         yield running
 
 
@@ -148,9 +147,15 @@ async def shared_api(
     settings = ApiSettings(rate_limits=None)
     control_dsn = f"sqlite:///{tmp_path_factory.mktemp('control')}/control.sqlite3"
     with _name_database(engine_target) as target:
-        store = open_event_store(target, max_queued_events=settings.max_queued_events)
-        async with _run_api(store, control_dsn, settings) as running:
+        async with _run_on_engine(target, control_dsn, settings) as running:
             yield running
+
+
+def _run_on_engine(
+    target: StoreTarget, control_dsn: str, settings: ApiSettings
+) -> AbstractAsyncContextManager[Api]:
+    store = open_event_store(target, max_queued_events=settings.max_queued_events)
+    return _run_api(store, control_dsn, settings)
 
 
 @dataclass

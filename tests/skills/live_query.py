@@ -126,7 +126,7 @@ def shop(api):
 
 @pytest.fixture(scope="module")
 def history(api):
-    """The same as `shop`, in a project of its own."""
+    """A second shop, which `shop_of_today` adds events to."""
     project = api.new_project("shop-of-today")
     return project, fill(project)
 
@@ -269,8 +269,13 @@ def revenue(sent, now):
     totals: Counter[str] = Counter()
     for event in since(sent, month(now), event_name="purchase"):
         totals[event["source"]] += event.body["properties"]["amount_cents"]
+    return rank(totals, "source")
+
+
+def rank(totals: Counter[str], column: str) -> list[dict[str, object]]:
+    """Return rows of stats by one column: values descending, then the column."""
     rows = sorted(totals.items(), key=lambda row: (-row[1], row[0]))
-    return [{"source": source, "value": cents} for source, cents in rows]
+    return [{column: name, "value": value} for name, value in rows]
 
 
 def revenue_by_day(sent, now):
@@ -309,7 +314,7 @@ def revenue_by_channel(sent, now):
         newest = max(touches, key=lambda each: each.at, default=None)
         channel = CHANNEL_NAMES[newest["source"], newest["medium"]] if newest else "direct"
         totals[channel] += event.body["properties"].get("amount", 0)
-    return [{"channel": channel, "value": value} for channel, value in totals.most_common()]
+    return rank(totals, "channel")
 
 
 def revenue_by_first_source(sent, now):
@@ -319,8 +324,7 @@ def revenue_by_first_source(sent, now):
         oldest = min(touches, key=lambda each: each.at, default=None)
         source = oldest["source"] if oldest else "direct"
         totals[source] += event.body["properties"].get("amount", 0)
-    rows = sorted(totals.items(), key=lambda row: (-row[1], row[0]))
-    return [{"source": source, "value": value} for source, value in rows]
+    return rank(totals, "source")
 
 
 def first_touch(sent, now):

@@ -99,7 +99,7 @@ def measure_disk_mb(directory):
         if len(newest) == STEADY_S and max(newest) - min(newest) < 0.1:
             break
         time.sleep(1)
-    return min(found)
+    return found[-1]
 
 
 def count_blocks(directory):

@@ -286,11 +286,11 @@ def _touch_by_person(
     shared = among = ""
     if _NAMED in write_conditions(own, binding, extra=extra):
         among = select_visitors("own_persons")
+        persons = select_persons(own, (), binding, extra=extra)
         if carried:  # much, perhaps: read again
-            of_few = select_persons(own, (), binding, extra=extra)
-            persons = f"SELECT DISTINCT person\nFROM\n(\n{of_few}\n)"
+            persons = f"SELECT DISTINCT person\nFROM\n(\n{persons}\n)"
         else:
-            persons, events = events, "SELECT * FROM own_persons"
+            events = "SELECT * FROM own_persons"
         shared = read_template("touches_of_few").substitute(
             tied_visitors=name_tied_visitors(), persons=persons
         )
