@@ -10,7 +10,7 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
-from millimetric_mcp.api.store import handover
+from millimetric_mcp.api.store import segments
 from millimetric_mcp.api.store.journal import Journal
 from millimetric_mcp.cli import main
 
@@ -22,8 +22,8 @@ STEPS: dict[str, tuple[Any, str, bool]] = {
     "after appending": (Journal, "append", False),
     "before sealing": (Journal, "seal", True),
     "after sealing": (Journal, "seal", False),
-    "before inserting": (handover, "insert_rows", True),
-    "after inserting": (handover, "insert_rows", False),
+    "before inserting": (segments, "insert_rows", True),
+    "after inserting": (segments, "insert_rows", False),
     "before removing": (Journal, "remove", True),
     "after removing": (Journal, "remove", False),
 }

@@ -18,10 +18,11 @@ import pytest
 
 from millimetric_mcp.api.store import ClientPool, EventStore, embedded_target, open_event_store
 from millimetric_mcp.api.store.directory import check_writable
-from millimetric_mcp.api.store.handover import Handover, take_over
+from millimetric_mcp.api.store.handover import Handover
 from millimetric_mcp.api.store.inserts import ROW_COLUMNS, Rows, encode_rows, insert_rows
 from millimetric_mcp.api.store.journal import Journal, read_segment
 from millimetric_mcp.api.store.migrations import migrate
+from millimetric_mcp.api.store.segments import take_over
 from millimetric_mcp.api.store.writers import JOURNAL_DIR, open_writer
 from millimetric_mcp.contract.columns import StoredEvent
 from millimetric_mcp.errors import StoreRefused, StoreUnavailable

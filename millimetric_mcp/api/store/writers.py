@@ -15,10 +15,11 @@ from millimetric_mcp.api.store.clock import ArrivalClock
 from millimetric_mcp.api.store.commit import GroupCommitter
 from millimetric_mcp.api.store.directory import check_writable
 from millimetric_mcp.api.store.dsn import StoreTarget
-from millimetric_mcp.api.store.handover import Handover, hand_over, take_over
+from millimetric_mcp.api.store.handover import Handover
 from millimetric_mcp.api.store.inserts import Rows, encode_rows, insert_events, insert_rows
 from millimetric_mcp.api.store.journal import Journal
 from millimetric_mcp.api.store.reads import read_clock, read_value
+from millimetric_mcp.api.store.segments import hand_over, take_over
 from millimetric_mcp.api.store.threads import run
 from millimetric_mcp.contract.columns import StoredEvent
 
