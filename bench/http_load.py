@@ -22,6 +22,8 @@ from bench.figures import pick_quantile, write_number
 
 RECEIVE_BYTES = 262_144
 ANSWER_TIMEOUT_S = 30.0
+MAX_REQUESTS = 1_000_000
+"""A load ends after so many, unless it says another number."""
 _END_OF_HEAD = b"\r\n\r\n"
 _LENGTH = re.compile(rb"\r\ncontent-length: *([0-9]+)", re.IGNORECASE)
 
@@ -44,7 +46,7 @@ class Load:
     duration_s: float
     status: int
     warm_up_s: float = 0.0
-    max_requests: int = 1_000_000
+    max_requests: int = MAX_REQUESTS
     per_s: float = inf
 
 

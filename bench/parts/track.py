@@ -6,7 +6,7 @@ from statistics import median
 
 from bench.data import make_track_requests
 from bench.figures import pair_ratio
-from bench.http_load import Load, LoadResult, drive, list_rates, write_result
+from bench.http_load import MAX_REQUESTS, Load, LoadResult, drive, list_rates, write_result
 from bench.processes import (
     Worker,
     find_free_port,
@@ -92,6 +92,7 @@ def drive_track(
     warm_up_s: float,
     requests: int,
     per_s: float = inf,
+    max_requests: int = MAX_REQUESTS,
 ) -> LoadResult:
     """Single events to whatever listens on ``port``; runs in a worker."""
     return drive(
@@ -103,6 +104,7 @@ def drive_track(
             warm_up_s=warm_up_s,
             status=202,
             per_s=per_s,
+            max_requests=max_requests,
         )
     )
 

@@ -13,6 +13,8 @@ from tests.torture.harness import at_most, none, run_api
 WRITERS, READERS = 300, 20
 READ_BYTES, READ_PAUSE_S = 8192, 1.0
 SAMPLE_S = 2
+MAX_REQUESTS = 10_000_000
+"""More than the API takes in the time: the load has to last until the end."""
 WIDE = {"event": "wide", "properties": {"p": "y" * 4000}}
 
 
@@ -59,6 +61,7 @@ def run(scale, directory):
             duration_s=duration_s,
             warm_up_s=0.0,
             requests=20_000,
+            max_requests=MAX_REQUESTS,
         )
         try:
             samples = watch_memory(api.process.pid, load)
