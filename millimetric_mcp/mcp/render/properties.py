@@ -17,7 +17,8 @@ MAX_NUMBER_CHARS = 24
 
 _PLAIN_KEY = re.compile(r"[A-Za-z_$][A-Za-z0-9_$.-]{0,39}", re.ASCII)
 _PLAIN_TEXT = re.compile(r'[^\s",;\\#\[{]([^",;\\\n]*[^\s",;\\])?')
-_LITERAL = re.compile(r"-?\d+(\.\d+)?([eE][+-]?\d+)?|true|false|null", re.ASCII)
+# Some readers of JSON, Python's among them, take the last ones for numbers too.
+_LITERAL = re.compile(r"-?\d+(\.\d+)?([eE][+-]?\d+)?|true|false|null|NaN|-?Infinity", re.ASCII)
 
 Json = str | int | float | bool | list["Json"] | dict[str, "Json"] | None
 Object = dict[str, Json]

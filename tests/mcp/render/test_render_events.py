@@ -519,6 +519,7 @@ class Reader:
 @settings(max_examples=400, deadline=None)
 @given(events)
 @example([SHARED_EVENT] * 3)
+@example([{**SHARED_EVENT, "properties": '{"a":"Infinity","b":"NaN"}'}] * 5)
 def test_events_can_be_read_back_from_their_text(fields):
     rows = [EventRow.model_construct(**field) for field in fields]
     text = render(rows, columns=COLUMNS, max_cell_chars=100_000).text
