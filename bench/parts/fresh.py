@@ -16,7 +16,7 @@ from millimetric_mcp.contract.endpoints import QUERY, TRACK
 
 TITLE = "A read right after a write"
 CONNECTIONS = 64
-IDLE, LOADED = "nobody else", f"{CONNECTIONS} connections that write"
+IDLE, LOADED = "no other connection", f"{CONNECTIONS} connections that write"
 AS_MANY = f"{CONNECTIONS} connections that write as many events as with `--journal off`"
 BOUND_MS = 15
 PAUSE_S = 0.02
